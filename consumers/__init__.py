@@ -1,0 +1,1 @@
+"""What runs: the command line, the registry, and one file per consumer."""

@@ -1,0 +1,1 @@
+"""The outside world: bootstrap, workers, Kafka, capture, metrics and errors."""

@@ -1,0 +1,76 @@
+"""Every error that this program raises on purpose, as one tree.
+
+::
+
+    FleetError
+    ├── ConfigurationError      78  an option, a file or a service is wrong
+    │   └── ServiceError        78  names the service that failed
+    ├── KafkaUnreachable        69  no broker answered
+    ├── OffsetsOutOfRange       78  committed offsets are gone and the policy says "error"
+    ├── UndeliverableMessage    65  a message was rejected and there is no dead letter topic
+    └── RejectedMessage             one message is bad; it becomes a dead letter, never an exit
+
+``FleetError.exit_code`` is what the process exits with; the numbers are those of sysexits.h.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_DATA = 65
+EXIT_KAFKA_UNREACHABLE = 69
+EXIT_BUG = 70
+EXIT_CONFIGURATION = 78
+EXIT_FORCED_INT = 130
+EXIT_FORCED_TERM = 143
+
+
+class FleetError(Exception):
+    """The root. Its message is written for a user and is printed without a traceback."""
+
+    exit_code = EXIT_BUG
+
+
+class ConfigurationError(FleetError):
+    """An option, a configuration file or a service is wrong: says which, where, and what to do."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class ServiceError(ConfigurationError):
+    """A service failed to validate or to set itself up."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        super().__init__(f"service {service!r}: {reason}")
+        self.service = service
+
+
+class KafkaUnreachable(FleetError):
+    """No broker answered within the time that the caller was ready to wait."""
+
+    exit_code = EXIT_KAFKA_UNREACHABLE
+
+
+class OffsetsOutOfRange(FleetError):
+    """A partition's position is no longer on the broker and ``auto_offset_reset`` is ``error``."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class UndeliverableMessage(FleetError):
+    """A message was rejected while dead-lettering is switched off: going on would lose it."""
+
+    exit_code = EXIT_DATA
+
+
+class RejectedMessage(FleetError):
+    """One message can't be delivered, now or later: it goes to the dead letter topic.
+
+    ``reason`` is a short fixed identifier (``invalid_json``, ``http_400``, …), fit for a metric's
+    tag; ``detail`` says more, for a person, in at most a few hundred characters.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,1 @@
+"""A receiver of envelopes that keeps what it accepted, to look at."""
