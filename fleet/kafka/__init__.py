@@ -1,0 +1,1 @@
+"""Kafka: a consumer that yields chunks, a producer of dead letters, and what the cluster tells."""

@@ -1,0 +1,206 @@
+"""The ``events`` topic: Sentry's JSON event stream, the one that Snuba stores.
+
+A message is ``[version, operation, row, state]``. An ``insert`` carries an event that Sentry has
+processed and stored: it becomes an envelope with one item again. All other operations change
+groups of events that are stored already, so they carry nothing to deliver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from consumers.payload import brief, dump_json, load_json, value_of
+from fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
+from fleet.codec import RawMessage, Skipped
+from fleet.errors import RejectedMessage
+
+JsonObject: TypeAlias = dict[str, Any]
+
+# Versions 0 and 1 differ from 2 in their other operations only; an insert reads the same.
+_VERSIONS: Final = (0, 1, 2)
+
+# Replacements: they tell a store what to do with the events that it holds.
+_REPLACEMENTS: Final = frozenset(
+    {
+        "start_delete_groups",
+        "end_delete_groups",
+        "start_delete_tag",
+        "end_delete_tag",
+        "start_merge",
+        "end_merge",
+        "start_unmerge",
+        "end_unmerge",
+        "start_unmerge_hierarchical",
+        "end_unmerge_hierarchical",
+        "tombstone_events",
+        "replace_group",
+        "exclude_groups",
+        # In versions 0 and 1, and in version 2 for a short time.
+        "delete",
+        "delete_groups",
+        "merge",
+        "unmerge",
+    }
+)
+
+# Members of a stored event that no SDK sends, and why they stay behind.
+_SERVER_ASSIGNED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "_fingerprint_info": "which of the project's fingerprint rules matched",
+        "_metrics": "bytes that were counted at ingestion",
+        "_ref": "a reference into the store",
+        "_ref_version": "a reference into the store",
+        "datetime": "the timestamp once more",
+        "errors": "what went wrong at ingestion; the upstream notes its own",
+        "grouping_config": "the project's grouping; the upstream has its own",
+        "hashes": "the result of grouping",
+        "hierarchical_hashes": "the result of grouping",
+        "ingest_path": "the Relays that it passed",
+        "key_id": "the key that it was sent with; the destination's DSN has another",
+        "location": "derived from the stack trace, for display",
+        "metadata": "derived from the payload, for display",
+        "nodestore_insert": "when it was stored",
+        "occurrence_id": "which issue occurrence it made",
+        "processed_by_symbolicator": "a note of the processing pipeline",
+        "project": "the project that it was sent to; the destination's DSN has another",
+        "received": "when it was received; the upstream receives it anew",
+        "span_grouping_config": "the project's grouping; the upstream has its own",
+        "symbolicated_in_app": "a note of the processing pipeline",
+        "title": "derived from the payload, for display",
+    }
+)
+# Tags that Sentry writes for itself; upstreams refuse them from outside.
+_SERVER_TAG_PREFIX: Final = "sentry:"
+
+# Interfaces that hold {"values": [...]}; a null in place of the list, or in it, means "none".
+_CHAINS: Final = ("exception", "threads", "breadcrumbs")
+
+# An event with one of these says what happened; another one needs the row's message for that.
+_SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct", "expectstaple")
+
+# An upstream expects these events in an item of their own type, all others in "event".
+_ITEM_TYPES: Final = MappingProxyType({"transaction": "transaction", "feedback": "feedback"})
+
+
+def decode(message: RawMessage) -> Envelope | Skipped:
+    """An insert as an envelope with one item; Skipped, named after it, for another operation."""
+    operation, row = _frame(load_json(value_of(message), "the message"))
+    if operation in _REPLACEMENTS:
+        return Skipped(operation)
+    if operation != "insert":
+        raise RejectedMessage("unknown_operation", f"the operation is {brief(operation)}")
+    if not isinstance(row, dict):
+        raise RejectedMessage("invalid_event", "the insert's third element is not an object")
+    data = row.get("data")
+    if not isinstance(data, dict) or not data:
+        raise RejectedMessage("invalid_event", "the insert's row has no data")
+    event_id = (
+        normalize_event_id(row.get("event_id"))
+        or normalize_event_id(data.get("event_id"))
+        or message.derived_event_id()
+    )
+    event = _event(data, row, message)
+    event["event_id"] = event_id
+    event_type = event.get("type")
+    item_type = _ITEM_TYPES.get(event_type, "event") if isinstance(event_type, str) else "event"
+    return build(event_id, (make_item(item_type, dump_json(event, "the event")),))
+
+
+def _frame(parsed: object) -> tuple[str, object]:
+    """The operation and its row, once version and shape are known to be right."""
+    if not isinstance(parsed, list) or len(parsed) < 3:
+        raise RejectedMessage("invalid_message", "not an array of version, operation and row")
+    version, operation, row = parsed[:3]
+    if type(version) is not int or version not in _VERSIONS:
+        raise RejectedMessage("unsupported_version", f"the version is {brief(version)}")
+    if not isinstance(operation, str):
+        raise RejectedMessage("unknown_operation", f"the operation is {brief(operation)}")
+    return operation, row
+
+
+def _event(data: JsonObject, row: JsonObject, message: RawMessage) -> JsonObject:
+    """What an SDK may have sent, out of what Sentry stored."""
+    event = {
+        name: value
+        for name, value in data.items()
+        if value is not None and name not in _SERVER_ASSIGNED
+    }
+    for name in _CHAINS:
+        if name in event and not _tidy_chain(event[name]):
+            del event[name]
+    if "tags" in event:
+        event["tags"] = _tidy_tags(event["tags"])
+    if event.get("message") == "":
+        del event["message"]
+    if "timestamp" not in event:
+        _add_timestamp(event, data, row, message)
+    if "platform" not in event and isinstance(row.get("platform"), str):
+        event["platform"] = row["platform"]
+    text = row.get("message")
+    if isinstance(text, str) and text and not any(name in event for name in _SPEAKING):
+        event["logentry"] = {"formatted": text}
+    return event
+
+
+def _add_timestamp(
+    event: JsonObject, data: JsonObject, row: JsonObject, message: RawMessage
+) -> None:
+    for candidate in (row.get("datetime"), data.get("datetime")):
+        if isinstance(candidate, str) and candidate:
+            event["timestamp"] = candidate
+            return
+    if message.timestamp_ms is not None:
+        event["timestamp"] = message.timestamp_ms / 1000
+
+
+def _tidy_chain(chain: object) -> bool:
+    """Drop the nulls from an interface's values and their stack traces; False if none is left."""
+    values = chain.get("values") if isinstance(chain, dict) else chain
+    if isinstance(values, list):
+        _drop_nulls(values)
+        for value in values:
+            if isinstance(value, dict):
+                _tidy_stacktrace(value)
+        return bool(values)
+    # One exception may stand there by itself, without a list.
+    return isinstance(chain, dict) and "values" not in chain and bool(chain)
+
+
+def _tidy_stacktrace(value: JsonObject) -> None:
+    for name in ("stacktrace", "raw_stacktrace"):
+        stacktrace = value.get(name)
+        if stacktrace is None:
+            value.pop(name, None)
+        elif isinstance(stacktrace, dict):
+            frames = stacktrace.get("frames")
+            if frames is None:
+                stacktrace.pop("frames", None)
+            elif isinstance(frames, list):
+                _drop_nulls(frames)
+
+
+def _drop_nulls(values: list[Any]) -> None:
+    if None in values:
+        values[:] = [value for value in values if value is not None]
+
+
+def _tidy_tags(tags: object) -> object:
+    """Tags are pairs or an object. Null ones say nothing; an upstream may refuse them."""
+    if isinstance(tags, dict):
+        return {key: value for key, value in tags.items() if _is_own_tag(key, value)}
+    if isinstance(tags, list):
+        return [
+            tag
+            for tag in tags
+            if tag is not None
+            and not (isinstance(tag, list) and len(tag) == 2 and not _is_own_tag(*tag))
+        ]
+    return tags
+
+
+def _is_own_tag(key: object, value: object) -> bool:
+    if key is None or value is None:
+        return False
+    return not (isinstance(key, str) and key.startswith(_SERVER_TAG_PREFIX))

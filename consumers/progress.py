@@ -1,0 +1,145 @@
+"""What a run tells people while it runs and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+from arroyo.types import Partition
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from fleet.capture.status import DestinationStatus
+from fleet.worker.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
+
+_LOG_INTERVAL_S = 10.0
+
+
+@dataclass(slots=True)
+class Figures:
+    """The numbers of a moment; ``rate`` is settled messages per second, ``lag`` in messages."""
+
+    delivered: int = 0
+    filtered: int = 0
+    dead_lettered: int = 0
+    retried: int = 0
+    dropped: int = 0
+    lag: int = 0
+    rate: float = 0.0
+    trouble: list[DestinationStatus] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line of at most 80 columns, without the troubles."""
+        return (
+            f"{self.rate:,.0f}/s  lag {self.lag:,}  delivered {self.delivered:,}  "
+            f"filtered {self.filtered:,}  retried {self.retried:,}  "
+            f"dead-lettered {self.dead_lettered:,}"
+        )
+
+
+class Progress:
+    """Reads the pool's counts once per second and shows them: a live line on a terminal, else a
+    log line every ten seconds.
+    """
+
+    def __init__(self, pool: WorkerPool, console: Console, *, live: bool) -> None:
+        self._pool = pool
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
+        self._started = self._last_at = monotonic()
+        self._last_settled = 0
+        self._log_at = monotonic() + _LOG_INTERVAL_S
+        self._first_delivery_s: float | None = None
+
+    def __enter__(self) -> Progress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def figures(self, lag: Mapping[Partition, int]) -> Figures:
+        """The numbers now. ``lag`` per partition, in messages."""
+        outcomes = self._pool.outcomes
+        statuses = self._pool.statuses()
+        filtered, rejected = sum(outcomes.filtered.values()), sum(outcomes.rejected.values())
+        settled, now = outcomes.delivered + filtered + rejected, monotonic()
+        elapsed = max(now - self._last_at, 1e-3)
+        rate = (settled - self._last_settled) / elapsed
+        self._last_at, self._last_settled = now, settled
+        return Figures(
+            delivered=outcomes.delivered,
+            filtered=filtered,
+            dead_lettered=rejected,
+            retried=sum(status.retried for status in statuses),
+            dropped=sum(status.dropped for status in statuses),
+            lag=sum(lag.values()),
+            rate=rate,
+            trouble=[status for status in statuses if status.state != "open"],
+        )
+
+    def show(self, lag: Mapping[Partition, int]) -> Figures:
+        """Called about once per second by the run loop. Gives what it showed."""
+        figures = self.figures(lag)
+        if self._live is not None:
+            self._live.update(self._render(figures), refresh=True)
+        elif monotonic() >= self._log_at:
+            self._log_at = monotonic() + _LOG_INTERVAL_S
+            log.info(
+                "progress",
+                rate=round(figures.rate),
+                lag=figures.lag,
+                delivered=figures.delivered,
+                filtered=figures.filtered,
+                retried=figures.retried,
+                dead_lettered=figures.dead_lettered,
+                not_open={status.name: status.state for status in figures.trouble} or None,
+            )
+        return figures
+
+    @staticmethod
+    def _render(figures: Figures) -> Text:
+        text = Text(figures.line(), style="bold", no_wrap=True, overflow="ellipsis")
+        for status in figures.trouble:
+            text.append(f"\n{status.name} {status.state}: {status.reason}", style="yellow")
+        return text
+
+    def summarise(self) -> None:
+        """The last word of a run: what became of the messages. On a log in JSON, one event."""
+        outcomes = self._pool.outcomes
+        statuses = self._pool.statuses()
+        seconds = round(monotonic() - self._started, 1)
+        log.info(
+            "summary",
+            seconds=seconds,
+            delivered=outcomes.delivered,
+            filtered=dict(sorted(outcomes.filtered.items())),
+            dead_lettered=dict(sorted(outcomes.rejected.items())),
+            retried=sum(status.retried for status in statuses),
+            dropped=sum(status.dropped for status in statuses),
+            accepted={status.name: status.accepted for status in statuses},
+            workers_restarted=self._pool.restarts,
+        )
+        self._console.print(
+            f"delivered {outcomes.delivered:,}"
+            f", filtered {_with_reasons(outcomes.filtered)}"
+            f", dead-lettered {_with_reasons(outcomes.rejected)}"
+            f" in {seconds:,} s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _with_reasons(counts: Mapping[str, int]) -> str:
+    total = f"{sum(counts.values()):,}"
+    if not counts:
+        return total
+    most_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return f"{total} ({', '.join(f'{reason} {count:,}' for reason, count in most_first)})"

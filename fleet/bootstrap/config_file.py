@@ -1,0 +1,126 @@
+"""The configuration file: where it lies, and what it holds.
+
+An option is written as ``group: x``; nested mappings and dotted keys are the same thing
+(``store: {use-relay-dsn-sample-rate: 1}``). An empty file holds no options.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fleet.bootstrap.layers import MAPPING_FIELDS, LayerBuilder, RawLayer
+from fleet.bootstrap.text_forms import normalised_key
+from fleet.errors import ConfigurationError
+
+CONFIG_VARIABLE = "CONSUMER_CONF"
+FILE_NAME = "config.yml"
+
+
+def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file to read: ``--config``, else CONSUMER_CONF, else the user's; None where none is.
+
+    A directory stands for the config.yml in it. Raises ConfigurationError where a place that
+    somebody named does not exist; a missing default place is fine.
+    """
+    if config is not None:
+        return _named_place(config, "--config")
+    if environ.get(CONFIG_VARIABLE):
+        return _named_place(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+    base = environ.get("XDG_CONFIG_HOME") or (
+        environ["HOME"] + "/.config" if environ.get("HOME") else None
+    )
+    if base is None:
+        return None
+    default = Path(base) / "consumer-fleet" / FILE_NAME
+    return default if default.exists() else None
+
+
+def _named_place(named: Path, by: str) -> Path:
+    try:
+        place = named.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{by}: can't expand {named}: {error}") from error
+    if place.is_dir():
+        place = place / FILE_NAME
+    if not place.exists():
+        raise ConfigurationError(
+            f"{by}: there is no configuration file at {place}. "
+            f"Create one with: consumer config --example > {shlex.quote(str(place))}"
+        )
+    return place
+
+
+def file_layer(path: Path) -> RawLayer:
+    """The options in the file. Raises ConfigurationError, as ``file:line:column``, on bad YAML."""
+    builder = LayerBuilder(f"file {path}")
+    root = _parse(path)
+    if root is None:
+        return builder.layer()
+    if not isinstance(root, yaml.MappingNode):
+        where = _at(path, root.start_mark)
+        raise ConfigurationError(f"{where}: expected options as a mapping, like `group: my-group`")
+    constructor = yaml.SafeLoader("")
+    for key, node in _flattened(path, root):
+        try:
+            value = constructor.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError as error:
+            raise ConfigurationError(
+                f"{_at(path, node.start_mark)}: {_safe(error.problem)}"
+            ) from None
+        builder.add(key, value, place=f"file {path}:{node.start_mark.line + 1}, key {key}")
+    return builder.layer()
+
+
+def _parse(path: Path) -> yaml.Node | None:
+    """The document's root. Nothing of the file's text gets into an error: it may be a secret."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from None
+    try:
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigurationError(f"{_at(path, mark)}: {_safe(error.problem)}") from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        raise ConfigurationError(f"{path}:{line}:{column}: {error.reason}") from None
+    if isinstance(root, yaml.ScalarNode) and root.tag == "tag:yaml.org,2002:null":
+        return None
+    return root
+
+
+def _flattened(
+    path: Path, mapping: yaml.MappingNode, prefix: str = ""
+) -> Iterator[tuple[str, yaml.Node]]:
+    seen: set[str] = set()
+    for key_node, value_node in mapping.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: a key should be text")
+        name = str(key_node.value)
+        if name in seen:
+            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: key {name} is given twice")
+        seen.add(name)
+        key = f"{prefix}{name}"
+        if isinstance(value_node, yaml.MappingNode) and normalised_key(key) not in MAPPING_FIELDS:
+            yield from _flattened(path, value_node, f"{key}.")
+        else:
+            yield key, value_node
+
+
+def _at(path: Path, mark: Any) -> str:
+    return str(path) if mark is None else f"{path}:{mark.line + 1}:{mark.column + 1}"
+
+
+def _safe(problem: str | None) -> str:
+    """The parser's complaint, less what it quotes from the file except its own token names."""
+    return re.sub(r"'(?!<)[^']{2,}'", "…", problem or "not valid YAML")

@@ -1,0 +1,121 @@
+"""Logging: structlog and the standard library's loggers end in one handler, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from fleet.bootstrap.redaction import without_credentials
+from fleet.errors import ConfigurationError
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+# Their debug lines show every request and drown this program's own.
+_CHATTY = ("asyncio", "sentry_sdk", "urllib3")
+
+
+class FleetHandler(logging.StreamHandler[TextIO]):
+    """Our handler on the root logger; its class tells it from handlers that others put there."""
+
+
+def configure_logging(
+    log_format: str | None,
+    level: str,
+    worker_number: int | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Send all logs to ``stream`` (stderr), as lines for a person or as one JSON object per line.
+
+    With a format of None a terminal decides. A worker's number goes with each of its lines. A
+    second call replaces what the first did. Raises ConfigurationError on a bad format or level.
+    """
+    stream = stream if stream is not None else sys.stderr
+    if level not in LEVELS:
+        raise ConfigurationError(
+            f"log_level {level!r} is unknown; expected one of: {_list(LEVELS)}"
+        )
+    if log_format is None:
+        log_format = "human" if stream.isatty() else "json"
+    if log_format not in ("human", "json"):
+        raise ConfigurationError(f"log_format {log_format!r} is unknown; expected human or json")
+    shared = _shared_processors(worker_number)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        # Loggers are made when modules are imported, which may be before this call.
+        cache_logger_on_first_use=False,
+    )
+    handler = FleetHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(log_format, colors=stream.isatty()),
+            ],
+        )
+    )
+    _install(handler, LEVELS[level])
+
+
+def _shared_processors(worker_number: int | None) -> list[Processor]:
+    def add_worker(_logger: object, _method: str, event: EventDict) -> EventDict:
+        if worker_number is not None:
+            event.setdefault("worker", worker_number)
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        add_worker,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Plain text: the pretty renderings show local variables, and so payloads and keys.
+        structlog.processors.format_exc_info,
+        _hide_credentials,
+    ]
+
+
+def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.JSONRenderer(default=str)]
+    return [
+        structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback
+        )
+    ]
+
+
+def _hide_credentials(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The last gate: a library may log a URL that is a DSN."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = without_credentials(value)
+    return event
+
+
+def _install(handler: FleetHandler, level: int) -> None:
+    root = logging.getLogger()
+    for former in [former for former in root.handlers if isinstance(former, FleetHandler)]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def _list(names: dict[str, int]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,265 @@
+"""Sentry envelopes as frames: what is not ours to change passes byte for byte.
+
+An envelope is a JSON header line, then items: a JSON header line each, and a payload that is
+``length`` bytes long or ends with its line (https://develop.sentry.dev/sdk/envelopes/). Payloads
+are never parsed here. Only two members of the envelope's own header ever change, ``dsn`` and
+``sent_at``, because each destination gets its own; they are cut out of the line by position, so
+that all others keep their spelling, their order and their duplicates.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+import orjson
+
+from fleet.errors import RejectedMessage
+
+_NEWLINE: Final = 0x0A
+_EMPTY_HEADER: Final = b"{}"
+_NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
+
+_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A member without the comma before it. Its value is a string, a scalar, or the opening bracket of
+# a nested value, whose end _end_of_nested finds.
+_MEMBER = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*(?:" + _STRING + rb'|[^\s,\[\]{}"]+|[\[{])')
+_NESTING = re.compile(_STRING + rb"|[\[\]{}]")
+_TO_NEXT_MEMBER = re.compile(rb"\s*,?")
+# The common spelling of the members to cut, with the comma that follows or precedes them.
+_PLAIN_MEMBER = {
+    name: re.compile(rb'"' + name.encode() + rb'":"[^"\\]*",|,"' + name.encode() + rb'":"[^"\\]*"')
+    for name in ("dsn", "sent_at")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item: its header line verbatim (without the newline), its type, and its payload."""
+
+    header: bytes
+    type: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An envelope without ``dsn`` and ``sent_at``.
+
+    ``header`` is a JSON object: either ``{}``, or it starts with a brace and has members.
+    ``event_id`` is the header's, as 32 lower-case hex digits; None where it has none or a bad one.
+    """
+
+    header: bytes
+    event_id: str | None
+    items: tuple[Item, ...]
+
+
+def parse(raw: bytes) -> Envelope:
+    """Split an envelope into its frames.
+
+    Raises RejectedMessage("invalid_envelope"), whose detail says where and what.
+    """
+    end = raw.find(b"\n")
+    size = len(raw)
+    if end < 0:
+        end = size
+    line = raw[:end]
+    members = _load_object(line, "the envelope's header")
+    event_id = members.get("event_id")
+    items: list[Item] = []
+    position = end + 1
+    while position < size:
+        if raw[position] == _NEWLINE:  # blank lines between items and at the end mean nothing
+            position += 1
+            continue
+        item, position = _parse_item(raw, position, len(items))
+        items.append(item)
+    if not members:
+        line = _EMPTY_HEADER
+    elif "dsn" in members or "sent_at" in members:
+        line = _without_destination(line, members)
+    else:
+        line = line.strip()
+    return Envelope(line, None if event_id is None else normalize_event_id(event_id), tuple(items))
+
+
+def build(
+    event_id: str | None,
+    items: Iterable[Item],
+    header: Mapping[str, object] = _NO_MEMBERS,
+) -> Envelope:
+    """A new envelope. ``dsn`` and ``sent_at`` are left out of ``header``: destinations add them."""
+    members: dict[str, object] = {} if event_id is None else {"event_id": event_id}
+    members |= {
+        key: value
+        for key, value in header.items()
+        if key not in members and key not in ("dsn", "sent_at")
+    }
+    known = normalize_event_id(members.get("event_id"))
+    return Envelope(orjson.dumps(members), known, tuple(items))
+
+
+def make_item(type: str, payload: bytes, **attributes: object) -> Item:  # noqa: A002 - the header's own name
+    """An item whose header has ``type``, ``length`` and the given attributes."""
+    header = orjson.dumps({"type": type, **attributes, "length": len(payload)})
+    return Item(header, type, payload)
+
+
+def with_event_id(envelope: Envelope, event_id: str) -> Envelope:
+    """A copy whose header names ``event_id``; the other members keep their bytes."""
+    kept = _without_members(envelope.header, ("event_id",))
+    header = _prepend(b'{"event_id":' + orjson.dumps(event_id), kept)
+    return replace(envelope, header=header, event_id=normalize_event_id(event_id))
+
+
+def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:
+    """The envelope's bytes for one destination. ``sent_at`` is an RFC 3339 time in UTC."""
+    return serialize_after(destination_members(dsn, sent_at), envelope)
+
+
+def destination_members(dsn: str, sent_at: str) -> bytes:
+    """The start of a header line that ``serialize_after`` takes: the same for many envelopes."""
+    return b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
+
+
+def serialize_after(members: bytes, envelope: Envelope) -> bytes:
+    """Like ``serialize``, with what ``destination_members`` returned."""
+    lines = [_prepend(members, envelope.header)]
+    for item in envelope.items:
+        lines.append(item.header)
+        lines.append(item.payload)
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def event_id_in_payload(envelope: Envelope) -> str | None:
+    """The event id that the event's own payload names.
+
+    For envelopes whose header has none: Relay gives those a random one, which no redelivery has.
+    """
+    for item in envelope.items:
+        if item.type in ("event", "transaction"):
+            try:
+                event = orjson.loads(item.payload)
+            except orjson.JSONDecodeError:
+                return None
+            return normalize_event_id(event.get("event_id")) if isinstance(event, dict) else None
+    return None
+
+
+def normalize_event_id(event_id: object) -> str | None:
+    """``event_id`` as 32 lower-case hex digits, or None where it isn't a UUID."""
+    if not isinstance(event_id, str):
+        return None
+    if _EVENT_ID.fullmatch(event_id):
+        return event_id
+    digits = event_id.replace("-", "").lower()
+    return digits if _EVENT_ID.fullmatch(digits) else None
+
+
+def _parse_item(raw: bytes, start: int, index: int) -> tuple[Item, int]:
+    """The item whose header line begins at ``start``, and where the next one begins."""
+    end = raw.find(b"\n", start)
+    if end < 0:
+        end = len(raw)
+    line = raw[start:end]
+    members = _load_object(line, f"the header of item {index}")
+    item_type = members.get("type")
+    if not isinstance(item_type, str):
+        raise _invalid(f"the header of item {index} has no type")
+    length = members.get("length")
+    payload_start = end + 1
+    if length is None:
+        payload_end = raw.find(b"\n", payload_start)
+        if payload_end < 0:
+            payload_end = max(len(raw), payload_start)
+    else:
+        payload_end = _end_of_payload(raw, payload_start, length, index)
+    return Item(line, item_type, raw[payload_start:payload_end]), payload_end + 1
+
+
+def _end_of_payload(raw: bytes, start: int, length: object, index: int) -> int:
+    if type(length) is not int or length < 0:
+        raise _invalid(f"the length of item {index} is {length!r}, not a number of bytes")
+    end = start + length
+    available = max(len(raw) - start, 0)
+    if length > available:
+        raise _invalid(f"item {index} announces {length} bytes, but only {available} follow")
+    if end < len(raw) and raw[end] != _NEWLINE:
+        raise _invalid(f"no newline follows the {length} bytes of item {index}")
+    return end
+
+
+def _load_object(line: bytes, where: str) -> dict[str, object]:
+    try:
+        members = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _invalid(f"{where} is not JSON: {error}") from error
+    if not isinstance(members, dict):
+        raise _invalid(f"{where} is not a JSON object")
+    return members
+
+
+def _invalid(detail: str) -> RejectedMessage:
+    return RejectedMessage("invalid_envelope", detail)
+
+
+def _prepend(members: bytes, header: bytes) -> bytes:
+    """``members`` is an object that is not closed yet; ``header`` supplies the rest of it."""
+    if header == _EMPTY_HEADER:
+        return members + b"}"
+    return members + b"," + header[1:]
+
+
+def _without_destination(line: bytes, members: Mapping[str, object]) -> bytes:
+    """Cut ``dsn`` and ``sent_at`` out of a line, given what it parses to."""
+    rest = line
+    for name, plain in _PLAIN_MEMBER.items():
+        if name not in members:
+            continue
+        # A name that is a top-level key and occurs once is that key; anything else is read fully.
+        if b"\\" not in line and line.count(b'"' + name.encode() + b'"') == 1:
+            rest, cuts = plain.subn(b"", rest)
+            if cuts == 1:
+                continue
+        return _without_members(line, tuple(_PLAIN_MEMBER))
+    return rest.strip()
+
+
+def _without_members(line: bytes, names: tuple[str, ...]) -> bytes:
+    """Cut top-level members out of a line that is known to be a JSON object.
+
+    Names are compared after unescaping: ``"d\\u0073n"`` is a ``dsn`` to every JSON parser.
+    """
+    line = line.strip()
+    kept: list[bytes] = []
+    position = 1
+    while member := _MEMBER.match(line, position):
+        end = member.end()
+        if line[end - 1] in b"[{":
+            end = _end_of_nested(line, end)
+        if orjson.loads(member[1]) not in names:
+            kept.append(line[position:end])
+        separator = _TO_NEXT_MEMBER.match(line, end)
+        assert separator is not None  # the pattern matches the empty string too
+        position = separator.end()
+    return b"{" + b",".join(kept) + b"}"
+
+
+def _end_of_nested(line: bytes, position: int) -> int:
+    """Where the array or object ends whose opening bracket is just before ``position``."""
+    depth = 1
+    while depth:
+        token = _NESTING.search(line, position)
+        assert token is not None  # brackets pair up: the line was parsed before
+        position = token.end()
+        if token[0] in (b"[", b"{"):
+            depth += 1
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+    return position

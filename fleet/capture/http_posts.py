@@ -1,0 +1,174 @@
+"""POST requests to one URL over a pool of kept-alive connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import certifi
+import pycurl
+
+from fleet.capture.delivery_loop import DeliveryLoop, Handle, TransferError
+from fleet.capture.dsn import client_name
+
+# Relay closes idle connections after 5 s; a request that meets the close would be ambiguous.
+_IDLE_CONNECTION_AGE_S: Final = 4
+_BODY_CAP_BYTES: Final = 64 * 1024
+# What a slow line may take for a big body on top of the request's timeout.
+_SLOWEST_UPLOAD_BYTES_PER_S: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one request ended. ``status`` is 0 if there was no answer, and ``error`` says why.
+
+    ``is_ambiguous``: there was no answer although the whole request had been sent, so the server
+    may have taken it.
+    """
+
+    status: int
+    rate_limits: str | None = None
+    retry_after: str | None = None
+    body: bytes = b""
+    error: str = ""
+    is_ambiguous: bool = False
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PostOptions:
+    """What all requests of a pool have in common. ``ca_file`` None means certifi's."""
+
+    url: str
+    headers: tuple[str, ...]
+    connections: int
+    connect_timeout_s: float
+    request_timeout_s: float
+    ca_file: str | None = None
+
+
+class HttpPosts:
+    """At most ``connections`` requests at a time."""
+
+    def __init__(self, loop: DeliveryLoop, options: PostOptions) -> None:
+        self._loop = loop
+        self._options = options
+        self._made = 0
+        loop.reserve(options.connections)
+        self._idle: list[_Post] = []
+
+    @property
+    def idle(self) -> int:
+        """How many more requests may start now."""
+        return self._options.connections - self._made + len(self._idle)
+
+    def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
+        """Start a request. Only the loop's driver calls this, and only while `idle` is not 0."""
+        if self._idle:
+            # The one used last has the connection that is the least likely to have been closed.
+            post = self._idle.pop()
+        else:
+            post = _Post(self._loop, self._options, self._idle.append)
+            self._made += 1
+        post.start(body, on_answer)
+
+
+class _Post:
+    """A reusable curl handle and the answer that it is receiving."""
+
+    def __init__(
+        self,
+        loop: DeliveryLoop,
+        options: PostOptions,
+        release: Callable[[_Post], None],
+    ) -> None:
+        self._loop = loop
+        self._release = release
+        self._timeout_s = options.request_timeout_s
+        self._sent_bytes = 0
+        self._received: list[bytes] = []
+        self._received_bytes = 0
+        self._headers: dict[bytes, str] = {}
+        self._on_answer: Callable[[Answer], None] | None = None
+        self._handle = _make_handle(options)
+        self._handle.setopt(pycurl.WRITEFUNCTION, self._receive)
+        self._handle.setopt(pycurl.HEADERFUNCTION, self._receive_header)
+
+    def start(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
+        self._on_answer = on_answer
+        self._received_bytes = 0
+        self._received.clear()
+        self._headers.clear()
+        self._sent_bytes = len(body)
+        timeout_s = self._timeout_s + len(body) // _SLOWEST_UPLOAD_BYTES_PER_S
+        self._handle.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000))
+        self._handle.setopt(pycurl.POSTFIELDS, body)
+        self._loop.start(self._handle, self._finish)
+
+    def _receive(self, data: bytes) -> int | None:
+        if self._received_bytes < _BODY_CAP_BYTES:
+            self._received.append(data)
+            self._received_bytes += len(data)
+            return None
+        return 0  # ends the transfer: nobody needs the rest, and the connection is closed
+
+    def _receive_header(self, line: bytes) -> None:
+        # Called for each line of each answer: only the first letters are looked at, mostly.
+        if line[:1] in b"RrXx":
+            name, _, value = line.partition(b":")
+            name = name.lower()
+            if name in (b"retry-after", b"x-sentry-rate-limits"):
+                text = value.decode("latin-1").strip()
+                # A header may come in several lines, which mean the same as one with commas.
+                known = self._headers.get(name)
+                self._headers[name] = f"{known}, {text}" if known and name[0] == 120 else text
+        elif line[:5] == b"HTTP/":
+            self._headers.clear()  # what came before belongs to a proxy's or an interim answer
+
+    def _finish(self, error: TransferError) -> None:
+        on_answer = self._on_answer
+        assert on_answer is not None  # start sets it
+        self._on_answer = None
+        answer = self._make_answer(error)
+        # Free before the callback: it may want to start the next request at once.
+        self._release(self)
+        on_answer(answer)
+
+    def _make_answer(self, error: TransferError) -> Answer:
+        duration_s = self._handle.getinfo(pycurl.TOTAL_TIME)
+        was_cut = error is not None and self._received_bytes >= _BODY_CAP_BYTES
+        if error is not None and not (was_cut and error[0] == pycurl.E_WRITE_ERROR):
+            code, text = error
+            is_ambiguous = self._handle.getinfo(pycurl.SIZE_UPLOAD_T) >= self._sent_bytes
+            reason = f"{text or 'no answer'} (libcurl error {code})"
+            return Answer(0, error=reason, is_ambiguous=is_ambiguous, duration_s=duration_s)
+        return Answer(
+            status=self._handle.getinfo(pycurl.RESPONSE_CODE),
+            rate_limits=self._headers.get(b"x-sentry-rate-limits"),
+            retry_after=self._headers.get(b"retry-after"),
+            body=b"".join(self._received),
+            duration_s=duration_s,
+        )
+
+
+def _make_handle(options: PostOptions) -> Handle:
+    """A handle with everything set but the body. Proxies come from the environment, as in curl."""
+    handle = pycurl.Curl()
+    settings = {
+        pycurl.URL: options.url,
+        pycurl.POST: 1,
+        # "Expect:" keeps libcurl from waiting for a "100 Continue" before each big body.
+        pycurl.HTTPHEADER: [*options.headers, "Expect:"],
+        pycurl.USERAGENT: client_name(),
+        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+        pycurl.FOLLOWLOCATION: 0,
+        pycurl.NOSIGNAL: 1,
+        pycurl.MAXAGE_CONN: _IDLE_CONNECTION_AGE_S,
+        pycurl.CONNECTTIMEOUT_MS: int(options.connect_timeout_s * 1000),
+        # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
+        pycurl.CAINFO: options.ca_file or certifi.where(),
+    }
+    for option, value in settings.items():
+        handle.setopt(option, value)
+    return handle

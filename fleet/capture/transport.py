@@ -1,0 +1,290 @@
+"""The transport of the pipeline and of the SDK: every envelope to the upstream, then to saas."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import orjson
+import sentry_sdk.envelope
+import sentry_sdk.transport
+import structlog
+
+from fleet import metrics
+from fleet.capture.delivery_loop import DeliveryLoop
+from fleet.capture.destination import Destination
+from fleet.capture.envelope import Envelope, build, make_item, parse
+from fleet.capture.receipt import Delivery, Receipt
+from fleet.capture.safety import is_current_event_safe
+from fleet.capture.status import DestinationStatus
+from fleet.capture.tally import Incr, Tally
+from fleet.errors import RejectedMessage
+
+log = structlog.get_logger(__name__)
+
+__all__ = ["MultiplexingTransport", "Receipt"]
+
+# Own events have no place in Kafka to come back from and nothing that waits for them: while no
+# destination takes them, memory holds this many, and later ones are dropped and counted.
+_OWN_EVENTS_MAX: Final = 1000
+_TURN_S: Final = 1.0
+_FLUSH_CALLBACK_AFTER_S: Final = 0.1
+
+
+class MultiplexingTransport(sentry_sdk.transport.Transport):
+    """Splits captured envelopes over two destinations and says when they are delivered.
+
+    Whoever builds it calls either `run_once` again and again (a worker's loop) or `start_thread`
+    (a process that sends nothing but its own events).
+    """
+
+    def __init__(
+        self,
+        upstream: Destination | None,
+        saas: Destination | None,
+        loop: DeliveryLoop,
+        *,
+        upstream_metrics_enabled: bool,
+        saas_sample_rate: float,
+        incr: Incr = metrics.incr,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(options)
+        self.in_flight = 0
+        self._upstream = upstream
+        self._saas = saas
+        self._loop = loop
+        self._upstream_metrics_enabled = upstream_metrics_enabled
+        self._saas_sample_rate = saas_sample_rate
+        self._incr = incr
+        self._tally = Tally(incr, loop.clock)
+        self._lost: dict[tuple[str, str], int] = {}
+        self._own_in_flight = 0
+        self._lock = threading.Lock()  # for the own events, which come from any thread
+        self._capturing = threading.local()
+        self._thread: threading.Thread | None = None
+
+    def capture(
+        self,
+        envelope: Envelope,
+        receipt: Receipt,
+        *,
+        sampling_key: str,
+        skip: Collection[str] = (),
+    ) -> None:
+        """The pipeline's path. Never blocks; for the thread that calls `run_once`.
+
+        ``skip`` names destinations that took the envelope before a worker died. The same
+        ``sampling_key`` gets the same decision about the saas sample rate at each delivery.
+        """
+        self.in_flight += 1
+        delivery = Delivery(receipt, self._settle)
+        try:
+            self._capture_anything(envelope, delivery, sampling_key=sampling_key, skip=skip)
+        except BaseException:
+            self.in_flight -= 1  # nobody will settle it: the error goes on to the caller
+            raise
+
+    def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
+        """The SDK's path, for own events: any thread, no receipt, best effort."""
+        if getattr(self._capturing, "is_active", False):
+            self._lose("recursion", "error", 1)
+            return
+        self._capturing.is_active = True
+        try:
+            self._capture_own(envelope)
+        finally:
+            self._capturing.is_active = False
+
+    def _capture_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
+        with self._lock:
+            has_room = self._own_in_flight < _OWN_EVENTS_MAX and not self._loop.is_closed
+            self._own_in_flight += has_room
+        if not has_room:
+            self._lose("queue_overflow", "error", 1)
+            return
+        frames = parse(envelope.serialize())
+        is_transaction = any(item.type == "transaction" for item in frames.items)
+        kind = "transactions" if is_transaction else "envelopes"
+        self._tally.add(f"internal.captured.events.{kind}")
+        delivery = Delivery(None, self._settle_own)
+        key = frames.event_id or ""
+        self._capture_anything(frames, delivery, sampling_key=key, is_own=True)
+
+    def _capture_anything(
+        self,
+        envelope: Envelope,
+        delivery: Delivery,
+        *,
+        sampling_key: str,
+        skip: Collection[str] = (),
+        is_own: bool = False,
+    ) -> None:
+        """Give the envelope to the upstream, then to saas; what stops one never stops the other.
+
+        The upstream comes first because it is the one whose loss would go unnoticed the longest.
+        """
+        failures: list[Exception] = []
+        upstream, saas = self._upstream, self._saas
+        if upstream is not None and upstream.name not in skip:
+            self._tally.add("internal.captured.events.upstream")
+            copy = self._for_upstream(envelope)
+            if copy.items or not envelope.items:
+                self._send(upstream, copy, delivery, failures)
+        if saas is not None and saas.name not in skip and self._is_sampled(sampling_key):
+            if is_own and not is_current_event_safe():
+                self._incr("internal.uncaptured.events.relay", tags={"reason": "unsafe"})
+            else:
+                self._tally.add("internal.captured.events.relay")
+                # The envelope as it came: what was left out for the upstream is in here.
+                self._send(saas, envelope, delivery, failures)
+        if failures:
+            raise failures[0]
+        delivery.all_asked()
+
+    def _send(
+        self,
+        destination: Destination,
+        envelope: Envelope,
+        delivery: Delivery,
+        failures: list[Exception],
+    ) -> None:
+        if destination.required:
+            delivery.expect()
+        on_done = partial(delivery.done, destination.name, destination.required)
+        try:
+            destination.send(envelope, on_done)
+        except Exception as error:  # noqa: BLE001 - a bug in one may not cost the other its data
+            log.exception("destination_failed", destination=destination.name)
+            if destination.required:
+                failures.append(error)
+            else:
+                tags = {"destination": destination.name, "reason": "internal_error"}
+                self._incr("capture.dropped", tags=tags)
+
+    def _for_upstream(self, envelope: Envelope) -> Envelope:
+        """The envelope itself, or a copy without its statsd items.
+
+        By the item's own type: the SDK's data categories no longer know statsd.
+        """
+        if self._upstream_metrics_enabled:
+            return envelope
+        items = tuple(item for item in envelope.items if item.type != "statsd")
+        return envelope if len(items) == len(envelope.items) else replace(envelope, items=items)
+
+    def _is_sampled(self, sampling_key: str) -> bool:
+        if self._saas_sample_rate >= 1.0:
+            return True
+        return zlib.crc32(sampling_key.encode()) / 2**32 < self._saas_sample_rate
+
+    def _settle(self) -> None:
+        self.in_flight -= 1
+
+    def _settle_own(self) -> None:
+        with self._lock:
+            self._own_in_flight -= 1
+
+    def run_once(self, timeout_s: float) -> None:
+        """Drive delivery one turn; returns early when something happened or a fd is readable."""
+        self._tally.report_if_due(self._loop.clock())
+        self._loop.run_once(timeout_s)
+
+    def register(self, fd: int) -> None:
+        """Wake `run_once` when ``fd`` is readable; the caller reads it."""
+        self._loop.register(fd)
+
+    def start_thread(self) -> None:
+        """Drive delivery from a daemon thread, until `kill`."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._drive, name="delivery", daemon=True)
+            self._thread.start()
+
+    def _drive(self) -> None:
+        while not self._loop.is_closed:
+            self.run_once(_TURN_S)
+
+    def statuses(self) -> list[DestinationStatus]:
+        """For any thread."""
+        return [destination.status() for destination in self._destinations()]
+
+    def flush(
+        self,
+        timeout: float,
+        callback: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """Wait until nothing is pending at any destination, at most ``timeout`` seconds in all.
+
+        ``callback`` gets the number of pending envelopes and the timeout when it takes longer.
+        """
+        if self._loop.is_driven_by_this_thread():
+            return  # called from within a turn: waiting for the turn to end would never end
+        self._report_losses()
+        start = time.monotonic()
+        deadline = start + timeout
+        while self._pending() and not self._loop.is_closed:
+            now = time.monotonic()
+            if now >= deadline:
+                break
+            if callback is not None and now - start >= _FLUSH_CALLBACK_AFTER_S:
+                callback(self._pending(), timeout)
+                callback = None
+            self._loop.run_once(min(deadline - now, _FLUSH_CALLBACK_AFTER_S))
+        self._tally.report()
+        for destination in self._destinations():
+            destination.ledger.report()
+
+    def kill(self) -> None:
+        """End at once: nothing more is sent, and what is in flight is never settled."""
+        self._loop.close()
+
+    def is_healthy(self) -> bool:
+        """Whether every destination is being sent to freely."""
+        return all(destination.is_healthy for destination in self._destinations())
+
+    def record_lost_event(
+        self,
+        reason: str,
+        data_category: str | None = None,
+        item: sentry_sdk.envelope.Item | None = None,
+        *,
+        quantity: int = 1,
+    ) -> None:
+        """Count what the SDK lost; saas gets it as a client report at the next flush."""
+        if item is not None:
+            data_category, quantity = item.data_category, 1
+        self._lose(reason, data_category or "default", quantity)
+
+    def _lose(self, reason: str, category: str, quantity: int) -> None:
+        with self._lock:
+            place = (reason, category)
+            self._lost[place] = self._lost.get(place, 0) + quantity
+        tags = {"reason": reason, "category": category}
+        self._incr("internal.lost_events", tags=tags, amount=quantity)
+
+    def _report_losses(self) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, {}
+        if not lost or self._saas is None or self._loop.is_closed:
+            return
+        discarded = [
+            {"reason": reason, "category": category, "quantity": quantity}
+            for (reason, category), quantity in lost.items()
+        ]
+        report: Mapping[str, object] = {"timestamp": time.time(), "discarded_events": discarded}
+        item = make_item("client_report", orjson.dumps(report))
+        self._saas.send(build(None, [item]), _ignore)
+
+    def _pending(self) -> int:
+        return sum(destination.pending for destination in self._destinations())
+
+    def _destinations(self) -> list[Destination]:
+        return [each for each in (self._upstream, self._saas) if each is not None]
+
+
+def _ignore(_rejection: RejectedMessage | None) -> None:
+    """What becomes of a client report is not reported in turn."""

@@ -1,0 +1,91 @@
+"""The unit of work in the parent: some raw messages of one partition, in offset order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, TypeAlias
+
+from arroyo.types import BrokerValue, Partition, Topic
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
+from confluent_kafka import Message as KafkaMessage
+
+# Ordered, and a name may occur more than once; a header's value may be None.
+Headers: TypeAlias = Sequence[tuple[str, str | bytes | None]]
+
+
+class Record(NamedTuple):
+    """One message, untouched. A tombstone's ``value`` is None, which is not the same as empty."""
+
+    offset: int
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @classmethod
+    def from_kafka(cls, message: KafkaMessage) -> Record:
+        kind, timestamp_ms = message.timestamp()
+        headers = message.headers() or ()
+        return cls(
+            offset=message.offset() or 0,
+            timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+            key=message.key(),
+            value=message.value(),
+            headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+        )
+
+    @property
+    def size(self) -> int:
+        """Payload bytes: key and value, without Kafka's own overhead."""
+        return len(self.value or b"") + len(self.key or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Messages of one partition. ``size`` is the sum of their payload bytes; never empty."""
+
+    partition: Partition
+    records: tuple[Record, ...]
+    size: int
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+    @property
+    def timestamp(self) -> datetime:
+        """The first message's broker timestamp: what latency is measured from."""
+        timestamp_ms = self.records[0].timestamp_ms
+        return datetime.fromtimestamp((timestamp_ms or 0) / 1000, tz=UTC)
+
+    def as_broker_value(self) -> BrokerValue[Chunk]:
+        """Arroyo commits ``offset + 1`` of a value, hence the last message's offset."""
+        return BrokerValue(self, self.partition, self.next_offset - 1, self.timestamp)
+
+
+def split_into_chunks(
+    messages: Sequence[KafkaMessage], *, max_messages: int, max_bytes: int
+) -> list[Chunk]:
+    """Group messages by partition, in order, and cut each group by count and by bytes.
+
+    A single message larger than ``max_bytes`` becomes a chunk of its own.
+    """
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for message in messages:
+        place = (message.topic() or "", message.partition() or 0)
+        groups.setdefault(place, []).append(Record.from_kafka(message))
+
+    chunks: list[Chunk] = []
+    for (topic, index), records in groups.items():
+        partition = Partition(Topic(topic), index)
+        start = size = 0
+        for end, record in enumerate(records):
+            full = end - start >= max_messages or size + record.size > max_bytes
+            if full and end > start:
+                chunks.append(Chunk(partition, tuple(records[start:end]), size))
+                start, size = end, 0
+            size += record.size
+        chunks.append(Chunk(partition, tuple(records[start:]), size))
+    return chunks

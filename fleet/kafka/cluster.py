@@ -1,0 +1,143 @@
+"""What must be true of the cluster before a consumer joins: reachable, topics there, ends known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+import structlog
+from arroyo.types import Partition, Topic
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from fleet.errors import ConfigurationError, KafkaUnreachable
+from fleet.kafka.configuration import admin_config, rdkafka_log, translate_client_error
+
+log = structlog.get_logger(__name__)
+
+_METADATA_TIMEOUT_S = 5.0
+_REQUEST_TIMEOUT_S = 15.0
+# Room for the dlq.* headers around a message that is as large as its own topic allows.
+_HEADER_ROOM_BYTES = 64 * 1024
+
+
+class Cluster:
+    """A short-lived view of the cluster, for the checks at start."""
+
+    def __init__(self, base_config: Mapping[str, Any]) -> None:
+        self._config = admin_config(base_config)
+        self._servers = str(self._config.get("bootstrap.servers", ""))
+        try:
+            self._admin = AdminClient(self._config, logger=rdkafka_log)
+        except KafkaException as error:
+            raise translate_client_error(error) from error
+
+    def wait_until_reachable(
+        self, *, for_ever: bool, wait: Callable[[float], None], given_up: Callable[[], bool]
+    ) -> None:
+        """Block until a broker answers; says within seconds that none does.
+
+        ``wait(seconds)`` passes the time between attempts, and ``given_up()`` ends the waiting.
+        Raises KafkaUnreachable at the first failure unless ``for_ever``.
+        """
+        while not given_up():
+            started = monotonic()
+            try:
+                self._admin.list_topics(timeout=_METADATA_TIMEOUT_S)
+            except KafkaException as error:
+                reason = error.args[0].str()
+                if not for_ever:
+                    raise KafkaUnreachable(
+                        f"no Kafka broker answers at {self._servers}: {reason}; check "
+                        "--bootstrap-servers, the network and the TLS or SASL settings"
+                    ) from error
+                log.error(
+                    "kafka_unreachable",
+                    bootstrap_servers=self._servers,
+                    reason=reason,
+                    what_now="trying again",
+                )
+                wait(max(0.0, _METADATA_TIMEOUT_S - (monotonic() - started)))
+            else:
+                return
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises ConfigurationError if it is not there."""
+        count = self._count(topic)
+        if count:
+            return count
+        raise ConfigurationError(
+            f"the topic {topic!r} does not exist on {self._servers}: create it, or name another "
+            "one with --physical-topic"
+        )
+
+    def _count(self, topic: str) -> int:
+        metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+        if metadata.error is not None and metadata.error.code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.TOPIC_EXCEPTION,
+        ):
+            raise ConfigurationError(f"topic {topic!r}: {metadata.error.str()}")
+        return len(metadata.partitions)
+
+    def end_offsets(self, topic: str) -> dict[Partition, int]:
+        """Where each partition ends now, open transactions left out. Blocks on the broker."""
+        targets = [TopicPartition(topic, index) for index in range(self.partitions(topic))]
+        answers = self._admin.list_offsets(
+            {target: OffsetSpec.latest() for target in targets},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_REQUEST_TIMEOUT_S,
+        )
+        try:
+            return {
+                Partition(Topic(topic), target.partition): answer.result().offset
+                for target, answer in answers.items()
+            }
+        except KafkaException as error:
+            raise KafkaUnreachable(f"the ends of {topic!r}: {error.args[0].str()}") from error
+
+    def ensure_dead_letter_topic(self, dead_letter_topic: str, source: str) -> None:
+        """Check that the dead letter topic is there, else create it.
+
+        It is made with one partition, without expiry (a dead letter stays until a person deals
+        with it), and with room for the largest message of its source.
+        Raises ConfigurationError if it is missing and can't be created.
+        """
+        if self._count(dead_letter_topic):
+            return
+        limit = self._setting(source, "max.message.bytes")
+        config = {"retention.ms": "-1", "cleanup.policy": "delete"}
+        if limit is not None:
+            config["max.message.bytes"] = str(int(limit) + _HEADER_ROOM_BYTES)
+        topic = NewTopic(dead_letter_topic, num_partitions=1, config=config)
+        try:
+            self._admin.create_topics([topic], operation_timeout=_REQUEST_TIMEOUT_S)[
+                dead_letter_topic
+            ].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return
+            raise ConfigurationError(
+                f"the dead letter topic {dead_letter_topic!r} does not exist and could not be "
+                f"created ({error.args[0].str()}): create it, name another one with --dlq-topic, "
+                "or run with --no-dlq"
+            ) from error
+        log.info("dead_letter_topic_created", topic=dead_letter_topic, config=config)
+
+    def _setting(self, topic: str, name: str) -> str | None:
+        """A topic's setting, or None where it may not be read."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            entries = self._admin.describe_configs([resource])[resource].result(_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
+            return None
+        entry = entries.get(name)
+        return None if entry is None else str(entry.value)

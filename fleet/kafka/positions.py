@@ -1,0 +1,181 @@
+"""Where this member stands in each of its partitions, and what to do when a place is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeAlias
+
+import structlog
+from arroyo.types import Partition, Topic
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaException, TopicPartition
+
+from fleet.errors import KafkaUnreachable, OffsetsOutOfRange
+from fleet.kafka.chunk import Chunk
+
+log = structlog.get_logger(__name__)
+
+OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
+
+# A coordinator that moves answers again within seconds; five of these end a run that can't start.
+_REQUEST_TIMEOUT_S = 10.0
+_ATTEMPTS = 5
+
+
+class Positions:
+    """For each assigned partition: the next offset to read, and the last settled one.
+
+    ``ends`` bounds reading (``--stop-at-end``): messages at or past a partition's end are left.
+    """
+
+    def __init__(
+        self,
+        client: KafkaConsumer,
+        policy: OffsetPolicy,
+        on_offsets_lost: Callable[[Partition, int], None],
+        ends: Mapping[Partition, int],
+    ) -> None:
+        self._client = client
+        self.policy = policy
+        self._on_offsets_lost = on_offsets_lost
+        self._ends = ends
+        self._next: dict[Partition, int] = {}
+        self._settled: dict[Partition, int] = {}
+        self._eof: dict[Partition, int] = {}
+
+    def resolve(
+        self, targets: list[TopicPartition]
+    ) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        """Starting offsets of newly assigned partitions: all of them, and those never committed.
+
+        Blocks on the broker. Raises KafkaUnreachable, or OffsetsOutOfRange where nothing was ever
+        committed and the policy is ``error``.
+        """
+        start: dict[Partition, int] = {}
+        fresh: dict[Partition, int] = {}
+        for target in self._committed(targets) if targets else []:
+            partition = Partition(Topic(target.topic), target.partition)
+            if target.offset >= 0:
+                start[partition] = target.offset
+            else:
+                start[partition] = fresh[partition] = self._by_policy(partition, None)
+        for partition, offset in start.items():
+            self._settled[partition] = offset
+            self.moved(partition, offset)
+        return start, fresh
+
+    def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
+        for attempt in range(_ATTEMPTS):
+            try:
+                return list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S))
+            except KafkaException as error:
+                log.warning("committed_offsets_unavailable", error=str(error), attempt=attempt + 1)
+        raise KafkaUnreachable("the group's committed offsets could not be read")
+
+    def _watermarks(self, partition: Partition) -> tuple[int, int]:
+        target = TopicPartition(partition.topic.name, partition.index)
+        for attempt in range(_ATTEMPTS):
+            try:
+                low, high = self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                log.warning("watermarks_unavailable", error=str(error), attempt=attempt + 1)
+            else:
+                return low, high
+        raise KafkaUnreachable(f"the offsets of {_name(partition)} could not be read")
+
+    def _by_policy(self, partition: Partition, lost_from: int | None) -> int:
+        low, high = self._watermarks(partition)
+        if self.policy == "error":
+            place = "has no committed offset" if lost_from is None else f"is at offset {lost_from}"
+            raise OffsetsOutOfRange(
+                f"{_name(partition)} {place}, the broker holds {low} to {high}, and "
+                "auto_offset_reset is 'error': set the group's offsets, or choose earliest or latest"
+            )
+        return high if self.policy == "latest" else low
+
+    def reset(self, partition: Partition) -> int:
+        """Choose a new place for a partition whose position the broker no longer has."""
+        position = self._next.get(partition, 0)
+        offset = self._by_policy(partition, position)
+        lost = max(0, offset - position)
+        log.error(
+            "offsets_out_of_range",
+            partition=_name(partition),
+            position=position,
+            resumed_at=offset,
+            lost_messages=lost,
+            lost_range=f"{position} to {offset - 1}" if lost else "none",
+        )
+        self._on_offsets_lost(partition, lost)
+        self.moved(partition, offset)
+        return offset
+
+    def advance(self, chunk: Chunk) -> Chunk | None:
+        """Note that a chunk was read. What lies past the partition's end is cut off."""
+        partition = chunk.partition
+        if partition not in self._next:
+            return None
+        self._next[partition] = chunk.next_offset
+        end = self._ends.get(partition)
+        if end is None or chunk.next_offset <= end:
+            return chunk
+        records = tuple(record for record in chunk.records if record.offset < end)
+        if not records:
+            return None
+        return Chunk(partition, records, sum(record.size for record in records))
+
+    def reached_end(self, partition: Partition, offset: int) -> None:
+        """Kafka said that nothing more is to be read up to ``offset``.
+
+        That is past the last message where a transaction's control record or a compacted gap ends
+        the partition.
+        """
+        if partition in self._next:
+            self._eof[partition] = offset
+
+    def moved(self, partition: Partition, offset: int) -> None:
+        self._next[partition] = offset
+        self._eof.pop(partition, None)
+
+    def settled(self, offsets: Mapping[Partition, int]) -> None:
+        for partition, offset in offsets.items():
+            if partition in self._settled:
+                self._settled[partition] = offset
+
+    def unsettled(self) -> list[tuple[Partition, int]]:
+        """Partitions that were read further than they are settled, with the settled offset."""
+        return [(p, offset) for p, offset in self._settled.items() if self._next[p] > offset]
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            for table in (self._next, self._settled, self._eof):
+                table.pop(partition, None)
+
+    def tell(self) -> Mapping[Partition, int]:
+        return dict(self._next)
+
+    def settled_offsets(self) -> Mapping[Partition, int]:
+        return dict(self._settled)
+
+    def lag(self) -> dict[Partition, int]:
+        """Unsettled messages per partition. Partitions that were never fetched are left out."""
+        lag: dict[Partition, int] = {}
+        for partition, settled in self._settled.items():
+            target = TopicPartition(partition.topic.name, partition.index)
+            watermarks = self._client.get_watermark_offsets(target, cached=True)
+            if watermarks is None or watermarks[1] < 0:
+                continue
+            at_end = self._next[partition] <= settled and partition in self._eof
+            lag[partition] = 0 if at_end else max(0, watermarks[1] - settled)
+        return lag
+
+    @property
+    def all_at_end(self) -> bool:
+        return all(
+            max(position, self._eof.get(partition, 0)) >= self._ends.get(partition, 0)
+            for partition, position in self._next.items()
+        )
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic.name}/{partition.index}"

@@ -1,0 +1,380 @@
+"""The supervisor of the workers: hands out work, collects receipts, replaces the dead.
+
+All of it runs in the run loop's thread, through ``poll``. The pool outlives assignments: arroyo
+makes a new strategy at every rebalance, and starting workers takes too long to do it then.
+
+What happens when a worker dies or hangs:
+
+1. What it had reported stands. The rest of its tasks goes back, less what is settled.
+2. The message in its hands at the time, if any, is counted as the cause. It is sent again alone,
+   to a worker that has nothing else, so that it can take no other message down with it.
+3. A message that has killed ``MAX_DEATHS`` workers in a row is rejected: a dead letter.
+4. The worker is started again, at once the first time, then with a growing delay.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+
+from fleet.capture.status import DestinationStatus
+from fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
+from fleet.metrics import incr
+from fleet.worker import protocol
+from fleet.worker.multiprocess_worker import WorkerSpec
+from fleet.worker.process import WorkerProcess
+from fleet.worker.protocol import Kind, Receipts, Task
+from fleet.worker.work import Work
+
+log = structlog.get_logger(__name__)
+
+MAX_DEATHS = 3
+# Two chunks each: one to work on, and one that is there when the first is done.
+QUEUE_MESSAGES = 1000
+_BOOT_TIMEOUT_S = 60.0
+# Boots in a row that may fail before the run is given up.
+_MAX_FAILED_BOOTS = 5
+_MAX_RESTART_DELAY_S = 5.0
+
+
+@dataclass(slots=True)
+class _Assignment:
+    """Messages of one chunk that one worker has, or that wait for one."""
+
+    work: Work
+    indexes: list[int]
+    # The message has killed a worker before: it goes alone.
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for a worker: the process of the moment and what it was given."""
+
+    number: int
+    process: WorkerProcess | None = None
+    ready: bool = False
+    tasks: dict[int, _Assignment] = field(default_factory=dict)
+    restart_at: float = 0.0
+    failed_boots: int = 0
+    boot_error: tuple[str, int] | None = None
+    statuses: list[DestinationStatus] = field(default_factory=list)
+
+    @property
+    def outstanding(self) -> int:
+        return sum(task.work.unsettled for task in self.tasks.values())
+
+    @property
+    def isolating(self) -> bool:
+        return any(task.alone for task in self.tasks.values())
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """Counts of settled messages since the start, for the summary and the live line."""
+
+    delivered: int = 0
+    filtered: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+class WorkerPool:
+    """See the module. ``on_failure`` gets an error that ends the run: no worker can boot."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        workers: int,
+        *,
+        message_timeout_s: float,
+        on_failure: Callable[[FleetError], None],
+    ) -> None:
+        self._spec = spec
+        self._message_timeout_s = message_timeout_s
+        self._on_failure = on_failure
+        self._slots = [_Slot(number) for number in range(1, workers + 1)]
+        self._backlog: deque[_Assignment] = deque()
+        self._next_task_id = 1
+        self._news = threading.Event()
+        self._stopping = False
+        self._gone_statuses: dict[str, DestinationStatus] = {}
+        self.outcomes = Outcomes()
+        self.restarts = 0
+
+    # -- for the strategy -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all workers. Does not wait until they have booted: work may be queued already."""
+        for slot in self._slots:
+            self._start(slot)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker can take another chunk without having two of them waiting."""
+        return not self._backlog and any(self._can_take(slot) for slot in self._slots)
+
+    def submit(self, work: Work) -> None:
+        """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
+        self._backlog.append(_Assignment(work, list(range(len(work.chunk.records)))))
+        self._dispatch()
+
+    def abandon(self, works: list[Work]) -> None:
+        """Nobody waits for these any more: start no more of them and drop their receipts."""
+        for work in works:
+            work.abandoned = True
+        self._backlog = deque(a for a in self._backlog if not a.work.abandoned)
+        for slot in self._slots:
+            for task_id in [t for t, a in slot.tasks.items() if a.work.abandoned]:
+                del slot.tasks[task_id]
+                if slot.process is not None:
+                    slot.process.send(protocol.encode_cancel(task_id))
+
+    def poll(self) -> None:
+        """Take receipts, replace dead and hung workers, hand out what waits. Never blocks."""
+        self._news.clear()
+        for slot in self._slots:
+            self._take_frames(slot)
+            self._check(slot)
+        self._dispatch()
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until a worker has something to say, at most ``timeout_s``."""
+        self._news.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Let workers finish within ``timeout_s`` and end those that don't. Last call."""
+        self._stopping = True
+        deadline = monotonic() + timeout_s
+        running = [slot for slot in self._slots if slot.process is not None]
+        for slot in running:
+            if slot.process is not None:
+                slot.process.stop()
+        for slot in running:
+            process = slot.process
+            if process is None:
+                continue
+            if not process.join(max(0.0, deadline - monotonic())):
+                log.warning("worker_killed", worker=slot.number, why="did not stop in time")
+                process.kill()
+                process.join(5.0)
+            self._take_frames(slot)
+            self._retire(slot)
+
+    # -- for people -----------------------------------------------------------------------------
+
+    def statuses(self) -> list[DestinationStatus]:
+        """One status per destination, over all workers and their predecessors."""
+        merged = dict(self._gone_statuses)
+        for slot in self._slots:
+            for status in slot.statuses:
+                merged[status.name] = _merge(merged.get(status.name), status)
+        return list(merged.values())
+
+    @property
+    def ready_workers(self) -> int:
+        return sum(slot.ready for slot in self._slots)
+
+    def pids(self) -> list[int]:
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    # -- handing out ----------------------------------------------------------------------------
+
+    @staticmethod
+    def _can_take(slot: _Slot) -> bool:
+        return (
+            slot.process is not None and not slot.isolating and slot.outstanding < QUEUE_MESSAGES
+        )
+
+    def _dispatch(self) -> None:
+        kept: deque[_Assignment] = deque()
+        while self._backlog:
+            assignment = self._backlog.popleft()
+            work = assignment.work
+            assignment.indexes = [i for i in assignment.indexes if not work.is_settled(i)]
+            if not assignment.indexes:
+                continue
+            slot = self._choose(alone=assignment.alone)
+            if slot is None:
+                kept.append(assignment)
+            else:
+                self._give(slot, assignment)
+        self._backlog = kept
+
+    def _choose(self, *, alone: bool) -> _Slot | None:
+        free = [slot for slot in self._slots if self._can_take(slot)]
+        if alone:
+            free = [slot for slot in free if not slot.tasks]
+        return min(free, key=lambda slot: slot.outstanding, default=None)
+
+    def _give(self, slot: _Slot, assignment: _Assignment) -> None:
+        task_id, self._next_task_id = self._next_task_id, self._next_task_id + 1
+        slot.tasks[task_id] = assignment
+        partition = assignment.work.chunk.partition
+        messages = assignment.work.messages(assignment.indexes)
+        task = Task(task_id, partition.topic.name, partition.index, messages)
+        if slot.process is not None:
+            slot.process.send(protocol.encode_task(task))
+
+    # -- receipts -------------------------------------------------------------------------------
+
+    def _take_frames(self, slot: _Slot) -> None:
+        if slot.process is None:
+            return
+        for frame in slot.process.take_frames():
+            kind, fields = protocol.decode(frame)
+            if kind is Kind.RECEIPTS:
+                self._settle(slot, protocol.as_receipts(fields))
+            elif kind is Kind.STATUS:
+                slot.statuses = protocol.as_statuses(fields)
+            elif kind is Kind.READY:
+                slot.ready = True
+                slot.failed_boots = 0
+                boot_s = round(monotonic() - slot.process.started_at, 2)
+                log.info("worker_ready", worker=slot.number, pid=slot.process.pid, boot_s=boot_s)
+            elif kind is Kind.FAILED:
+                slot.boot_error = (fields[0], fields[1])
+
+    def _settle(self, slot: _Slot, receipts: Receipts) -> None:
+        assignment = slot.tasks.get(receipts.task_id)
+        if assignment is None:
+            return
+        work, outcomes = assignment.work, self.outcomes
+        outcomes.delivered += sum(work.settle(index) for index in receipts.delivered)
+        for index, reason in receipts.filtered:
+            if work.settle(index):
+                outcomes.filtered[reason] = outcomes.filtered.get(reason, 0) + 1
+        for index, reason, detail in receipts.rejected:
+            if work.reject(index, reason, detail):
+                outcomes.rejected[reason] = outcomes.rejected.get(reason, 0) + 1
+        for index, destination in receipts.accepted:
+            work.accepted(index, destination)
+        if all(work.is_settled(index) for index in assignment.indexes):
+            del slot.tasks[receipts.task_id]
+
+    # -- supervision ----------------------------------------------------------------------------
+
+    def _start(self, slot: _Slot) -> None:
+        slot.process = WorkerProcess(self._spec, slot.number, self._news.set)
+        slot.ready = False
+        slot.boot_error = None
+        incr("worker.started")
+
+    def _check(self, slot: _Slot) -> None:
+        process = slot.process
+        if process is None:
+            if not self._stopping and monotonic() >= slot.restart_at:
+                self.restarts += 1
+                self._start(slot)
+            return
+        if not process.alive:
+            code = process.exit_code or 0
+            self._bury(slot, cause="signal" if code < 0 else "exit", exit_code=code)
+        elif process.board.silent_s > (
+            self._message_timeout_s if slot.ready else max(_BOOT_TIMEOUT_S, self._message_timeout_s)
+        ):
+            process.kill()
+            process.join(5.0)
+            self._bury(slot, cause="hang", exit_code=process.exit_code or 0)
+
+    def _bury(self, slot: _Slot, *, cause: str, exit_code: int) -> None:
+        """See the module: steps 1 to 4."""
+        process = slot.process
+        if process is None:
+            return
+        process.join(5.0)
+        self._take_frames(slot)
+        suspect = process.board.suspect
+        log.error(
+            "worker_died",
+            worker=slot.number,
+            pid=process.pid,
+            cause=cause,
+            exit_code=exit_code,
+            unacknowledged=slot.outstanding,
+            holding=self._describe(slot, suspect.task_id, suspect.index) if suspect else None,
+        )
+        incr("worker.died", tags={"cause": cause})
+        if process.board.losable:
+            incr("capture.dropped", amount=process.board.losable, tags={"reason": "worker_died"})
+        if suspect is not None and suspect.task_id in slot.tasks:
+            self._blame(slot.tasks[suspect.task_id], suspect.index, cause)
+        self._give_back(slot)
+        if not slot.ready:
+            self._boot_failed(slot, f"it ended while it booted ({cause}, exit code {exit_code})")
+        self._retire(slot)
+        delay_s = min(_MAX_RESTART_DELAY_S, 0.2 * 2**slot.failed_boots) if slot.failed_boots else 0
+        slot.restart_at = monotonic() + delay_s
+
+    def _blame(self, assignment: _Assignment, index: int, cause: str) -> None:
+        work = assignment.work
+        if work.is_settled(index):
+            return
+        work.deaths[index] += 1
+        deaths = work.deaths[index]
+        if deaths < MAX_DEATHS:
+            assignment.indexes = [i for i in assignment.indexes if i != index]
+            self._backlog.append(_Assignment(work, [index], alone=True))
+            return
+        reason = "worker_hung" if cause == "hang" else "worker_killed"
+        if work.reject(index, reason, f"{deaths} workers in a row ended while they held it"):
+            rejected = self.outcomes.rejected
+            rejected[reason] = rejected.get(reason, 0) + 1
+
+    def _give_back(self, slot: _Slot) -> None:
+        """The worker's tasks wait again, ahead of newer ones and in the order they were given."""
+        resent = slot.outstanding
+        for task_id in sorted(slot.tasks, reverse=True):
+            self._backlog.appendleft(slot.tasks[task_id])
+        slot.tasks.clear()
+        if resent:
+            incr("worker.resent", amount=resent)
+
+    def _retire(self, slot: _Slot) -> None:
+        """Keep the counts of a worker that has ended."""
+        for status in slot.statuses:
+            merged = _merge(self._gone_statuses.get(status.name), status)
+            self._gone_statuses[status.name] = DestinationStatus(
+                merged.name, "open", merged.accepted, merged.retried, merged.dropped, 0, ""
+            )
+        slot.statuses = []
+        slot.process = None
+        slot.ready = False
+
+    def _boot_failed(self, slot: _Slot, otherwise: str) -> None:
+        slot.failed_boots += 1
+        text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
+        log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
+        if exit_code == EXIT_CONFIGURATION:
+            self._on_failure(ConfigurationError(f"a worker can't boot: {text}"))
+        elif slot.failed_boots >= _MAX_FAILED_BOOTS:
+            self._on_failure(FleetError(f"a worker can't boot: {text}"))
+
+    @staticmethod
+    def _describe(slot: _Slot, task_id: int, index: int) -> str | None:
+        assignment = slot.tasks.get(task_id)
+        if assignment is None:
+            return None
+        chunk = assignment.work.chunk
+        offset = chunk.records[index].offset
+        return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
+
+
+def _merge(left: DestinationStatus | None, right: DestinationStatus) -> DestinationStatus:
+    """Counts add up; a destination is as closed as the worker that finds it most closed."""
+    if left is None:
+        return right
+    worse = left if left.state != "open" else right
+    return DestinationStatus(
+        name=right.name,
+        state=worse.state,
+        accepted=left.accepted + right.accepted,
+        retried=left.retried + right.retried,
+        dropped=left.dropped + right.dropped,
+        pending=left.pending + right.pending,
+        reason=worse.reason,
+    )

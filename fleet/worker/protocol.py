@@ -1,0 +1,130 @@
+"""The frames on a worker's pipe, as msgpack: nothing that came from Kafka is ever unpickled.
+
+A message within a task is known by its number, its index in the task's chunk, so a task may hold any subset
+of a chunk and be sent again without what is already done.
+
+::
+
+    parent → worker   TASK     task id, topic, partition, [[number, offset, timestamp_ms, value,
+                               destinations that accepted it before], …]
+                      CANCEL   task id: start no more of its messages
+                      STOP     finish what was sent, then exit
+    worker → parent   READY    the worker has booted and takes tasks
+                      FAILED   it could not boot: the error's text, its exit code
+                      RECEIPTS task id, [number of delivered, …], [[number, reason], …] filtered,
+                               [[number, reason, detail], …] rejected,
+                               [[number, destination], …] accepted by one of several destinations
+                      STATUS   [destination status as a map, …]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+from fleet.capture.status import DestinationStatus
+
+# Compared by value: a sentinel's identity does not survive the way into another process.
+STOP = b"consumer-fleet worker: stop"
+
+
+class Kind(IntEnum):
+    TASK = 1
+    CANCEL = 2
+    READY = 3
+    FAILED = 4
+    RECEIPTS = 5
+    STATUS = 6
+
+
+class TaskMessage(NamedTuple):
+    """One message of a task. ``number`` is its index in the task's chunk; ``accepted_by`` names
+    destinations not to send it to again.
+    """
+
+    number: int
+    offset: int
+    timestamp_ms: int | None
+    value: bytes | None
+    accepted_by: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Messages of one partition for one worker."""
+
+    task_id: int
+    topic: str
+    partition: int
+    messages: Sequence[TaskMessage]
+
+
+@dataclass(slots=True)
+class Receipts:
+    """What has become of some messages of one task since the last receipts."""
+
+    task_id: int
+    delivered: list[int] = field(default_factory=list)
+    filtered: list[tuple[int, str]] = field(default_factory=list)
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+    accepted: list[tuple[int, str]] = field(default_factory=list)
+
+
+def encode_task(task: Task) -> bytes:
+    body = (Kind.TASK, task.task_id, task.topic, task.partition, task.messages)
+    return bytes(msgpack.packb(body, use_bin_type=True))
+
+
+def encode_cancel(task_id: int) -> bytes:
+    return bytes(msgpack.packb((Kind.CANCEL, task_id)))
+
+
+def encode_ready() -> bytes:
+    return bytes(msgpack.packb((Kind.READY,)))
+
+
+def encode_failed(text: str, exit_code: int) -> bytes:
+    return bytes(msgpack.packb((Kind.FAILED, text, exit_code)))
+
+
+def encode_receipts(receipts: Receipts) -> bytes:
+    return bytes(
+        msgpack.packb(
+            (
+                Kind.RECEIPTS,
+                receipts.task_id,
+                receipts.delivered,
+                receipts.filtered,
+                receipts.rejected,
+                receipts.accepted,
+            )
+        )
+    )
+
+
+def encode_status(statuses: Sequence[DestinationStatus]) -> bytes:
+    return bytes(msgpack.packb((Kind.STATUS, [asdict(status) for status in statuses])))
+
+
+def decode(frame: bytes) -> tuple[Kind, list[Any]]:
+    """The kind and the fields of a frame. Both ends are this program: a bad frame is our bug."""
+    kind, *fields = msgpack.unpackb(frame, raw=False, strict_map_key=False)
+    return Kind(kind), fields
+
+
+def as_task(fields: Sequence[Any]) -> Task:
+    task_id, topic, partition, messages = fields
+    return Task(task_id, topic, partition, [TaskMessage(*message) for message in messages])
+
+
+def as_receipts(fields: Sequence[Any]) -> Receipts:
+    task_id, delivered, filtered, rejected, accepted = fields
+    return Receipts(task_id, delivered, filtered, rejected, accepted)
+
+
+def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:
+    return [DestinationStatus(**status) for status in fields[0]]

@@ -1,0 +1,51 @@
+"""The chain of steps: the only place where they are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from arroyo.processing.strategies import CommitOffsets
+from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
+from arroyo.types import Commit, Partition
+
+from fleet.kafka.chunk import Chunk
+from fleet.kafka.dead_letters import DeadLetterProducer
+from fleet.worker.pool import WorkerPool
+from strategies.dead_letter import KeepDeadLetters
+from strategies.run_in_workers import RunInWorkers
+
+
+class Pipeline(ProcessingStrategyFactory[Chunk]):
+    """Makes the chain at every assignment; the workers and the producer outlive it.
+
+    A chunk goes to a worker, which decodes and delivers each message (``RunInWorkers``); rejected
+    messages go to the dead letter topic (``KeepDeadLetters``); the settled prefix of the
+    partition is committed, once per second (arroyo's ``CommitOffsets``).
+    """
+
+    def __init__(
+        self, pool: WorkerPool, dead_letters: DeadLetterProducer, *, max_in_flight_bytes: int
+    ) -> None:
+        self._pool = pool
+        self._dead_letters = dead_letters
+        self._max_in_flight_bytes = max_in_flight_bytes
+        self._current: RunInWorkers | None = None
+
+    def create_with_partitions(
+        self, commit: Commit, partitions: Mapping[Partition, int]
+    ) -> RunInWorkers:
+        self._current = RunInWorkers(
+            self._pool,
+            KeepDeadLetters(self._dead_letters, CommitOffsets(commit)),
+            max_in_flight_bytes=self._max_in_flight_bytes,
+        )
+        return self._current
+
+    @property
+    def idle(self) -> bool:
+        """Everything that was submitted is settled and kept."""
+        return self._current is None or (self._current.idle and self._dead_letters.idle)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return 0 if self._current is None else self._current.in_flight_bytes

@@ -1,0 +1,70 @@
+"""What every test may use: a real broker, topics of its own, and a real upstream."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeAlias
+
+import pytest
+
+from tests.support.bugsink import Bugsink
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.requirements import MissingPart, require
+
+TopicFactory: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker]:
+    """A running broker that all tests share. One that stops it starts it again."""
+    try:
+        broker = KafkaBroker()
+    except MissingPart as error:
+        require("Kafka", str(error))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+@pytest.fixture
+def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> TopicFactory:
+    """``topic(partitions=1, config=None, prefix=…)`` creates a topic that no other test knows."""
+    test = re.sub(r"[^a-zA-Z0-9._-]+", "-", request.node.name)[:80]
+
+    def create(
+        partitions: int = 1, config: dict[str, object] | None = None, *, prefix: str = test
+    ) -> str:
+        return kafka.create_topic(f"{prefix}-{uuid.uuid4().hex[:8]}", partitions, config)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def bugsink() -> Iterator[Bugsink]:
+    """A running server that all tests share: look for your own event ids in it."""
+    try:
+        server = Bugsink()
+    except MissingPart as error:
+        require("Bugsink", str(error))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the servers that it used have printed."""
+    report = yield
+    if report.failed:
+        for name, fixture in getattr(item, "funcargs", {}).items():
+            if isinstance(fixture, KafkaBroker | Bugsink):
+                report.sections.append((f"log of {name}", fixture.log_tail()))
+    return report

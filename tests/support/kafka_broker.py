@@ -1,0 +1,148 @@
+"""A real Kafka broker for tests: one KRaft node in a temporary folder, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from tests.support.java import find_java
+from tests.support.kafka_jars import kafka_jars
+from tests.support.kafka_topics import MAX_MESSAGE_BYTES, KafkaTopics
+from tests.support.processes import ManagedProcess, free_ports
+
+START_TIMEOUT_S = 90
+_LOGGING = Path(__file__).with_name("kafka_log4j2.properties")
+
+# One node can't replicate. Internal topics of one partition, low minimum timeouts, frequent
+# retention checks and no initial rebalance delay keep the tests quick.
+_SETTINGS: Mapping[str, object] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # A killed broker may register again when its old session has run out.
+    "broker.heartbeat.interval.ms": 300,
+    "broker.session.timeout.ms": 3000,
+    "auto.create.topics.enable": "false",
+    "message.max.bytes": MAX_MESSAGE_BYTES,
+    "socket.request.max.bytes": 2 * MAX_MESSAGE_BYTES,
+    "group.coordinator.rebalance.protocols": "classic,consumer",
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 500,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.heartbeat.interval.ms": 500,
+    "group.consumer.min.session.timeout.ms": 1000,
+    "group.consumer.session.timeout.ms": 10_000,
+    "offsets.topic.num.partitions": 1,
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "log.initial.task.delay.ms": 500,
+    "log.retention.check.interval.ms": 500,
+    "log.segment.delete.delay.ms": 500,
+}
+
+
+class KafkaBroker(KafkaTopics):
+    """A formatted broker that is not running yet: ``start`` it, and ``close`` it at the end."""
+
+    def __init__(
+        self, settings: Mapping[str, object] | None = None, *, heap_mib: int = 512
+    ) -> None:
+        """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars."""
+        self._java = find_java()
+        self._jars = kafka_jars()
+        self._heap_mib = heap_mib
+        self.port, controller_port = free_ports(2)
+        super().__init__(f"127.0.0.1:{self.port}")
+        self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
+        self.log = self.folder / "broker.log"
+        self._config = self.folder / "server.properties"
+        self._process: ManagedProcess | None = None
+        self._write_config(controller_port, settings or {})
+        self._format()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.is_running
+
+    def start(self) -> None:
+        """Start the broker on its folder and port, and block until it answers a client."""
+        if self.is_running:
+            return
+        self._process = ManagedProcess(
+            "Kafka",
+            self._command("kafka.Kafka", str(self._config)),
+            log=self.log,
+            env=os.environ,
+            cwd=self.folder,
+        )
+        self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop the broker, cleanly or by SIGKILL. ``start`` brings back the same data and port."""
+        if self._process is None:
+            return
+        if kill:
+            self._process.kill()
+        else:
+            self._process.terminate()
+        self._process = None
+
+    def close(self) -> None:
+        """Kill the broker and delete its folder."""
+        self.forget_clients()
+        self.stop(kill=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log_tail(self, lines: int = 60) -> str:
+        """The last lines that the broker printed, over all its starts."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _write_config(self, controller_port: int, settings: Mapping[str, object]) -> None:
+        places = {
+            "listeners": f"PLAINTEXT://{self.bootstrap_servers},"
+            f"CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "log.dirs": self.folder / "data",
+        }
+        lines = [f"{name}={value}\n" for name, value in {**_SETTINGS, **places, **settings}.items()]
+        self._config.write_text("".join(lines))
+
+    def _format(self) -> None:
+        arguments = ["format", "-t", str(uuid.uuid4()), "-c", str(self._config)]
+        run = subprocess.run(
+            self._command("kafka.tools.StorageTool", *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise RuntimeError(f"Kafka's storage was not formatted:\n{run.stdout}{run.stderr}")
+
+    def _command(self, main_class: str, *arguments: str) -> list[str]:
+        options = [
+            f"-Xmx{self._heap_mib}m",
+            # Half the time to start, and no idle collector threads beside the tests.
+            "-XX:+UseSerialGC",
+            f"-Dlog4j2.configurationFile={_LOGGING}",
+        ]
+        return [str(self._java), *options, "-cp", f"{self._jars}/*", main_class, *arguments]
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False

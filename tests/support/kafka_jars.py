@@ -1,0 +1,69 @@
+"""Kafka's jars, fetched once into the checkout's cache.
+
+``python -m tests.support.kafka_jars`` fetches them ahead of a test run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.support.java import find_java
+from tests.support.requirements import MissingPart
+
+_POM = Path(__file__).with_name("kafka_pom.xml")
+_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
+
+
+def kafka_jars() -> Path:
+    """The folder with Kafka's jars; blocks while Maven fetches them the first time."""
+    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
+    jars = _CACHE / digest
+    if not jars.is_dir():
+        _fetch(jars)
+    return jars
+
+
+def _fetch(jars: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise MissingPart("mvn is not on the PATH (install Maven: it fetches Kafka)")
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
+        target = Path(scratch, "jars")
+        command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"]
+        command.append(f"-DoutputDirectory={target}")
+        java_home = find_java().parent.parent
+        run = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "JAVA_HOME": str(java_home)},
+        )
+        if run.returncode:
+            raise MissingPart(f"Maven could not fetch Kafka:\n{run.stdout}{run.stderr}")
+        # The folder appears whole or not at all; whoever comes second keeps the first one's.
+        try:
+            target.rename(jars)
+        except OSError:
+            if not jars.is_dir():
+                raise
+
+
+def main() -> int:
+    try:
+        print(f"Kafka: {kafka_jars()}")  # noqa: T201 -- the command's output
+    except MissingPart as error:
+        # On a desk the tests that need Kafka are skipped; in CI they must run.
+        print(f"Kafka is missing: {error}")  # noqa: T201 -- the command's output
+        return 1 if os.environ.get("CI") else 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,22 @@
+"""What a test needs from the machine, and what happens where it is missing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+class MissingPart(Exception):
+    """A program that the tests start is not on this machine. The message says how to get it."""
+
+
+def require(part: str, reason: str) -> None:
+    """End the test because ``part`` is missing: skipped on a desk, failed where CI is set.
+
+    A skip in CI would hide that a promise is no longer checked.
+    """
+    message = f"{part} is missing: {reason}"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
