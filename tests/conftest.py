@@ -17,10 +17,10 @@ TopicFactory: TypeAlias = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[KafkaBroker]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A running broker that all tests share. One that stops it starts it again."""
     try:
-        broker = KafkaBroker()
+        broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"))
     except MissingPart as error:
         require("Kafka", str(error))
     try:
@@ -44,10 +44,10 @@ def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> TopicFactory:
 
 
 @pytest.fixture(scope="session")
-def bugsink() -> Iterator[Bugsink]:
+def bugsink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bugsink]:
     """A running server that all tests share: look for your own event ids in it."""
     try:
-        server = Bugsink()
+        server = Bugsink(tmp_path_factory.mktemp("bugsink"))
     except MissingPart as error:
         require("Bugsink", str(error))
     try:

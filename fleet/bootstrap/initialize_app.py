@@ -48,7 +48,13 @@ def initialize_app(
     if is_parent and (dangers := list(dangerous_modes(options))):
         print_framed("These options may lose data", dangers)
     # 4.
-    _configure_metrics(options, is_parent=is_parent)
+    metrics.configure_metrics(
+        host=options.statsd_host,
+        port=options.statsd_port,
+        socket_path=options.statsd_socket_path,
+        prefix=options.metrics_prefix,
+        global_tags=options.metrics_tags,
+    )
     # 5.
     plugin_services = load_plugins(options)
     # 6.
@@ -73,18 +79,3 @@ def _buffer_by_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
-
-
-def _configure_metrics(options: Options, *, is_parent: bool) -> None:
-    metrics.configure_metrics(
-        host=options.statsd_host,
-        port=options.statsd_port,
-        socket_path=options.statsd_socket_path,
-        prefix=options.metrics_prefix,
-        global_tags=options.metrics_tags,
-    )
-    if is_parent:
-        # Arroyo runs in the parent only; importing it would slow every worker's start.
-        from fleet.metrics.arroyo_bridge import install  # noqa: PLC0415 - see above
-
-        install(metrics.recorder)

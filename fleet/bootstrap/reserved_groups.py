@@ -18,7 +18,6 @@ RESERVED_GROUPS = (
     "generic-metrics-consumer",
     "ingest-consumer",
     "ingest-feedback",
-    "ingest-feedback-events",
     "ingest-monitors",
     "ingest-occurrences",
     "ingest-profiles",
@@ -26,11 +25,11 @@ RESERVED_GROUPS = (
     "metrics-consumer",
     "monitors-clock-tasks",
     "monitors-clock-tick",
-    "monitors-incident-occurrences",
     "post-process-forwarder",
     "process-segments",
     "process-spans",
     "query-subscription-consumer",
+    "subscription-results-eap-items",
     "uptime-results",
     # Sentry's development server (getsentry/sentry, src/sentry/runner/commands/devserver.py).
     "sentry-consumer",
@@ -43,6 +42,7 @@ RESERVED_GROUPS = (
     "generic_events_group",
     "outcomes_billing_group",
     "outcomes_group",
+    "sessions-group",
     "spans_group",
     "transactions_group",
 )

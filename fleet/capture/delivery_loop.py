@@ -42,14 +42,19 @@ class DeliveryLoop:
         self._pumps: list[Pump] = []
         self._finished: dict[Handle, Callable[[TransferError], None]] = {}
         self._curl_due = math.inf
-        self._watched: set[int] = set()
+        self._watched: set[int] = set()  # others' descriptors
+        self._sockets: set[int] = set()  # libcurl's
         self._poll = select.poll()
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
         self._poll.register(self._wake_reader, select.POLLIN)
         self._wake_sent = False
+        self._wake_lock = threading.Lock()
         self._driver: int | None = None
         self._drive_lock = threading.Lock()
         self._closed = False
+        self._is_released = False
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_curl_timer)
@@ -76,6 +81,7 @@ class DeliveryLoop:
 
     @property
     def is_closed(self) -> bool:
+        """Whether `close` was called: nothing is sent any more."""
         return self._closed
 
     def is_driven_by_this_thread(self) -> bool:
@@ -87,37 +93,49 @@ class DeliveryLoop:
         if self._wake_sent or self._closed or self.is_driven_by_this_thread():
             return
         self._wake_sent = True
-        with suppress(BlockingIOError):  # full of wake-ups: one more would change nothing
-            os.write(self._wake_writer, b"\0")
+        # The lock keeps the pipe open: its number may be somebody else's file after the close.
+        with self._wake_lock, suppress(BlockingIOError):  # full: one more would change nothing
+            if not self._is_released:
+                os.write(self._wake_writer, b"\0")
 
     def run_once(self, timeout_s: float) -> None:
         """Drive delivery one turn: start what may start, wait, handle what ended.
 
-        Returns at the first event, at the latest after ``timeout_s``. When another thread drives
-        already, waits for that turn's end and then takes its own. Must not be called from within.
+        Returns at the first event, at the latest after ``timeout_s``. While another thread drives,
+        it waits for its turn as long. Must not be called from within a turn.
         """
-        with self._drive_lock:
-            if self._closed:
-                return
-            self._driver = threading.get_ident()
-            try:
+        if not self._drive_lock.acquire(timeout=max(timeout_s, 0.0)):
+            return
+        self._driver = threading.get_ident()
+        try:
+            if not self._closed:
                 self._turn(timeout_s)
-            finally:
-                self._driver = None
+        finally:
+            self._driver = None
+            if self._closed:
+                self._release()
+            self._drive_lock.release()
 
     def close(self) -> None:
-        """Abandon all transfers and close every connection. Any thread but not from within."""
+        """Abandon all transfers and close every connection. Any thread, even from within a turn."""
         self.wake()
+        self._closed = True
+        if self.is_driven_by_this_thread():
+            return  # run_once releases everything when the turn ends
         with self._drive_lock:
-            if self._closed:
-                return
-            self._closed = True
-            for handle in self._finished:
-                self._multi.remove_handle(handle)
-            self._finished.clear()
-            self._multi.close()
+            self._release()
+
+    def _release(self) -> None:
+        if self._is_released:
+            return
+        with self._wake_lock:
+            self._is_released = True
             os.close(self._wake_reader)
             os.close(self._wake_writer)
+        for handle in self._finished:
+            self._multi.remove_handle(handle)
+        self._finished.clear()
+        self._multi.close()
 
     def _turn(self, timeout_s: float) -> None:
         due = min(self._run_pumps(), self._curl_due)
@@ -140,6 +158,8 @@ class DeliveryLoop:
 
     def _run_pumps(self) -> float:
         due = math.inf
+        if self._closed:
+            return due
         for pump in self._pumps:
             due = min(due, pump())
         if self._curl_due <= self.clock():
@@ -174,9 +194,11 @@ class DeliveryLoop:
 
     def _watch_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:
-            with suppress(KeyError):  # libcurl may remove a socket that it never had watched
+            if fd in self._sockets:  # libcurl may remove one that it never had watched
+                self._sockets.discard(fd)
                 self._poll.unregister(fd)
         else:
+            self._sockets.add(fd)
             self._poll.register(fd, _POLL_MASKS.get(what, 0))
 
     def _set_curl_timer(self, timeout_ms: int) -> None:

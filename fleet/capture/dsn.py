@@ -96,8 +96,8 @@ def _split(value: str) -> SplitResult:
     except ValueError as error:
         raise _bad("its host or port is not valid") from error
     if parts.scheme not in _DEFAULT_PORTS:
-        found = f"not with {parts.scheme!r}" if parts.scheme else "and it names no scheme"
-        raise _bad(f"it must begin with https:// or http://, {found}")
+        # What it begins with instead is not shown: without a scheme, that may be the key.
+        raise _bad("it must begin with https:// or http://")
     if not parts.hostname:
         raise _bad("it names no host")
     if port == 0:

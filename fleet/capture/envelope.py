@@ -23,18 +23,17 @@ _NEWLINE: Final = 0x0A
 _EMPTY_HEADER: Final = b"{}"
 _NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
 
-_EVENT_ID = re.compile(r"[0-9a-f]{32}")
+_HEX_DIGITS: Final = "0123456789abcdef"
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 # A member without the comma before it. Its value is a string, a scalar, or the opening bracket of
 # a nested value, whose end _end_of_nested finds.
 _MEMBER = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*(?:" + _STRING + rb'|[^\s,\[\]{}"]+|[\[{])')
 _NESTING = re.compile(_STRING + rb"|[\[\]{}]")
-_TO_NEXT_MEMBER = re.compile(rb"\s*,?")
-# The common spelling of the members to cut, with the comma that follows or precedes them.
-_PLAIN_MEMBER = {
-    name: re.compile(rb'"' + name.encode() + rb'":"[^"\\]*",|,"' + name.encode() + rb'":"[^"\\]*"')
-    for name in ("dsn", "sent_at")
-}
+_SPACE = re.compile(rb"\s*")
+_COMMA: Final = 0x2C
+_CUT_MEMBERS: Final = ("dsn", "sent_at")
+# How those members nearly always begin.
+_PLAIN_STARTS: Final = {name: f'"{name}":"'.encode() for name in _CUT_MEMBERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def parse(raw: bytes) -> Envelope:
     if end < 0:
         end = size
     line = raw[:end]
-    members = _load_object(line, "the envelope's header")
+    members = _load_object(line, None)
     event_id = members.get("event_id")
     items: list[Item] = []
     position = end + 1
@@ -156,10 +155,11 @@ def normalize_event_id(event_id: object) -> str | None:
     """``event_id`` as 32 lower-case hex digits, or None where it isn't a UUID."""
     if not isinstance(event_id, str):
         return None
-    if _EVENT_ID.fullmatch(event_id):
+    # Stripping is the cheapest way to see that there are no other characters.
+    if len(event_id) == 32 and not event_id.strip(_HEX_DIGITS):
         return event_id
     digits = event_id.replace("-", "").lower()
-    return digits if _EVENT_ID.fullmatch(digits) else None
+    return digits if len(digits) == 32 and not digits.strip(_HEX_DIGITS) else None
 
 
 def _parse_item(raw: bytes, start: int, index: int) -> tuple[Item, int]:
@@ -168,7 +168,7 @@ def _parse_item(raw: bytes, start: int, index: int) -> tuple[Item, int]:
     if end < 0:
         end = len(raw)
     line = raw[start:end]
-    members = _load_object(line, f"the header of item {index}")
+    members = _load_object(line, index)
     item_type = members.get("type")
     if not isinstance(item_type, str):
         raise _invalid(f"the header of item {index} has no type")
@@ -195,14 +195,19 @@ def _end_of_payload(raw: bytes, start: int, length: object, index: int) -> int:
     return end
 
 
-def _load_object(line: bytes, where: str) -> dict[str, object]:
+def _load_object(line: bytes, item_index: int | None) -> dict[str, object]:
+    """Parse a header line: of the envelope where ``item_index`` is None."""
     try:
         members = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise _invalid(f"{where} is not JSON: {error}") from error
+        raise _invalid(f"{_name_header(item_index)} is not JSON: {error}") from error
     if not isinstance(members, dict):
-        raise _invalid(f"{where} is not a JSON object")
+        raise _invalid(f"{_name_header(item_index)} is not a JSON object")
     return members
+
+
+def _name_header(item_index: int | None) -> str:
+    return "the envelope's header" if item_index is None else f"the header of item {item_index}"
 
 
 def _invalid(detail: str) -> RejectedMessage:
@@ -218,17 +223,28 @@ def _prepend(members: bytes, header: bytes) -> bytes:
 
 def _without_destination(line: bytes, members: Mapping[str, object]) -> bytes:
     """Cut ``dsn`` and ``sent_at`` out of a line, given what it parses to."""
-    rest = line
-    for name, plain in _PLAIN_MEMBER.items():
-        if name not in members:
-            continue
-        # A name that is a top-level key and occurs once is that key; anything else is read fully.
-        if b"\\" not in line and line.count(b'"' + name.encode() + b'"') == 1:
-            rest, cuts = plain.subn(b"", rest)
-            if cuts == 1:
-                continue
-        return _without_members(line, tuple(_PLAIN_MEMBER))
-    return rest.strip()
+    rest: bytes | None = line
+    for name, start in _PLAIN_STARTS.items():
+        if rest is not None and name in members:
+            rest = _without_plain_member(rest, start)
+    return _without_members(line, _CUT_MEMBERS) if rest is None else rest.strip()
+
+
+def _without_plain_member(line: bytes, start: bytes) -> bytes | None:
+    """Cut one member and one of the commas around it; None where it is not spelled plainly.
+
+    ``start`` is its name, a colon and the quote that opens its value. Without escapes, a name that
+    is a top-level key and occurs once is that key.
+    """
+    position = line.find(start)
+    if position < 0 or line.count(start[:-2]) != 1 or b"\\" in line:
+        return None
+    end = line.find(b'"', position + len(start)) + 1
+    if line[end] == _COMMA:
+        return line[:position] + line[end + 1 :]
+    if line[position - 1] == _COMMA:
+        return line[: position - 1] + line[end:]
+    return None
 
 
 def _without_members(line: bytes, names: tuple[str, ...]) -> bytes:
@@ -243,11 +259,12 @@ def _without_members(line: bytes, names: tuple[str, ...]) -> bytes:
         end = member.end()
         if line[end - 1] in b"[{":
             end = _end_of_nested(line, end)
+        space = _SPACE.match(line, end)
+        assert space is not None  # the pattern matches the empty string too
+        end = space.end()
         if orjson.loads(member[1]) not in names:
             kept.append(line[position:end])
-        separator = _TO_NEXT_MEMBER.match(line, end)
-        assert separator is not None  # the pattern matches the empty string too
-        position = separator.end()
+        position = end + 1  # after the comma, or after the object's end
     return b"{" + b",".join(kept) + b"}"
 
 

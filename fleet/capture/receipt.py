@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,9 @@ class Receipt(Protocol):
 class Delivery:
     """One captured envelope: settles its receipt once the required destinations are done."""
 
+    # One for all: it is held for a few instructions, and own events are rare.
+    _lock = threading.Lock()
+
     def __init__(self, receipt: Receipt | None, on_settled: Callable[[], None]) -> None:
         self._receipt = receipt
         self._on_settled = on_settled
@@ -34,9 +38,10 @@ class Delivery:
 
     def expect(self) -> None:
         """A required destination is about to get the envelope."""
-        self._open += 1
+        with self._lock:
+            self._open += 1
 
-    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:  # noqa: FBT001 - bound with functools.partial
+    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:
         """A destination is done with the envelope."""
         if rejection is None and self._receipt is not None:
             self._receipt.accepted(destination)
@@ -51,8 +56,10 @@ class Delivery:
         self._close_one()
 
     def _close_one(self) -> None:
-        self._open -= 1
-        if self._open == 0:
+        with self._lock:
+            self._open -= 1
+            is_settled = self._open == 0
+        if is_settled:
             self._on_settled()
             if self._receipt is not None:
                 self._receipt.settled(self._rejection)

@@ -5,37 +5,41 @@ An error while capturing that is captured, and fails, and is captured again, nev
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
+from types import FrameType
 from typing import Final
 
 import sentry_sdk
 
 UNSAFE_TAG: Final = "_unsafe"
 
-_PACKAGE: Final = str(Path(__file__).parent)
-# The SDK's own path comes through these two: their presence on the stack says nothing.
-_ENTRANCES: Final = frozenset({f"{_PACKAGE}/transport.py", f"{_PACKAGE}/safety.py"})
-_UNSAFE_FILES: Final = frozenset(
-    str(path) for path in Path(__file__).parent.glob("*.py") if str(path) not in _ENTRANCES
-)
+_PACKAGE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with frames' strings
 
 
 def is_current_event_safe() -> bool:
-    """False if the scope is tagged ``_unsafe`` or the event comes out of this package."""
+    """False if the scope is tagged ``_unsafe`` or the event comes out of this package.
+
+    For the thread that captures the event, while it does.
+    """
+    scopes = (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope())
     # The SDK has no public way to read a tag back.
-    for scope in (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope()):
-        if scope._tags.get(UNSAFE_TAG):  # noqa: SLF001 - see above
-            return False
-    return not _is_capturing()
+    if any(scope._tags.get(UNSAFE_TAG) for scope in scopes):
+        return False
+    return not _comes_from_capture(sys._getframe(1))
 
 
-def _is_capturing() -> bool:
-    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack reads source files for each frame
+def _comes_from_capture(innermost: FrameType | None) -> bool:
+    """Whether the stack enters this package, leaves it, and is in it again.
+
+    Each own event ends in this package; those that begin in it too are the unsafe ones.
+    """
+    has_left = False
+    frame = innermost
     while frame is not None:
-        if frame.f_code.co_filename in _UNSAFE_FILES:
+        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
+        if has_left and is_ours:
             return True
-        if frame.f_back is None:
-            return False
+        has_left = has_left or not is_ours
         frame = frame.f_back
     return False

@@ -21,20 +21,43 @@ class Incr(Protocol):
     ) -> None: ...
 
 
+class Count:
+    """One series. Any thread may add to it."""
+
+    __slots__ = ("_lock", "_reported", "key", "tags", "total")
+
+    def __init__(self, key: str, tags: Mapping[str, str] | None) -> None:
+        self.key = key
+        self.tags = tags
+        self.total = 0
+        self._reported = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """One more."""
+        with self._lock:
+            self.total += 1
+
+    def take_new(self) -> int:
+        """How many were added since the last call."""
+        with self._lock:
+            new = self.total - self._reported
+            self._reported = self.total
+        return new
+
+
 class Tally:
-    """Adds up increments: a call per envelope would cost as much as parsing it. Any thread."""
+    """Adds up increments: a metrics call per envelope would cost as much as parsing it."""
 
     def __init__(self, incr: Incr, clock: Callable[[], float]) -> None:
         self._incr = incr
         self._report_due = clock() + _INTERVAL_S
-        self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
-        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], Count] = {}
 
-    def add(self, key: str, tags: Mapping[str, str] | None = None, amount: int = 1) -> None:
-        """Count; what was counted reaches the metrics with the next report."""
+    def count(self, key: str, tags: Mapping[str, str] | None = None) -> Count:
+        """The count of one series, to be kept where it is used often."""
         place = (key, tuple(tags.items()) if tags else ())
-        with self._lock:
-            self._counts[place] = self._counts.get(place, 0) + amount
+        return self._counts.setdefault(place, Count(key, tags))
 
     def report_if_due(self, now: float) -> None:
         """Report if the last time is a second ago."""
@@ -43,8 +66,7 @@ class Tally:
             self.report()
 
     def report(self) -> None:
-        """Hand all counts to the metrics."""
-        with self._lock:
-            counts, self._counts = self._counts, {}
-        for (key, tags), amount in counts.items():
-            self._incr(key, tags=dict(tags) or None, amount=amount)
+        """Hand what was counted since the last time to the metrics."""
+        for count in list(self._counts.values()):
+            if new := count.take_new():
+                self._incr(count.key, tags=count.tags, amount=new)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-import orjson
 import sentry_sdk.envelope
 import sentry_sdk.transport
 import structlog
@@ -18,7 +17,8 @@ import structlog
 from fleet import metrics
 from fleet.capture.delivery_loop import DeliveryLoop
 from fleet.capture.destination import Destination
-from fleet.capture.envelope import Envelope, build, make_item, parse
+from fleet.capture.envelope import Envelope, parse
+from fleet.capture.losses import Losses
 from fleet.capture.receipt import Delivery, Receipt
 from fleet.capture.safety import is_current_event_safe
 from fleet.capture.status import DestinationStatus
@@ -63,7 +63,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._saas_sample_rate = saas_sample_rate
         self._incr = incr
         self._tally = Tally(incr, loop.clock)
-        self._lost: dict[tuple[str, str], int] = {}
+        self._to_upstream = self._tally.count("internal.captured.events.upstream")
+        self._to_saas = self._tally.count("internal.captured.events.relay")
+        self._losses = Losses(incr)
         self._own_in_flight = 0
         self._lock = threading.Lock()  # for the own events, which come from any thread
         self._capturing = threading.local()
@@ -93,7 +95,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         """The SDK's path, for own events: any thread, no receipt, best effort."""
         if getattr(self._capturing, "is_active", False):
-            self._lose("recursion", "error", 1)
+            self._losses.add("recursion", "error")
             return
         self._capturing.is_active = True
         try:
@@ -106,12 +108,21 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             has_room = self._own_in_flight < _OWN_EVENTS_MAX and not self._loop.is_closed
             self._own_in_flight += has_room
         if not has_room:
-            self._lose("queue_overflow", "error", 1)
+            self._losses.add("queue_overflow", "error")
             return
+        try:
+            self._send_own(envelope)
+        except Exception:
+            # The SDK would pass it on to whoever logged something: it ends here, in the log.
+            log.exception("own_event_failed")
+            self._settle_own()
+            self._losses.add("internal_sdk_error", "error")
+
+    def _send_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         frames = parse(envelope.serialize())
         is_transaction = any(item.type == "transaction" for item in frames.items)
         kind = "transactions" if is_transaction else "envelopes"
-        self._tally.add(f"internal.captured.events.{kind}")
+        self._tally.count(f"internal.captured.events.{kind}").add()
         delivery = Delivery(None, self._settle_own)
         key = frames.event_id or ""
         self._capture_anything(frames, delivery, sampling_key=key, is_own=True)
@@ -132,15 +143,14 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         failures: list[Exception] = []
         upstream, saas = self._upstream, self._saas
         if upstream is not None and upstream.name not in skip:
-            self._tally.add("internal.captured.events.upstream")
+            self._to_upstream.add()
             copy = self._for_upstream(envelope)
-            if copy.items or not envelope.items:
-                self._send(upstream, copy, delivery, failures)
+            self._send(upstream, copy, delivery, failures)
         if saas is not None and saas.name not in skip and self._is_sampled(sampling_key):
             if is_own and not is_current_event_safe():
                 self._incr("internal.uncaptured.events.relay", tags={"reason": "unsafe"})
             else:
-                self._tally.add("internal.captured.events.relay")
+                self._to_saas.add()
                 # The envelope as it came: what was left out for the upstream is in here.
                 self._send(saas, envelope, delivery, failures)
         if failures:
@@ -154,12 +164,15 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         delivery: Delivery,
         failures: list[Exception],
     ) -> None:
+        if not envelope.items:
+            self._tally.count("capture.filtered", {"destination": destination.name}).add()
+            return
         if destination.required:
             delivery.expect()
         on_done = partial(delivery.done, destination.name, destination.required)
         try:
             destination.send(envelope, on_done)
-        except Exception as error:  # noqa: BLE001 - a bug in one may not cost the other its data
+        except Exception as error:  # a bug in one may not cost the other its data
             log.exception("destination_failed", destination=destination.name)
             if destination.required:
                 failures.append(error)
@@ -172,10 +185,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
         By the item's own type: the SDK's data categories no longer know statsd.
         """
-        if self._upstream_metrics_enabled:
+        if self._upstream_metrics_enabled or not _has_statsd(envelope):
             return envelope
         items = tuple(item for item in envelope.items if item.type != "statsd")
-        return envelope if len(items) == len(envelope.items) else replace(envelope, items=items)
+        return replace(envelope, items=items)
 
     def _is_sampled(self, sampling_key: str) -> bool:
         if self._saas_sample_rate >= 1.0:
@@ -223,7 +236,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         """
         if self._loop.is_driven_by_this_thread():
             return  # called from within a turn: waiting for the turn to end would never end
-        self._report_losses()
+        if self._saas is not None and not self._loop.is_closed:
+            report = self._losses.take_report()
+            if report is not None:
+                self._saas.send(report, _ignore)
         start = time.monotonic()
         deadline = start + timeout
         while self._pending() and not self._loop.is_closed:
@@ -257,33 +273,21 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         """Count what the SDK lost; saas gets it as a client report at the next flush."""
         if item is not None:
             data_category, quantity = item.data_category, 1
-        self._lose(reason, data_category or "default", quantity)
-
-    def _lose(self, reason: str, category: str, quantity: int) -> None:
-        with self._lock:
-            place = (reason, category)
-            self._lost[place] = self._lost.get(place, 0) + quantity
-        tags = {"reason": reason, "category": category}
-        self._incr("internal.lost_events", tags=tags, amount=quantity)
-
-    def _report_losses(self) -> None:
-        with self._lock:
-            lost, self._lost = self._lost, {}
-        if not lost or self._saas is None or self._loop.is_closed:
-            return
-        discarded = [
-            {"reason": reason, "category": category, "quantity": quantity}
-            for (reason, category), quantity in lost.items()
-        ]
-        report: Mapping[str, object] = {"timestamp": time.time(), "discarded_events": discarded}
-        item = make_item("client_report", orjson.dumps(report))
-        self._saas.send(build(None, [item]), _ignore)
+        self._losses.add(reason, data_category or "default", quantity)
 
     def _pending(self) -> int:
         return sum(destination.pending for destination in self._destinations())
 
     def _destinations(self) -> list[Destination]:
         return [each for each in (self._upstream, self._saas) if each is not None]
+
+
+def _has_statsd(envelope: Envelope) -> bool:
+    # A plain loop: nearly all envelopes pass here, and a generator costs as much as a parse.
+    for item in envelope.items:  # noqa: SIM110 - see above
+        if item.type == "statsd":
+            return True
+    return False
 
 
 def _ignore(_rejection: RejectedMessage | None) -> None:

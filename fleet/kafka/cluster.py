@@ -91,7 +91,7 @@ class Cluster:
         """Where each partition ends now, open transactions left out. Blocks on the broker."""
         targets = [TopicPartition(topic, index) for index in range(self.partitions(topic))]
         answers = self._admin.list_offsets(
-            {target: OffsetSpec.latest() for target in targets},
+            {target: OffsetSpec.latest() for target in targets},  # type: ignore[no-untyped-call]  # unannotated there
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_REQUEST_TIMEOUT_S,
         )

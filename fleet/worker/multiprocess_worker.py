@@ -19,6 +19,7 @@ from typing import NoReturn
 import structlog
 
 from fleet.bootstrap.configure import Snapshot, configure
+from fleet.bootstrap.options import Options
 from fleet.capture.transport import MultiplexingTransport
 from fleet.codec import Decode, RawMessage, Skipped
 from fleet.errors import EXIT_BUG, FleetError, RejectedMessage
@@ -66,8 +67,7 @@ def multiprocess_worker(
         _refuse(connection, f"{type(error).__name__}: {error}", EXIT_BUG)
     if app.transport is None:
         _refuse(connection, "no destination is configured", EXIT_BUG)
-    window = app.options.connections * _WINDOW_PER_CONNECTION
-    worker = _Worker(spec.decode, app.transport, connection, board, window)
+    worker = _Worker(spec.decode, app.transport, connection, board, app.options)
     try:
         connection.send_bytes(protocol.encode_ready())
         worker.run()
@@ -156,13 +156,21 @@ class _Worker:
         transport: MultiplexingTransport,
         connection: Connection,
         board: Board,
-        window: int,
+        options: Options,
     ) -> None:
         self._decode = decode
         self._transport = transport
         self._connection = connection
         self._board = board
-        self._window = window
+        self._window = options.connections * _WINDOW_PER_CONNECTION
+        self._best_effort = {
+            name
+            for name, delivery in (
+                ("upstream", options.upstream_delivery),
+                ("saas", options.saas_delivery),
+            )
+            if delivery == "best-effort"
+        }
         # Tasks with messages to start, in order of arrival; and those with receipts to send.
         self._tasks: deque[_RunningTask] = deque()
         self._news: dict[int, _RunningTask] = {}
@@ -268,7 +276,9 @@ class _Worker:
         now = monotonic()
         if now >= self._status_due:
             self._status_due = now + _STATUS_INTERVAL_S
-            self._board.note_losable(self._transport.losable)
-            self._connection.send_bytes(protocol.encode_status(self._transport.statuses()))
+            statuses = self._transport.statuses()
+            losable = sum(status.pending for status in statuses if status.name in self._best_effort)
+            self._board.note_losable(losable)
+            self._connection.send_bytes(protocol.encode_status(statuses))
 
 

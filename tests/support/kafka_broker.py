@@ -56,15 +56,22 @@ class KafkaBroker(KafkaTopics):
     """A formatted broker that is not running yet: ``start`` it, and ``close`` it at the end."""
 
     def __init__(
-        self, settings: Mapping[str, object] | None = None, *, heap_mib: int = 512
+        self,
+        settings: Mapping[str, object] | None = None,
+        *,
+        heap_mib: int = 512,
+        folder: Path | None = None,
     ) -> None:
-        """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars."""
+        """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars.
+
+        ``folder`` is empty and belongs to the broker: ``close`` deletes it.
+        """
         self._java = find_java()
         self._jars = kafka_jars()
         self._heap_mib = heap_mib
         self.port, controller_port = free_ports(2)
         super().__init__(f"127.0.0.1:{self.port}")
-        self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self.log = self.folder / "broker.log"
         self._config = self.folder / "server.properties"
         self._process: ManagedProcess | None = None

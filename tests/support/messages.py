@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections import Counter
+from collections.abc import Iterable
 
-from fleet.codec import RawMessage
+from fleet.capture.envelope import Envelope, parse, serialize
+from fleet.codec import Decode, RawMessage
+from fleet.errors import RejectedMessage
 
 TIMESTAMP_MS = 1_700_000_000_000
 
@@ -22,3 +26,24 @@ def examples(topic: str) -> dict[str, bytes]:
     found = {each.name: each.read_bytes() for each in folder.iterdir()}
     assert found, f"sentry-kafka-schemas has no examples of {topic}"
     return dict(sorted(found.items()))
+
+
+def outcomes(decode: Decode, values: Iterable[bytes]) -> Counter[str]:
+    """Decode all values and count the reasons. An envelope ("delivered") must survive sending.
+
+    Anything that a codec raises besides RejectedMessage comes out of here.
+    """
+    counts: Counter[str] = Counter()
+    for value in values:
+        try:
+            result = decode(message(value))
+        except RejectedMessage as error:
+            counts[error.reason] += 1
+            continue
+        if isinstance(result, Envelope):
+            sent = serialize(result, dsn="http://k@h/1", sent_at="2026-01-01T00:00:00Z")
+            assert parse(sent).items == result.items
+            counts["delivered"] += 1
+        else:
+            counts[f"skipped {result.reason}"] += 1
+    return counts

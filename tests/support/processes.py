@@ -91,6 +91,10 @@ class ManagedProcess:
         except TimeoutError as error:
             raise RuntimeError(f"{error}:\n{self.log_tail()}") from error
 
+    def wait(self, timeout_s: float) -> int:
+        """Block until the child has ended; returns its exit code."""
+        return self._popen.wait(timeout_s)
+
     def terminate(self, *, timeout_s: float = 20) -> None:
         """Ask the child to stop; kill its whole group if it has not within ``timeout_s``."""
         self._popen.terminate()

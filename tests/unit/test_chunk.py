@@ -38,7 +38,9 @@ class Polled:
         return (TIMESTAMP_CREATE_TIME, 5)
 
 
-def split(messages: list[Polled], count: int = 100, size: int = 1000) -> list[tuple[int, list[int]]]:
+def split(
+    messages: list[Polled], count: int = 100, size: int = 1000
+) -> list[tuple[int, list[int]]]:
     chunks = split_into_chunks(messages, max_messages=count, max_bytes=size)  # type: ignore[arg-type]  # a stand-in
     return [(c.partition.index, [r.offset for r in c.records]) for c in chunks]
 

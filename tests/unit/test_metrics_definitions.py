@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,13 @@ from fleet.metrics.definitions import DEFINITIONS, Metric, index, reference_page
 from fleet.metrics.recorder import explodes_cardinality
 
 ROOT = Path(__file__).parents[2]
+_KINDS = {
+    "incr": "counter",
+    "gauge": "gauge",
+    "timing": "timing",
+    "timer": "timing",
+    "distribution": "distribution",
+}
 
 
 def test_the_page_says_what_the_definitions_say() -> None:
@@ -28,3 +37,23 @@ def test_every_declaration_is_complete_and_its_tags_have_few_values(metric: Metr
     assert metric.unit
     assert metric.meaning.endswith(".")
     assert not [tag for tag in metric.tags or () if explodes_cardinality(tag)]
+
+
+def measured_literally() -> Iterator[tuple[str, str, str]]:
+    """Place, kind and name of every measurement in the packages whose name is a literal."""
+    for package in ("consumers", "strategies", "fleet", "inspector"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not (isinstance(node, ast.Call) and node.args):
+                    continue
+                called = getattr(node.func, "attr", getattr(node.func, "id", "")).lstrip("_")
+                name = getattr(node.args[0], "value", None)
+                if called in _KINDS and isinstance(name, str):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", _KINDS[called], name
+
+
+def test_whatever_the_code_measures_is_declared_as_that_kind() -> None:
+    declared = {(metric.kind, metric.name) for metric in DEFINITIONS}
+    measured = list(measured_literally())
+    assert measured
+    assert [each for each in measured if each[1:] not in declared] == []

@@ -1,0 +1,48 @@
+"""From options to the transport and its destinations. Opens no connection yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from fleet.capture.delivery_loop import DeliveryLoop
+from fleet.capture.destination import Destination
+from fleet.capture.transport import MultiplexingTransport
+
+if TYPE_CHECKING:
+    from fleet.bootstrap.options import Options
+
+_BYTES_PER_MB = 1024 * 1024
+
+
+def build_transport(options: Options) -> MultiplexingTransport:
+    """One delivery loop, a destination for each DSN, and the transport over them."""
+    loop = DeliveryLoop()
+    return MultiplexingTransport(
+        _destination("upstream", options, loop),
+        _destination("saas", options, loop),
+        loop,
+        upstream_metrics_enabled=options.sentry_sdk_upstream_metrics_enabled,
+        saas_sample_rate=options.store_use_relay_dsn_sample_rate,
+    )
+
+
+def _destination(
+    name: Literal["upstream", "saas"], options: Options, loop: DeliveryLoop
+) -> Destination | None:
+    is_upstream = name == "upstream"
+    dsn = options.upstream_dsn if is_upstream else options.saas_dsn
+    delivery = options.upstream_delivery if is_upstream else options.saas_delivery
+    if dsn is None:
+        return None
+    return Destination(
+        name,
+        dsn,
+        loop=loop,
+        required=delivery == "required",
+        compression=options.upstream_compression if is_upstream else options.saas_compression,
+        connections=options.connections,
+        connect_timeout_s=options.connect_timeout_s,
+        request_timeout_s=options.request_timeout_s,
+        ca_file=str(options.ca_file) if options.ca_file is not None else None,
+        best_effort_budget_bytes=options.best_effort_budget_mb * _BYTES_PER_MB,
+    )

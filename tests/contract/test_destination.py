@@ -1,0 +1,536 @@
+"""What a destination promises, against a real HTTP server."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+import structlog.testing
+
+from fleet.capture.delivery_loop import DeliveryLoop
+from fleet.capture.envelope import Envelope, Item, build, make_item, parse
+from fleet.errors import RejectedMessage
+from tests.support.capturing import (
+    CountedMetrics,
+    delivery_loop,
+    drive_for,
+    drive_until,
+    event,
+    event_ids,
+    make_destination,
+)
+from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
+
+Outcomes = list[RejectedMessage | None]
+
+
+@pytest.fixture
+def loop() -> Iterator[DeliveryLoop]:
+    with delivery_loop() as made:
+        yield made
+
+
+@pytest.fixture
+def receiver() -> Iterator[ScriptedReceiver]:
+    with ScriptedReceiver() as started:
+        yield started
+
+
+def types_of(envelope: Envelope) -> list[str]:
+    return [item.type for item in envelope.items]
+
+
+def test_each_envelope_is_delivered_once(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    for event_id in event_ids(500):
+        destination.send(event(event_id), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 500)
+    assert outcomes == [None] * 500
+    assert sorted(str(each.event_id) for each in receiver.envelopes) == event_ids(500)
+    assert destination.pending == 0
+    assert destination.status().accepted == 500
+
+
+def test_connections_are_kept_and_bounded(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    destination = make_destination(loop, receiver.dsn(), connections=3)
+    outcomes: Outcomes = []
+    for event_id in event_ids(100):
+        destination.send(event(event_id), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 100)
+    assert len({request.connection for request in receiver.requests}) <= 3
+
+
+def test_a_request_is_what_relay_expects(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    destination = make_destination(loop, receiver.dsn(project=7, key="abc"))
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    (request,) = receiver.requests
+    assert request.path == "/api/7/envelope/"
+    assert request.headers["content-type"] == "application/x-sentry-envelope"
+    assert "sentry_key=abc" in request.headers["x-sentry-auth"]
+    assert request.headers["user-agent"].startswith("consumer-fleet/")
+    assert "expect" not in request.headers
+    assert "content-encoding" not in request.headers
+
+
+def test_the_dsn_in_an_envelope_is_never_followed(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    with ScriptedReceiver() as stranger:
+        destination = make_destination(loop, receiver.dsn(key="ours"))
+        outcomes: Outcomes = []
+        header = (
+            b'{"dsn":"%s","sent_at":"2001-01-01T00:00:00Z"}' % stranger.dsn(key="theirs").encode()
+        )
+        destination.send(parse(header + b'\n{"type":"event"}\n{}\n'), outcomes.append)
+        drive_until(loop.run_once, lambda: bool(outcomes))
+        assert stranger.requests == []
+    sent = orjson.loads(receiver.requests[0].body.split(b"\n")[0])
+    assert sent["dsn"] == receiver.dsn(key="ours")
+    assert b"theirs" not in receiver.requests[0].body
+
+
+def test_sent_at_is_the_time_of_sending(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    now = [1_700_000_000.9]
+    destination = make_destination(loop, receiver.dsn(), wall_clock=lambda: now[0])
+    outcomes: Outcomes = []
+    for moment in (1_700_000_000.9, 1_700_000_001.1):
+        now[0] = moment
+        destination.send(event(), outcomes.append)
+        drive_until(loop.run_once, lambda: destination.pending == 0)
+    sent = [orjson.loads(each.body.split(b"\n")[0])["sent_at"] for each in receiver.requests]
+    assert sent == ["2023-11-14T22:13:20Z", "2023-11-14T22:13:21Z"]
+
+
+def test_unknown_items_pass_byte_for_byte(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    seeded = random.Random(20)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    outcomes: Outcomes = []
+    sent = []
+    for _ in range(40):
+        items = [
+            Item(
+                b'{ "type":"new_%d" ,"length":%d,"big":123456789012345678901234567890,"f":1.50}'
+                % (index, len(payload)),
+                f"new_{index}",
+                payload,
+            )
+            for index in range(seeded.randrange(1, 4))
+            for payload in [seeded.randbytes(seeded.randrange(200))]
+        ]
+        envelope = Envelope(
+            b'{"n": 1.0 , "n":18446744073709551617,"x":"\\u00e9"}', None, tuple(items)
+        )
+        sent.append(envelope)
+        destination.send(envelope, outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 40)
+    assert [request.envelope for request in receiver.requests] == sent
+    rest = b',"n": 1.0 , "n":18446744073709551617,"x":"\\u00e9"}'
+    assert all(request.body.split(b"\n")[0].endswith(rest) for request in receiver.requests)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_bodies_are_compressed_as_asked(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, encoding: str
+) -> None:
+    if encoding == "br":
+        pytest.importorskip("brotli")
+    destination = make_destination(loop, receiver.dsn(), compression=encoding)
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert receiver.requests[0].headers["content-encoding"] == encoding
+    assert receiver.envelopes == [event()]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Reply(500), Reply(503), Reply(408), Reply(502), Reply(hang_up=True)],
+    ids=["500", "503", "408", "502", "hang-up"],
+)
+def test_what_passes_is_tried_again(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, trouble: Reply
+) -> None:
+    receiver.respond_in_turn(trouble, trouble, 200)
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert outcomes == [None]
+    assert len(receiver.envelopes) == 1
+    assert destination.status().retried == 2
+
+
+def test_a_server_that_is_not_there_is_waited_for(loop: DeliveryLoop) -> None:
+    with ScriptedReceiver() as gone:
+        dsn = gone.dsn()
+    destination = make_destination(loop, dsn)
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: destination.status().retried >= 3)
+    assert outcomes == []
+    assert destination.ledger.ambiguous == 0  # nothing was sent, so nothing can be there twice
+
+
+def test_a_lost_answer_is_counted_as_ambiguous(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond_in_turn(Reply(delay_s=30), 200)
+    destination = make_destination(loop, receiver.dsn(), request_timeout_s=0.3)
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert outcomes == [None]
+    assert destination.ledger.ambiguous == 1
+
+
+def test_after_five_failures_only_probes_are_sent(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond(503)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    outcomes: Outcomes = []
+    for event_id in event_ids(200):
+        destination.send(event(event_id), outcomes.append)
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 5)
+    drive_for(loop.run_once, 0.6)  # probes after 0.05, 0.1, 0.2 and 0.4 s: at most four
+    assert destination.status().state == "backing_off"
+    assert "503" in destination.status().reason
+    assert 5 < len(receiver.requests) <= 9
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: len(outcomes) == 200)
+    assert outcomes == [None] * 200
+    assert destination.status().state == "open"
+
+
+def test_retry_after_of_an_overloaded_server_is_honoured(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond_in_turn(Reply(503, {"Retry-After": "1"}), 200)
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    first, second = receiver.requests
+    assert second.received_at_s - first.received_at_s >= 0.99
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 302, 307])
+def test_a_refusal_pauses_and_resumes_by_itself(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, status: int
+) -> None:
+    receiver.respond(Reply(status, body=b'{"detail":"no such key: 0c0ffee0"}'))
+    destination = make_destination(loop, receiver.dsn(key="0c0ffee0"), connections=4)
+    outcomes: Outcomes = []
+    with structlog.testing.capture_logs() as logs:
+        for event_id in event_ids(50):
+            destination.send(event(event_id), outcomes.append)
+        drive_until(loop.run_once, lambda: len(receiver.requests) >= 5)  # the last is a probe
+        assert destination.status().state == "paused"
+        assert outcomes == []
+        receiver.respond(200)
+        drive_until(loop.run_once, lambda: len(outcomes) == 50)
+    assert outcomes == [None] * 50
+    paused = [entry for entry in logs if entry["event"] == "destination_paused"]
+    assert len(paused) == 1
+    assert paused[0]["status"] == status
+    assert paused[0]["log_level"] == "error"
+    assert paused[0]["what_to_do"]
+    assert "***@127.0.0.1" in paused[0]["dsn"]
+    assert [entry["event"] for entry in logs].count("destination_resumed") == 1
+    assert "0c0ffee0" not in repr(logs)
+
+
+def test_401_pauses_and_resumes_by_itself(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    receiver.respond(401)
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: destination.status().state == "paused")
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert outcomes == [None]
+    assert destination.status().state == "open"
+
+
+def test_while_paused_one_envelope_at_a_time_is_tried(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond(403)
+    destination = make_destination(loop, receiver.dsn(), connections=8)
+    for event_id in event_ids(100):
+        destination.send(event(event_id), lambda _: None)
+    drive_for(loop.run_once, 1.0)  # the probe after 0.5 s; the next is due at 1.5 s
+    assert len(receiver.requests) == 9
+
+
+def test_redirects_are_not_followed(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    with ScriptedReceiver() as elsewhere:
+        target = f"http://127.0.0.1:{elsewhere.port}/api/1/envelope/"
+        receiver.respond(Reply(308, {"Location": target}))
+        destination = make_destination(loop, receiver.dsn())
+        destination.send(event(), lambda _: None)
+        drive_until(loop.run_once, lambda: destination.status().state == "paused")
+        drive_for(loop.run_once, 0.1)
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("status", [400, 411, 413, 415, 422])
+def test_a_rejection_stops_nothing_else(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, status: int
+) -> None:
+    bad = "b" * 32
+
+    def script(request: ReceivedRequest) -> Reply:
+        is_bad = request.envelope.event_id == bad
+        return Reply(status, body=b'{"detail":"bad\n thing"}') if is_bad else Reply()
+
+    receiver.respond(script)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    rejected: Outcomes = []
+    accepted: Outcomes = []
+    destination.send(event("a" * 32), accepted.append)
+    destination.send(event(bad), rejected.append)
+    destination.send(event("c" * 32), accepted.append)
+    drive_until(loop.run_once, lambda: destination.pending == 0)
+    assert accepted == [None, None]
+    (rejection,) = rejected
+    assert rejection is not None
+    assert rejection.reason == f"http_{status}"
+    assert rejection.detail == 'upstream: {"detail":"bad thing"}'
+
+
+def test_a_long_answer_is_cut(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    receiver.respond_in_turn(Reply(400, body=b"x" * 3_000_000), 200)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 2)
+    assert outcomes[0] is not None
+    assert outcomes[0].reason == "http_400"
+    assert len(outcomes[0].detail) < 400
+    assert outcomes[1] is None
+
+
+def test_a_partial_429_resends_only_the_limited_items(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond_in_turn(
+        Reply(429, {"X-Sentry-Rate-Limits": "0.3:attachment:organization:quota, 60:unheard_of"}),
+        200,
+    )
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    attachment = make_item("attachment", b"\n\0data")
+    whole = event("d" * 32, attachment, make_item("session", b"{}"))
+    destination.send(whole, outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert outcomes == [None]
+    first, second = receiver.requests
+    assert types_of(first.envelope) == ["event", "attachment", "session"]
+    assert second.envelope.items == (attachment,)
+    assert second.envelope.event_id == "d" * 32
+    assert second.received_at_s - first.received_at_s >= 0.29
+    assert len(whole.items) == 3  # what the caller gave is as it was
+
+
+def test_a_limited_event_takes_its_attachments_along(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond_in_turn(Reply(429, {"X-Sentry-Rate-Limits": "0.2:error:key"}), 200)
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    more = [make_item("attachment", b"1"), make_item("session", b"{}"), make_item("profile", b"{}")]
+    destination.send(event("d" * 32, *more), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert types_of(receiver.requests[1].envelope) == ["event", "attachment", "profile"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Retry-After": "1"}, {"X-Sentry-Rate-Limits": "0.9::organization"}, {"Retry-After": "0.9"}],
+)
+def test_a_429_that_names_nothing_holds_everything(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, headers: dict[str, str]
+) -> None:
+    receiver.respond_in_turn(Reply(429, headers), 200)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    outcomes: Outcomes = []
+    destination.send(event("1" * 32, make_item("session", b"{}")), outcomes.append)
+    destination.send(build(None, [make_item("check_in", b"{}")]), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 2)
+    first, *rest = receiver.requests
+    assert len(rest) == 2
+    assert all(each.received_at_s - first.received_at_s >= 0.89 for each in rest)
+    assert ["event", "session"] in [types_of(each.envelope) for each in rest]
+
+
+def test_a_429_without_headers_means_a_minute(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    moment = [1000.0]
+    receiver.respond_in_turn(429, 200)
+    destination = make_destination(loop, receiver.dsn(), clock=lambda: moment[0])
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: destination.status().state == "throttled")
+    moment[0] += 59.9
+    drive_for(loop.run_once, 0.1)
+    assert outcomes == []
+    moment[0] += 0.2
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert outcomes == [None]
+
+
+def test_other_categories_flow_past_a_limited_one(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond_in_turn(Reply(200, {"X-Sentry-Rate-Limits": "60:error:organization"}), 200)
+    destination = make_destination(loop, receiver.dsn(), connections=1)
+    outcomes: Outcomes = []
+    destination.send(event("1" * 32), outcomes.append)
+    destination.send(event("2" * 32), outcomes.append)
+    destination.send(build("3" * 32, [make_item("transaction", b"{}")]), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 2)
+    assert [each.event_id for each in receiver.envelopes] == ["1" * 32, "3" * 32]
+    assert destination.pending == 1
+    assert destination.status().state == "throttled"
+
+
+def test_an_endless_429_is_not_asked_in_a_hot_loop(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "0:error"}))
+    destination = make_destination(loop, receiver.dsn())
+    destination.send(event(), lambda _: None)
+    drive_for(loop.run_once, 0.6)
+    assert 1 < len(receiver.requests) <= 5
+    assert destination.pending == 1
+
+
+def test_a_best_effort_destination_drops_beyond_its_budget_and_counts_each(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    metrics = CountedMetrics()
+    receiver.respond(503)
+    destination = make_destination(
+        loop, receiver.dsn(), required=False, best_effort_budget_bytes=1000, incr=metrics.incr
+    )
+    outcomes: Outcomes = []
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(10):
+            destination.send(build(None, [make_item("event", b"x" * 250)]), outcomes.append)
+    assert [outcome.reason for outcome in outcomes if outcome] == ["over_budget"] * 7
+    assert destination.pending == 3
+    assert destination.status().dropped == 7
+    destination.ledger.report()
+    assert metrics.total("capture.dropped", destination="upstream", reason="over_budget") == 7
+    assert [entry["event"] for entry in logs] == ["envelopes_dropped"]
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: destination.pending == 0)
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: len(outcomes) == 11)
+    assert outcomes[-1] is None  # what was delivered made room again
+
+
+def test_a_best_effort_rejection_is_counted_as_dropped(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    metrics = CountedMetrics()
+    receiver.respond(413)
+    destination = make_destination(loop, receiver.dsn(), required=False, incr=metrics.incr)
+    destination.send(event(), lambda _: None)
+    drive_until(loop.run_once, lambda: destination.pending == 0)
+    destination.ledger.report()
+    assert metrics.total("capture.dropped", reason="http_413") == 1
+
+
+def test_any_thread_may_send(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+
+    def send_many(first: int) -> None:
+        for number in range(first, first + 100):
+            destination.send(event(f"{number:032x}"), outcomes.append)
+
+    threads = [threading.Thread(target=send_many, args=(index * 100,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    drive_until(loop.run_once, lambda: len(outcomes) == 400)
+    for thread in threads:
+        thread.join()
+    assert len({each.event_id for each in receiver.envelopes}) == 400
+
+
+def test_a_send_from_another_thread_ends_the_wait(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    destination = make_destination(loop, receiver.dsn())
+    outcomes: Outcomes = []
+    timer = threading.Timer(0.1, destination.send, (event(), outcomes.append))
+    timer.start()
+    start = time.monotonic()
+    while not outcomes:
+        loop.run_once(10.0)
+    assert time.monotonic() - start < 5
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that is its own authority, with its key in the same file."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate of this test")
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {path}.key"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return path
+
+
+def tls_receiver(certificate: Path) -> ScriptedReceiver:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    return ScriptedReceiver(context)
+
+
+def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path) -> None:
+    with tls_receiver(certificate) as receiver:
+        destination = make_destination(loop, receiver.dsn(), ca_file=str(certificate))
+        outcomes: Outcomes = []
+        destination.send(event(), outcomes.append)
+        drive_until(loop.run_once, lambda: bool(outcomes))
+        assert receiver.envelopes == [event()]
+        assert receiver.requests[0].headers["content-encoding"] == "gzip"
+
+
+def test_an_unknown_certificate_gets_nothing(loop: DeliveryLoop, certificate: Path) -> None:
+    with tls_receiver(certificate) as receiver:
+        destination = make_destination(loop, receiver.dsn())
+        destination.send(event(), lambda _: None)
+        drive_until(loop.run_once, lambda: destination.status().retried >= 5)
+        assert "certificate" in destination.status().reason
+        assert receiver.requests == []
+        assert destination.pending == 1
+
+
+def test_the_environments_proxy_is_used(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{receiver.port}")
+    monkeypatch.setenv("no_proxy", "")
+    destination = make_destination(loop, "http://key@sentry.invalid/1")
+    outcomes: Outcomes = []
+    destination.send(event(), outcomes.append)
+    drive_until(loop.run_once, lambda: bool(outcomes))
+    assert receiver.requests[0].path == "http://sentry.invalid/api/1/envelope/"

@@ -1,0 +1,246 @@
+"""The receiver speaks the protocol that SDKs and this program's delivery expect of a Sentry."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import socket
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+
+import brotli  # type: ignore[import-untyped]  # it ships no type information
+import pytest
+import sentry_sdk
+
+from fleet.capture.envelope import build, make_item
+from fleet.errors import ServiceError
+from inspector.receiver import Receiver
+from inspector.request_body import BodyRefused, decompress
+from inspector.store import Store
+from tests.support.addresses import outward_address
+
+EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
+LIMIT_BYTES = 10_000
+
+
+def envelope_bytes(event_id: str | None = EVENT_ID) -> bytes:
+    item = make_item("event", b'{"message":"hello"}')
+    envelope = build(event_id, [item])
+    return b"\n".join([envelope.header, item.header, item.payload, b""])
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver(limit_bytes=LIMIT_BYTES) as receiver:
+        yield receiver
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.body)
+
+
+def request(
+    receiver: Receiver, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> Answer:
+    connection = http.client.HTTPConnection("127.0.0.1", receiver.dsn.port, timeout=10)
+    try:
+        connection.request(method, path, body, dict(headers))
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def post(receiver: Receiver, body: bytes, **headers: str) -> Answer:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return request(
+        receiver,
+        "POST",
+        "/api/1/envelope/",
+        body,
+        {"X-Sentry-Auth": receiver.dsn.auth_header, **given},
+    )
+
+
+def test_an_accepted_envelope_is_answered_with_its_id_and_stored_as_it_came(
+    receiver: Receiver,
+) -> None:
+    answer = post(receiver, envelope_bytes())
+
+    assert (answer.status, answer.json) == (200, {"id": EVENT_ID})
+    (stored,) = receiver.store.latest(1)
+    assert (stored.project, stored.event_id, stored.item_types) == ("1", EVENT_ID, ("event",))
+    assert receiver.store.raw(stored.id) == envelope_bytes()
+
+
+def test_an_envelope_without_an_id_is_accepted(receiver: Receiver) -> None:
+    answer = post(receiver, envelope_bytes(None))
+    assert (answer.status, answer.json) == (200, {})
+
+
+def _bare_deflate(body: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(body) + compressor.flush()
+
+
+ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without zlib's header": ("deflate", _bare_deflate),
+    "br": ("br", brotli.compress),
+    "upper case": ("GZIP", gzip.compress),
+    "identity": ("identity", bytes),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_compressed_envelope_is_stored_decompressed(receiver: Receiver, name: str) -> None:
+    encoding, encode = ENCODERS[name]
+    before = receiver.store.counts().accepted
+    answer = post(receiver, encode(envelope_bytes()), Content_Encoding=encoding)
+    assert (answer.status, answer.json) == (200, {"id": EVENT_ID})
+    assert receiver.store.counts().accepted == before + 1
+    assert receiver.store.raw(receiver.store.latest(1)[0].id) == envelope_bytes()
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "deflate without zlib's header", "br"])
+def test_a_bomb_is_refused_at_the_limit(name: str) -> None:
+    encoding, encode = ENCODERS[name]
+    exact = encode(b"x" * LIMIT_BYTES)
+    assert decompress(exact, encoding, LIMIT_BYTES) == b"x" * LIMIT_BYTES
+    for size in (LIMIT_BYTES + 1, 50_000_000):
+        with pytest.raises(BodyRefused) as refused:
+            decompress(encode(b"x" * size), encoding, LIMIT_BYTES)
+        assert refused.value.status == 413
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br"])
+def test_a_damaged_or_cut_body_is_a_bad_request(receiver: Receiver, name: str) -> None:
+    encoding, encode = ENCODERS[name]
+    whole = encode(envelope_bytes())
+    for body in (whole[:-10], b"\x99" + whole, b""):
+        answer = post(receiver, body, Content_Encoding=encoding)
+        assert answer.status == 400, answer.body
+        assert isinstance(answer.json, dict)
+        assert set(answer.json) == {"detail"}
+
+
+def test_a_body_above_the_limit_is_too_large(receiver: Receiver) -> None:
+    assert post(receiver, b"x" * (LIMIT_BYTES + 1)).status == 413
+    bomb = gzip.compress(b"x" * (LIMIT_BYTES + 1))
+    assert post(receiver, bomb, Content_Encoding="gzip").status == 413
+
+
+def test_an_unknown_encoding_is_an_unsupported_type(receiver: Receiver) -> None:
+    assert post(receiver, envelope_bytes(), Content_Encoding="compress").status == 415
+
+
+@pytest.mark.parametrize(("encoding", "package"), [("br", "brotli"), ("zstd", "zstandard")])
+def test_an_encoding_whose_package_is_missing_is_an_unsupported_type(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BodyRefused, match=package) as refused:
+        decompress(b"", encoding, LIMIT_BYTES)
+    assert refused.value.status == 415
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b'{"event_id":1}\n{"length":2}\nxy'])
+def test_a_bad_envelope_is_a_bad_request_that_says_why(receiver: Receiver, body: bytes) -> None:
+    before = receiver.store.counts().accepted
+    answer = post(receiver, body)
+    assert answer.status == 400
+    assert isinstance(answer.json, dict)
+    assert "invalid_envelope" in answer.json["detail"]
+    assert receiver.store.counts().accepted == before
+
+
+@pytest.mark.parametrize(
+    ("path", "auth", "status"),
+    [
+        ("/api/1/envelope/", "", 401),
+        ("/api/1/envelope/", "Sentry sentry_version=7", 401),
+        ("/api/1/envelope/?sentry_key={key}", "Sentry sentry_key={key}", 401),
+        ("/api/1/envelope/?sentry_key={key}", "", 200),
+        ("/api/1/envelope/", "Sentry sentry_version=7,sentry_key={key}", 200),
+        ("/api/1/envelope/", "Sentry sentry_key=0123", 403),
+        ("/api/1/envelope/?sentry_key=%C3%A4", "", 403),
+        ("/api/2/envelope/", "Sentry sentry_key={key}", 403),
+        ("/api/1/envelope", "Sentry sentry_key={key}", 404),
+    ],
+)
+def test_only_the_project_s_own_key_is_let_in(
+    receiver: Receiver, path: str, auth: str, status: int
+) -> None:
+    key = receiver.dsn.public_key
+    headers = {"X-Sentry-Auth": auth.format(key=key)} if auth else {}
+    answer = request(receiver, "POST", path.format(key=key), envelope_bytes(), headers)
+    assert answer.status == status
+
+
+@pytest.mark.parametrize("path", ["/", "/api/1/envelope/"])
+def test_a_foreign_host_name_is_refused(receiver: Receiver, path: str) -> None:
+    method = "GET" if path == "/" else "POST"
+    headers = {"Host": "attacker.example", "X-Sentry-Auth": receiver.dsn.auth_header}
+    assert request(receiver, method, path, envelope_bytes(), headers).status == 400
+
+
+def test_the_page_lists_the_latest_as_text(receiver: Receiver) -> None:
+    item = make_item("<script>alert(1)</script>", b"x")
+    envelope = build(EVENT_ID, [item])
+    post(receiver, b"\n".join([envelope.header, item.header, item.payload, b""]))
+
+    answer = request(receiver, "GET", "/", b"", {})
+
+    page = answer.body.decode()
+    assert answer.status == 200
+    assert EVENT_ID in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_sentry_s_own_sdk_delivers_to_it() -> None:
+    with Receiver() as receiver:
+        client = sentry_sdk.Client(str(receiver.dsn), default_integrations=False)
+        event_id = client.capture_event({"message": "from the SDK"})
+        client.close(timeout=10)
+
+        (stored,) = receiver.store.latest(5)
+        assert stored.event_id == event_id
+        raw = receiver.store.raw(stored.id)
+        assert raw is not None
+        assert b"from the SDK" in raw
+
+
+def test_it_listens_on_loopback_only(receiver: Receiver) -> None:
+    outward = outward_address()
+    if outward is None:
+        pytest.skip("this machine has no address but loopback")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((outward, receiver.dsn.port), timeout=5)
+
+
+def test_a_port_that_is_taken_is_a_service_error(receiver: Receiver) -> None:
+    with pytest.raises(ServiceError, match="can't listen"):
+        Receiver().start(receiver.dsn.port)
+
+
+def test_it_is_gone_after_stop_and_leaves_a_given_store_open() -> None:
+    store = Store()
+    receiver = Receiver(store)
+    receiver.start()
+    assert post(receiver, envelope_bytes()).status == 200
+    receiver.stop()
+    with pytest.raises(ConnectionRefusedError):
+        post(receiver, envelope_bytes())
+    assert store.counts().accepted == 1
+    store.close()

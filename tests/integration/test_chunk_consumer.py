@@ -1,0 +1,264 @@
+"""The chunk consumer on a real broker: rebalances, pauses, commits, lost positions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pytest
+from arroyo.types import Partition, Topic
+from confluent_kafka import Producer
+
+from fleet.errors import FleetError, OffsetsOutOfRange
+from fleet.kafka.chunk import Chunk
+from fleet.kafka.configuration import client_config, consumer_config
+from fleet.kafka.consumer import ChunkConsumer
+from tests.conftest import TopicFactory
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
+
+PROTOCOLS: dict[str, dict[str, str]] = {
+    "eager": {"partition.assignment.strategy": "range"},
+    "cooperative": {"partition.assignment.strategy": "cooperative-sticky"},
+    "kip848": {"group.protocol": "consumer"},
+}
+
+
+class Member:
+    """One member of a group: a chunk consumer, what it read and what it was told."""
+
+    def __init__(
+        self,
+        kafka: KafkaBroker,
+        group: str,
+        ends: Mapping[Partition, int] | None = None,
+        **kafka_config: str,
+    ) -> None:
+        self.read: list[tuple[int, int]] = []
+        self.failures: list[FleetError] = []
+        self.lost: list[tuple[int, int]] = []
+        self.assigned: list[Mapping[Partition, int]] = []
+        self.revoked: list[Sequence[Partition]] = []
+        policy = kafka_config.pop("policy", "earliest")
+        self.consumer = ChunkConsumer(
+            consumer_config(client_config(kafka.bootstrap_servers, kafka_config), group),
+            offset_policy=policy,  # type: ignore[arg-type]  # a literal of the caller's
+            on_failure=self.failures.append,
+            on_poll=lambda: None,
+            on_offsets_lost=lambda partition, count: self.lost.append((partition.index, count)),
+            ends=ends,
+        )
+
+    def join(self, topic: str) -> None:
+        self.consumer.subscribe([Topic(topic)], self.assigned.append, self.revoked.append)
+
+    def poll(self) -> Chunk | None:
+        value = self.consumer.poll()
+        if value is None:
+            return None
+        self.read.extend((value.partition.index, r.offset) for r in value.payload.records)
+        return value.payload
+
+    def commit(self, topic: str, offsets: Mapping[int, int]) -> None:
+        self.consumer.stage_offsets({Partition(Topic(topic), p): o for p, o in offsets.items()})
+        self.consumer.commit_offsets()
+
+
+@contextmanager
+def members(*each: Member) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for member in each:
+            member.consumer.close()
+
+
+def until(condition: Callable[[], bool], *polled: Member, what: str) -> None:
+    def turn() -> bool:
+        for member in polled:
+            member.poll()
+        return condition()
+
+    wait_until(turn, timeout_s=60, what=what)
+
+
+@pytest.fixture
+def group() -> str:
+    return f"group-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_everything_is_read_once_in_order(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    name = topic(3)
+    for index in range(3):
+        kafka.produce(name, [b"x"] * 700, partition=index)
+    member = Member(kafka, group, **PROTOCOLS[protocol])
+    with members(member):
+        member.join(name)
+        until(lambda: len(member.read) >= 2100, member, what="all messages")
+    for index in range(3):
+        assert [offset for p, offset in member.read if p == index] == list(range(700))
+    assert member.failures == []
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_retained_partition_resumes_at_its_settled_offset(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    """The strategy's unfinished work of every partition is given up when one of them moves."""
+    name = topic(2)
+    for index in range(2):
+        kafka.produce(name, [b"x"] * 100, partition=index)
+    first = Member(kafka, group, **PROTOCOLS[protocol])
+    second = Member(kafka, group, **PROTOCOLS[protocol])
+    with members(first, second):
+        first.join(name)
+        until(lambda: len(first.read) == 200, first, what="the first member's messages")
+        first.commit(name, {0: 40, 1: 40})
+        first.read.clear()
+        second.join(name)
+        until(
+            lambda: {(0, 99), (1, 99)} <= {*first.read, *second.read},
+            first,
+            second,
+            what="both partitions to be read to their ends again",
+        )
+    for read in (first.read, second.read):
+        for partition in {place for place, _ in read}:
+            offsets = [o for p, o in read if p == partition]
+            # A cooperative group rebalances twice, so a retained partition may rewind twice.
+            assert offsets == [*range(40, 100)] * (len(offsets) // 60)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_offsets_staged_while_partitions_are_revoked_are_committed_before_they_go(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    name = topic(1)
+    kafka.produce(name, [b"x"] * 10)
+    member = Member(kafka, group, **PROTOCOLS[protocol])
+
+    def drain(partitions: Sequence[Partition]) -> None:
+        member.commit(name, {partition.index: 7 for partition in partitions})
+
+    member.consumer.subscribe([Topic(name)], None, drain)
+    until(lambda: len(member.read) == 10, member, what="the messages")
+    member.consumer.close()
+    assert kafka.committed(group, name) == {0: 7}
+
+
+def test_a_paused_consumer_returns_nothing_and_loses_nothing(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(2)
+    for index in range(2):
+        kafka.produce(name, [b"x"] * 600, partition=index)
+    member = Member(kafka, group)
+    with members(member):
+        member.join(name)
+        until(lambda: bool(member.read), member, what="a first chunk")
+        owned = list(member.consumer.tell())
+        member.consumer.pause(owned)
+        seen = len(member.read)
+        for _ in range(20):
+            assert member.poll() is None
+        assert len(member.read) == seen
+        member.consumer.resume(owned)
+        until(lambda: len(member.read) >= 1200, member, what="the rest")
+    for index in range(2):
+        assert [offset for p, offset in member.read if p == index] == list(range(600))
+
+
+def test_a_rebalance_resumes_what_was_paused(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(2)
+    for index in range(2):
+        kafka.produce(name, [b"x"] * 10, partition=index)
+    first = Member(kafka, group, **PROTOCOLS["cooperative"])
+    second = Member(kafka, group, **PROTOCOLS["cooperative"])
+    with members(first, second):
+        first.join(name)
+        until(lambda: len(first.consumer.tell()) == 2, first, what="the assignment")
+        first.consumer.pause(list(first.consumer.tell()))
+        second.join(name)
+        until(lambda: len(first.consumer.tell()) == 1, first, second, what="the rebalance")
+        assert first.consumer.paused() == []
+        until(lambda: len(first.read) >= 10, first, second, what="the retained partition")
+
+
+@pytest.mark.parametrize(("policy", "resumed_at", "lost"), [("earliest", 60, 50), ("latest", 100, 90)])
+def test_a_lost_position_is_resumed_by_policy_and_the_loss_is_reported(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, policy: str, resumed_at: int, lost: int
+) -> None:
+    name = topic(1)
+    kafka.produce(name, [b"x"] * 100)
+    member = Member(kafka, group)
+    with members(member):
+        member.join(name)
+        until(lambda: len(member.read) == 100, member, what="the messages")
+        member.commit(name, {0: 10})
+    kafka.delete_records(name, {0: 60})
+    again = Member(kafka, group, policy=policy)
+    with members(again):
+        again.join(name)
+        until(lambda: bool(again.lost), again, what="the loss")
+        kafka.produce(name, [b"new"])
+        until(lambda: (0, 100) in again.read, again, what="the new message")
+    assert again.lost == [(0, lost)]
+    assert again.read[0] == (0, resumed_at)
+    assert again.failures == []
+
+
+def test_a_lost_position_ends_the_run_where_the_policy_says_error(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(1)
+    kafka.produce(name, [b"x"] * 10)
+    member = Member(kafka, group)
+    with members(member):
+        member.join(name)
+        until(lambda: len(member.read) == 10, member, what="the messages")
+        member.commit(name, {0: 1})
+    kafka.delete_records(name, {0: 5})
+    again = Member(kafka, group, policy="error")
+    with members(again):
+        again.join(name)
+        until(lambda: bool(again.failures), again, what="the failure")
+    assert isinstance(again.failures[0], OffsetsOutOfRange)
+    assert "is at offset 1, the broker holds 5 to 10" in str(again.failures[0])
+    assert again.read == []
+
+
+def test_a_start_at_latest_is_pinned_before_the_first_message(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(1)
+    kafka.produce(name, [b"old"] * 5)
+    member = Member(kafka, group, policy="latest")
+    with members(member):
+        member.join(name)
+        until(lambda: bool(member.assigned), member, what="the assignment")
+    assert kafka.committed(group, name) == {0: 5}
+
+
+def test_the_end_is_found_behind_a_control_record(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(1)
+    producer = Producer(kafka.client_config(transactional_id=f"tx-{group}"))
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(name, b"x")
+    producer.commit_transaction()
+    wait_until(
+        lambda: kafka.end_offsets(name) == {0: 2}, timeout_s=30, what="the control record"
+    )
+    member = Member(kafka, group, ends={Partition(Topic(name), 0): 2})
+    with members(member):
+        member.join(name)
+        until(lambda: member.consumer.at_end, member, what="the end")
+    assert member.read == [(0, 0)]

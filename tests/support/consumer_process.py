@@ -1,0 +1,130 @@
+"""``consumer run`` as users run it: a process, its log in JSON, its signals, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.processes import ManagedProcess, wait_until
+
+CONSUMER = str(Path(sys.executable).with_name("consumer"))
+_KEPT = ("PATH", "HOME", "LANG", "CI", "TMPDIR")
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without this machine's own CONSUMER_ and DJANGO_ variables."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def run_command(
+    *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``consumer …`` to its end, at most a minute."""
+    return subprocess.run(
+        [CONSUMER, *arguments],
+        env=clean_environment(environment),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class ConsumerProcess:
+    """A running ``consumer run``; its whole process group is killed at the end of the block."""
+
+    def __init__(
+        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._number = len(list(folder.glob("consumer-*.log")))
+        self._process = ManagedProcess(
+            "consumer",
+            [CONSUMER, "run", "--log-format", "json", *arguments],
+            log=folder / f"consumer-{self._number}.log",
+            env=clean_environment(environment),
+            cwd=folder,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            error.add_note(f"the consumer's log:\n{self._process.log_tail()}")
+        self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.is_running
+
+    def output(self) -> str:
+        return self._process.log.read_text(errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log's events of that name so far."""
+        found = []
+        for line in self.output().splitlines():
+            if line.startswith("{"):
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # the last line may be half written
+                if event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def wait_for(self, name: str, count: int = 1, *, timeout_s: float = 60) -> list[dict[str, Any]]:
+        """Block until the log has that event so often."""
+        self.wait_until(lambda: len(self.events(name)) >= count, f"{count} x {name}", timeout_s)
+        return self.events(name)
+
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, timeout_s: float = 60
+    ) -> None:
+        """Block until the condition holds; a consumer that ends before is an error."""
+
+        def holds() -> bool:
+            if condition():
+                return True
+            if not self.is_running:
+                raise AssertionError(f"the consumer ended while the test waited for {what}")
+            return False
+
+        wait_until(holds, timeout_s=timeout_s, what=what)
+
+    def wait(self, timeout_s: float = 90) -> int:
+        """Block until it has ended; gives the exit code."""
+        return self._process.wait(timeout_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the consumer alone, as Kubernetes does, not to its workers."""
+        os.kill(self.pid, number)
+
+    def worker_pids(self) -> list[int]:
+        """Of the workers that are ready, the newest of each number."""
+        newest = {event["worker"]: event["pid"] for event in self.events("worker_ready")}
+        return list(newest.values())
+
+    def delivered(self) -> int:
+        """As the summary says; the consumer must have ended."""
+        (summary,) = self.events("summary")
+        return int(summary["delivered"])
