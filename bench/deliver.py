@@ -60,6 +60,10 @@ class CountingReceipt:
     def __init__(self) -> None:
         self.delivered = 0
 
+    @property
+    def abandoned(self) -> bool:
+        return False
+
     def accepted(self, destination: str) -> None:
         pass
 

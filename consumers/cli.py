@@ -4,6 +4,7 @@ before it does anything else, and ``--help`` should not wait for librdkafka.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from pathlib import Path
@@ -26,8 +27,22 @@ Exit codes:
 """
 
 
+# Commands in files of their own: imported when they are called for.
+_LAZY = {"config": ("consumers.config", "config_command")}
+
+
 class _Commands(click.Group):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_LAZY])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        module, name = _LAZY[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

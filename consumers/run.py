@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
+import click
 import structlog
 from arroyo.commit import ONCE_PER_SECOND
 from arroyo.processing.processor import StreamProcessor
@@ -21,6 +21,7 @@ from consumers.registry import ConsumerDefinition
 from consumers.shutdown import Shutdown
 from fleet.bootstrap.configure import App, configure
 from fleet.bootstrap.options import Options, delivery_mode
+from fleet.bootstrap.reserved_groups import refuse_reserved_group
 from fleet.bootstrap.sources import resolve_options
 from fleet.errors import EXIT_OK, ConfigurationError
 from fleet.heartbeat import Heartbeat, ProgressWatch
@@ -59,13 +60,18 @@ def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int
             from consumers.embedded import Embedded
 
             embedded = stack.enter_context(
-                Embedded(definition.name, trickle=not resolved.options.stop_at_end)
+                Embedded(
+                    definition.logical_topic,
+                    physical_topic=resolved.options.physical_topic,
+                    dead_letter_topic=resolved.options.dlq_topic,
+                    trickle=not resolved.options.stop_at_end,
+                )
             )
             demonstration = {
                 "bootstrap_servers": embedded.bootstrap_servers,
                 "upstream_dsn": embedded.dsn,
             }
-            print(embedded.banner(), file=sys.stderr)
+            click.echo(embedded.banner(), err=True)
         app = configure(
             config=config, command_line=command_line, extra_layer=demonstration, role="parent"
         )
@@ -101,6 +107,7 @@ class ConsumerRun:
         self._heartbeat = None if path is None else Heartbeat(path)
         self._watch = ProgressWatch(app.options.stall_timeout_s)
         self._duties_due = 0.0
+        refuse_reserved_group(self._group)
         self._check_timeouts()
 
     def _check_timeouts(self) -> None:
@@ -228,5 +235,3 @@ class ConsumerRun:
 
 def _count_lost(partition: Partition, messages: int) -> None:
     incr("consumer.offsets_lost", amount=messages, tags={"partition": str(partition.index)})
-
-

@@ -14,7 +14,7 @@ _ZLIB_WINDOW_BITS: Final = 15
 _BARE_DEFLATE_WINDOW_BITS: Final = -15
 
 
-class BodyRefused(Exception):  # noqa: N818 - says what happened, like RejectedMessage
+class BodyRefused(Exception):
     """The body can't be taken: ``status`` is the HTTP status to answer with."""
 
     def __init__(self, status: int, detail: str) -> None:

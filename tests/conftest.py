@@ -9,11 +9,18 @@ from typing import TypeAlias
 
 import pytest
 
+from fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart, require
 
 TopicFactory: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def strict_metrics() -> None:
+    """A metric that is not declared fails the test that uses it."""
+    configure_metrics(strict=True)
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,25 @@ LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# Their debug lines show every request and drown this program's own.
-_CHATTY = ("asyncio", "sentry_sdk", "urllib3")
+# What they say below a warning is repeated by this program's own events, or drowns them.
+_CHATTY = ("arroyo", "asyncio", "sentry_sdk", "urllib3")
 
 
 class FleetHandler(logging.StreamHandler[TextIO]):
-    """Our handler on the root logger; its class tells it from handlers that others put there."""
+    """Our handler on the root logger; its class tells it from handlers that others put there.
+
+    Without a stream it writes to whatever ``sys.stderr`` is at the time, so that log lines and a
+    live line on the terminal can share it.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._follows_stderr = stream is None
+        super().__init__(stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._follows_stderr:
+            self.stream = sys.stderr
+        super().emit(record)
 
 
 def configure_logging(
@@ -38,13 +51,13 @@ def configure_logging(
     With a format of None a terminal decides. A worker's number goes with each of its lines. A
     second call replaces what the first did. Raises ConfigurationError on a bad format or level.
     """
-    stream = stream if stream is not None else sys.stderr
+    shown_on = stream if stream is not None else sys.stderr
     if level not in LEVELS:
         raise ConfigurationError(
             f"log_level {level!r} is unknown; expected one of: {_list(LEVELS)}"
         )
     if log_format is None:
-        log_format = "human" if stream.isatty() else "json"
+        log_format = "human" if shown_on.isatty() else "json"
     if log_format not in ("human", "json"):
         raise ConfigurationError(f"log_format {log_format!r} is unknown; expected human or json")
     shared = _shared_processors(worker_number)
@@ -61,7 +74,7 @@ def configure_logging(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(log_format, colors=stream.isatty()),
+                *_renderers(log_format, colors=shown_on.isatty()),
             ],
         )
     )

@@ -90,7 +90,7 @@ class DeliveryLoop:
 
     def wake(self) -> None:
         """End the wait of `run_once`. Any thread may call it; it never blocks."""
-        if self._wake_sent or self._closed or self.is_driven_by_this_thread():
+        if self._wake_sent or self._is_released or self.is_driven_by_this_thread():
             return
         self._wake_sent = True
         # The lock keeps the pipe open: its number may be somebody else's file after the close.
@@ -118,8 +118,8 @@ class DeliveryLoop:
 
     def close(self) -> None:
         """Abandon all transfers and close every connection. Any thread, even from within a turn."""
+        self._closed = True  # before the wake-up, or the driver might begin another turn
         self.wake()
-        self._closed = True
         if self.is_driven_by_this_thread():
             return  # run_once releases everything when the turn ends
         with self._drive_lock:

@@ -44,6 +44,13 @@ _DEFAULT_BUDGET_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_RETRY_AFTER_S: Final = 300.0
 
 
+_ABANDONED: Final = RejectedMessage("abandoned", "nobody waits for it any more")
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class _Parcel:
     """An envelope on its way. A partial 429 shrinks ``envelope`` to what was not taken."""
@@ -51,6 +58,7 @@ class _Parcel:
     envelope: Envelope
     on_done: OnDone
     size_bytes: int
+    is_abandoned: Callable[[], bool]
     attempts: int = 0
 
 
@@ -118,21 +126,40 @@ class Destination:
         self._members_second = -1
         loop.attach(self._pump)
 
-    def send(self, envelope: Envelope, on_done: OnDone) -> None:
+    def send(
+        self,
+        envelope: Envelope,
+        on_done: OnDone,
+        is_abandoned: Callable[[], bool] = _never,
+    ) -> None:
         """Queue one envelope. Any thread; never blocks; the envelope is not changed.
 
         ``on_done`` is called once, by the loop's driver; by the caller itself where a destination
-        that is not required has no room.
+        that is not required has no room. ``is_abandoned`` is asked by `drop_abandoned`.
         """
         size_bytes = 0
         if self._budget_bytes is not None:
             size_bytes = sum(len(item.payload) + len(item.header) for item in envelope.items)
         if self._ledger.admit(size_bytes, self._budget_bytes):
-            self._ready.append(_Parcel(envelope, on_done, size_bytes))
+            self._ready.append(_Parcel(envelope, on_done, size_bytes, is_abandoned))
             self._loop.wake()
         else:
             self._drop("over_budget")
             on_done(RejectedMessage("over_budget", f"{self.name}: too much is waiting for it"))
+
+    def drop_abandoned(self) -> None:
+        """Let go of the envelopes that nobody waits for any more. For the loop's driver.
+
+        What is being sent at the moment is dropped if it fails.
+        """
+        gone = [parcel for parcel in self._ready if parcel.is_abandoned()]
+        gone += [parcel for _, _, parcel in self._waiting if parcel.is_abandoned()]
+        if gone:
+            self._ready = deque(parcel for parcel in self._ready if not parcel.is_abandoned())
+            self._waiting = [entry for entry in self._waiting if not entry[2].is_abandoned()]
+            heapq.heapify(self._waiting)
+        for parcel in gone:
+            self._finish(parcel, _ABANDONED)
 
     @property
     def pending(self) -> int:
@@ -264,6 +291,9 @@ class Destination:
         self._finish(parcel, RejectedMessage(reason, detail))
 
     def _retry(self, parcel: _Parcel, status: int, at_least_s: float) -> None:
+        if parcel.is_abandoned():
+            self._finish(parcel, _ABANDONED)
+            return
         self._ledger.count_retried(f"http_{status}" if status else "network")
         wait_s = max(backoff_s(parcel.attempts, self._random), at_least_s)
         parcel.attempts += 1

@@ -12,6 +12,10 @@ from fleet.errors import RejectedMessage
 class Receipt(Protocol):
     """What the pipeline gives along with an envelope. Called by the thread that drives delivery."""
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits any more: what is not sent yet need not be."""
+
     def accepted(self, destination: str) -> None:
         """One destination took the envelope: at most once per destination, any time.
 
@@ -35,6 +39,10 @@ class Delivery:
         # Capturing itself counts as one, so that an answer that comes before all destinations
         # have been asked does not settle anything.
         self._open = 1
+
+    def is_abandoned(self) -> bool:
+        """Own events have no receipt and are never given up."""
+        return self._receipt is not None and self._receipt.abandoned
 
     def expect(self) -> None:
         """A required destination is about to get the envelope."""

@@ -171,7 +171,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             delivery.expect()
         on_done = partial(delivery.done, destination.name, destination.required)
         try:
-            destination.send(envelope, on_done)
+            destination.send(envelope, on_done, delivery.is_abandoned)
         except Exception as error:  # a bug in one may not cost the other its data
             log.exception("destination_failed", destination=destination.name)
             if destination.required:
@@ -201,6 +201,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
     def _settle_own(self) -> None:
         with self._lock:
             self._own_in_flight -= 1
+
+    def drop_abandoned(self) -> None:
+        """Let go of what nobody waits for any more; for the thread that calls `run_once`."""
+        for destination in self._destinations():
+            destination.drop_abandoned()
 
     def run_once(self, timeout_s: float) -> None:
         """Drive delivery one turn; returns early when something happened or a fd is readable."""

@@ -100,5 +100,7 @@ class Commits:
             if failure.code() in _MOVED_ON:
                 log.warning("commit_refused", why=failure.str(), offset=sent, what_now="dropped")
             else:
-                log.warning("commit_failed", why=failure.str(), offset=sent, what_now="trying again")
+                log.warning(
+                    "commit_failed", why=failure.str(), offset=sent, what_now="trying again"
+                )
                 self._staged.setdefault(partition, sent)

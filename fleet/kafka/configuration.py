@@ -85,8 +85,9 @@ def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def admin_config(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the admin client."""
-    return {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
+    """Settings of the admin client, which must not create the topic that it asks about."""
+    shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
+    return {**shared, "allow.auto.create.topics": False}
 
 
 def translate_client_error(error: KafkaException) -> ConfigurationError:

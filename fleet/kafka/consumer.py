@@ -329,5 +329,3 @@ def _as_partition(target: TopicPartition) -> Partition:
 
 def _as_targets(partitions: Iterable[Partition]) -> list[TopicPartition]:
     return [TopicPartition(partition.topic.name, partition.index) for partition in partitions]
-
-

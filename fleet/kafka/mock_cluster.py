@@ -33,7 +33,7 @@ _HEADER_OVERHEAD_BYTES = 10
 _TIMEOUT_S = 10.0
 
 
-class MockClusterFull(FleetError):  # noqa: N818 - says what is the matter, as its siblings do
+class MockClusterFull(FleetError):
     """The messages would not all stay: the mock cluster would cut off the oldest."""
 
 

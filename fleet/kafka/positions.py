@@ -89,7 +89,8 @@ class Positions:
             place = "has no committed offset" if lost_from is None else f"is at offset {lost_from}"
             raise OffsetsOutOfRange(
                 f"{_name(partition)} {place}, the broker holds {low} to {high}, and "
-                "auto_offset_reset is 'error': set the group's offsets, or choose earliest or latest"
+                "auto_offset_reset is 'error': set the group's offsets, or choose earliest or "
+                "latest"
             )
         return high if self.policy == "latest" else low
 

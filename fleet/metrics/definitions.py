@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 Kind: TypeAlias = Literal["counter", "gauge", "timing", "distribution"]
 
 
-class UndeclaredMetric(KeyError):  # noqa: N818 - says the fault, like RejectedMessage
+class UndeclaredMetric(KeyError):
     """A metric, or a tag of it, was used that is not declared, or not as that kind.
 
     It is raised in strict mode only (the tests'): it always means a bug in this program.
@@ -103,9 +103,6 @@ DEFINITIONS: tuple[Metric, ...] = (
         "Messages handed to a worker again because the one before died with them.",
     ),
     Metric(
-        "worker.hung", "counter", "workers", "Workers that were killed as they made no progress."
-    ),
-    Metric(
         "capture.accepted",
         "counter",
         "envelopes",
@@ -134,6 +131,13 @@ DEFINITIONS: tuple[Metric, ...] = (
         ("destination", "status"),
     ),
     Metric(
+        "capture.filtered",
+        "counter",
+        "envelopes",
+        "Envelopes that had nothing left for a destination after filtering.",
+        ("destination",),
+    ),
+    Metric(
         "capture.dropped",
         "counter",
         "envelopes",
@@ -153,13 +157,6 @@ DEFINITIONS: tuple[Metric, ...] = (
         "pauses",
         "Times a destination was paused because it refused the DSN, by HTTP status.",
         ("destination", "status"),
-    ),
-    Metric(
-        "capture.request_s",
-        "timing",
-        "seconds",
-        "Time from the start of a request to the end of its answer.",
-        ("destination",),
     ),
     Metric(
         "internal.captured.events.upstream",
@@ -212,7 +209,6 @@ DEFINITIONS: tuple[Metric, ...] = (
         "measurements",
         "Measurements dropped because the queue to the metrics thread was full.",
     ),
-    Metric("snuba.health_s", "timing", "seconds", "Time that Snuba's health check took."),
 )
 
 

@@ -7,6 +7,7 @@ holds no Kafka client and commits nothing; it only reports.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections import deque
@@ -70,6 +71,8 @@ def multiprocess_worker(
     worker = _Worker(spec.decode, app.transport, connection, board, app.options)
     try:
         connection.send_bytes(protocol.encode_ready())
+        # What the boot has made stays: the collector need not look at it again and again.
+        gc.freeze()
         worker.run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The parent is gone. Nobody would learn of a delivery, so none is worth making.
@@ -86,8 +89,7 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
 class _Receipt:
     """Given to the transport along with one envelope; fills the task's receipts.
 
-    The transport asks ``abandoned`` before each attempt: a message whose partition has moved is
-    its new owner's to deliver.
+    ``abandoned``: a message whose partition has moved is its new owner's to deliver.
     """
 
     __slots__ = ("_index", "_task")
@@ -220,6 +222,7 @@ class _Worker:
         if task is not None:
             task.cancelled = True
             task.waiting.clear()
+            self._transport.drop_abandoned()
 
     def _note_news(self, task: _RunningTask) -> None:
         self._news[task.task.task_id] = task
@@ -280,5 +283,3 @@ class _Worker:
             losable = sum(status.pending for status in statuses if status.name in self._best_effort)
             self._board.note_losable(losable)
             self._connection.send_bytes(protocol.encode_status(statuses))
-
-

@@ -15,7 +15,7 @@ What happens when a worker dies or hangs:
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -76,11 +76,26 @@ class _Slot:
 
 @dataclass(slots=True)
 class Outcomes:
-    """Counts of settled messages since the start, for the summary and the live line."""
+    """Counts of settled messages since the start: for the summary, the live line, the metrics."""
 
     delivered: int = 0
-    filtered: dict[str, int] = field(default_factory=dict)
-    rejected: dict[str, int] = field(default_factory=dict)
+    filtered: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def count_delivered(self, messages: int) -> None:
+        if messages:
+            self.delivered += messages
+            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
+
+    def count_filtered(self, reason: str) -> None:
+        self.filtered[reason] += 1
+        incr("consumer.messages", tags={"outcome": "filtered"})
+        incr("consumer.filtered", tags={"reason": reason})
+
+    def count_rejected(self, reason: str) -> None:
+        self.rejected[reason] += 1
+        incr("consumer.messages", tags={"outcome": "rejected"})
+        incr("consumer.rejected", tags={"reason": reason})
 
 
 class WorkerPool:
@@ -186,9 +201,7 @@ class WorkerPool:
 
     @staticmethod
     def _can_take(slot: _Slot) -> bool:
-        return (
-            slot.process is not None and not slot.isolating and slot.outstanding < QUEUE_MESSAGES
-        )
+        return slot.process is not None and not slot.isolating and slot.outstanding < QUEUE_MESSAGES
 
     def _dispatch(self) -> None:
         kept: deque[_Assignment] = deque()
@@ -243,14 +256,14 @@ class WorkerPool:
         assignment = slot.tasks.get(receipts.task_id)
         if assignment is None:
             return
-        work, outcomes = assignment.work, self.outcomes
-        outcomes.delivered += sum(work.settle(index) for index in receipts.delivered)
+        work = assignment.work
+        self.outcomes.count_delivered(sum(work.settle(index) for index in receipts.delivered))
         for index, reason in receipts.filtered:
             if work.settle(index):
-                outcomes.filtered[reason] = outcomes.filtered.get(reason, 0) + 1
+                self.outcomes.count_filtered(reason)
         for index, reason, detail in receipts.rejected:
             if work.reject(index, reason, detail):
-                outcomes.rejected[reason] = outcomes.rejected.get(reason, 0) + 1
+                self.outcomes.count_rejected(reason)
         for index, destination in receipts.accepted:
             work.accepted(index, destination)
         if all(work.is_settled(index) for index in assignment.indexes):
@@ -322,8 +335,7 @@ class WorkerPool:
             return
         reason = "worker_hung" if cause == "hang" else "worker_killed"
         if work.reject(index, reason, f"{deaths} workers in a row ended while they held it"):
-            rejected = self.outcomes.rejected
-            rejected[reason] = rejected.get(reason, 0) + 1
+            self.outcomes.count_rejected(reason)
 
     def _give_back(self, slot: _Slot) -> None:
         """The worker's tasks wait again, ahead of newer ones and in the order they were given."""

@@ -1,7 +1,7 @@
 """The frames on a worker's pipe, as msgpack: nothing that came from Kafka is ever unpickled.
 
-A message within a task is known by its number, its index in the task's chunk, so a task may hold any subset
-of a chunk and be sent again without what is already done.
+A message within a task is known by its number, its index in the task's chunk, so a task may hold
+any subset of a chunk and be sent again without what is already done.
 
 ::
 

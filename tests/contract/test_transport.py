@@ -270,7 +270,7 @@ def test_kill_ends_at_once(setting: Setting) -> None:
     start = time.monotonic()
     transport.kill()
     transport.flush(10)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 0.5  # not after the turn of up to a second that is under way
     assert receipt.settlements == []
     transport.run_once(0.1)
     transport.kill()

@@ -190,7 +190,9 @@ def test_a_rebalance_resumes_what_was_paused(
         until(lambda: len(first.read) >= 10, first, second, what="the retained partition")
 
 
-@pytest.mark.parametrize(("policy", "resumed_at", "lost"), [("earliest", 60, 50), ("latest", 100, 90)])
+@pytest.mark.parametrize(
+    ("policy", "resumed_at", "lost"), [("earliest", 60, 50), ("latest", 100, 90)]
+)
 def test_a_lost_position_is_resumed_by_policy_and_the_loss_is_reported(
     kafka: KafkaBroker, topic: TopicFactory, group: str, policy: str, resumed_at: int, lost: int
 ) -> None:
@@ -254,9 +256,7 @@ def test_the_end_is_found_behind_a_control_record(
     producer.begin_transaction()
     producer.produce(name, b"x")
     producer.commit_transaction()
-    wait_until(
-        lambda: kafka.end_offsets(name) == {0: 2}, timeout_s=30, what="the control record"
-    )
+    wait_until(lambda: kafka.end_offsets(name) == {0: 2}, timeout_s=30, what="the control record")
     member = Member(kafka, group, ends={Partition(Topic(name), 0): 2})
     with members(member):
         member.join(name)

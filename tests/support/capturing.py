@@ -45,6 +45,10 @@ class RecordedReceipt:
         self.accepted_by: list[str] = []
         self.settlements: list[RejectedMessage | None] = []
 
+    @property
+    def abandoned(self) -> bool:
+        return False
+
     def accepted(self, destination: str) -> None:
         self.accepted_by.append(destination)
 

@@ -97,9 +97,7 @@ class ConsumerProcess:
         self.wait_until(lambda: len(self.events(name)) >= count, f"{count} x {name}", timeout_s)
         return self.events(name)
 
-    def wait_until(
-        self, condition: Callable[[], bool], what: str, timeout_s: float = 60
-    ) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
         """Block until the condition holds; a consumer that ends before is an error."""
 
         def holds() -> bool:

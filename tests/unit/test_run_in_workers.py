@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
@@ -20,7 +20,7 @@ class HandPool:
         self.works: list[Work] = []
         self.abandoned: list[Work] = []
         self.has_room = True
-        self.on_wait = lambda: None
+        self.on_wait: Callable[[], object] = lambda: None
 
     def submit(self, work: Work) -> None:
         self.works.append(work)
@@ -167,7 +167,12 @@ def test_what_the_next_step_refuses_is_held_and_not_lost(
 
 def test_join_drains_what_settles_in_time(pool: HandPool, kept: Kept, step: RunInWorkers) -> None:
     step.submit(message(chunk(0, 2)))
-    pool.on_wait = lambda: [pool.works[0].settle(0), pool.works[0].settle(1)] and None
+
+    def settle_all() -> None:
+        for index in range(2):
+            pool.works[0].settle(index)
+
+    pool.on_wait = settle_all
     step.close()
     step.join(30.0)
     assert kept.commits == [{partition(): 2}]
