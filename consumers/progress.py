@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -18,6 +18,7 @@ from fleet.worker.pool import WorkerPool
 log = structlog.get_logger(__name__)
 
 _LOG_INTERVAL_S = 10.0
+_COLUMNS = 80
 
 
 @dataclass(slots=True)
@@ -34,12 +35,30 @@ class Figures:
     trouble: list[DestinationStatus] = field(default_factory=list)
 
     def line(self) -> str:
-        """One line of at most 80 columns, without the troubles."""
-        return (
-            f"{self.rate:,.0f}/s  lag {self.lag:,}  delivered {self.delivered:,}  "
-            f"filtered {self.filtered:,}  retried {self.retried:,}  "
-            f"dead-lettered {self.dead_lettered:,}"
-        )
+        """One line of at most 80 columns, without the troubles; large figures are rounded then."""
+        exact = self._line(lambda number: f"{number:,.0f}", "  ")
+        return exact if len(exact) <= _COLUMNS else self._line(_short, " ")
+
+    def _line(self, shown: Callable[[float], str], gap: str) -> str:
+        counts = {
+            "lag": self.lag,
+            "delivered": self.delivered,
+            "filtered": self.filtered,
+            "retried": self.retried,
+            "dead-lettered": self.dead_lettered,
+        }
+        named = (f"{name} {shown(number)}" for name, number in counts.items())
+        return gap.join([f"{shown(self.rate)}/s", *named])
+
+
+def _short(number: float) -> str:
+    """At most four characters: exact below 1000, then two or three digits and a unit."""
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 999.5:
+            digits = 1 if unit and number < 9.95 else 0
+            return f"{number:.{digits}f}{unit}"
+        number /= 1000
+    return "lots"
 
 
 class Progress:

@@ -108,11 +108,22 @@ class ConsumerRun:
         self._watch = ProgressWatch(app.options.stall_timeout_s)
         self._duties_due = 0.0
         refuse_reserved_group(self._group)
+        self._dead_letter_topic = self._name_dead_letter_topic()
         self._check_timeouts()
 
+    def _name_dead_letter_topic(self) -> str | None:
+        if self._options.no_dlq:
+            return None
+        name = self._options.dlq_topic or f"{self._topic}-dlq"
+        if name == self._topic:
+            raise ConfigurationError(f"dlq_topic: {name!r} is the topic that is consumed itself")
+        return name
+
     def _check_timeouts(self) -> None:
-        interval_ms = self._kafka.get("max.poll.interval.ms", _DEFAULT_MAX_POLL_INTERVAL_MS)
-        if self._options.shutdown_timeout * 1000 >= float(interval_ms):
+        interval_ms = str(self._kafka.get("max.poll.interval.ms", _DEFAULT_MAX_POLL_INTERVAL_MS))
+        if not interval_ms.isdecimal():
+            raise ConfigurationError("kafka_config: max.poll.interval.ms is not a whole number")
+        if self._options.shutdown_timeout * 1000 >= int(interval_ms):
             raise ConfigurationError(
                 f"shutdown_timeout is {self._options.shutdown_timeout:g} s, but Kafka takes the "
                 f"partitions away after max.poll.interval.ms = {interval_ms}: draining must end "
@@ -121,9 +132,9 @@ class ConsumerRun:
 
     def run(self) -> int:
         """Blocks until the run has ended; raises the error that ended it."""
+        cluster = Cluster(self._kafka)
         self._pool.start()
         try:
-            cluster = Cluster(self._kafka)
             cluster.wait_until_reachable(
                 for_ever=not self._options.stop_at_end,
                 wait=self._wait_for_kafka,
@@ -143,18 +154,11 @@ class ConsumerRun:
             self._heartbeat.beat([])
         self.shutdown.wait(seconds)
 
-    def _dead_letter_topic(self, cluster: Cluster) -> str | None:
-        if self._options.no_dlq:
-            return None
-        name = self._options.dlq_topic or f"{self._topic}-dlq"
-        if name == self._topic:
-            raise ConfigurationError(f"dlq_topic: {name!r} is the topic that is consumed itself")
-        cluster.ensure_dead_letter_topic(name, self._topic)
-        return name
-
     def _stream(self, cluster: Cluster) -> None:
         partitions = cluster.partitions(self._topic)
-        dead_letter_topic = self._dead_letter_topic(cluster)
+        dead_letter_topic = self._dead_letter_topic
+        if dead_letter_topic is not None:
+            cluster.ensure_dead_letter_topic(dead_letter_topic, self._topic)
         ends = cluster.end_offsets(self._topic) if self._options.stop_at_end else None
         install_arroyo_bridge(recorder, {"consumer": self._definition.name})
         dead_letters = DeadLetterProducer(

@@ -29,6 +29,8 @@ class Shutdown:
     def __init__(self, shutdown_timeout_s: float) -> None:
         self._timeout_s = shutdown_timeout_s
         self._requested = threading.Event()
+        self._signalled = False
+        self._guarded = False
         self._forced_code = EXIT_FORCED_TERM
         self.failure: FleetError | None = None
         self.on_request: Callable[[], None] | None = None
@@ -42,6 +44,8 @@ class Shutdown:
         if self._requested.is_set():
             return
         self._requested.set()
+        if self._guarded:
+            self._start_watchdog()
         log.info("stopping", why=why, shutdown_timeout_s=self._timeout_s)
         if self.on_request is not None:
             self.on_request()
@@ -58,26 +62,32 @@ class Shutdown:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle INT and TERM inside, and restore the handlers after."""
+        """Handle INT and TERM inside, bound a shutdown's time, and restore the handlers after."""
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:
             signal.signal(number, self._on_signal)
+        self._guarded = True
         try:
             yield
         finally:
+            self._guarded = False
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._forced_code = EXIT_FORCED_INT if number == signal.SIGINT else EXIT_FORCED_TERM
-        if self._requested.is_set():
+        # One signal after the end has begun by itself, as Kubernetes sends it, cuts nothing short.
+        if self._signalled:
             self._force("a second signal")
+        self._signalled = True
+        self.request(signal.Signals(number).name)
+
+    def _start_watchdog(self) -> None:
         watchdog = threading.Timer(
             self._timeout_s + _MARGIN_S, self._force, args=("the shutdown did not end in time",)
         )
         watchdog.daemon = True
         watchdog.start()
-        self.request(signal.Signals(number).name)
 
     def _force(self, why: str) -> None:
         log.error("forced_exit", why=why, exit_code=self._forced_code)

@@ -14,8 +14,10 @@ from strategies.run_in_workers import Settled
 
 log = structlog.get_logger(__name__)
 
-# Settled prefixes that may wait for the dead letter topic; beyond, the partitions pause.
+# Settled prefixes, and payload bytes in them, that may wait for the dead letter topic; beyond,
+# the partitions pause.
 _MAX_WAITING = 100
+_MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
 class KeepDeadLetters(ProcessingStrategy[Settled]):
@@ -31,13 +33,17 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         self._producer = producer
         self._next_step = next_step
         self._waiting: deque[tuple[Message[Settled], list[Ticket]]] = deque()
+        self._waiting_bytes = 0
+        self._closed = False
 
     def submit(self, message: Message[Settled]) -> None:
         """Never blocks. Raises MessageRejected while the dead letter topic does not keep up."""
-        if len(self._waiting) >= _MAX_WAITING:
+        full = len(self._waiting) >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
+        if self._closed or full:
             raise MessageRejected
         partition = next(iter(message.committable))
         self._waiting.append((message, self._produce(partition, message.payload)))
+        self._waiting_bytes += message.payload.size
         self._pass_on()
 
     def _produce(self, partition: Partition, settled: Settled) -> list[Ticket]:
@@ -50,12 +56,16 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
 
     def _pass_on(self) -> None:
         while self._waiting and all(ticket.kept for ticket in self._waiting[0][1]):
-            self._next_step.submit(self._waiting.popleft()[0])
+            message, _ = self._waiting.popleft()
+            self._waiting_bytes -= message.payload.size
+            self._next_step.submit(message)
 
     def close(self) -> None:
-        """Nothing to do: the step before closes this one once it is drained."""
+        """Called by the step before once it is drained: nothing more comes."""
+        self._closed = True
 
     def terminate(self) -> None:
+        self._closed = True
         self._producer.forget_all()
         self._waiting.clear()
         self._next_step.terminate()
@@ -64,7 +74,14 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         """Wait for acknowledgements. What has none in time is not committed. Blocks."""
         started = monotonic()
         deadline = None if timeout is None else started + timeout
-        while self._waiting and (deadline is None or monotonic() < deadline):
+        # However little time there is: acknowledgements that are already here count.
+        self._producer.poll()
+        self._pass_on()
+        while (
+            self._waiting
+            and not self._producer.is_off
+            and (deadline is None or monotonic() < deadline)
+        ):
             self._producer.poll(0.05)
             self._pass_on()
         if self._waiting:

@@ -31,6 +31,11 @@ class Settled:
 
     dead_letters: tuple[DeadLetter, ...]
 
+    @property
+    def size(self) -> int:
+        """Payload bytes of the dead letters, which wait with it."""
+        return sum(letter.record.size for letter in self.dead_letters)
+
 
 class RunInWorkers(ProcessingStrategy[Chunk]):
     """Keeps every chunk's raw bytes until each of its messages is settled.
@@ -73,7 +78,9 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """
         chunk = message.payload
         over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
-        if self._closed or not self._pool.has_room or (over_budget and self._in_flight_bytes):
+        # What is held has left the budget: taking more while it waits would grow without bound.
+        full = self._held or not self._pool.has_room or (over_budget and self._in_flight_bytes)
+        if self._closed or full:
             raise MessageRejected
         work = Work(chunk)
         self._works.setdefault(chunk.partition, deque()).append(work)
@@ -131,6 +138,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """
         started = monotonic()
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
+        # However little time there is: receipts that are already here count.
+        self.poll()
         while not self.idle and (deadline is None or monotonic() < deadline):
             self._pool.wait(0.05)
             self.poll()

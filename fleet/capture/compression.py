@@ -64,5 +64,6 @@ def _import_package(name: str, compression: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigurationError(
-            f"compression {compression!r} needs the package {name!r}: pip install {name}"
+            f"compression {compression!r} needs the package {name!r}: "
+            f"pip install 'consumer-fleet[{compression}]'"
         ) from error

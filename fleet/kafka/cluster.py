@@ -79,7 +79,10 @@ class Cluster:
         )
 
     def _count(self, topic: str) -> int:
-        metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+        try:
+            metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            raise KafkaUnreachable(f"the topic {topic!r}: {error.args[0].str()}") from error
         if metadata.error is not None and metadata.error.code() in (
             KafkaError.TOPIC_AUTHORIZATION_FAILED,
             KafkaError.TOPIC_EXCEPTION,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 
 import structlog
 from arroyo.types import Partition, Topic
@@ -24,13 +25,18 @@ _MOVED_ON = frozenset(
     }
 )
 _SYNCHRONOUS_ATTEMPTS = 3
+# librdkafka gives a commit up by itself after a minute. An answer that never comes must not end
+# all commits.
+_ANSWER_TIMEOUT_S = 90.0
 
 
 class Commits:
     """Offsets on their way to the broker. Not thread-safe: it lives in the run loop's thread."""
 
-    def __init__(self, client: KafkaConsumer) -> None:
+    def __init__(self, client: KafkaConsumer, clock: Callable[[], float] = monotonic) -> None:
         self._client = client
+        self._clock = clock
+        self._sent_at = 0.0
         self._staged: dict[Partition, int] = {}
         self._unanswered: dict[Partition, int] = {}
         self._synchronous = False
@@ -57,34 +63,33 @@ class Commits:
         """Send what is staged. Raises nothing: a commit that fails is staged again or, where the
         partition has moved, dropped.
         """
-        offsets = {**self._unanswered, **self._staged} if self._synchronous else dict(self._staged)
+        if not self._synchronous:
+            # One at a time: librdkafka tries a refused commit again after a while, and an older
+            # one must not overtake a newer one, as it does when a coordinator restarts.
+            waits = self._unanswered and self._clock() - self._sent_at < _ANSWER_TIMEOUT_S
+            return {} if waits else self._send({**self._unanswered, **self._staged})
+        sent: dict[Partition, int] = {}
+        for _ in range(_SYNCHRONOUS_ATTEMPTS):
+            # What failed is staged again: the next attempt takes that alone.
+            sent.update(self._send({**self._unanswered, **self._staged}))
+        return sent
+
+    def _send(self, offsets: dict[Partition, int]) -> dict[Partition, int]:
         if not offsets:
             return {}
+        self._sent_at = self._clock()
         self._staged.clear()
         self._unanswered.update(offsets)
         targets = [TopicPartition(p.topic.name, p.index, offset) for p, offset in offsets.items()]
-        if self._synchronous:
-            self._commit_and_wait(targets)
-        else:
-            try:
-                self._client.commit(offsets=targets, asynchronous=True)
-            except KafkaException as error:
-                self.answered(error.args[0], targets)
-        return offsets
-
-    def _commit_and_wait(self, targets: list[TopicPartition]) -> None:
-        for _ in range(_SYNCHRONOUS_ATTEMPTS):
-            try:
+        try:
+            if self._synchronous:
                 # The answer also arrives through on_commit, once the client is polled again.
-                answers = self._client.commit(offsets=targets, asynchronous=False) or []
-            except KafkaException as error:
-                failure: KafkaError = error.args[0]
-                self.answered(failure, targets)
-                if failure.code() in _MOVED_ON:
-                    return
+                self.answered(None, self._client.commit(offsets=targets, asynchronous=False) or [])
             else:
-                self.answered(None, answers)
-                return
+                self._client.commit(offsets=targets, asynchronous=True)
+        except KafkaException as error:
+            self.answered(error.args[0], targets)
+        return offsets
 
     def answered(self, error: KafkaError | None, targets: list[TopicPartition]) -> None:
         """The broker's answer to a commit, for all partitions or one by one."""

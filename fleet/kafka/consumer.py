@@ -104,10 +104,11 @@ class ChunkConsumer(Consumer[Chunk]):
             self._rebalanced = self._joined = True
             start = self._starting_offsets(partitions)
             self._apply_assignment(start)
-            self._resume_everything()
-            if start and on_assign is not None:
-                on_assign(start)
-            self._rewind = self._incremental
+            # Where only others have moved, nothing is new: arroyo keeps its strategy and its pause.
+            if start:
+                self._expect_new_strategy()
+                if on_assign is not None:
+                    on_assign(start)
             log.info("partitions_assigned", partitions=[f"{p.topic.name}/{p.index}" for p in start])
 
         def revoked(_: KafkaConsumer, partitions: list[TopicPartition]) -> None:
@@ -118,8 +119,8 @@ class ChunkConsumer(Consumer[Chunk]):
                 if on_revoke is not None:
                     on_revoke(gone)
             self._forget(gone)
-            self._resume_everything()
-            self._rewind = self._incremental
+            if gone:
+                self._expect_new_strategy()
             log.info("partitions_revoked", partitions=[f"{p.topic.name}/{p.index}" for p in gone])
 
         def lost(client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
@@ -158,11 +159,12 @@ class ChunkConsumer(Consumer[Chunk]):
         self._paused -= gone
         self._ready = deque(chunk for chunk in self._ready if chunk.partition not in gone)
 
-    def _resume_everything(self) -> None:
+    def _expect_new_strategy(self) -> None:
         """Arroyo forgets that it had paused when it makes a new strategy; so do we."""
         if self._paused:
             self._client.resume(_as_targets(self._paused))
             self._paused.clear()
+        self._rewind = self._incremental
 
     def _rewind_to_settled(self) -> None:
         """Read again what the old strategy gave up: its receipts will never be counted."""
@@ -197,25 +199,25 @@ class ChunkConsumer(Consumer[Chunk]):
         except KafkaException as error:
             self._handle_error(error.args[0], None)
             return
-        fresh = [message for message in messages if self._is_data(message)]
-        if not fresh:
-            return
+        fresh = [message for message in messages if message.error() is None]
         chunks = split_into_chunks(fresh, max_messages=CHUNK_MESSAGES, max_bytes=CHUNK_BYTES)
         for chunk in chunks:
             wanted = self._positions.advance(chunk)
             if wanted is not None:
                 self._ready.append(wanted)
+        # After the messages: what Kafka says of a partition is about the place behind them.
+        for message in messages:
+            self._handle_news(message)
 
-    def _is_data(self, message: KafkaMessage) -> bool:
+    def _handle_news(self, message: KafkaMessage) -> None:
         error = message.error()
         if error is None:
-            return True
+            return
         place = Partition(Topic(message.topic() or ""), message.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:
             self._positions.reached_end(place, message.offset() or 0)
         else:
             self._handle_error(error, place)
-        return False
 
     def _handle_error(self, error: KafkaError, place: Partition | None) -> None:
         code = error.code()
@@ -238,8 +240,10 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def _apply_reset(self, place: Partition) -> None:
         # A partition whose fetcher has stopped on this error can't be sought, only assigned anew.
-        self._ready = deque(chunk for chunk in self._ready if chunk.partition != place)
         offset = self._positions.reset(place)
+        if self._positions.settled_offsets()[place] == offset:
+            # Nothing is in flight below the new place: it must not be lost once more at a restart.
+            self._commits.stage({place: offset})
         if self._incremental:
             self._client.incremental_unassign(_as_targets([place]))
             self._apply_assignment({place: offset})
@@ -296,8 +300,7 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def stage_offsets(self, offsets: Mapping[Partition, int]) -> None:
         """Called by arroyo's commit function: every lower offset of these is settled."""
-        self._positions.settled(offsets)
-        self._commits.stage(offsets)
+        self._commits.stage(self._positions.settled(offsets))
 
     def commit_offsets(self) -> Mapping[Partition, int]:
         return self._commits.commit()

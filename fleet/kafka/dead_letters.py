@@ -79,6 +79,11 @@ class DeadLetterProducer:
                 raise translate_client_error(error) from error
 
     @property
+    def is_off(self) -> bool:
+        """There is no dead letter topic: no ticket will ever be kept."""
+        return self._producer is None
+
+    @property
     def idle(self) -> bool:
         return not self._outstanding
 
@@ -124,7 +129,9 @@ class DeadLetterProducer:
             "timestamp_ms": "" if record.timestamp_ms is None else str(record.timestamp_ms),
             "group": self._group,
         }
-        ours = [(f"dlq.{name}", value.encode()) for name, value in facts.items() if value]
+        # Half a surrogate pair, from a codec's message, has no form in UTF-8.
+        encoded = ((name, value.encode(errors="backslashreplace")) for name, value in facts.items())
+        ours = [(f"dlq.{name}", value) for name, value in encoded if value]
         return [*record.headers, *ours]
 
     def _send(self, ticket: Ticket) -> None:

@@ -108,6 +108,9 @@ class Positions:
             lost_range=f"{position} to {offset - 1}" if lost else "none",
         )
         self._on_offsets_lost(partition, lost)
+        settled = self._settled.get(partition, position)
+        # What is in flight still counts from its own place on, unless the log begins anew below.
+        self._settled[partition] = offset if settled >= position else min(settled, offset)
         self.moved(partition, offset)
         return offset
 
@@ -138,10 +141,13 @@ class Positions:
         self._next[partition] = offset
         self._eof.pop(partition, None)
 
-    def settled(self, offsets: Mapping[Partition, int]) -> None:
-        for partition, offset in offsets.items():
-            if partition in self._settled:
-                self._settled[partition] = offset
+    def settled(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Note what is settled, and give what of it may be committed: not what lies past the
+        place that was read to, which is from before the log became shorter.
+        """
+        ours = {p: offset for p, offset in offsets.items() if offset <= self._next.get(p, -1)}
+        self._settled.update(ours)
+        return ours
 
     def unsettled(self) -> list[tuple[Partition, int]]:
         """Partitions that were read further than they are settled, with the settled offset."""

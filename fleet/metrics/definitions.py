@@ -44,7 +44,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "counter",
         "messages",
         "Messages that are done with, by how they ended: delivered, filtered or rejected.",
-        ("outcome", "consumer"),
+        ("outcome",),
     ),
     Metric(
         "consumer.filtered",
@@ -64,7 +64,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "consumer.lag",
         "gauge",
         "messages",
-        "Messages between the position and the end of a partition.",
+        "Messages between the settled offset and the end of a partition.",
         ("partition",),
     ),
     Metric(

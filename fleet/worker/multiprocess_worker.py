@@ -12,15 +12,17 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NoReturn
 
 import structlog
 
+from fleet import metrics
 from fleet.bootstrap.configure import Snapshot, configure
 from fleet.bootstrap.options import Options
+from fleet.capture.status import DestinationStatus
 from fleet.capture.transport import MultiplexingTransport
 from fleet.codec import Decode, RawMessage, Skipped
 from fleet.errors import EXIT_BUG, FleetError, RejectedMessage
@@ -35,6 +37,8 @@ log = structlog.get_logger(__name__)
 _WINDOW_PER_CONNECTION = 2
 _IDLE_WAIT_S = 0.5
 _STATUS_INTERVAL_S = 0.5
+_LAST_FLUSH_TIMEOUT_S = 1.0
+_METRICS_FLUSH_TIMEOUT_S = 1.0
 # Messages decoded between two looks at the sockets: answers wait while decoding runs.
 _BURST = 32
 
@@ -70,7 +74,7 @@ def multiprocess_worker(
         _refuse(connection, "no destination is configured", EXIT_BUG)
     worker = _Worker(spec.decode, app.transport, connection, board, app.options)
     try:
-        connection.send_bytes(protocol.encode_ready())
+        connection.send_bytes(protocol.encode_ready(monotonic()))
         # What the boot has made stays: the collector need not look at it again and again.
         gc.freeze()
         worker.run()
@@ -78,6 +82,14 @@ def multiprocess_worker(
         # The parent is gone. Nobody would learn of a delivery, so none is worth making.
         log.warning("worker_orphaned")
         app.transport.kill()
+    except Exception:
+        # Our own bug, or no memory: the parent starts another worker and sends again.
+        log.exception("worker_failed")
+        app.transport.kill()
+        sys.exit(EXIT_BUG)
+    finally:
+        # A worker ends without running atexit functions.
+        metrics.flush(_METRICS_FLUSH_TIMEOUT_S)
 
 
 def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
@@ -195,10 +207,22 @@ class _Worker:
             self._send_receipts()
             self._send_status()
         self._send_receipts()
-        self._transport.flush(timeout=1.0)
-        self._status_due = 0.0
-        self._send_status()
+        self._transport.flush(timeout=_LAST_FLUSH_TIMEOUT_S)
+        self._connection.send_bytes(protocol.encode_status(self._last_statuses()))
         self._connection.close()
+
+    def _last_statuses(self) -> list[DestinationStatus]:
+        """What still waits for a best-effort destination ends with this process: counted."""
+        statuses = []
+        for status in self._transport.statuses():
+            if status.name in self._best_effort and status.pending:
+                tags = {"destination": status.name, "reason": "shutdown"}
+                metrics.incr("capture.dropped", amount=status.pending, tags=tags)
+                log.warning("best_effort_dropped", destination=status.name, count=status.pending)
+                dropped = status.dropped + status.pending
+                status = replace(status, dropped=dropped, pending=0)  # noqa: PLW2901 - amended
+            statuses.append(status)
+        return statuses
 
     def _read_frames(self) -> None:
         """Read all that is there. Reading never waits for room: the parent bounds what it sends,

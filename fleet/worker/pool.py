@@ -22,7 +22,7 @@ from time import monotonic
 
 import structlog
 
-from fleet.capture.status import DestinationStatus
+from fleet.capture.status import DestinationState, DestinationStatus
 from fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
 from fleet.metrics import incr
 from fleet.worker import protocol
@@ -40,6 +40,7 @@ _BOOT_TIMEOUT_S = 60.0
 # Boots in a row that may fail before the run is given up.
 _MAX_FAILED_BOOTS = 5
 _MAX_RESTART_DELAY_S = 5.0
+_SHORT_LIFE_S = 10.0
 
 
 @dataclass(slots=True)
@@ -62,6 +63,7 @@ class _Slot:
     tasks: dict[int, _Assignment] = field(default_factory=dict)
     restart_at: float = 0.0
     failed_boots: int = 0
+    short_lives: int = 0
     boot_error: tuple[str, int] | None = None
     statuses: list[DestinationStatus] = field(default_factory=list)
 
@@ -247,7 +249,7 @@ class WorkerPool:
             elif kind is Kind.READY:
                 slot.ready = True
                 slot.failed_boots = 0
-                boot_s = round(monotonic() - slot.process.started_at, 2)
+                boot_s = round(fields[0] - slot.process.started_at, 2)
                 log.info("worker_ready", worker=slot.number, pid=slot.process.pid, boot_s=boot_s)
             elif kind is Kind.FAILED:
                 slot.boot_error = (fields[0], fields[1])
@@ -301,6 +303,7 @@ class WorkerPool:
             return
         process.join(5.0)
         self._take_frames(slot)
+        lived_s = monotonic() - process.started_at
         suspect = process.board.suspect
         log.error(
             "worker_died",
@@ -320,7 +323,10 @@ class WorkerPool:
         if not slot.ready:
             self._boot_failed(slot, f"it ended while it booted ({cause}, exit code {exit_code})")
         self._retire(slot)
-        delay_s = min(_MAX_RESTART_DELAY_S, 0.2 * 2**slot.failed_boots) if slot.failed_boots else 0
+        slot.short_lives = slot.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
+        delay_s = (
+            min(_MAX_RESTART_DELAY_S, 0.1 * 2**slot.short_lives) if slot.short_lives > 1 else 0
+        )
         slot.restart_at = monotonic() + delay_s
 
     def _blame(self, assignment: _Assignment, index: int, cause: str) -> None:
@@ -376,11 +382,14 @@ class WorkerPool:
         return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
 
 
+_HOW_CLOSED: tuple[DestinationState, ...] = ("open", "throttled", "backing_off", "paused")
+
+
 def _merge(left: DestinationStatus | None, right: DestinationStatus) -> DestinationStatus:
     """Counts add up; a destination is as closed as the worker that finds it most closed."""
     if left is None:
         return right
-    worse = left if left.state != "open" else right
+    worse = max(left, right, key=lambda status: _HOW_CLOSED.index(status.state))
     return DestinationStatus(
         name=right.name,
         state=worse.state,

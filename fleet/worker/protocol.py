@@ -9,7 +9,7 @@ any subset of a chunk and be sent again without what is already done.
                                destinations that accepted it before], …]
                       CANCEL   task id: start no more of its messages
                       STOP     finish what was sent, then exit
-    worker → parent   READY    the worker has booted and takes tasks
+    worker → parent   READY    the worker has booted and takes tasks: when
                       FAILED   it could not boot: the error's text, its exit code
                       RECEIPTS task id, [number of delivered, …], [[number, reason], …] filtered,
                                [[number, reason, detail], …] rejected,
@@ -74,40 +74,41 @@ class Receipts:
     accepted: list[tuple[int, str]] = field(default_factory=list)
 
 
+def _frame(*fields: object) -> bytes:
+    # An error's text may hold what no UTF-8 can (lone surrogates): shown escaped, never fatal.
+    return bytes(msgpack.packb(fields, unicode_errors="backslashreplace"))
+
+
 def encode_task(task: Task) -> bytes:
-    body = (Kind.TASK, task.task_id, task.topic, task.partition, task.messages)
-    return bytes(msgpack.packb(body, use_bin_type=True))
+    return _frame(Kind.TASK, task.task_id, task.topic, task.partition, task.messages)
 
 
 def encode_cancel(task_id: int) -> bytes:
-    return bytes(msgpack.packb((Kind.CANCEL, task_id)))
+    return _frame(Kind.CANCEL, task_id)
 
 
-def encode_ready() -> bytes:
-    return bytes(msgpack.packb((Kind.READY,)))
+def encode_ready(at_s: float) -> bytes:
+    """``at_s`` by ``time.monotonic``, which is one clock for all processes of a machine."""
+    return _frame(Kind.READY, at_s)
 
 
 def encode_failed(text: str, exit_code: int) -> bytes:
-    return bytes(msgpack.packb((Kind.FAILED, text, exit_code)))
+    return _frame(Kind.FAILED, text, exit_code)
 
 
 def encode_receipts(receipts: Receipts) -> bytes:
-    return bytes(
-        msgpack.packb(
-            (
-                Kind.RECEIPTS,
-                receipts.task_id,
-                receipts.delivered,
-                receipts.filtered,
-                receipts.rejected,
-                receipts.accepted,
-            )
-        )
+    return _frame(
+        Kind.RECEIPTS,
+        receipts.task_id,
+        receipts.delivered,
+        receipts.filtered,
+        receipts.rejected,
+        receipts.accepted,
     )
 
 
 def encode_status(statuses: Sequence[DestinationStatus]) -> bytes:
-    return bytes(msgpack.packb((Kind.STATUS, [asdict(status) for status in statuses])))
+    return _frame(Kind.STATUS, [asdict(status) for status in statuses])
 
 
 def decode(frame: bytes) -> tuple[Kind, list[Any]]:

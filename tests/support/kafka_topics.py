@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -98,15 +97,15 @@ class KafkaTopics:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """By partition: the group's committed offset. A partition without one is absent."""
-        request = ConsumerGroupTopicPartitions(group)
-        future = self.admin.list_consumer_group_offsets([request])[group]
+        # Not the admin client's request: its answer of a coordinator that is still loading its
+        # groups ends the process with a segmentation fault (confluent-kafka 2.16).
+        client = Consumer(self.client_config(group_id=group, enable_auto_commit=False))
         try:
-            found = future.result(REQUEST_TIMEOUT_S).topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
-        return {each.partition: each.offset for each in found if each.topic == topic}
+            places = [TopicPartition(topic, index) for index in self.partitions(topic)]
+            found = client.committed(places, timeout=REQUEST_TIMEOUT_S)
+        finally:
+            client.close()
+        return {each.partition: each.offset for each in found if each.offset >= 0}
 
     def produce(
         self,

@@ -20,6 +20,7 @@ class HandProducer:
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []
         self.forgotten = False
+        self.is_off = False
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
         ticket = Ticket(letter, [])
@@ -88,6 +89,15 @@ def test_a_topic_that_does_not_keep_up_pauses_and_drops_nothing(step: KeepDeadLe
 
     with pytest.raises(MessageRejected):
         submit_many()
+
+
+def test_join_does_not_wait_for_a_topic_that_does_not_exist(
+    producer: HandProducer, kept: Kept, step: KeepDeadLetters
+) -> None:
+    producer.is_off = True
+    step.submit(settled(5, 4))
+    step.join(None)
+    assert kept.commits == []
 
 
 def test_join_does_not_commit_what_has_no_acknowledgement(

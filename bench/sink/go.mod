@@ -1,0 +1,3 @@
+module consumer-fleet/bench/sink
+
+go 1.21

@@ -1,0 +1,224 @@
+"""What the documentation says, compared with the code that it speaks of."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from consumers import registry
+from consumers.cli import main
+from consumers.config import example_yaml
+from fleet import errors
+from fleet.bootstrap.options import Options, delivery_mode
+from fleet.bootstrap.sources import resolve_options
+from fleet.metrics import DEFINITIONS
+from tests.support.consumer_process import clean_environment
+from tests.support.requirements import require
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+PACKAGES = ("consumers", "strategies", "fleet", "inspector")
+PROSE = [page for page in PAGES if page.name != "metrics.md"]
+_DLQ_HEADERS = {"reason", "detail", "topic", "partition", "offset", "timestamp_ms", "group"}
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def section(page: Path, title: str) -> str:
+    """The text below a heading of the second level, up to the next one."""
+    found = re.search(rf"(?ms)^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text())
+    assert found is not None, f"{page.name} has no section {title!r}"
+    return found[1]
+
+
+def fenced(page: Path, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", page.read_text())
+
+
+def code_spans(page: Path) -> set[str]:
+    without_blocks = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
+    return set(re.findall(r"`([^`\n]+)`", without_blocks))
+
+
+def tracked_files() -> list[Path]:
+    """What belongs to the project: tracked, or new and not ignored."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        require("the git checkout", str(error))
+        raise
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_the_first_commands_are_make_targets_with_help() -> None:
+    commands = re.findall(r"(?m)^make (\w+)", section(README, "Try it"))
+    assert commands == ["run", "test"]
+    environment = clean_environment()
+    helped = subprocess.run(
+        ["make", "help"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    for page in PROSE:
+        for target in re.findall(r"(?m)(?:^|`)make (\w+)", page.read_text()):
+            assert re.search(rf"(?m)^  {target} +\S", helped), f"{page.name}: make {target}"
+
+
+def test_the_example_configuration_is_accepted_and_delivers_to_both(tmp_path: Path) -> None:
+    (example,) = fenced(README, "yaml")
+    path = tmp_path / "config.yml"
+    path.write_text(example)
+    resolved = resolve_options({"topic": "ingest-events"}, path, {})
+    assert delivery_mode(resolved.options) == "real"
+    assert resolved.options.upstream_dsn is not None
+    assert resolved.options.saas_dsn is not None
+    assert resolved.options.kafka_config["security.protocol"] == "SASL_SSL"
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    listed = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", section(README, "Exit codes"))}
+    defined = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert listed == defined
+    told = CliRunner().invoke(main, ["--help"]).output
+    for code in listed:
+        assert re.search(rf"\b{code}\b", told)
+
+
+def test_every_consumer_and_its_group_are_in_the_readme() -> None:
+    rows = re.findall(r"(?m)^\| `([\w-]+)` \| `([\w-]+)` \|", section(README, "Consumers"))
+    assert rows == [(each.name, each.default_group) for each in registry.CONSUMERS]
+
+
+def test_the_list_of_options_is_the_programs_own() -> None:
+    (listed,) = fenced(ROOT / "docs/options.md", "yaml")
+    assert listed == example_yaml(), "run: make docs"
+    for name in Options.model_fields:
+        assert re.search(rf"(?m)^#{name}: ", listed)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_flags_and_variables_exist(page: Path) -> None:
+    text = page.read_text()
+    commands = re.findall(r"consumer (run|config|list)\b((?:[^\n`]|\\\n)*)", text)
+    for command, arguments in commands:
+        told = CliRunner().invoke(main, [command, "--help"]).output
+        for flag in re.findall(r"(?<!\S)--[a-z-]+", arguments):
+            assert re.search(rf"{flag}\b(?!-)", told), f"consumer {command} {flag}"
+    for variable in re.findall(r"\bCONSUMER_([A-Z_]+[A-Z])\b(?!=|_)", text):
+        if variable in ("CONF", "NAME", "PORT") or variable.startswith("KAFKA_CONFIG_"):
+            continue
+        assert variable.lower() in Options.model_fields, f"CONSUMER_{variable}"
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_metrics_exist(page: Path) -> None:
+    declared = {metric.name for metric in DEFINITIONS}
+    groups = {name.split(".")[0] for name in declared}
+    named = {
+        span
+        for span in code_spans(page)
+        if re.fullmatch(r"[a-z]+(\.[a-z_]+)+", span) and span.split(".")[0] in groups
+    }
+    headers = {span for span in named if span.removeprefix("dlq.") in _DLQ_HEADERS}
+    assert named - headers <= declared
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", file.read_text())
+            slugs = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_files_that_are_named_exist(page: Path) -> None:
+    tops = "|".join([*PACKAGES, "docs", "tests", "bench", "deploy", "requirements"])
+    for path in re.findall(rf"(?<![\w/-])((?:{tops})/[\w./-]*\w)", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def logged_events() -> Iterator[tuple[str, str]]:
+    """Level and event of every log call in the packages whose event is a literal."""
+    levels = ("info", "warning", "error", "exception")
+    for path in (each for package in PACKAGES for each in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            level = "error" if node.func.attr == "_log_pause" else node.func.attr
+            first = node.args[0] if node.args else None
+            if level in levels and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield level, first.value
+
+
+def test_every_log_event_is_explained_and_no_other() -> None:
+    rows = re.findall(
+        r"(?m)^\| (`.+?) \| ([a-z, ]+) \|", section(ROOT / "docs/operations.md", "Logs")
+    )
+    explained = {event for events, _ in rows for event in re.findall(r"`(\w+)`", events)}
+    logged = {event for _, event in logged_events()}
+    assert explained == logged
+
+
+# Spelled in pieces, so that this file is not found by its own search.
+_NOT_HERE = {
+    "a package registry's host": "|".join(
+        re.escape(".".join(parts))
+        for parts in (
+            ("pypi", "org"),
+            ("files", "pythonhosted", "org"),
+            ("registry", "npmjs", "org"),
+            ("registry", "yarnpkg", "com"),
+            ("proxy", "golang", "org"),
+            ("repo1", "maven", "org"),
+            ("repo", "maven", "apache", "org"),
+        )
+    ),
+    "a path of one machine": r"(?<![\w.])/(?:" + "|".join(("work", "root", "opt/wheels")) + r")/",
+    "an issue's number": r"\b[\w-]+" + "#" + r"\d{2,}\b|\(" + "#" + r"\d+\)|/(?:issues|pull)/\d+",
+}
+
+
+@pytest.mark.parametrize("what", _NOT_HERE)
+def test_nothing_names(what: str) -> None:
+    pattern = re.compile(_NOT_HERE[what])
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            if pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert found == []
+
+
+def test_the_search_would_find_them() -> None:
+    samples = {
+        "a package registry's host": "https://" + "pypi" + ".org/simple",
+        "a path of one machine": "see /" + "work/main",
+        "an issue's number": "fixes arroyo" + "#97",
+    }
+    for what, pattern in _NOT_HERE.items():
+        assert re.search(pattern, samples[what]), what

@@ -1,0 +1,163 @@
+"""Commit-ahead never, whatever happens: the real pipeline in a simulated group, by seed.
+
+Real are arroyo's StreamProcessor, the chunk consumer, the pipeline's steps and the dead letter
+producer. Simulated are Kafka's clients, the workers and time.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from arroyo.commit import ONCE_PER_SECOND
+from arroyo.processing.processor import StreamProcessor
+from arroyo.types import Partition, Topic
+
+from fleet.errors import FleetError
+from fleet.kafka.chunk import Chunk
+from fleet.kafka.configuration import consumer_config
+from fleet.kafka.consumer import ChunkConsumer
+from fleet.kafka.dead_letters import DeadLetterProducer
+from fleet.worker.work import Work
+from strategies.pipeline import Pipeline
+from tests.support.simulated_kafka import TOPIC, SimulatedClient, SimulatedProducer, World
+
+SEEDS = 200
+_BUDGET_BYTES = 300
+
+
+class SimulatedPool:
+    """Settles messages in random order; now and then it has no room or does nothing for a while."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._works: list[Work] = []
+        self._rests_until = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._works) < 4 and not self._world.chance(0.1)
+
+    def submit(self, work: Work) -> None:
+        self._works.append(work)
+
+    def abandon(self, works: list[Work]) -> None:
+        self._works = [work for work in self._works if work not in works]
+
+    def wait(self, timeout_s: float) -> None:
+        self._world.clock.sleep(timeout_s)
+
+    def poll(self) -> None:
+        now = self._world.clock.now
+        if self._world.chance(0.005):
+            self._rests_until = now + 8.0
+        if now < self._rests_until:
+            return
+        for _ in range(self._world.random.randint(0, 12)):
+            if self._works:
+                self._settle_one(self._world.random.choice(self._works))
+
+    def _settle_one(self, work: Work) -> None:
+        records = work.chunk.records
+        index = self._world.random.choice(
+            [each for each in range(len(records)) if not work.is_settled(each)]
+        )
+        place = (work.chunk.partition.index, records[index].offset)
+        if self._world.random.random() < 0.1:
+            work.reject(index, "bad_message", "it said so")
+        else:
+            self._world.deliver(place)
+            work.settle(index)
+        if work.unsettled == 0:
+            self._works.remove(work)
+
+
+class Life:
+    """One run of the consumer, until its end or until it is told to stop."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, *, polls: int | None) -> None:
+        self._world = world
+        self._polls_left = polls
+        self.failures: list[FleetError] = []
+        self.ended = False
+
+        def make_client(config: dict[str, object], logger: object) -> SimulatedClient:
+            return SimulatedClient(world, config["on_commit"])  # type: ignore[arg-type]  # a callback
+
+        monkeypatch.setattr("fleet.kafka.consumer.KafkaConsumer", make_client)
+        monkeypatch.setattr(
+            "fleet.kafka.dead_letters.Producer", lambda *_, **__: SimulatedProducer(world)
+        )
+        dead_letters = DeadLetterProducer({}, "dlq", "group", on_failure=self.failures.append)
+        self._pipeline = Pipeline(
+            SimulatedPool(world),  # type: ignore[arg-type]  # simulated
+            dead_letters,
+            max_in_flight_bytes=_BUDGET_BYTES,
+        )
+        protocol = {"group.protocol": "consumer"} if world.cooperative else {}
+        self._consumer = ChunkConsumer(
+            consumer_config(protocol, "group"),
+            offset_policy="earliest",
+            on_failure=self.failures.append,
+            on_poll=self._duties,
+            on_offsets_lost=lambda *_: None,
+            ends={Partition(Topic(TOPIC), each): world.ends[each] for each in world.partitions},
+        )
+        self._processor: StreamProcessor[Chunk] = StreamProcessor(
+            self._consumer,
+            Topic(TOPIC),
+            self._pipeline,
+            ONCE_PER_SECOND,
+            join_timeout=world.random.choice([0.0, 3.0, 25.0]),
+        )
+
+    def _duties(self) -> None:
+        if self._polls_left is not None:
+            self._polls_left -= 1
+            if self._polls_left <= 0:
+                self._processor.signal_shutdown()
+        if self._consumer.at_end and self._pipeline.idle:
+            self.ended = self._world.quiet = True
+            self._processor.signal_shutdown()
+
+    def run(self) -> None:
+        self._processor.run()
+        assert self.failures == []
+        assert self.ended or self._polls_left is not None
+
+
+def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
+    source = random.Random(seed)
+    unrest = source.choice([0, 2, 6])
+    stops = source.choice([0, 0, 1, 3])
+    world = World(source, cooperative=source.random() < 0.5, unrest=unrest, stops=stops > 0)
+    for module in ("arroyo.processing.processor", "arroyo.processing.strategies.commit"):
+        monkeypatch.setattr(f"{module}.time", world.clock)
+    for module in (
+        "strategies.run_in_workers",
+        "strategies.dead_letter",
+        "fleet.kafka.dead_letters",
+    ):
+        monkeypatch.setattr(f"{module}.monotonic", world.clock.time)
+
+    for _ in range(stops):
+        Life(world, monkeypatch, polls=source.randint(1, 60)).run()
+        world.quiet = False
+    last = Life(world, monkeypatch, polls=None)
+    last.run()
+    for partition in world.partitions:
+        world.elsewhere(partition, to_the_end=True)
+    everything = {(p, offset) for p in world.partitions for offset in world.logs[p]}
+    lost = everything - world.settled
+    assert not [place for place in lost if not world.expired(place)]
+    if world.calm:
+        again = {place: count for place, count in world.deliveries.items() if count > 1}
+        assert not again, "messages were sent twice without need"
+    return world
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_is_committed_ahead_and_nothing_is_lost(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(seed, monkeypatch)

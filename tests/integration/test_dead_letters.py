@@ -1,0 +1,224 @@
+"""Dead letters on a real broker: the original byte for byte, and never dropped."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from arroyo.types import Partition, Topic
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+from structlog.testing import capture_logs
+
+from fleet.errors import FleetError, UndeliverableMessage
+from fleet.kafka.chunk import Headers, Record
+from fleet.kafka.configuration import client_config
+from fleet.kafka.dead_letters import DeadLetterProducer, Ticket
+from fleet.worker.work import DeadLetter
+from tests.conftest import TopicFactory
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
+
+PLACE = Partition(Topic("events"), 3)
+BINARY = bytes(range(256))
+
+MakeProducer = Callable[[str | None], DeadLetterProducer]
+
+
+def letter(
+    offset: int,
+    value: bytes | None = b"value",
+    *,
+    key: bytes | None = None,
+    headers: Headers = (),
+    timestamp_ms: int | None = 1_700_000_000_123,
+    detail: str = "line 1",
+) -> DeadLetter:
+    return DeadLetter(Record(offset, timestamp_ms, key, value, headers), "invalid_json", detail)
+
+
+@pytest.fixture
+def failures() -> list[FleetError]:
+    return []
+
+
+@pytest.fixture
+def make(kafka: KafkaBroker, failures: list[FleetError]) -> Iterator[MakeProducer]:
+    made: list[DeadLetterProducer] = []
+
+    def make(topic: str | None) -> DeadLetterProducer:
+        config = client_config(kafka.bootstrap_servers, {})
+        made.append(DeadLetterProducer(config, topic, "my-group", on_failure=failures.append))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.forget_all()
+        each.close(1.0)
+
+
+def keep(producer: DeadLetterProducer, *tickets: Ticket, timeout_s: float = 30) -> None:
+    def kept() -> bool:
+        producer.poll(0.05)
+        return all(ticket.kept for ticket in tickets)
+
+    wait_until(kept, timeout_s=timeout_s, what="the acknowledgements", interval_s=0.0)
+
+
+def set_limit(kafka: KafkaBroker, topic: str, max_message_bytes: int) -> None:
+    entry = ConfigEntry(
+        "max.message.bytes",
+        str(max_message_bytes),
+        incremental_operation=AlterConfigOpType.SET,
+    )
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    kafka.admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+def test_a_dead_letter_is_the_original_byte_for_byte(
+    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer, failures: list[FleetError]
+) -> None:
+    name, producer = topic(), make
+    headers = (("b", BINARY), ("a", None), ("b", b""), ("a", "text"), ("dlq.reason", b"older"))
+    originals = [
+        letter(0, BINARY, key=BINARY, headers=headers),
+        letter(1, None, key=b""),
+        letter(2, b"", key=None),
+    ]
+    made = producer(name)
+    keep(made, *[made.produce(PLACE, each) for each in originals])
+    assert made.idle
+    found = {dict(each.headers() or [])["dlq.offset"]: each for each in kafka.read(name)}
+    assert [found[b"%d" % n].value() for n in range(3)] == [BINARY, None, b""]
+    assert [found[b"%d" % n].key() for n in range(3)] == [BINARY, b"", None]
+    kept = list(found[b"0"].headers() or [])
+    assert kept[:5] == [
+        ("b", BINARY),
+        ("a", None),
+        ("b", b""),
+        ("a", b"text"),
+        ("dlq.reason", b"older"),
+    ]
+    assert failures == []
+
+
+def test_the_facts_of_a_dead_letter_stand_behind_its_own_headers(
+    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer
+) -> None:
+    name = topic()
+    producer = make(name)
+    keep(
+        producer,
+        producer.produce(PLACE, letter(41, headers=(("own", b"1"),), detail="x" * 5000)),
+        producer.produce(PLACE, letter(42, timestamp_ms=None, detail="")),
+        producer.produce(PLACE, letter(43, timestamp_ms=0, detail="half \ud800 a pair")),
+    )
+    found = [list(each.headers() or []) for each in kafka.read(name)]
+    full, bare, odd = sorted(found, key=lambda headers: dict(headers)["dlq.offset"] or b"")
+    assert full == [
+        ("own", b"1"),
+        ("dlq.reason", b"invalid_json"),
+        ("dlq.detail", b"x" * 1000),
+        ("dlq.topic", b"events"),
+        ("dlq.partition", b"3"),
+        ("dlq.offset", b"41"),
+        ("dlq.timestamp_ms", b"1700000000123"),
+        ("dlq.group", b"my-group"),
+    ]
+    assert [each for each, _ in bare] == [
+        "dlq.reason",
+        "dlq.topic",
+        "dlq.partition",
+        "dlq.offset",
+        "dlq.group",
+    ]
+    assert dict(odd)["dlq.timestamp_ms"] == b"0"
+    assert dict(odd)["dlq.detail"] == b"half \\ud800 a pair"
+
+
+def test_what_the_topic_refuses_is_kept_and_produced_once_it_is_allowed(
+    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer, failures: list[FleetError]
+) -> None:
+    name = topic(config={"max.message.bytes": 1000})
+    producer = make(name)
+    # Incompressible, or it would fit after all.
+    large = producer.produce(PLACE, letter(0, b"".join(uuid.uuid4().bytes for _ in range(300))))
+
+    def refused() -> bool:
+        producer.poll(0.05)
+        return producer.blocked
+
+    with capture_logs() as logs:
+        wait_until(refused, timeout_s=30, what="the refusal", interval_s=0.0)
+    (event,) = [each for each in logs if each["event"] == "dead_letter_topic_refuses"]
+    assert (event["topic"], event["waiting"]) == (name, 1)
+    assert "too large" in event["why"].lower()
+    assert not large.kept
+    assert not producer.idle
+    small = producer.produce(PLACE, letter(1, b"small"))
+    keep(producer, small)
+    assert not large.kept, "one that is refused does not hold up the others"
+    set_limit(kafka, name, 1_000_000)
+    keep(producer, large)
+    assert producer.idle
+    assert not producer.blocked
+    offsets = [dict(each.headers() or [])["dlq.offset"] for each in kafka.read(name)]
+    assert sorted(offset or b"" for offset in offsets) == [b"0", b"1"]
+    assert failures == []
+
+
+def test_a_broker_that_is_away_is_waited_for(
+    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer, failures: list[FleetError]
+) -> None:
+    name = topic()
+    producer = make(name)
+    keep(producer, producer.produce(PLACE, letter(0)))
+    kafka.stop(kill=True)
+    try:
+        ticket = producer.produce(PLACE, letter(1))
+        producer.poll(0.5)
+        assert not ticket.kept
+    finally:
+        kafka.start()
+    keep(producer, ticket, timeout_s=60)
+    assert len(kafka.read(name)) == 2
+    assert failures == []
+
+
+def test_what_is_forgotten_is_not_tried_again(
+    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer
+) -> None:
+    name = topic(config={"max.message.bytes": 1000})
+    producer = make(name)
+    ticket = producer.produce(PLACE, letter(0, b"".join(uuid.uuid4().bytes for _ in range(300))))
+
+    def refused() -> bool:
+        producer.poll(0.05)
+        return producer.blocked
+
+    wait_until(refused, timeout_s=30, what="the refusal", interval_s=0.0)
+    producer.forget_all()
+    assert producer.idle
+    assert not producer.blocked
+    set_limit(kafka, name, 1_000_000)
+    keep(producer, producer.produce(PLACE, letter(1)))
+    assert not ticket.kept
+    assert [dict(each.headers() or [])["dlq.offset"] for each in kafka.read(name)] == [b"1"]
+
+
+def test_without_a_topic_the_first_dead_letter_ends_the_run_and_names_itself(
+    make: MakeProducer, failures: list[FleetError]
+) -> None:
+    producer = make(None)
+    ticket = producer.produce(PLACE, letter(41, detail="line 1"))
+    producer.poll(0.0)
+    assert not ticket.kept, "its offset must not be committed"
+    (failure,) = failures
+    assert isinstance(failure, UndeliverableMessage)
+    assert "events/3 offset 41 was rejected (invalid_json: line 1)" in str(failure)
+    assert "--no-dlq" in str(failure)
