@@ -23,6 +23,7 @@ Fields: TypeAlias = dict[str, Any]
 
 # An upstream expects these events in an item of their own type, all others in "event".
 _ITEM_TYPES: Final = ("transaction", "feedback")
+_ITEM_TYPE_MARKS: Final = tuple(f'"{name}"'.encode() for name in _ITEM_TYPES)
 
 # An attachment's members and the names that they have in an item's header.
 _ATTACHMENT_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
@@ -101,7 +102,7 @@ def _event_id(fields: Fields, message: RawMessage) -> str:
 
 def _item_type(payload: bytes) -> str:
     """The payload is parsed only where its bytes leave a doubt: most are plain errors."""
-    if not any(f'"{name}"'.encode() in payload for name in _ITEM_TYPES):
+    if not any(mark in payload for mark in _ITEM_TYPE_MARKS):
         return "event"
     event = load_json(payload, "the payload")
     event_type = event.get("type") if isinstance(event, dict) else None

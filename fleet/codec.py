@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fleet.capture.envelope import Envelope
 
@@ -20,8 +19,7 @@ from fleet.capture.envelope import Envelope
 _EVENT_ID_NAMESPACE = uuid.UUID("6f6a8f0e-3a57-5d0b-9c6e-0d1f1a5b7c11")
 
 
-@dataclass(frozen=True, slots=True)
-class RawMessage:
+class RawMessage(NamedTuple):
     """One message as Kafka holds it, less the key and headers, which stay in the parent.
 
     ``timestamp_ms`` is None where the broker gives none; ``value`` is None for a tombstone.
@@ -39,8 +37,7 @@ class RawMessage:
         return uuid.uuid5(_EVENT_ID_NAMESPACE, name).hex
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(NamedTuple):
     """The message carries nothing to deliver. ``reason`` is a short fixed identifier."""
 
     reason: str

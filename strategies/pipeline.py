@@ -43,8 +43,10 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
     @property
     def idle(self) -> bool:
-        """Everything that was submitted is settled and kept."""
-        return self._current is None or (self._current.idle and self._dead_letters.idle)
+        """Everything that was read is settled and kept."""
+        if self._current is None:
+            return True
+        return self._current.idle and not self._current.is_owed_one and self._dead_letters.idle
 
     @property
     def in_flight_bytes(self) -> int:

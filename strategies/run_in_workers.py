@@ -59,6 +59,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         self._held: deque[Message[Settled]] = deque()
         self._in_flight_bytes = 0
         self._closed = False
+        # The last chunk was rejected: arroyo holds it, and submits it again.
+        self.is_owed_one = False
 
     @property
     def idle(self) -> bool:
@@ -80,7 +82,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
         # What is held has left the budget: taking more while it waits would grow without bound.
         full = self._held or not self._pool.has_room or (over_budget and self._in_flight_bytes)
-        if self._closed or full:
+        self.is_owed_one = self._closed or bool(full)
+        if self.is_owed_one:
             raise MessageRejected
         work = Work(chunk)
         self._works.setdefault(chunk.partition, deque()).append(work)

@@ -9,7 +9,7 @@ import random as random_module
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -274,7 +274,7 @@ class Destination:
             # Where a limit names nothing that these items count as, nothing is known to have been
             # taken: better all of it twice than some of it never.
             if left:
-                parcel.envelope = replace(parcel.envelope, items=left)
+                parcel.envelope = parcel.envelope._replace(items=left)
         wait_s = 0.0
         if self._limit_end(parcel) == -math.inf:
             wait_s = max(limits.values(), default=longest_limit_s(answer.rate_limits) or 0.0)

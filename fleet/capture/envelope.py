@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -36,8 +35,8 @@ _CUT_MEMBERS: Final = ("dsn", "sent_at")
 _PLAIN_STARTS: Final = {name: f'"{name}":"'.encode() for name in _CUT_MEMBERS}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+# Named tuples: they are made for each message, and a frozen dataclass takes thrice the time.
+class Item(NamedTuple):
     """One item: its header line verbatim (without the newline), its type, and its payload."""
 
     header: bytes
@@ -45,8 +44,7 @@ class Item:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """An envelope without ``dsn`` and ``sent_at``.
 
     ``header`` is a JSON object: either ``{}``, or it starts with a brace and has members.
@@ -113,7 +111,7 @@ def with_event_id(envelope: Envelope, event_id: str) -> Envelope:
     """A copy whose header names ``event_id``; the other members keep their bytes."""
     kept = _without_members(envelope.header, ("event_id",))
     header = _prepend(b'{"event_id":' + orjson.dumps(event_id), kept)
-    return replace(envelope, header=header, event_id=normalize_event_id(event_id))
+    return envelope._replace(header=header, event_id=normalize_event_id(event_id))
 
 
 def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import pycurl
@@ -88,17 +90,17 @@ class _Post:
         self._sent_bytes = 0
         self._received: list[bytes] = []
         self._received_bytes = 0
-        self._headers: dict[bytes, str] = {}
+        self._head: list[bytes] = []
         self._on_answer: Callable[[Answer], None] | None = None
         self._handle = _make_handle(options)
         self._handle.setopt(pycurl.WRITEFUNCTION, self._receive)
-        self._handle.setopt(pycurl.HEADERFUNCTION, self._receive_header)
+        self._handle.setopt(pycurl.HEADERFUNCTION, self._head.append)
 
     def start(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
         self._on_answer = on_answer
         self._received_bytes = 0
         self._received.clear()
-        self._headers.clear()
+        self._head.clear()
         self._sent_bytes = len(body)
         timeout_s = self._timeout_s + len(body) // _SLOWEST_UPLOAD_BYTES_PER_S
         if timeout_s != self._set_timeout_s:
@@ -114,18 +116,21 @@ class _Post:
             return None
         return 0  # ends the transfer: nobody needs the rest, and the connection is closed
 
-    def _receive_header(self, line: bytes) -> None:
-        # Called for each line of each answer: only the first letters are looked at, mostly.
-        if line[:1] in b"RrXx":
-            name, _, value = line.partition(b":")
-            name = name.lower()
-            if name in (b"retry-after", b"x-sentry-rate-limits"):
-                text = value.decode("latin-1").strip()
-                # A header may come in several lines, which mean the same as one with commas.
-                known = self._headers.get(name)
-                self._headers[name] = f"{known}, {text}" if known and name[0] == 120 else text
-        elif line[:5] == b"HTTP/":
-            self._headers.clear()  # what came before belongs to a proxy's or an interim answer
+    def _limit_headers(self) -> dict[bytes, str]:
+        """The two headers that matter. Of each line only the first letter is looked at, mostly."""
+        found: dict[bytes, str] = {}
+        for line in self._head:
+            if line[:1] in b"RrXx":
+                name, _, value = line.partition(b":")
+                name = name.lower()
+                if name in (b"retry-after", b"x-sentry-rate-limits"):
+                    text = value.decode("latin-1").strip()
+                    # A header may come in several lines, which mean the same as one with commas.
+                    known = found.get(name)
+                    found[name] = f"{known}, {text}" if known and name[0] == 120 else text
+            elif line[:5] == b"HTTP/":
+                found.clear()  # what came before belongs to a proxy's or an interim answer
+        return found
 
     def _finish(self, error: TransferError) -> None:
         on_answer = self._on_answer
@@ -144,14 +149,24 @@ class _Post:
             reason = f"{text or 'no answer'} (libcurl error {code})"
             return Answer(0, error=reason, is_ambiguous=is_ambiguous)
         status = self._handle.getinfo(pycurl.RESPONSE_CODE)
-        if not self._headers and 200 <= status < 300:
+        headers = self._limit_headers()
+        if not headers and 200 <= status < 300:
             return Answer(status)  # nobody reads the body of a success
         return Answer(
             status=status,
-            rate_limits=self._headers.get(b"x-sentry-rate-limits"),
-            retry_after=self._headers.get(b"retry-after"),
+            rate_limits=headers.get(b"x-sentry-rate-limits"),
+            retry_after=headers.get(b"retry-after"),
             body=b"".join(self._received),
         )
+
+
+def _proxy_from_environment(url: str) -> str:
+    """The proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` ask for."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or proxy_bypass(parts.netloc):
+        return ""
+    return proxies.get(parts.scheme) or proxies.get("all", "")
 
 
 def _make_handle(options: PostOptions) -> Handle:
@@ -160,6 +175,8 @@ def _make_handle(options: PostOptions) -> Handle:
     settings = {
         pycurl.URL: options.url,
         pycurl.POST: 1,
+        # Found out once: libcurl would look through the environment at every request.
+        pycurl.PROXY: _proxy_from_environment(options.url),
         # "Expect:" keeps libcurl from waiting for a "100 Continue" before each big body.
         pycurl.HTTPHEADER: [*options.headers, "Expect:"],
         pycurl.USERAGENT: client_name(),

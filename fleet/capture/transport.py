@@ -6,7 +6,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -188,7 +187,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if self._upstream_metrics_enabled or not _has_statsd(envelope):
             return envelope
         items = tuple(item for item in envelope.items if item.type != "statsd")
-        return replace(envelope, items=items)
+        return envelope._replace(items=items)
 
     def _is_sampled(self, sampling_key: str) -> bool:
         if self._saas_sample_rate >= 1.0:

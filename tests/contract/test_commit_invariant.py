@@ -36,7 +36,8 @@ class SimulatedPool:
 
     @property
     def has_room(self) -> bool:
-        return len(self._works) < 4 and not self._world.chance(0.1)
+        resting = self._world.clock.now < self._rests_until
+        return len(self._works) < 4 and not resting and not self._world.chance(0.1)
 
     def submit(self, work: Work) -> None:
         self._works.append(work)
@@ -145,6 +146,8 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
         world.quiet = False
     last = Life(world, monkeypatch, polls=None)
     last.run()
+    for partition in world.left:
+        assert not world.waiting(partition), "it ended before its end"
     for partition in world.partitions:
         world.elsewhere(partition, to_the_end=True)
     everything = {(p, offset) for p in world.partitions for offset in world.logs[p]}

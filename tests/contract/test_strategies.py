@@ -414,9 +414,26 @@ def test_large_dead_letters_pause_the_chain_by_their_bytes(
 ) -> None:
     few = reject_for_ever(chain)
     monkeypatch.setattr("strategies.dead_letter._MAX_WAITING_BYTES", 50)
-    chain.producer.keep_all()
-    chain.step.poll()
-    assert reject_for_ever(chain) < few
+    for _ in range(3):
+        chain.producer.keep_all()
+        chain.step.poll()
+        chain.producer.keep_all()
+        chain.step.poll()
+        assert 0 < reject_for_ever(chain) < few, "bytes that are kept no longer count"
+
+
+def test_what_is_held_for_the_next_step_is_given_up_with_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = WorkersRig(monkeypatch)
+    rig.last.refusing = True
+    rig.step.submit(rig.message(0))
+    rig.settle()
+    rig.step.poll()
+    rig.step.terminate()
+    rig.last.refusing = False
+    rig.step.poll()
+    assert rig.committed is None
 
 
 def test_idle_means_settled_and_kept(chain: ChainRig) -> None:
@@ -429,6 +446,18 @@ def test_idle_means_settled_and_kept(chain: ChainRig) -> None:
     chain.step.poll()
     assert not chain.pipeline.idle
     chain.producer.idle = True
+    assert chain.pipeline.idle
+
+
+def test_a_chunk_that_was_rejected_is_still_to_come(chain: ChainRig) -> None:
+    chain.pool.has_room = False
+    with pytest.raises(MessageRejected):
+        chain.step.submit(chain.message(0))
+    assert not chain.pipeline.idle, "a run that stops at its end would leave it behind"
+    chain.pool.has_room = True
+    chain.step.submit(chain.message(0))
+    chain.settle()
+    chain.step.poll()
     assert chain.pipeline.idle
 
 

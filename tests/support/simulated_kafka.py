@@ -96,6 +96,8 @@ class World:
     # Members stop before their end: what they had read is read again, where it is still there.
     stops: bool = False
     read: set[tuple[int, int]] = field(default_factory=set)
+    # Partitions of the member that ended last.
+    left: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.restless = bool(self.unrest)
@@ -103,7 +105,7 @@ class World:
         self.ends: list[int] = []
         for _ in range(self.random.randint(1, 4)):
             offset, log = self.random.choice([0, 0, 1000]), []
-            for _ in range(self.random.randint(0, 120)):
+            for _ in range(self.random.randint(0, self.random.choice([4, 120]))):
                 # A compacted message or a control record leaves a gap.
                 offset += self.random.choice([1] * 9 + [3])
                 log.append(offset)
@@ -144,14 +146,18 @@ class World:
         assert offset >= self.committed.get(partition, 0), "a commit went back"
         self.committed[partition] = offset
 
+    def waiting(self, partition: int) -> list[int]:
+        """What the group has not committed of a partition, and can still be read."""
+        start = max(self.committed.get(partition, 0), self.starts[partition])
+        return [offset for offset in self.logs[partition] if offset >= start]
+
     def deliver(self, place: tuple[int, int]) -> None:
         self.deliveries[place] += 1
         self.settled.add(place)
 
     def elsewhere(self, partition: int, *, to_the_end: bool = False) -> None:
         """Another member has the partition: it goes on from the group's committed offset."""
-        start = max(self.committed.get(partition, 0), self.starts[partition])
-        waiting = [offset for offset in self.logs[partition] if offset >= start]
+        waiting = self.waiting(partition)
         count = len(waiting) if to_the_end else self.random.choice([0, 0, len(waiting) // 2])
         for offset in waiting[:count]:
             self.deliver((partition, offset))
@@ -198,6 +204,8 @@ class SimulatedClient:
         return self.world.random.sample(list(self.world.partitions), count)
 
     def _serve_group(self) -> None:
+        if self.world.quiet:
+            return
         if self._joining is not None:
             if self.world.random.random() < 0.5:
                 self._join(self._joining)
@@ -237,6 +245,7 @@ class SimulatedClient:
 
     def close(self) -> None:
         gone = list(self.positions)
+        self.world.left = gone
         if gone:
             self._on_revoke(self, [TopicPartition(TOPIC, each) for each in gone])
 

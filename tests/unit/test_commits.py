@@ -165,6 +165,9 @@ def test_a_commit_whose_answer_never_comes_does_not_end_all_commits(client: Hand
     assert commits.commit() == {}
     now[0] = 91.0
     assert commits.commit() == at((0, 9), (1, 5))
+    answer(commits, KafkaError.REQUEST_TIMED_OUT, (0, 5))
+    answer(commits, None, (0, 9), (1, 5))
+    assert commits.commit() == {}, "an answer to the older commit says nothing of the newer"
 
 
 def test_an_asynchronous_commit_that_the_client_refuses_is_tried_again(
