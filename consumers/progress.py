@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
+import click
 import structlog
 from arroyo.types import Partition
 from rich.console import Console
@@ -131,28 +132,29 @@ class Progress:
         return text
 
     def summarise(self) -> None:
-        """The last word of a run: what became of the messages. On a log in JSON, one event."""
+        """The last word of a run, on standard output: what became of the messages. The log, which
+        goes to standard error, has it as an event, too.
+        """
         outcomes = self._pool.outcomes
         statuses = self._pool.statuses()
         seconds = round(monotonic() - self._started, 1)
-        log.info(
-            "summary",
-            seconds=seconds,
-            delivered=outcomes.delivered,
-            filtered=dict(sorted(outcomes.filtered.items())),
-            dead_lettered=dict(sorted(outcomes.rejected.items())),
-            retried=sum(status.retried for status in statuses),
-            dropped=sum(status.dropped for status in statuses),
-            accepted={status.name: status.accepted for status in statuses},
-            workers_restarted=self._pool.restarts,
-        )
-        self._console.print(
+        if self._live is None:
+            log.info(
+                "summary",
+                seconds=seconds,
+                delivered=outcomes.delivered,
+                filtered=dict(sorted(outcomes.filtered.items())),
+                dead_lettered=dict(sorted(outcomes.rejected.items())),
+                retried=sum(status.retried for status in statuses),
+                dropped=sum(status.dropped for status in statuses),
+                accepted={status.name: status.accepted for status in statuses},
+                workers_restarted=self._pool.restarts,
+            )
+        click.echo(
             f"delivered {outcomes.delivered:,}"
             f", filtered {_with_reasons(outcomes.filtered)}"
             f", dead-lettered {_with_reasons(outcomes.rejected)}"
-            f" in {seconds:,} s",
-            highlight=False,
-            soft_wrap=True,
+            f" in {seconds:,} s"
         )
 
 

@@ -186,6 +186,7 @@ class ConsumerRun:
                 on_failure=self.shutdown.fail,
                 on_poll=lambda: self._duties(consumer, pipeline, dead_letters, progress),
                 on_offsets_lost=_count_lost,
+                on_partitions_lost=pipeline.abandon,
                 ends=ends,
             )
             self._process(consumer, pipeline)

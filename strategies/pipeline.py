@@ -48,6 +48,11 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
             return True
         return self._current.idle and not self._current.is_owed_one and self._dead_letters.idle
 
+    def abandon(self) -> None:
+        """Give up what is in flight; the partitions are gone."""
+        if self._current is not None:
+            self._current.abandon()
+
     @property
     def in_flight_bytes(self) -> int:
         return 0 if self._current is None else self._current.in_flight_bytes

@@ -131,7 +131,7 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
 
     def terminate(self) -> None:
         self._closed = True
-        self._abandon()
+        self.abandon()
         self._next_step.terminate()
 
     def join(self, timeout: float | None = None) -> None:
@@ -143,16 +143,21 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
         # However little time there is: receipts that are already here count.
         self.poll()
-        while not self.idle and (deadline is None or monotonic() < deadline):
+        while (
+            not self.idle
+            and not self._pool.is_hopeless
+            and (deadline is None or monotonic() < deadline)
+        ):
             self._pool.wait(0.05)
             self.poll()
         if not self.idle:
-            self._abandon()
+            self.abandon()
         self._next_step.close()
         remaining = None if timeout is None else max(0.0, timeout - (monotonic() - started))
         self._next_step.join(remaining)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Give up what is in flight: it is not committed, and its next owner sends it."""
         works = [work for works in self._works.values() for work in works]
         messages = sum(work.unsettled for work in works)
         if messages:

@@ -60,7 +60,7 @@ def configure_logging(
         log_format = "human" if shown_on.isatty() else "json"
     if log_format not in ("human", "json"):
         raise ConfigurationError(f"log_format {log_format!r} is unknown; expected human or json")
-    shared = _shared_processors(worker_number)
+    shared = _shared_processors(log_format, worker_number)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -81,7 +81,14 @@ def configure_logging(
     _install(handler, LEVELS[level])
 
 
-def _shared_processors(worker_number: int | None) -> list[Processor]:
+def _timestamper(log_format: str) -> Processor:
+    if log_format == "json":
+        return structlog.processors.TimeStamper(fmt="iso", utc=True)
+    # A person who looks on knows the day, and has 80 columns.
+    return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+
+
+def _shared_processors(log_format: str, worker_number: int | None) -> list[Processor]:
     def add_worker(_logger: object, _method: str, event: EventDict) -> EventDict:
         if worker_number is not None:
             event.setdefault("worker", worker_number)
@@ -92,7 +99,7 @@ def _shared_processors(worker_number: int | None) -> list[Processor]:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         add_worker,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _timestamper(log_format),
         # Plain text: the pretty renderings show local variables, and so payloads and keys.
         structlog.processors.format_exc_info,
         _hide_credentials,
@@ -103,10 +110,18 @@ def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
     if log_format == "json":
         return [structlog.processors.JSONRenderer(default=str)]
     return [
+        _without_logger_name,
         structlog.dev.ConsoleRenderer(
-            colors=colors, exception_formatter=structlog.dev.plain_traceback
-        )
+            colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        ),
     ]
+
+
+def _without_logger_name(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event.pop("logger", None)
+    return event
 
 
 def _hide_credentials(

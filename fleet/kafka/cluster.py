@@ -53,6 +53,7 @@ class Cluster:
                 self._admin.list_topics(timeout=_METADATA_TIMEOUT_S)
             except KafkaException as error:
                 reason = error.args[0].str()
+                self._admin.poll(0)  # lets librdkafka log why, a refused login for example
                 if not for_ever:
                     raise KafkaUnreachable(
                         f"no Kafka broker answers at {self._servers}: {reason}; check "

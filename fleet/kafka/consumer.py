@@ -55,7 +55,8 @@ _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 class ChunkConsumer(Consumer[Chunk]):
     """See the module. ``on_failure`` gets an error that ends the run; nothing is raised for it,
-    so that the run loop can end in order. ``on_poll`` is called at each poll, assigned or not.
+    so that the run loop can end in order. ``on_poll`` is called at each poll, assigned or not, and
+    ``on_partitions_lost`` where partitions went without a chance to drain them.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class ChunkConsumer(Consumer[Chunk]):
         on_failure: Callable[[FleetError], None],
         on_poll: Callable[[], None],
         on_offsets_lost: Callable[[Partition, int], None],
+        on_partitions_lost: Callable[[], None] = lambda: None,
         ends: Mapping[Partition, int] | None = None,
     ) -> None:
         self._on_failure = on_failure
         self._on_poll = on_poll
+        self._on_partitions_lost = on_partitions_lost
         # Eager groups replace the whole assignment; the other two change it partition by partition.
         self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in str(
             config.get("partition.assignment.strategy", "")
@@ -125,6 +128,8 @@ class ChunkConsumer(Consumer[Chunk]):
 
         def lost(client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
             log.warning("partitions_lost", partitions=len(partitions), why="left the group")
+            # They have a new owner already: draining would send what it sends, too.
+            self._on_partitions_lost()
             revoked(client, partitions)
 
         self._client.subscribe(

@@ -121,6 +121,8 @@ class WorkerPool:
         self._stopping = False
         self._gone_statuses: dict[str, DestinationStatus] = {}
         self.outcomes = Outcomes()
+        # No worker can boot: what waits for one waits in vain.
+        self.is_hopeless = False
         self.restarts = 0
 
     # -- for the strategy -----------------------------------------------------------------------
@@ -367,6 +369,7 @@ class WorkerPool:
         slot.failed_boots += 1
         text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
         log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
+        self.is_hopeless = exit_code == EXIT_CONFIGURATION or slot.failed_boots >= _MAX_FAILED_BOOTS
         if exit_code == EXIT_CONFIGURATION:
             self._on_failure(ConfigurationError(f"a worker can't boot: {text}"))
         elif slot.failed_boots >= _MAX_FAILED_BOOTS:

@@ -29,6 +29,8 @@ _BUDGET_BYTES = 300
 class SimulatedPool:
     """Settles messages in random order; now and then it has no room or does nothing for a while."""
 
+    is_hopeless = False
+
     def __init__(self, world: World) -> None:
         self._world = world
         self._works: list[Work] = []

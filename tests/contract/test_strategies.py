@@ -40,6 +40,7 @@ class HandPool:
         self._clock = clock
         self.works: list[Work] = []
         self.has_room = True
+        self.is_hopeless = False
         self.settles_while_waiting = False
         self.polls = 0
 

@@ -152,8 +152,8 @@ def test_a_terminal_shows_the_line_and_each_trouble_with_its_reason(
     assert logs == []
 
 
-def test_the_summary_says_what_became_of_the_messages(
-    pool: HandPool, screen: io.StringIO, clock: HandClock
+def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_the_log(
+    pool: HandPool, screen: io.StringIO, clock: HandClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = make(pool, screen)
     clock.now += 1234.56
@@ -164,7 +164,7 @@ def test_the_summary_says_what_became_of_the_messages(
     pool.restarts = 4
     with capture_logs() as logs:
         progress.summarise()
-    assert screen.getvalue().strip() == (
+    assert capsys.readouterr().out.strip() == (
         "delivered 1,234,567, filtered 1,002 (on_purpose 1,000, tombstone 2), "
         "dead-lettered 7 (bad_json 3, http_400 3, alone 1) in 1,234.6 s"
     )
@@ -178,9 +178,9 @@ def test_the_summary_says_what_became_of_the_messages(
 
 
 def test_a_run_without_messages_has_a_summary_too(
-    pool: HandPool, screen: io.StringIO, clock: HandClock
+    pool: HandPool, screen: io.StringIO, clock: HandClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = make(pool, screen)
     clock.now += 0.5
     progress.summarise()
-    assert "delivered 0, filtered 0, dead-lettered 0 in 0.5 s" in screen.getvalue()
+    assert "delivered 0, filtered 0, dead-lettered 0 in 0.5 s" in capsys.readouterr().out

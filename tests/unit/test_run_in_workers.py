@@ -20,6 +20,7 @@ class HandPool:
         self.works: list[Work] = []
         self.abandoned: list[Work] = []
         self.has_room = True
+        self.is_hopeless = False
         self.on_wait: Callable[[], object] = lambda: None
 
     def submit(self, work: Work) -> None:
@@ -193,6 +194,27 @@ def test_join_gives_up_the_rest_and_commits_only_the_prefix(
     pool.works[0].settle(1)
     step.poll()
     assert kept.commits == [{partition(): 1}], "a later receipt must be dropped"
+
+
+def test_join_does_not_wait_for_workers_that_can_not_boot(
+    pool: HandPool, kept: Kept, step: RunInWorkers
+) -> None:
+    step.submit(message(chunk(0, 1)))
+    pool.is_hopeless = True
+    step.join(None)
+    assert kept.commits == []
+    assert pool.abandoned == [pool.works[0]]
+
+
+def test_what_is_abandoned_is_neither_waited_for_nor_committed(
+    pool: HandPool, kept: Kept, step: RunInWorkers
+) -> None:
+    step.submit(message(chunk(0, 1)))
+    step.abandon()
+    pool.works[0].settle(0)
+    step.join(None)
+    assert kept.commits == []
+    assert pool.abandoned == [pool.works[0]]
 
 
 def test_terminate_commits_nothing(pool: HandPool, kept: Kept, step: RunInWorkers) -> None:
