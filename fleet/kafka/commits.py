@@ -13,17 +13,6 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 log = structlog.get_logger(__name__)
 
-# The partition is somebody else's by now; the new owner starts from the last commit that held.
-_MOVED_ON = frozenset(
-    {
-        KafkaError.ILLEGAL_GENERATION,
-        KafkaError.UNKNOWN_MEMBER_ID,
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.STALE_MEMBER_EPOCH,
-        KafkaError._ASSIGNMENT_LOST,
-        KafkaError._STATE,
-    }
-)
 _SYNCHRONOUS_ATTEMPTS = 3
 # librdkafka gives a commit up by itself after a minute. An answer that never comes must not end
 # all commits.
@@ -60,8 +49,10 @@ class Commits:
             self._unanswered.pop(partition, None)
 
     def commit(self) -> Mapping[Partition, int]:
-        """Send what is staged. Raises nothing: a commit that fails is staged again or, where the
-        partition has moved, dropped.
+        """Send what is staged. Raises nothing: a commit that fails is staged again.
+
+        That holds for a refusal in the middle of a rebalance, too. Whether a partition has moved,
+        only the rebalance's callbacks tell (`forget`): a cooperative member keeps some throughout.
         """
         if not self._synchronous:
             # One at a time: librdkafka tries a refused commit again after a while, and an older
@@ -100,12 +91,6 @@ class Commits:
                 continue
             del self._unanswered[partition]
             failure = error or target.error
-            if failure is None:
-                continue
-            if failure.code() in _MOVED_ON:
-                log.warning("commit_refused", why=failure.str(), offset=sent, what_now="dropped")
-            else:
-                log.warning(
-                    "commit_failed", why=failure.str(), offset=sent, what_now="trying again"
-                )
+            if failure is not None:
+                log.warning("commit_failed", why=failure.str(), offset=sent)
                 self._staged.setdefault(partition, sent)

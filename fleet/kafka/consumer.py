@@ -10,8 +10,8 @@ What it promises beyond arroyo's interface:
   arroyo asserts the first and drops what it gets in the second.
 * After a rebalance a retained partition resumes at its last settled offset: arroyo discards the
   work in flight of *every* partition when one of them moves (cooperative and KIP-848 groups).
-* A commit that the broker refuses because the partition has moved is dropped, not raised: its
-  new owner starts from the last commit. Any other failed commit is tried again.
+* A failed commit is tried again, never raised, until its partition is revoked: a new owner starts
+  from the last commit that held.
 * A position that the broker no longer has is handled by the offset policy, and the range that is
   lost is reported. It never loops.
 """

@@ -247,6 +247,26 @@ def test_a_start_at_latest_is_pinned_before_the_first_message(
     assert kafka.committed(group, name) == {0: 5}
 
 
+def test_a_member_whose_partition_was_taken_commits_nothing_for_it_any_more(
+    kafka: KafkaBroker, topic: TopicFactory, group: str
+) -> None:
+    name = topic(1)
+    kafka.produce(name, [b"x"] * 10)
+    timeouts = {"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
+    silent, other = Member(kafka, group, **timeouts), Member(kafka, group)
+    with members(silent, other):
+        silent.join(name)
+        until(lambda: len(silent.read) == 10, silent, what="the messages")
+        other.join(name)
+        until(lambda: len(other.read) == 10, other, what="the other member to take over")
+        silent.commit(name, {0: 10})
+        until(lambda: bool(silent.revoked), silent, other, what="the silent member to notice")
+        silent.commit(name, {0: 9})
+        assert silent.failures == []
+        other.commit(name, {0: 3})
+    assert kafka.committed(group, name) == {0: 3}
+
+
 def test_the_end_is_found_behind_a_control_record(
     kafka: KafkaBroker, topic: TopicFactory, group: str
 ) -> None:

@@ -396,6 +396,29 @@ def test_a_second_consumer_shares_the_work_and_nothing_is_lost_when_it_leaves(
     assert accepted_ids(upstream) == Counter(ids), "a clean handover repeats nothing"
 
 
+def test_a_consumer_that_was_stopped_for_too_long_gives_up_what_it_had(
+    scene: type[Scene], upstream: ScriptedReceiver
+) -> None:
+    stage = scene("ingest-events", 1)
+    ids = produce_events(stage, 300)
+    upstream.respond(503)
+    session = ("--kafka-config", "session.timeout.ms=6000", "--workers", "1")
+    with stage.run(upstream, *session) as owner:
+        owner.wait_until(lambda: len(upstream._requests) > 5, "attempts")
+        owner.signal(signal.SIGSTOP)
+        with stage.run(upstream, *session) as successor:
+            successor.wait_until(
+                lambda: any(e["partitions"] for e in successor.events("partitions_assigned")),
+                "the takeover",
+            )
+            owner.signal(signal.SIGCONT)
+            owner.wait_for("partitions_lost")
+            owner.wait_for("abandoned")
+            upstream.respond(200)
+            successor.wait_until(lambda: stage.committed() == stage.ends(), "all to be committed")
+    assert set(accepted_ids(upstream)) == set(ids)
+
+
 @pytest.mark.parametrize("protocol", ["cooperative", "kip848"])
 def test_a_handover_in_an_incremental_group_loses_nothing_and_repeats_nothing(
     scene: type[Scene], upstream: ScriptedReceiver, protocol: str

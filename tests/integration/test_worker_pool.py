@@ -226,7 +226,8 @@ def test_a_destination_that_had_accepted_before_the_death_is_not_sent_to_again(
         saas.respond(200)
         running.finish(work)
         assert delivered(receiver) == Counter("ab")
-        assert delivered(saas) == Counter("ab")
+        # What the dead worker had on the wire may have arrived there as well.
+        assert set(delivered(saas)) == {"a", "b"}
 
 
 def test_abandoned_work_is_not_started_any_more(

@@ -21,6 +21,8 @@ from tests.support.processes import wait_until
 
 REQUEST_TIMEOUT_S = 30
 MAX_MESSAGE_BYTES = 64 << 20
+# What a broker answers while it loads the groups after a start.
+_COORDINATOR_STARTS = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR)
 _QUEUE_LIMIT = 50_000  # half of what librdkafka's own queue takes
 
 Header: TypeAlias = tuple[str, bytes | None]
@@ -102,7 +104,18 @@ class KafkaTopics:
         client = Consumer(self.client_config(group_id=group, enable_auto_commit=False))
         try:
             places = [TopicPartition(topic, index) for index in self.partitions(topic)]
-            found = client.committed(places, timeout=REQUEST_TIMEOUT_S)
+            found: list[TopicPartition] = []
+
+            def answered() -> bool:
+                try:
+                    found[:] = client.committed(places, timeout=REQUEST_TIMEOUT_S)
+                except KafkaException as error:
+                    if error.args[0].code() in _COORDINATOR_STARTS:
+                        return False
+                    raise
+                return True
+
+            wait_until(answered, timeout_s=REQUEST_TIMEOUT_S, what=f"the coordinator of {group}")
         finally:
             client.close()
         return {each.partition: each.offset for each in found if each.offset >= 0}

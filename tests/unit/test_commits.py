@@ -12,7 +12,7 @@ from fleet.kafka.commits import Commits
 from tests.support.records import TOPIC, partition
 from tests.support.simulated_kafka import Answer
 
-MOVED_ON = (
+IN_A_REBALANCE = (
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.FENCED_INSTANCE_ID,
@@ -92,30 +92,19 @@ def test_a_commit_in_the_block_waits_and_takes_what_has_no_answer_yet(
     assert client.calls[1:] == [({0: 6, 1: 7}, False), ({0: 8}, True)]
 
 
-@pytest.mark.parametrize("code", MOVED_ON)
-def test_a_commit_of_a_partition_that_has_moved_is_dropped(
+@pytest.mark.parametrize("code", IN_A_REBALANCE)
+def test_a_commit_that_meets_a_rebalance_is_sent_again_for_a_partition_that_stays(
     client: HandClient, commits: Commits, code: int
 ) -> None:
-    commits.stage(at((0, 5)))
+    commits.stage(at((0, 5), (1, 6)))
     commits.commit()
-    answer(commits, code, (0, 5))
+    answer(commits, code, (0, 5), (1, 6))
+    commits.forget([partition(1)])
     commits.commit()
-    assert len(client.calls) == 1
+    assert client.calls[1:] == [({0: 5}, True)]
 
 
-@pytest.mark.parametrize("code", MOVED_ON)
-def test_waiting_for_a_partition_that_has_moved_is_given_up_at_once(
-    client: HandClient, commits: Commits, code: int
-) -> None:
-    client.raises = [code]
-    commits.stage(at((0, 5)))
-    with commits.synchronous():
-        commits.commit()
-        commits.commit()
-    assert len(client.calls) == 1
-
-
-def test_any_other_failure_is_tried_again(client: HandClient, commits: Commits) -> None:
+def test_a_failed_commit_is_tried_again(client: HandClient, commits: Commits) -> None:
     commits.stage(at((0, 5)))
     commits.commit()
     answer(commits, KafkaError.REQUEST_TIMED_OUT, (0, 5))
