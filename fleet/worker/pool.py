@@ -15,89 +15,31 @@ What happens when a worker dies or hangs:
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
 
 import structlog
 
-from fleet.capture.status import DestinationState, DestinationStatus
+from fleet.capture.status import DestinationStatus
 from fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
 from fleet.metrics import incr
 from fleet.worker import protocol
 from fleet.worker.multiprocess_worker import WorkerSpec
+from fleet.worker.outcomes import Outcomes
 from fleet.worker.process import WorkerProcess
 from fleet.worker.protocol import Kind, Receipts, Task
+from fleet.worker.slot import Assignment, Slot
 from fleet.worker.work import Work
 
 log = structlog.get_logger(__name__)
 
 MAX_DEATHS = 3
-# Two chunks each: one to work on, and one that is there when the first is done.
-QUEUE_MESSAGES = 1000
 _BOOT_TIMEOUT_S = 60.0
 # Boots in a row that may fail before the run is given up.
 _MAX_FAILED_BOOTS = 5
 _MAX_RESTART_DELAY_S = 5.0
 _SHORT_LIFE_S = 10.0
-
-
-@dataclass(slots=True)
-class _Assignment:
-    """Messages of one chunk that one worker has, or that wait for one."""
-
-    work: Work
-    indexes: list[int]
-    # The message has killed a worker before: it goes alone.
-    alone: bool = False
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A place for a worker: the process of the moment and what it was given."""
-
-    number: int
-    process: WorkerProcess | None = None
-    ready: bool = False
-    tasks: dict[int, _Assignment] = field(default_factory=dict)
-    restart_at: float = 0.0
-    failed_boots: int = 0
-    short_lives: int = 0
-    boot_error: tuple[str, int] | None = None
-    statuses: list[DestinationStatus] = field(default_factory=list)
-
-    @property
-    def outstanding(self) -> int:
-        return sum(task.work.unsettled for task in self.tasks.values())
-
-    @property
-    def isolating(self) -> bool:
-        return any(task.alone for task in self.tasks.values())
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """Counts of settled messages since the start: for the summary, the live line, the metrics."""
-
-    delivered: int = 0
-    filtered: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    def count_delivered(self, messages: int) -> None:
-        if messages:
-            self.delivered += messages
-            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
-
-    def count_filtered(self, reason: str) -> None:
-        self.filtered[reason] += 1
-        incr("consumer.messages", tags={"outcome": "filtered"})
-        incr("consumer.filtered", tags={"reason": reason})
-
-    def count_rejected(self, reason: str) -> None:
-        self.rejected[reason] += 1
-        incr("consumer.messages", tags={"outcome": "rejected"})
-        incr("consumer.rejected", tags={"reason": reason})
 
 
 class WorkerPool:
@@ -114,8 +56,8 @@ class WorkerPool:
         self._spec = spec
         self._message_timeout_s = message_timeout_s
         self._on_failure = on_failure
-        self._slots = [_Slot(number) for number in range(1, workers + 1)]
-        self._backlog: deque[_Assignment] = deque()
+        self._slots = [Slot(number) for number in range(1, workers + 1)]
+        self._backlog: deque[Assignment] = deque()
         self._next_task_id = 1
         self._news = threading.Event()
         self._stopping = False
@@ -135,11 +77,11 @@ class WorkerPool:
     @property
     def has_room(self) -> bool:
         """Whether a worker can take another chunk without having two of them waiting."""
-        return not self._backlog and any(self._can_take(slot) for slot in self._slots)
+        return not self._backlog and any(slot.can_take for slot in self._slots)
 
     def submit(self, work: Work) -> None:
         """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
-        self._backlog.append(_Assignment(work, list(range(len(work.chunk.records)))))
+        self._backlog.append(Assignment(work, list(range(len(work.chunk.records)))))
         self._dispatch()
 
     def abandon(self, works: list[Work]) -> None:
@@ -191,7 +133,7 @@ class WorkerPool:
         merged = dict(self._gone_statuses)
         for slot in self._slots:
             for status in slot.statuses:
-                merged[status.name] = _merge(merged.get(status.name), status)
+                merged[status.name] = status.merged_with(merged.get(status.name))
         return list(merged.values())
 
     @property
@@ -203,12 +145,8 @@ class WorkerPool:
 
     # -- handing out ----------------------------------------------------------------------------
 
-    @staticmethod
-    def _can_take(slot: _Slot) -> bool:
-        return slot.process is not None and not slot.isolating and slot.outstanding < QUEUE_MESSAGES
-
     def _dispatch(self) -> None:
-        kept: deque[_Assignment] = deque()
+        kept: deque[Assignment] = deque()
         while self._backlog:
             assignment = self._backlog.popleft()
             work = assignment.work
@@ -222,13 +160,13 @@ class WorkerPool:
                 self._give(slot, assignment)
         self._backlog = kept
 
-    def _choose(self, *, alone: bool) -> _Slot | None:
-        free = [slot for slot in self._slots if self._can_take(slot)]
+    def _choose(self, *, alone: bool) -> Slot | None:
+        free = [slot for slot in self._slots if slot.can_take]
         if alone:
             free = [slot for slot in free if not slot.tasks]
         return min(free, key=lambda slot: slot.outstanding, default=None)
 
-    def _give(self, slot: _Slot, assignment: _Assignment) -> None:
+    def _give(self, slot: Slot, assignment: Assignment) -> None:
         task_id, self._next_task_id = self._next_task_id, self._next_task_id + 1
         slot.tasks[task_id] = assignment
         partition = assignment.work.chunk.partition
@@ -239,7 +177,7 @@ class WorkerPool:
 
     # -- receipts -------------------------------------------------------------------------------
 
-    def _take_frames(self, slot: _Slot) -> None:
+    def _take_frames(self, slot: Slot) -> None:
         if slot.process is None:
             return
         for frame in slot.process.take_frames():
@@ -256,7 +194,7 @@ class WorkerPool:
             elif kind is Kind.FAILED:
                 slot.boot_error = (fields[0], fields[1])
 
-    def _settle(self, slot: _Slot, receipts: Receipts) -> None:
+    def _settle(self, slot: Slot, receipts: Receipts) -> None:
         assignment = slot.tasks.get(receipts.task_id)
         if assignment is None:
             return
@@ -275,13 +213,13 @@ class WorkerPool:
 
     # -- supervision ----------------------------------------------------------------------------
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         slot.process = WorkerProcess(self._spec, slot.number, self._news.set)
         slot.ready = False
         slot.boot_error = None
         incr("worker.started")
 
-    def _check(self, slot: _Slot) -> None:
+    def _check(self, slot: Slot) -> None:
         process = slot.process
         if process is None:
             if not self._stopping and monotonic() >= slot.restart_at:
@@ -298,7 +236,7 @@ class WorkerPool:
             process.join(5.0)
             self._bury(slot, cause="hang", exit_code=process.exit_code or 0)
 
-    def _bury(self, slot: _Slot, *, cause: str, exit_code: int) -> None:
+    def _bury(self, slot: Slot, *, cause: str, exit_code: int) -> None:
         """See the module: steps 1 to 4."""
         process = slot.process
         if process is None:
@@ -314,7 +252,7 @@ class WorkerPool:
             cause=cause,
             exit_code=exit_code,
             unacknowledged=slot.outstanding,
-            holding=self._describe(slot, suspect.task_id, suspect.index) if suspect else None,
+            holding=slot.place_of(suspect),
         )
         incr("worker.died", tags={"cause": cause})
         if process.board.losable:
@@ -331,7 +269,7 @@ class WorkerPool:
         )
         slot.restart_at = monotonic() + delay_s
 
-    def _blame(self, assignment: _Assignment, index: int, cause: str) -> None:
+    def _blame(self, assignment: Assignment, index: int, cause: str) -> None:
         work = assignment.work
         if work.is_settled(index):
             return
@@ -339,13 +277,13 @@ class WorkerPool:
         deaths = work.deaths[index]
         if deaths < MAX_DEATHS:
             assignment.indexes = [i for i in assignment.indexes if i != index]
-            self._backlog.append(_Assignment(work, [index], alone=True))
+            self._backlog.append(Assignment(work, [index], alone=True))
             return
         reason = "worker_hung" if cause == "hang" else "worker_killed"
         if work.reject(index, reason, f"{deaths} workers in a row ended while they held it"):
             self.outcomes.count_rejected(reason)
 
-    def _give_back(self, slot: _Slot) -> None:
+    def _give_back(self, slot: Slot) -> None:
         """The worker's tasks wait again, ahead of newer ones and in the order they were given."""
         resent = slot.outstanding
         for task_id in sorted(slot.tasks, reverse=True):
@@ -354,10 +292,10 @@ class WorkerPool:
         if resent:
             incr("worker.resent", amount=resent)
 
-    def _retire(self, slot: _Slot) -> None:
+    def _retire(self, slot: Slot) -> None:
         """Keep the counts of a worker that has ended."""
         for status in slot.statuses:
-            merged = _merge(self._gone_statuses.get(status.name), status)
+            merged = status.merged_with(self._gone_statuses.get(status.name))
             self._gone_statuses[status.name] = DestinationStatus(
                 merged.name, "open", merged.accepted, merged.retried, merged.dropped, 0, ""
             )
@@ -365,7 +303,7 @@ class WorkerPool:
         slot.process = None
         slot.ready = False
 
-    def _boot_failed(self, slot: _Slot, otherwise: str) -> None:
+    def _boot_failed(self, slot: Slot, otherwise: str) -> None:
         slot.failed_boots += 1
         text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
         log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
@@ -374,31 +312,3 @@ class WorkerPool:
             self._on_failure(ConfigurationError(f"a worker can't boot: {text}"))
         elif slot.failed_boots >= _MAX_FAILED_BOOTS:
             self._on_failure(FleetError(f"a worker can't boot: {text}"))
-
-    @staticmethod
-    def _describe(slot: _Slot, task_id: int, index: int) -> str | None:
-        assignment = slot.tasks.get(task_id)
-        if assignment is None:
-            return None
-        chunk = assignment.work.chunk
-        offset = chunk.records[index].offset
-        return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
-
-
-_HOW_CLOSED: tuple[DestinationState, ...] = ("open", "throttled", "backing_off", "paused")
-
-
-def _merge(left: DestinationStatus | None, right: DestinationStatus) -> DestinationStatus:
-    """Counts add up; a destination is as closed as the worker that finds it most closed."""
-    if left is None:
-        return right
-    worse = max(left, right, key=lambda status: _HOW_CLOSED.index(status.state))
-    return DestinationStatus(
-        name=right.name,
-        state=worse.state,
-        accepted=left.accepted + right.accepted,
-        retried=left.retried + right.retried,
-        dropped=left.dropped + right.dropped,
-        pending=left.pending + right.pending,
-        reason=worse.reason,
-    )
