@@ -24,6 +24,13 @@ Exit codes:
   70   a bug in this program
   78   the configuration is wrong
   130  forced by a second INT, 143 by a second TERM
+
+\b
+Examples:
+  consumer run --topic events --stop-at-end      a demonstration, with nothing configured
+  consumer list
+  consumer config --example > config.yml
+  consumer run --topic ingest-events --config config.yml
 """
 
 

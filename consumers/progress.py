@@ -126,10 +126,13 @@ class Progress:
 
     @staticmethod
     def _render(figures: Figures) -> Text:
-        text = Text(figures.line(), style="bold", no_wrap=True, overflow="ellipsis")
+        """A single line, always: workers write to the same terminal, and clear the line they are
+        on. Why a destination is not open stands in the log.
+        """
+        text = Text(no_wrap=True, overflow="ellipsis")
         for status in figures.trouble:
-            text.append(f"\n{status.name} {status.state}: {status.reason}", style="yellow")
-        return text
+            text.append(f"{status.name} {status.state}  ", style="bold yellow")
+        return text.append(figures.line(), style="bold")
 
     def summarise(self) -> None:
         """The last word of a run, on standard output: what became of the messages. The log, which

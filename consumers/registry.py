@@ -58,7 +58,7 @@ def get(name: str) -> ConsumerDefinition:
     """The consumer of that name. Raises ConfigurationError, which lists those that exist."""
     definition = _BY_NAME.get(name)
     if definition is None:
-        close = difflib.get_close_matches(name, _BY_NAME, n=1)
+        close = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.7)
         hint = f": did you mean {close[0]!r}?" if close else "."
         known = ", ".join(_BY_NAME)
         raise ConfigurationError(f"there is no consumer {name!r}{hint} Known consumers: {known}.")

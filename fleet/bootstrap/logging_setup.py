@@ -23,6 +23,9 @@ LEVELS = {
 _CHATTY = ("arroyo", "asyncio", "sentry_sdk", "urllib3")
 
 
+_CLEAR_LINE = "\r\x1b[2K"
+
+
 class FleetHandler(logging.StreamHandler[TextIO]):
     """Our handler on the root logger; its class tells it from handlers that others put there.
 
@@ -30,13 +33,16 @@ class FleetHandler(logging.StreamHandler[TextIO]):
     live line on the terminal can share it.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, clears_line: bool = False) -> None:
         self._follows_stderr = stream is None
+        self._clears_line = clears_line
         super().__init__(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._follows_stderr:
             self.stream = sys.stderr
+        if self._clears_line and self.stream.isatty():
+            self.stream.write(_CLEAR_LINE)
         super().emit(record)
 
 
@@ -68,7 +74,8 @@ def configure_logging(
         # Loggers are made when modules are imported, which may be before this call.
         cache_logger_on_first_use=False,
     )
-    handler = FleetHandler(stream)
+    # The parent's live line is in the way of a worker that writes to the same terminal.
+    handler = FleetHandler(stream, clears_line=worker_number is not None)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

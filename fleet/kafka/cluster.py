@@ -18,7 +18,8 @@ from confluent_kafka.admin import (
 )
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.configuration import admin_config, rdkafka_log, translate_client_error
+from fleet.kafka.client_log import rdkafka_log
+from fleet.kafka.configuration import admin_config, translate_client_error
 
 log = structlog.get_logger(__name__)
 

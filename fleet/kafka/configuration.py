@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +21,6 @@ _OWNED_SETTINGS = {
 # librdkafka prefetches up to 64 MiB by default, next to the in-flight budget; half is plenty.
 _PREFETCH_KIB = 32 * 1024
 
-rdkafka_log = logging.getLogger("librdkafka")
-
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, Any]:
     """Settings shared by every client: where the cluster is, and the user's own settings.
@@ -39,7 +36,7 @@ def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> di
     return {**config, **kafka_config}
 
 
-# librdkafka refuses a client whose settings belong to the other kind.
+# librdkafka warns of each setting that belongs to the other kind of client.
 _CONSUMER_ONLY = (
     "group.",
     "session.timeout",

@@ -31,8 +31,9 @@ from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from fleet.kafka.chunk import Chunk, split_into_chunks
+from fleet.kafka.client_log import rdkafka_log
 from fleet.kafka.commits import Commits
-from fleet.kafka.configuration import rdkafka_log, translate_client_error
+from fleet.kafka.configuration import translate_client_error
 from fleet.kafka.positions import OffsetPolicy, Positions
 
 log = structlog.get_logger(__name__)

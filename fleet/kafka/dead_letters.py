@@ -27,7 +27,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import FleetError, UndeliverableMessage
-from fleet.kafka.configuration import producer_config, rdkafka_log, translate_client_error
+from fleet.kafka.client_log import rdkafka_log
+from fleet.kafka.configuration import producer_config, translate_client_error
 from fleet.metrics import incr
 from fleet.worker.work import DeadLetter
 

@@ -22,7 +22,7 @@ from types import TracebackType
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from fleet.errors import FleetError, KafkaUnreachable
-from fleet.kafka.configuration import rdkafka_log
+from fleet.kafka.client_log import rdkafka_log
 
 PARTITIONS = 4
 PARTITION_BYTES = 5 * 1024 * 1024
