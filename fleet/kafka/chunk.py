@@ -65,6 +65,15 @@ class Chunk:
         return BrokerValue(self, self.partition, self.next_offset - 1, self.timestamp)
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected message, whole, with why."""
+
+    record: Record
+    reason: str
+    detail: str
+
+
 def split_into_chunks(
     messages: Sequence[KafkaMessage], *, max_messages: int, max_bytes: int
 ) -> list[Chunk]:

@@ -27,10 +27,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import FleetError, UndeliverableMessage
+from fleet.kafka.chunk import DeadLetter
 from fleet.kafka.client_log import rdkafka_log
 from fleet.kafka.configuration import producer_config, translate_client_error
 from fleet.metrics import incr
-from fleet.worker.work import DeadLetter
 
 log = structlog.get_logger(__name__)
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fleet.kafka.chunk import Chunk, Record
+from fleet.kafka.chunk import Chunk, DeadLetter
 from fleet.worker.protocol import TaskMessage
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A rejected message, whole, with why."""
-
-    record: Record
-    reason: str
-    detail: str
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
 from arroyo.types import Message, Partition, Value
 
+from fleet.kafka.chunk import DeadLetter
 from fleet.kafka.dead_letters import Ticket
-from fleet.worker.work import DeadLetter, Work
+from fleet.worker.work import Work
 from strategies.dead_letter import KeepDeadLetters
 from strategies.pipeline import Pipeline
 from strategies.run_in_workers import RunInWorkers, Settled

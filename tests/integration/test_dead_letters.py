@@ -17,10 +17,9 @@ from confluent_kafka.admin import (
 from structlog.testing import capture_logs
 
 from fleet.errors import FleetError, UndeliverableMessage
-from fleet.kafka.chunk import Headers, Record
+from fleet.kafka.chunk import DeadLetter, Headers, Record
 from fleet.kafka.configuration import client_config
 from fleet.kafka.dead_letters import DeadLetterProducer, Ticket
-from fleet.worker.work import DeadLetter
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until

@@ -6,8 +6,8 @@ import pytest
 from arroyo.processing.strategies.abstract import MessageRejected
 from arroyo.types import Message, Partition, Value
 
+from fleet.kafka.chunk import DeadLetter
 from fleet.kafka.dead_letters import Ticket
-from fleet.worker.work import DeadLetter
 from strategies.dead_letter import KeepDeadLetters
 from strategies.run_in_workers import Settled
 from tests.support.records import partition, record
