@@ -26,7 +26,7 @@ def test_make_run_delivers_the_demonstration(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    delivered = re.search(r"(?m)^delivered ([\d,]+),", run.stderr)
-    assert delivered is not None, run.stderr
+    delivered = re.search(r"(?m)^delivered ([\d,]+),", run.stdout)
+    assert delivered is not None, run.stdout + run.stderr
     assert int(delivered[1].replace(",", "")) > 0
     assert "This is a demonstration" in run.stderr

@@ -86,8 +86,8 @@ def test_the_wheel_has_the_packages_their_types_and_the_license_alone(wheel: Pat
 def test_the_installed_demonstration_delivers(consumer: Path, tmp_path: Path) -> None:
     done = run(consumer, "run", "--topic", "events", "--stop-at-end", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    delivered = re.search(r"(?m)^delivered ([\d,]+),", done.stderr)
-    assert delivered is not None, done.stderr
+    delivered = re.search(r"(?m)^delivered ([\d,]+),", done.stdout)
+    assert delivered is not None, done.stdout + done.stderr
     assert int(delivered[1].replace(",", "")) > 0
     # It leaves nothing behind in the folder that it was started in.
     assert list(tmp_path.iterdir()) == []
