@@ -180,21 +180,9 @@ def test_every_log_event_is_explained_and_no_other() -> None:
     assert explained == logged
 
 
-# Spelled in pieces, so that this file is not found by its own search.
+# Spelled in pieces, so that this file is not found by its own search. The project speaks of itself:
+# a number in some tracker means nothing to whoever reads it here.
 _NOT_HERE = {
-    "a package registry's host": "|".join(
-        re.escape(".".join(parts))
-        for parts in (
-            ("pypi", "org"),
-            ("files", "pythonhosted", "org"),
-            ("registry", "npmjs", "org"),
-            ("registry", "yarnpkg", "com"),
-            ("proxy", "golang", "org"),
-            ("repo1", "maven", "org"),
-            ("repo", "maven", "apache", "org"),
-        )
-    ),
-    "a path of one machine": r"(?<![\w.])/(?:" + "|".join(("work", "root", "opt/wheels")) + r")/",
     "an issue's number": r"\b[\w-]+" + "#" + r"\d{2,}\b|\(" + "#" + r"\d+\)|/(?:issues|pull)/\d+",
 }
 
@@ -216,8 +204,6 @@ def test_nothing_names(what: str) -> None:
 
 def test_the_search_would_find_them() -> None:
     samples = {
-        "a package registry's host": "https://" + "pypi" + ".org/simple",
-        "a path of one machine": "see /" + "work/main",
         "an issue's number": "fixes arroyo" + "#97",
     }
     for what, pattern in _NOT_HERE.items():
