@@ -69,12 +69,10 @@ class Progress:
 
     def __init__(self, pool: WorkerPool, console: Console, *, live: bool) -> None:
         self._pool = pool
-        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started = self._last_at = monotonic()
         self._last_settled = 0
         self._log_at = monotonic() + _LOG_INTERVAL_S
-        self._first_delivery_s: float | None = None
 
     def __enter__(self) -> Progress:
         if self._live is not None:

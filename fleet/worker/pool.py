@@ -307,8 +307,9 @@ class WorkerPool:
         slot.failed_boots += 1
         text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
         log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
-        self.is_hopeless = exit_code == EXIT_CONFIGURATION or slot.failed_boots >= _MAX_FAILED_BOOTS
-        if exit_code == EXIT_CONFIGURATION:
-            self._on_failure(ConfigurationError(f"a worker can't boot: {text}"))
-        elif slot.failed_boots >= _MAX_FAILED_BOOTS:
-            self._on_failure(FleetError(f"a worker can't boot: {text}"))
+        misconfigured = exit_code == EXIT_CONFIGURATION
+        if misconfigured or slot.failed_boots >= _MAX_FAILED_BOOTS:
+            # For good: another worker's first failed boot does not bring hope back.
+            self.is_hopeless = True
+            kind = ConfigurationError if misconfigured else FleetError
+            self._on_failure(kind(f"a worker can't boot: {text}"))

@@ -268,6 +268,7 @@ def test_a_worker_that_can_not_boot_ends_the_run_with_its_error(
         pool.stop(1.0)
     assert isinstance(failures[0], ConfigurationError)
     assert "no Kafka broker" in str(failures[0])
+    assert pool.is_hopeless
 
 
 _PARENT = """
