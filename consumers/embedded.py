@@ -1,4 +1,4 @@
-"""The embedded demonstration: a broker with example messages, and a receiver, in this process.
+"""The embedded demonstration: a broker with example messages, and an inspector, in this process.
 
 It is for a run with neither brokers nor a DSN; the caller makes sure of that
 (``fleet.bootstrap.options.delivery_mode``).
@@ -14,9 +14,13 @@ from types import TracebackType
 
 import structlog
 
+from consumers import registry
 from consumers.examples import example_messages
 from fleet.errors import FleetError
+from fleet.kafka.configuration import client_config
 from fleet.kafka.mock_cluster import MockCluster, MockMessage
+from fleet.kafka.reader import TopicReader
+from inspector.feeder import Feeder, dead_letter_feed
 from inspector.receiver import Receiver
 
 log = structlog.get_logger(__name__)
@@ -49,12 +53,25 @@ class Embedded:
             self._cluster = stack.enter_context(MockCluster())
             self._cluster.create_topic(self._topic)
             # The mock cluster can't be asked to create a topic: name it once, and it is there.
-            self._cluster.create_topic(dead_letter_topic or f"{self._topic}-dlq")
+            dead_letters = dead_letter_topic or f"{self._topic}-dlq"
+            self._cluster.create_topic(dead_letters)
             self._cluster.produce(self._topic, islice(messages, preloaded))
             self.receiver = stack.enter_context(Receiver())
+            self._follow_dead_letters(dead_letters, logical_topic, stack)
             if trickle:
                 stack.callback(_Trickle(self._cluster, self._topic, messages, per_second).stop)
             self._stack = stack.pop_all()
+
+    def _follow_dead_letters(self, topic: str, logical_topic: str, stack: ExitStack) -> None:
+        """What is rejected shows on the receiver's page too, beside what it accepted."""
+        decode = registry.get(logical_topic).decode
+        reader = stack.enter_context(
+            TopicReader(client_config(self.bootstrap_servers, {}), topic, end=None)
+        )
+        feed = dead_letter_feed(reader, lambda _origin: decode)
+        feeder = Feeder(self.receiver.store, feed)
+        feeder.start()
+        stack.callback(feeder.stop)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -66,7 +83,7 @@ class Embedded:
         return str(self.receiver.dsn)
 
     def close(self) -> None:
-        """Stop the trickle, the receiver and the broker, in this order."""
+        """Stop the trickle, the readers and the receiver, and then the broker."""
         self._stack.close()
 
     def __enter__(self) -> Embedded:
@@ -86,7 +103,8 @@ class Embedded:
         return f"""\
 This is a demonstration: neither Kafka brokers nor a DSN are configured.
   Kafka     an embedded broker with {self._preloaded:,} example messages in {self._topic!r}{more}
-  Upstream  an embedded receiver; what it accepted is shown at {self.receiver.url}
+  Upstream  an embedded inspector; what it accepted is shown, and what became a
+            dead letter, at {self.receiver.url}
 Nothing is kept: both are in memory and end with this process.
 To make it real, give both of these:
   --bootstrap-servers HOST:PORT              or CONSUMER_BOOTSTRAP_SERVERS

@@ -1,46 +1,51 @@
 """A small Sentry-compatible server in this process: it accepts envelopes and shows the latest.
 
-It stands in for an upstream in the embedded demonstration and in tests. It listens on loopback
-only and takes one project with one key, both made up at its start.
+It stands in for an upstream in the embedded demonstration and in tests, and it is what
+``consumer inspect`` runs. It takes one project with one key, made up at its start.
 """
 
 from __future__ import annotations
 
-import hmac
-import re
 import secrets
-import socket
-import threading
-import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
-import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from fleet.capture.dsn import Dsn
-from fleet.capture.envelope import parse
-from fleet.errors import RejectedMessage, ServiceError
-from inspector.page import render_page
-from inspector.request_body import BodyRefused, decompress, too_large
+from inspector.api import EventsApi, Source
+from inspector.coverage import CoverageSettings, build_coverage
+from inspector.envelope_endpoint import EnvelopeEndpoint
+from inspector.lookup import EventLookup, build_lookup
+from inspector.pages import BUNDLE, Pages
+from inspector.security import Access, Guard
+from inspector.server import ServerThread
+from inspector.services_api import CoverageApi, LookupApi
 from inspector.store import Store
+from inspector.stream import Changes, StreamEndpoint
 
-_HOST = "127.0.0.1"
 # The published limit of an envelope, decompressed (https://develop.sentry.dev/sdk/envelopes/).
 _LIMIT_BYTES = 200 * 1024 * 1024
-_START_TIMEOUT_S = 10.0
-_STOP_TIMEOUT_S = 5.0
-_LISTED = 100
-_KEY = re.compile(r"(?:^|[\s,])sentry_key\s*=\s*([^\s,]+)")
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the page shows beside the store. ``bundle`` is the folder of the built page.
+
+    Without ``lookup``, events are looked up in the store alone. One that is given is the caller's
+    to close.
+    """
+
+    source: Source = field(default_factory=Source)
+    bundle: Path = BUNDLE
+    coverage: CoverageSettings = field(default_factory=CoverageSettings)
+    lookup: EventLookup | None = None
 
 
 class Receiver:
@@ -50,57 +55,56 @@ class Receiver:
     """
 
     def __init__(
-        self, store: Store | None = None, *, project: str = "1", limit_bytes: int = _LIMIT_BYTES
+        self,
+        store: Store | None = None,
+        *,
+        project: str = "1",
+        limit_bytes: int = _LIMIT_BYTES,
+        access: Access | None = None,
+        view: View | None = None,
     ) -> None:
         self._owns_store = store is None
         self.store = Store() if store is None else store
         self._project = project
         self._key = secrets.token_hex(16)
         self._limit_bytes = limit_bytes
-        self._port: int | None = None
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
+        self._access = access or Access()
+        self._view = view or View()
+        self._changes = Changes(self.store)
+        self._coverage = build_coverage(self._view.coverage)
+        self._lookup = self._view.lookup or build_lookup(store=self.store)
+        self._server: ServerThread | None = None
 
     @property
     def url(self) -> str:
         """Where a person may look at what was received."""
-        return f"http://{_HOST}:{self._bound_port}/"
+        return f"http://{self._host}:{self._running.port}/"
 
     @property
     def dsn(self) -> Dsn:
-        return Dsn.parse(f"http://{self._key}@{_HOST}:{self._bound_port}/{self._project}")
+        return Dsn.parse(f"http://{self._key}@{self._host}:{self._running.port}/{self._project}")
 
     def start(self, port: int = 0) -> None:
         """Block until connections are accepted. Raises ServiceError where that fails.
 
         ``port`` 0 takes a free one.
         """
-        # With the protocol named, asyncio sets TCP_NODELAY on what is accepted. Without it each
-        # answer, whose head and body are two writes, waits 40 ms for the client's delayed ACK.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._server = ServerThread(self._access.host, port)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((_HOST, port))
-        except OSError as error:
-            listener.close()
-            raise ServiceError("receiver", f"can't listen on {_HOST}:{port}: {error}") from error
-        self._port = listener.getsockname()[1]
-        server = _Server(self._uvicorn_config())
-        thread = threading.Thread(
-            target=server.run, args=([listener],), name="receiver", daemon=True
-        )
-        thread.start()
-        if not server.accepting.wait(_START_TIMEOUT_S):
-            server.should_exit = True
-            raise ServiceError("receiver", f"did not start within {_START_TIMEOUT_S:g} s")
-        self._server, self._thread = server, thread
+            self._server.start(self._app())
+        except BaseException:
+            self._server.stop()
+            raise
 
     def stop(self) -> None:
         """Finish the requests under way, for a few seconds at most, and close."""
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join(_STOP_TIMEOUT_S)
-            self._server = self._thread = None
+        # First the streams, which would never finish.
+        self._changes.close()
+        if self._server is not None:
+            self._server.stop()
+        self._coverage.close()
+        if self._view.lookup is None:
+            self._lookup.close()
         if self._owns_store:
             self.store.close()
 
@@ -117,86 +121,54 @@ class Receiver:
         self.stop()
 
     @property
-    def _bound_port(self) -> int:
-        if self._port is None:
+    def _running(self) -> ServerThread:
+        if self._server is None:
             raise RuntimeError("the receiver has no address before start()")
-        return self._port
+        return self._server
 
-    def _uvicorn_config(self) -> uvicorn.Config:
-        app = Starlette(
+    @property
+    def _host(self) -> str:
+        """As it stands in a URL that works."""
+        return self._access.url_host
+
+    def _app(self) -> ASGIApp:
+        endpoint = EnvelopeEndpoint(
+            self.store, project=self._project, key=self._key, limit_bytes=self._limit_bytes
+        )
+        coverage = self._view.coverage
+        pages = Pages(self.store, self._view.bundle)
+        api = EventsApi(
+            self.store,
+            self._view.source,
+            dsn=str(self.dsn) if self._access.is_loopback else None,
+            coverage=bool(coverage.reports or coverage.codecov),
+        )
+        lookup = LookupApi(self.store, self._lookup)
+        pages_app = Starlette(
             routes=[
-                Route("/", self._page, methods=["GET"]),
-                Route("/api/{project}/envelope/", self._envelope, methods=["POST"]),
+                Route("/", pages.index),
+                Route("/plain.css", pages.plain_style),
+                Route("/assets/{path:path}", pages.asset),
+                Route("/api/status", api.status),
+                Route("/api/events", api.events),
+                Route("/api/events/{id:int}", api.event),
+                Route("/api/events/{id:int}/items/{index:int}", api.item),
+                Route("/api/events/{id:int}/raw", api.raw),
+                Route("/api/lookup/{event_id}", lookup.get),
+                Route("/api/coverage", CoverageApi(self._coverage).get),
+                Route("/api/stream", StreamEndpoint(self._changes).get),
             ],
-            # Against DNS rebinding: a web page that points its own name at loopback is refused.
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])],
+            exception_handlers={HTTPException: _refused, Exception: _failed},
         )
-        app.router.redirect_slashes = False
-        return uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=5,  # like Relay, so that what delivers to it meets the same
-            timeout_graceful_shutdown=2,
-        )
-
-    async def _page(self, _request: Request) -> Response:
-        page = render_page(self.store.counts(), self.store.latest(_LISTED))
-        return HTMLResponse(page, headers=_PAGE_HEADERS)
-
-    async def _envelope(self, request: Request) -> Response:
-        try:
-            project = self._authenticated_project(request)
-            body = await self._body(request)
-            raw = decompress(body, request.headers.get("content-encoding", ""), self._limit_bytes)
-            envelope = parse(raw)
-        except BodyRefused as error:
-            return JSONResponse({"detail": error.detail}, error.status)
-        except RejectedMessage as error:
-            return JSONResponse({"detail": str(error)}, 400)
-        self.store.add(
-            raw,
-            received_at=time.time(),
-            project=project,
-            event_id=envelope.event_id,
-            item_types=[item.type for item in envelope.items],
-        )
-        # Relay leaves the id out where an envelope has none.
-        return JSONResponse({} if envelope.event_id is None else {"id": envelope.event_id})
-
-    def _authenticated_project(self, request: Request) -> str:
-        keys = _KEY.findall(request.headers.get("x-sentry-auth", ""))
-        keys += request.query_params.getlist("sentry_key")
-        if len(keys) != 1:
-            problem = "missing" if not keys else "given more than once"
-            raise BodyRefused(401, f"the authorization (sentry_key) is {problem}")
-        project: str = request.path_params["project"]
-        if not hmac.compare_digest(keys[0].encode(), self._key.encode()):
-            raise BodyRefused(403, "the key is not this project's")
-        if project != self._project:
-            raise BodyRefused(403, "the key belongs to another project")
-        return project
-
-    async def _body(self, request: Request) -> bytes:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._limit_bytes:
-                raise too_large(self._limit_bytes)
-        return bytes(body)
+        pages_app.router.redirect_slashes = False
+        return Guard(pages_app, endpoint, access=self._access, port=self._running.port)
 
 
-class _Server(uvicorn.Server):
-    """Says when it accepts connections: uvicorn itself only has a flag to look at."""
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.accepting = threading.Event()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.accepting.set()
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "a bug in the inspector: its log has the trace"}, 500)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Final
 
+import zstandard
+
 _GZIP_WINDOW_BITS: Final = 31
 _ZLIB_WINDOW_BITS: Final = 15
 _BARE_DEFLATE_WINDOW_BITS: Final = -15
@@ -69,7 +71,7 @@ def _inflate(body: bytes, limit_bytes: int, window_bits: int) -> bytes:
 
 
 def _brotli(body: bytes, limit_bytes: int) -> bytes:
-    brotli = _package("brotli", "br")
+    brotli = _import_brotli()
     inflater = brotli.Decompressor()
     if not hasattr(inflater, "can_accept_more_data"):
         # Before 1.2 a decoder could not be told to stop, so that a small body could fill memory.
@@ -88,7 +90,6 @@ def _brotli(body: bytes, limit_bytes: int) -> bytes:
 
 
 def _zstd(body: bytes, limit_bytes: int) -> bytes:
-    zstandard = _package("zstandard", "zstd")
     inflater = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
     try:
         announced: int = zstandard.frame_content_size(body)  # -1 where the frame does not say
@@ -102,12 +103,11 @@ def _zstd(body: bytes, limit_bytes: int) -> bytes:
     return decoded
 
 
-def _package(name: str, encoding: str) -> ModuleType:
+def _import_brotli() -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module("brotli")
     except ImportError as error:
-        detail = f"content encoding {encoding!r} needs the package {name!r} here"
-        raise BodyRefused(415, detail) from error
+        raise BodyRefused(415, "content encoding 'br' needs the package 'brotli' here") from error
 
 
 _DECODERS: Final[dict[str, Callable[[bytes, int], bytes]]] = {

@@ -1,141 +1,272 @@
-"""Keeps the latest envelopes that the receiver accepted, in SQLite."""
+"""Keeps the latest entries, in SQLite: bounded, searchable, and with a word to who follows."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS envelopes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    received_at REAL NOT NULL,
-    project TEXT NOT NULL,
-    event_id TEXT,
-    item_types TEXT NOT NULL,
-    raw BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS envelopes_by_event_id ON envelopes (event_id);
-"""
-_COLUMNS = "id, received_at, project, event_id, item_types, length(raw)"
+import orjson
+
+from fleet.errors import OutputError
+from inspector.database import open_database
+from inspector.description import describe, one_line
+from inspector.entry import Answer, DeadLetter, NewEntry, Origin, Summary
+from inspector.filters import Filter
+
+MAX_ROWS: Final = 10_000
+MAX_BYTES: Final = 50 * 1024 * 1024
+# What a row costs beside its texts and bytes: numbers, row and index headers.
+_ROW_BYTES: Final = 100
+_SLACK: Final = 100  # room is made for a hundredth of the limits at a time
+_COLUMNS: Final = (
+    "id, event_id, received_at, project, type, level, title, culprit, platform, item_types, "
+    "size_bytes, origin, answers, dead_letter"
+)
+_INSERT: Final = (
+    "INSERT INTO entries (event_id, received_at, project, type, level, title, culprit, platform,"
+    " item_types, size_bytes, origin, answers, dead_letter, undecodable, searched, kept_bytes)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LARGEST_ID: Final = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEnvelope:
-    """An envelope without its bytes. ``received_at`` is in seconds since 1970."""
+class Counts(NamedTuple):
+    """``accepted`` counts all since the store was opened; the others what is there now.
 
-    id: int
-    received_at: float
-    project: str
-    event_id: str | None
-    item_types: tuple[str, ...]
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """``accepted`` counts all since the store was opened; the others what is there now."""
+    ``kept_bytes`` counts everything that is kept of an entry, not its envelope alone.
+    """
 
     accepted: int
     kept: int
     kept_bytes: int
 
 
+class Page(NamedTuple):
+    """Entries of a list. ``total`` counts all that match, on every page; ``next`` is the ``before``
+    of the next page, None on the last one.
+    """
+
+    events: list[Summary]
+    total: int
+    next: int | None
+
+
+class Content(NamedTuple):
+    """``undecodable`` says why the bytes are no envelope; None where they are one."""
+
+    raw: bytes
+    undecodable: str | None
+
+
 class Store:
-    """A bounded store: above ``max_rows`` or ``max_bytes`` of raw envelopes the oldest go first.
+    """A bounded store: above ``max_rows`` or ``max_bytes`` the oldest entries go first.
 
     Without a path it is in memory and gone with the process. All methods may be called from any
     thread; they block on one another, and on the disk where there is a path.
     """
 
     def __init__(
-        self,
-        path: Path | None = None,
-        *,
-        max_rows: int = 10_000,
-        max_bytes: int = 64 * 1024 * 1024,
+        self, path: Path | None = None, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
     ) -> None:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # one connection, which SQLite lets one thread use at a time
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else path, check_same_thread=False, isolation_level=None
-        )
-        if path is not None:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
-        row = self._db.execute("SELECT count(*), total(length(raw)) FROM envelopes").fetchone()
-        self._kept, self._kept_bytes = int(row[0]), int(row[1])
+        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._db = open_database(path)
         self._accepted = 0
+        self._kept, self._kept_bytes = self._db.execute(
+            "SELECT count(*), coalesce(sum(kept_bytes), 0) FROM entries"
+        ).fetchone()
         with self._lock:
             self._evict()  # the limits may be lower than when the file was written
 
-    def add(
-        self,
-        raw: bytes,
-        *,
-        received_at: float,
-        project: str,
-        event_id: str | None,
-        item_types: Sequence[str],
-    ) -> None:
-        """Keep one envelope. One that alone is larger than the store is counted and not kept."""
+    # -- writing --------------------------------------------------------------------------------
+
+    def add(self, entry: NewEntry) -> None:
+        """Keep one entry. One that alone is larger than the store is counted and not kept.
+
+        Raises OutputError where the store's file can't be written.
+        """
+        self.add_all((entry,))
+
+    def add_all(self, entries: Sequence[NewEntry]) -> None:
+        """Like ``add``, for several at once: all of them or, where it raises, none."""
+        rows = [(_row(entry), entry.raw) for entry in entries]
         with self._lock:
-            self._db.execute(
-                "INSERT INTO envelopes (received_at, project, event_id, item_types, raw)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (received_at, project, event_id, "\n".join(item_types), raw),
-            )
-            self._accepted += 1
-            self._kept += 1
-            self._kept_bytes += len(raw)
-            self._evict()
+            before = self._kept, self._kept_bytes
+            try:
+                self._db.execute("BEGIN")
+                for row, raw in rows:
+                    self._insert(row, raw)
+                self._evict()
+                self._db.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                self._kept, self._kept_bytes = before
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise OutputError(f"the inspector's store can't be written: {error}") from error
+            self._accepted += len(rows)
+        for listener in self._listeners:
+            listener()
 
-    def latest(self, limit: int) -> list[StoredEnvelope]:
-        """The newest first."""
-        return self._select("ORDER BY id DESC LIMIT ?", limit)
-
-    def find(self, event_id: str) -> list[StoredEnvelope]:
-        """All envelopes of one event, the oldest first: several if it was delivered repeatedly."""
-        return self._select("WHERE event_id = ? ORDER BY id", event_id)
-
-    def raw(self, envelope_id: int) -> bytes | None:
-        """An envelope's bytes as they came, decompressed; None once it is gone."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT raw FROM envelopes WHERE id = ?", (envelope_id,)
-            ).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def counts(self) -> Counts:
-        with self._lock:
-            return Counts(self._accepted, self._kept, self._kept_bytes)
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after entries were added: in the thread that added them, so briefly."""
+        self._listeners = (*self._listeners, listener)
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
 
-    def _select(self, rest: str, parameter: int | str) -> list[StoredEnvelope]:
+    # -- reading --------------------------------------------------------------------------------
+
+    def latest(self, limit: int) -> list[Summary]:
+        """The newest first."""
+        return self._select("ORDER BY id DESC LIMIT ?", limit)
+
+    def page(self, filter_: Filter, *, before: int | None = None, limit: int = 100) -> Page:
+        """What matches and is older than the entry ``before``, the newest first."""
+        condition, values = filter_.condition()
+        total = self.counts().kept if filter_.is_empty else self._count(condition, values)
+        end = _LARGEST_ID if before is None else min(before, _LARGEST_ID)
+        found = self._select(
+            f"WHERE id < ? AND {condition} ORDER BY id DESC LIMIT ?", end, *values, limit + 1
+        )
+        events = found[:limit]
+        return Page(events, total, events[-1].id if len(found) > limit else None)
+
+    def after(self, entry_id: int, limit: int) -> list[Summary]:
+        """What is newer than that entry, the oldest first."""
+        return self._select("WHERE id > ? ORDER BY id LIMIT ?", min(entry_id, _LARGEST_ID), limit)
+
+    def find(self, event_id: str) -> list[Summary]:
+        """All entries of one event, the oldest first: several if it was delivered repeatedly."""
+        return self._select("WHERE event_id = ? ORDER BY id", event_id)
+
+    def get(self, entry_id: int) -> Summary | None:
+        """One entry; None once it is gone."""
+        found = self._select("WHERE id = ?", min(entry_id, _LARGEST_ID))
+        return found[0] if found else None
+
+    def content(self, entry_id: int) -> Content | None:
+        """An entry's bytes; None once it is gone."""
+        row = self._one(
+            "SELECT raw, undecodable FROM contents JOIN entries USING (id) WHERE id = ?",
+            min(entry_id, _LARGEST_ID),
+        )
+        return None if row is None else Content(bytes(row[0]), row[1])
+
+    def raw(self, entry_id: int) -> bytes | None:
+        """An envelope's bytes as they came, decompressed; None once it is gone."""
+        content = self.content(entry_id)
+        return None if content is None else content.raw
+
+    def newest_id(self) -> int:
+        """0 in an empty store."""
+        row = self._one("SELECT coalesce(max(id), 0) FROM entries")
+        return 0 if row is None else int(row[0])
+
+    def read_origins(self) -> set[tuple[str, int, int]]:
+        """Topic, partition and offset of what was read from topics, not delivered by somebody."""
         with self._lock:
             rows = self._db.execute(
-                f"SELECT {_COLUMNS} FROM envelopes {rest}",  # noqa: S608 - both parts are constants
-                (parameter,),
+                "SELECT origin FROM entries WHERE origin IS NOT NULL AND answers = '[]'"
             ).fetchall()
-        return [
-            StoredEnvelope(
-                row_id, at, project, event_id, tuple(types.split("\n")) if types else (), n
-            )
-            for row_id, at, project, event_id, types, n in rows
-        ]
+        origins = (Origin(**orjson.loads(origin)) for (origin,) in rows)
+        return {(origin.topic, origin.partition, origin.offset) for origin in origins}
+
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(self._accepted, self._kept, self._kept_bytes)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _insert(self, row: tuple[Any, ...], raw: bytes) -> None:
+        kept_bytes = row[-1]
+        if kept_bytes > self._max_bytes:
+            return  # it would push out all others and then go itself
+        entry_id = self._db.execute(_INSERT, row).lastrowid
+        self._db.execute("INSERT INTO contents VALUES (?, ?)", (entry_id, raw))
+        self._kept += 1
+        self._kept_bytes += kept_bytes
 
     def _evict(self) -> None:
-        while self._kept > self._max_rows or self._kept_bytes > self._max_bytes:
-            row_id, size = self._db.execute(
-                "SELECT id, length(raw) FROM envelopes ORDER BY id LIMIT 1"
-            ).fetchone()
-            self._db.execute("DELETE FROM envelopes WHERE id = ?", (row_id,))
+        if self._kept <= self._max_rows and self._kept_bytes <= self._max_bytes:
+            return
+        # A little more than is needed, so that not every entry pays for it.
+        max_rows = self._max_rows - self._max_rows // _SLACK
+        max_bytes = self._max_bytes - self._max_bytes // _SLACK
+        last = 0
+        for entry_id, kept_bytes in self._db.execute(
+            "SELECT id, kept_bytes FROM entries ORDER BY id"
+        ):
+            if self._kept <= max_rows and self._kept_bytes <= max_bytes:
+                break
+            last = entry_id
             self._kept -= 1
-            self._kept_bytes -= size
+            self._kept_bytes -= kept_bytes
+        self._db.execute("DELETE FROM entries WHERE id <= ?", (last,))
+        self._db.execute("DELETE FROM contents WHERE id <= ?", (last,))
+
+    def _select(self, rest: str, *values: int | str) -> list[Summary]:
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT {_COLUMNS} FROM entries {rest}",  # noqa: S608 - all parts are constants
+                values,
+            ).fetchall()
+        return [_summary(row) for row in rows]
+
+    def _count(self, condition: str, values: Sequence[int | str]) -> int:
+        statement = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - as above
+        row = self._one(statement, *values)
+        return 0 if row is None else int(row[0])
+
+    def _one(self, statement: str, *values: int | str) -> tuple[Any, ...] | None:
+        with self._lock:
+            row: tuple[Any, ...] | None = self._db.execute(statement, values).fetchone()
+        return row
+
+
+def _row(entry: NewEntry) -> tuple[Any, ...]:
+    """The values of ``_INSERT``."""
+    about = describe(entry)
+    envelope = entry.envelope
+    types = [] if envelope is None else [one_line(item.type, 100) for item in envelope.items[:100]]
+    texts = (
+        about.type,
+        about.level,
+        about.title,
+        about.culprit,
+        about.platform,
+        orjson.dumps(types).decode(),
+        None if entry.origin is None else orjson.dumps(entry.origin).decode(),
+        orjson.dumps(entry.answers).decode(),
+        None if entry.dead_letter is None else orjson.dumps(entry.dead_letter).decode(),
+        entry.undecodable,
+        about.searched,
+    )
+    kept_bytes = _ROW_BYTES + len(entry.raw) + len("".join(filter(None, texts)).encode())
+    return (
+        None if envelope is None else envelope.event_id,
+        entry.received_at,
+        entry.project,
+        *texts[:6],
+        len(entry.raw),
+        *texts[6:],
+        kept_bytes,
+    )
+
+
+def _summary(row: tuple[Any, ...]) -> Summary:
+    item_types, size_bytes, origin, answers, dead_letter = row[9:]
+    values = (
+        *row[:9],
+        tuple(orjson.loads(item_types)),
+        size_bytes,
+        None if origin is None else Origin(**orjson.loads(origin)),
+        tuple(Answer(**answer) for answer in orjson.loads(answers)),
+        None if dead_letter is None else DeadLetter(**orjson.loads(dead_letter)),
+    )
+    return Summary(*values)

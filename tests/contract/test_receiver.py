@@ -9,14 +9,18 @@ import socket
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import brotli  # type: ignore[import-untyped]  # it ships no type information
 import pytest
 import sentry_sdk
+import zstandard
 
 from fleet.capture.envelope import build, make_item
-from fleet.errors import ServiceError
-from inspector.receiver import Receiver
+from fleet.errors import OutputError, ServiceError
+from inspector.entry import Origin
+from inspector.messages import as_bytes
+from inspector.receiver import Receiver, View
 from inspector.request_body import BodyRefused, decompress
 from inspector.store import Store
 from tests.support.addresses import outward_address
@@ -96,6 +100,7 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "deflate": ("deflate", zlib.compress),
     "deflate without zlib's header": ("deflate", _bare_deflate),
     "br": ("br", brotli.compress),
+    "zstd": ("zstd", zstandard.compress),
     "upper case": ("GZIP", gzip.compress),
     "identity": ("identity", bytes),
 }
@@ -111,7 +116,7 @@ def test_a_compressed_envelope_is_stored_decompressed(receiver: Receiver, name: 
     assert receiver.store.raw(receiver.store.latest(1)[0].id) == envelope_bytes()
 
 
-@pytest.mark.parametrize("name", ["gzip", "deflate", "deflate without zlib's header", "br"])
+@pytest.mark.parametrize("name", ["gzip", "deflate", "deflate without zlib's header", "br", "zstd"])
 def test_a_bomb_is_refused_at_the_limit(name: str) -> None:
     encoding, encode = ENCODERS[name]
     exact = encode(b"x" * LIMIT_BYTES)
@@ -122,7 +127,7 @@ def test_a_bomb_is_refused_at_the_limit(name: str) -> None:
         assert refused.value.status == 413
 
 
-@pytest.mark.parametrize("name", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
 def test_a_damaged_or_cut_body_is_a_bad_request(receiver: Receiver, name: str) -> None:
     encoding, encode = ENCODERS[name]
     whole = encode(envelope_bytes())
@@ -143,13 +148,12 @@ def test_an_unknown_encoding_is_an_unsupported_type(receiver: Receiver) -> None:
     assert post(receiver, envelope_bytes(), Content_Encoding="compress").status == 415
 
 
-@pytest.mark.parametrize(("encoding", "package"), [("br", "brotli"), ("zstd", "zstandard")])
 def test_an_encoding_whose_package_is_missing_is_an_unsupported_type(
-    monkeypatch: pytest.MonkeyPatch, encoding: str, package: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BodyRefused, match=package) as refused:
-        decompress(b"", encoding, LIMIT_BYTES)
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    with pytest.raises(BodyRefused, match="brotli") as refused:
+        decompress(b"", "br", LIMIT_BYTES)
     assert refused.value.status == 415
 
 
@@ -193,12 +197,12 @@ def test_a_foreign_host_name_is_refused(receiver: Receiver, path: str) -> None:
     assert request(receiver, method, path, envelope_bytes(), headers).status == 400
 
 
-def test_the_page_lists_the_latest_as_text(receiver: Receiver) -> None:
+def test_the_plain_page_lists_the_latest_as_text(tmp_path: Path) -> None:
     item = make_item("<script>alert(1)</script>", b"x")
     envelope = build(EVENT_ID, [item])
-    post(receiver, b"\n".join([envelope.header, item.header, item.payload, b""]))
-
-    answer = request(receiver, "GET", "/", b"", {})
+    with Receiver(view=View(bundle=tmp_path)) as receiver:
+        post(receiver, b"\n".join([envelope.header, item.header, item.payload, b""]))
+        answer = request(receiver, "GET", "/", b"", {})
 
     page = answer.body.decode()
     assert answer.status == 200
@@ -206,6 +210,47 @@ def test_the_page_lists_the_latest_as_text(receiver: Receiver) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script" not in page
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+ORIGIN = {"topic": "ingest-events", "partition": 3, "offset": 2**62}
+
+
+@pytest.mark.parametrize(
+    ("kafka", "expected"),
+    [
+        (ORIGIN, Origin("ingest-events", 3, 2**62)),
+        ({**ORIGIN, "offset": -1}, None),
+        ({**ORIGIN, "offset": "7"}, None),
+        ({**ORIGIN, "partition": True}, None),
+        ({**ORIGIN, "partition": 2**63}, None),
+        ({**ORIGIN, "topic": "x" * 250}, None),
+        ({**ORIGIN, "topic": ""}, None),
+        ({"topic": "t"}, None),
+        (["t", 1, 2], None),
+        (None, None),
+    ],
+)
+def test_a_header_may_say_where_the_envelope_was(
+    receiver: Receiver, kafka: object, expected: Origin | None
+) -> None:
+    envelope = build(EVENT_ID, [make_item("event", b"{}")], {"kafka": kafka})
+    assert post(receiver, as_bytes(envelope)).status == 200
+    (stored,) = receiver.store.latest(1)
+    assert stored.origin == expected
+    assert [(answer.destination, answer.status) for answer in stored.answers] == [
+        ("inspector", 200)
+    ]
+
+
+def test_what_can_t_be_stored_is_not_accepted(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_entry: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(receiver.store, "add", fail)
+    # 503: who delivers tries again.
+    assert post(receiver, envelope_bytes()).status == 503
 
 
 def test_sentry_s_own_sdk_delivers_to_it() -> None:
@@ -219,6 +264,18 @@ def test_sentry_s_own_sdk_delivers_to_it() -> None:
         raw = receiver.store.raw(stored.id)
         assert raw is not None
         assert b"from the SDK" in raw
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    with Receiver() as receiver:
+        with socket.create_connection(("127.0.0.1", receiver.dsn.port), timeout=5) as client:
+            head = f"POST /api/1/envelope/?sentry_key={receiver.dsn.public_key} HTTP/1.1\r\n"
+            tail = "Host: localhost\r\nContent-Length: 100\r\n\r\n{}"
+            client.sendall(f"{head}{tail}".encode())
+        assert post(receiver, envelope_bytes()).status == 200
+        assert receiver.store.counts().accepted == 1
+    # The server has ended: what it had to say is said.
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_it_listens_on_loopback_only(receiver: Receiver) -> None:

@@ -1,0 +1,57 @@
+"""Puts the configured coverage providers behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from fleet.services import (
+    Backend,
+    Context,
+    ServiceDelegator,
+    SynchronousExecutor,
+    ThreadedExecutor,
+    note_timings,
+)
+from inspector.coverage.codecov import Codecov
+from inspector.coverage.interface import Coverage, CoverageQuery, CoverageService
+from inspector.coverage.local_reports import LocalReports
+from inspector.coverage.settings import CoverageSettings
+
+# Requests to Codecov at a time, and how many more calls may wait for them.
+_CODECOV_WORKERS = 4
+_CODECOV_QUEUE_LENGTH = 64
+
+
+class NoProvider(CoverageService):
+    """Stands in where nothing is configured."""
+
+    def coverage(self, query: CoverageQuery) -> Coverage:
+        return Coverage.no_integration("no coverage reports and no Codecov token are configured")
+
+
+def build_coverage(settings: CoverageSettings) -> CoverageService:
+    """The coverage service of these settings. Reads no file and asks nobody yet.
+
+    Reports on this machine come first: whoever names them wants them, they cost nothing, and no
+    path leaves the machine. Codecov is asked for the files that they don't have.
+    """
+    backends: dict[str, Backend] = {}
+    local = LocalReports(settings.reports, settings.path_mappings) if settings.reports else None
+    if local is not None:
+        backends["local"] = Backend(local, SynchronousExecutor())
+    if settings.codecov is not None:
+        codecov = Codecov(settings.codecov, settings.path_mappings)
+        executor = ThreadedExecutor(_CODECOV_WORKERS, _CODECOV_QUEUE_LENGTH, name="codecov")
+        backends["codecov"] = Backend(codecov, executor)
+    if not backends:
+        backends["none"] = Backend(NoProvider(), SynchronousExecutor())
+
+    def select(_context: Context, _method: str, arguments: Mapping[str, Any]) -> list[str]:
+        if local is not None and len(backends) > 1:
+            return ["local" if local.has(arguments["query"]) else "codecov"]
+        return list(backends)
+
+    delegator = ServiceDelegator(CoverageService, backends, select, note_timings)
+    # It answers every routine that the interface declares, which a type can't say.
+    return cast(CoverageService, delegator)

@@ -1,0 +1,72 @@
+"""One GET of a service's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import certifi
+import pycurl
+
+from fleet.capture.dsn import client_name
+
+
+class GetFailed(Exception):
+    """There was no usable answer: no connection, too slow, too long."""
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetLimits:
+    """``timeout_s`` is for all of it, from the name's resolution to the last byte."""
+
+    timeout_s: float
+    body_bytes: int
+    ca_file: str | None = None
+
+
+def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
+    """Blocks, for ``timeout_s`` at most. Redirects are not followed. Raises GetFailed.
+
+    Proxies come from the environment, as in curl. Neither headers nor the answer are logged.
+    """
+    body = bytearray()
+
+    def receive(data: bytes) -> int | None:
+        body.extend(data)
+        return None if len(body) <= limits.body_bytes else 0  # 0 ends the transfer
+
+    handle = pycurl.Curl()
+    try:
+        for option, value in _options(url, headers, limits).items():
+            handle.setopt(option, value)
+        handle.setopt(pycurl.WRITEFUNCTION, receive)
+        handle.perform()
+        return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(body))
+    except pycurl.error as error:
+        code = error.args[0]
+        if len(body) > limits.body_bytes:
+            raise GetFailed(f"the answer is longer than {limits.body_bytes} bytes") from error
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            raise GetFailed(f"no answer within {limits.timeout_s:g} s") from error
+        raise GetFailed(f"no answer (libcurl error {code}: {handle.errstr()})") from error
+    finally:
+        handle.close()
+
+
+def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, object]:
+    return {
+        pycurl.URL: url,
+        pycurl.HTTPHEADER: headers,
+        pycurl.USERAGENT: client_name(),
+        pycurl.FOLLOWLOCATION: 0,  # a redirect would take the token elsewhere
+        pycurl.NOSIGNAL: 1,  # else it times out names with a signal, which only a main thread gets
+        pycurl.TIMEOUT_MS: max(1, int(limits.timeout_s * 1000)),
+        pycurl.ACCEPT_ENCODING: "gzip",
+        # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
+        pycurl.CAINFO: limits.ca_file or certifi.where(),
+    }

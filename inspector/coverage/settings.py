@@ -1,0 +1,93 @@
+"""Where coverage comes from, as configured and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fleet.errors import ConfigurationError
+
+CODECOV_URL = "https://api.codecov.io"
+# Codecov's names of Git hosts, by the short ones that its web pages use.
+_SERVICES = {
+    "gh": "github",
+    "gl": "gitlab",
+    "bb": "bitbucket",
+    "ghe": "github_enterprise",
+    "gle": "gitlab_enterprise",
+    "bbs": "bitbucket_server",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PathMapping:
+    """Paths below ``prefix`` are below ``replacement`` in the repository, and in reports."""
+
+    prefix: str
+    replacement: str
+
+    @classmethod
+    def parse(cls, text: str) -> PathMapping:
+        """``/srv/app=src``. Raises ConfigurationError without a ``=``."""
+        prefix, equals, replacement = text.partition("=")
+        if not equals:
+            raise ConfigurationError(
+                f"path mapping {text!r}: expected FROM=TO, for example /srv/app=src"
+            )
+        return cls(prefix, replacement)
+
+
+@dataclass(frozen=True, slots=True)
+class CodecovSettings:
+    """``slug`` is OWNER/REPOSITORY; ``branch`` None means Codecov's default one.
+
+    ``timeout_s`` bounds each request as a whole. ``ca_file`` None means certifi's authorities.
+    Raises ConfigurationError, which never shows the token.
+    """
+
+    token: str = field(repr=False)
+    slug: str
+    service: str = "github"
+    base_url: str = CODECOV_URL
+    branch: str | None = None
+    timeout_s: float = 5.0
+    ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.token or not self.token.isascii() or not self.token.isprintable():
+            raise ConfigurationError("the Codecov token is empty or has unprintable characters")
+        if [len(part) > 0 for part in self.slug.split("/")] != [True, True]:
+            raise ConfigurationError(f"Codecov repository {self.slug!r}: expected OWNER/REPOSITORY")
+        if self.long_service not in _SERVICES.values():
+            known = ", ".join(sorted(_SERVICES.values()))
+            raise ConfigurationError(f"Codecov service {self.service!r}: expected one of {known}")
+        _check_url(self.base_url)
+        if not 0 < self.timeout_s <= 60:
+            raise ConfigurationError(
+                f"Codecov timeout {self.timeout_s:g}: expected more than 0, at most 60 seconds"
+            )
+
+    @property
+    def long_service(self) -> str:
+        return _SERVICES.get(self.service, self.service)
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageSettings:
+    """``reports`` are coverage files on this machine, of any known format."""
+
+    reports: tuple[Path, ...] = ()
+    path_mappings: tuple[PathMapping, ...] = ()
+    codecov: CodecovSettings | None = None
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError("the Codecov URL must not contain credentials: use the token")
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
+        raise ConfigurationError(f"Codecov URL {url!r}: expected https://HOST")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"Codecov URL {url!r}: it can't have a query or a fragment")

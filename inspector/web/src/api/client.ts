@@ -1,0 +1,128 @@
+import type { CoverageAnswer, CoverageQuery } from '../context/coverage';
+import { parseJson } from '../json/parse';
+import { asArray, member, type JsonValue } from '../json/value';
+import type { Entry, EventPage, Filters, Status } from './types';
+
+/** An answer other than 2xx, with the server's one-line reason. */
+export class ApiError extends Error {
+  override name = 'ApiError';
+  readonly status: number;
+
+  constructor(status: number, detail: string) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+async function get(path: string, signal?: AbortSignal): Promise<Response> {
+  const response = await fetch(path, signal === undefined ? {} : { signal });
+  if (!response.ok) throw new ApiError(response.status, await readDetail(response));
+  return response;
+}
+
+async function readDetail(response: Response): Promise<string> {
+  const fallback = `The server answered ${response.status}.`;
+  try {
+    const body = (await response.json()) as { detail?: unknown };
+    return typeof body.detail === 'string' ? body.detail : fallback;
+  } catch {
+    return fallback;
+  }
+}
+
+/** What to tell a person about a failed request. */
+export function describeFailure(error: unknown): string {
+  if (error instanceof ApiError) {
+    return error.status === 401
+      ? 'The inspector needs its token: open the address with ?token=… that it printed at start.'
+      : error.message;
+  }
+  if (error instanceof TypeError) return 'The inspector does not answer. Is it still running?';
+  return error instanceof Error ? error.message : String(error);
+}
+
+export async function fetchStatus(signal?: AbortSignal): Promise<Status> {
+  return (await (await get('/api/status', signal)).json()) as Status;
+}
+
+export async function fetchEvents(
+  filters: Filters,
+  before: number | null,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<EventPage> {
+  const query = new URLSearchParams({ limit: String(limit) });
+  if (before !== null) query.set('before', String(before));
+  if (filters.q !== '') query.set('q', filters.q);
+  if (filters.type !== '') query.set('type', filters.type);
+  if (filters.level !== '') query.set('level', filters.level);
+  if (filters.isDeadOnly) query.set('dead', '1');
+  return (await (await get(`/api/events?${query}`, signal)).json()) as EventPage;
+}
+
+export async function fetchEntry(id: number, signal?: AbortSignal): Promise<Entry> {
+  const text = await (await get(`/api/events/${id}`, signal)).text();
+  const entry = JSON.parse(text) as Entry;
+  // Headers are the sender's: their numbers must stay exact, ours are small.
+  const exact = parseJson(text);
+  const headers = asArray(member(exact, 'items')).map((item) => member(item, 'header') ?? null);
+  return {
+    ...entry,
+    header: member(exact, 'header') ?? null,
+    items: entry.items.map((item, index) => ({ ...item, header: headers[index] ?? null })),
+  };
+}
+
+export function itemPath(id: number, index: number): string {
+  return `/api/events/${id}/items/${index}`;
+}
+
+export function rawPath(id: number): string {
+  return `/api/events/${id}/raw`;
+}
+
+export async function fetchItemText(
+  id: number,
+  index: number,
+  signal?: AbortSignal,
+): Promise<string> {
+  return (await get(itemPath(id, index), signal)).text();
+}
+
+export async function fetchItemJson(
+  id: number,
+  index: number,
+  signal?: AbortSignal,
+): Promise<JsonValue> {
+  return parseJson(await fetchItemText(id, index, signal));
+}
+
+/** The newest entry that holds an event id; null where there is none. */
+export async function lookUpEvent(eventId: string, signal?: AbortSignal): Promise<number | null> {
+  try {
+    const response = await get(`/api/lookup/${encodeURIComponent(eventId)}`, signal);
+    return ((await response.json()) as { id: number }).id;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+export async function fetchCoverage(
+  entryId: number,
+  query: CoverageQuery,
+  signal: AbortSignal,
+): Promise<CoverageAnswer> {
+  const parameters = new URLSearchParams({ entry: String(entryId), file: query.file });
+  const optional: [string, string | null][] = [
+    ['commit', query.commit],
+    ['sdk_name', query.sdkName],
+    ['abs_path', query.absPath],
+    ['module', query.module],
+    ['package', query.package],
+  ];
+  for (const [name, value] of optional) {
+    if (value !== null) parameters.set(name, value);
+  }
+  return (await (await get(`/api/coverage?${parameters}`, signal)).json()) as CoverageAnswer;
+}

@@ -1,0 +1,127 @@
+import { afterEach, expect, test, vi } from 'vitest';
+
+import { summary } from '../fixtures/generate';
+import { SseParser } from './sse';
+import { openStream, type Connection } from './stream';
+
+test('events are read whatever the chunks end in', () => {
+  const text = 'id: 7\r\nevent: entry\r\ndata: {"a":\ndata: 1}\n\n: keep-alive\n\ndata:x\r\r';
+  for (let size = 1; size < text.length; size += 1) {
+    const parser = new SseParser();
+    const events = [];
+    for (let start = 0; start < text.length; start += size) {
+      events.push(...parser.push(text.slice(start, start + size)));
+    }
+    events.push(...parser.push('\n'));
+    expect(events).toEqual([
+      { id: '7', event: 'entry', data: '{"a":\n1}' },
+      { id: '7', event: 'message', data: 'x' },
+    ]);
+  }
+});
+
+const TIMING = { firstRetryMs: 1, longestRetryMs: 4, silenceLimitMs: 5_000 };
+
+let close = () => {
+  // No stream is open.
+};
+afterEach(() => {
+  close();
+});
+
+function streamOf(...ids: number[]): Response {
+  const text = ids.map((id) => `id: ${id}\nevent: entry\ndata: ${JSON.stringify(summary(id))}\n\n`);
+  return new Response(text.join(''), { headers: { 'content-type': 'text/event-stream' } });
+}
+
+/** Answers requests in turn; the last stays open. Gives the Last-Event-IDs that were sent. */
+function serve(...answers: (Response | Error)[]): string[] {
+  const lastIds: string[] = [];
+  vi.stubGlobal('fetch', (_: string, options: RequestInit) => {
+    lastIds.push(new Headers(options.headers).get('Last-Event-ID') ?? '');
+    const answer = answers.shift();
+    if (answer instanceof Error) return Promise.reject(answer);
+    return answer === undefined ? forever(options) : Promise.resolve(answer);
+  });
+  return lastIds;
+}
+
+function forever(options: RequestInit): Promise<Response> {
+  return new Promise((_, reject) => {
+    options.signal?.addEventListener('abort', () => {
+      reject(new Error('aborted'));
+    });
+  });
+}
+
+function follow(lastId: number, timing = TIMING) {
+  const seen: number[] = [];
+  const connections: (Connection | 'restarted')[] = [];
+  close = openStream({
+    lastId,
+    onSummary: ({ id }) => seen.push(id),
+    onConnection: (connection) => connections.push(connection),
+    onRestart: () => connections.push('restarted'),
+    timing,
+  });
+  return { seen, connections };
+}
+
+test('a stream begins behind the newest entry that the list has', async () => {
+  const lastIds = serve(streamOf(42));
+  const { seen } = follow(41);
+  await vi.waitFor(() => {
+    expect(seen).toEqual([42]);
+  });
+  expect(lastIds[0]).toBe('41');
+});
+
+test('a broken stream resumes behind the last entry that it brought', async () => {
+  const lastIds = serve(streamOf(1, 2), new TypeError('refused'), streamOf(3));
+  const { seen } = follow(0);
+  await vi.waitFor(() => {
+    expect(lastIds).toEqual(['0', '2', '2', '3']);
+  });
+  expect(seen).toEqual([1, 2, 3]);
+});
+
+test('a server that counts anew ends the stream, for the list to be loaded again', async () => {
+  const lastIds = serve(streamOf(8), streamOf(1, 2));
+  const { seen, connections } = follow(7);
+  await vi.waitFor(() => {
+    expect(connections).toContain('restarted');
+  });
+  expect(seen).toEqual([8]);
+  expect(lastIds).toEqual(['7', '8']);
+});
+
+test('an answer such as 503 is tried again', async () => {
+  serve(new Response('', { status: 503 }), streamOf(1));
+  const { seen, connections } = follow(0);
+  await vi.waitFor(() => {
+    expect(seen).toEqual([1]);
+  });
+  expect(connections.slice(0, 3)).toEqual(['connecting', 'disconnected', 'live']);
+});
+
+test('a stream that falls silent is given up and resumed', async () => {
+  const lastIds = serve();
+  follow(5, { ...TIMING, silenceLimitMs: 5 });
+  await vi.waitFor(() => {
+    expect(lastIds.length).toBeGreaterThan(2);
+  });
+  expect(new Set(lastIds)).toEqual(new Set(['5']));
+});
+
+test('a closed stream does not connect again', async () => {
+  const lastIds = serve(streamOf(1));
+  const { connections } = follow(0);
+  await vi.waitFor(() => {
+    expect(connections).toContain('disconnected');
+  });
+  close();
+  const count = lastIds.length;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(lastIds.length).toBeLessThanOrEqual(count + 1);
+  expect(connections.at(-1)).not.toBe('live');
+});

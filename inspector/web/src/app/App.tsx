@@ -1,0 +1,127 @@
+import { useCallback, useState } from 'react';
+
+import type { Filters } from '../api/types';
+import type { CoverageAnswers } from '../context/coverageCache';
+import { SafeText } from '../context/SafeText';
+import { DetailState, EntryDetail } from './detail/EntryDetail';
+import type { Loaded } from './detail/useLoaded';
+import type { FeedSnapshot } from './list/eventFeed';
+import { ListPane } from './list/ListPane';
+import { useFeed } from './list/useFeed';
+import { TopBar } from './TopBar';
+import { useRoute } from './useRoute';
+import { useStatus } from './useStatus';
+import { useTarget } from './useTarget';
+
+export function App() {
+  const [route, navigate] = useRoute();
+  const [snapshot, feed] = useFeed(route.filters);
+  const status = useStatus(snapshot.connection);
+  const [coverageAnswers] = useState<CoverageAnswers>(() => new Map());
+  const target = useTarget(route.target);
+  const { filters } = route;
+
+  const select = useCallback(
+    (id: number) => {
+      // Going through the list by arrow keys must not fill the browser's history.
+      navigate({ target: String(id), filters }, route.target === null ? 'push' : 'replace');
+    },
+    [navigate, filters, route.target],
+  );
+  const applyFilters = useCallback(
+    (next: Filters) => {
+      navigate({ target: route.target, filters: next }, 'replace');
+    },
+    [navigate, route.target],
+  );
+  const goBack = useCallback(() => {
+    navigate({ target: null, filters });
+  }, [navigate, filters]);
+
+  const selectedId = target.phase === 'ready' ? target.value : null;
+  return (
+    <div className="page" data-view={route.target === null ? 'list' : 'detail'}>
+      <a className="skip-link" href="#entry" onClick={focusEntry}>
+        Skip to the event
+      </a>
+      <TopBar status={status} connection={snapshot.connection} />
+      <Banners snapshot={snapshot} problem={status?.source.problem ?? null} />
+      <ListPane
+        snapshot={snapshot}
+        feed={feed}
+        status={status}
+        filters={filters}
+        selectedId={selectedId}
+        onFilter={applyFilters}
+        onSelect={select}
+        onEnter={focusEntry}
+      />
+      <main id="entry" className="detail-pane" tabIndex={-1} aria-label="Event">
+        {selectedId !== null ? (
+          <EntryDetail
+            key={selectedId}
+            id={selectedId}
+            coverageAnswers={status?.coverage === true ? coverageAnswers : null}
+            onBack={goBack}
+          />
+        ) : (
+          <NoEntry target={route.target} state={target} onBack={goBack} />
+        )}
+      </main>
+    </div>
+  );
+}
+
+interface BannersProps {
+  snapshot: FeedSnapshot;
+  problem: string | null;
+}
+
+function Banners({ snapshot, problem }: BannersProps) {
+  const isCutOff = snapshot.connection === 'disconnected' && snapshot.phase === 'ready';
+  return (
+    <div className="banners">
+      {isCutOff && (
+        <p className="banner" role="alert">
+          The inspector does not answer; what is shown may be out of date. Trying again …
+        </p>
+      )}
+      {problem !== null && (
+        <p className="banner" role="alert">
+          Nothing more arrives: <SafeText text={problem} />
+        </p>
+      )}
+    </div>
+  );
+}
+
+function focusEntry(event?: { preventDefault: () => void }) {
+  // The fragment is the route: following the link would change it.
+  event?.preventDefault();
+  document.getElementById('entry')?.focus();
+}
+
+interface NoEntryProps {
+  target: string | null;
+  state: Loaded<number | null>;
+  onBack: () => void;
+}
+
+function NoEntry({ target, state, onBack }: NoEntryProps) {
+  if (target === null) {
+    return (
+      <div className="detail-state detail-hint">
+        <p>Choose an event from the list.</p>
+        <p className="dim">
+          <kbd>↑</kbd> <kbd>↓</kbd> to move, <kbd>Enter</kbd> to read, <kbd>/</kbd> to search
+        </p>
+      </div>
+    );
+  }
+  const text = {
+    loading: 'Looking for the event …',
+    ready: 'No kept entry has this event id.',
+    failed: state.phase === 'failed' ? state.failure : '',
+  }[state.phase];
+  return <DetailState onBack={onBack}>{text}</DetailState>;
+}

@@ -1,0 +1,234 @@
+import { act, render, screen, waitFor, within } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { entry, summary } from '../fixtures/generate';
+import { hostileEvent, SCRIPT } from '../fixtures/hostile';
+import python from '../fixtures/python.json?raw';
+import { App } from './App';
+
+const KEPT = Array.from({ length: 30 }, (_, index) => summary(30 - index));
+const DEAD = {
+  reason: 'refused',
+  detail: 'upstream answered 413',
+  group: 'orders',
+  topic: 'ingest-events',
+  partition: 3,
+  offset: 18_231,
+};
+
+let requested: string[] = [];
+let answers: Record<string, () => Response> = {};
+
+function json(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), { status });
+}
+
+function usualAnswers(): Record<string, () => Response> {
+  const status = {
+    version: '1',
+    source: { kind: 'demo', name: 'embedded', problem: null },
+    counts: { accepted: 30, kept: 30, kept_bytes: 99 },
+    coverage: false,
+    dsn: 'http://key@127.0.0.1:4100/1',
+  };
+  return {
+    '/api/status': () => json(status),
+    '/api/events': () => json({ events: KEPT, total: 30, next: null }),
+    '/api/events/30': () => json(entry(30)),
+    '/api/events/30/items/0': () => new Response(python),
+    '/api/lookup/0000000000000000000000000000001e': () => json({ id: 30 }),
+  };
+}
+
+beforeEach(() => {
+  requested = [];
+  answers = usualAnswers();
+  window.location.hash = '';
+  // jsdom draws nothing: without a height, the virtual list would hold no rows.
+  vi.spyOn(Element.prototype, 'clientHeight', 'get').mockReturnValue(800);
+  vi.spyOn(Element.prototype, 'clientWidth', 'get').mockReturnValue(400);
+  vi.stubGlobal('fetch', (path: string) => {
+    requested.push(path);
+    if (path === '/api/stream') return new Promise<Response>(() => undefined);
+    const answer = answers[path.split('?', 1)[0] ?? ''];
+    return Promise.resolve(answer?.() ?? json({ detail: 'This entry is gone.' }, 404));
+  });
+});
+
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
+async function open(hash = '') {
+  window.location.hash = hash;
+  await act(async () => {
+    render(<App />);
+    return Promise.resolve();
+  });
+}
+
+const list = () => screen.findByRole('listbox', { name: 'Events' });
+
+test('the list shows what is kept, as many rows as fit', async () => {
+  await open();
+  const rows = await within(await list()).findAllByRole('option');
+  expect(rows[0]?.textContent).toContain(KEPT[0]?.title);
+  expect(rows.length).toBeLessThan(30);
+  expect(rows[0]?.getAttribute('aria-setsize')).toBe('30');
+  expect(screen.getByTestId('event-count').textContent).toBe('30 events');
+});
+
+test('arrow keys move the selection, and the address follows', async () => {
+  await open();
+  const user = userEvent.setup();
+  (await list()).focus();
+  await user.keyboard('{ArrowDown}');
+  await within(await list()).findByRole('option', { selected: true });
+  expect(window.location.hash).toBe('#/events/30');
+  await user.keyboard('{ArrowDown}{ArrowDown}{ArrowUp}');
+  expect(window.location.hash).toBe('#/events/29');
+  await waitFor(async () => {
+    expect((await list()).getAttribute('aria-activedescendant')).toBe('event-29');
+  });
+  await user.keyboard('{Home}{Enter}');
+  expect(document.activeElement).toBe(screen.getByRole('main'));
+});
+
+test('an address opens its event', async () => {
+  await open('#/events/30');
+  await screen.findByRole('heading', { level: 2, name: KEPT[0]?.title ?? '' });
+  await screen.findByRole('heading', { name: 'Exceptions' });
+  expect(screen.getByTestId('origin').textContent).toContain(
+    'ingest-events partition 2 offset 1030',
+  );
+});
+
+test('an address may name the event by its id', async () => {
+  await open('#/events/0000000000000000000000000000001E');
+  await screen.findByRole('heading', { name: 'Exceptions' });
+});
+
+test('an entry that is gone is said to be', async () => {
+  await open('#/events/999');
+  expect((await screen.findByRole('alert')).textContent).toBe('This entry is gone.');
+});
+
+test('the JSON shows 64-bit integers as they were sent', async () => {
+  await open('#/events/30');
+  const user = userEvent.setup();
+  await user.click(await screen.findByRole('tab', { name: 'JSON' }));
+  await user.click(screen.getByRole('button', { name: 'Copy event' }));
+  expect(await navigator.clipboard.readText()).toContain('"ledger_sequence": 18446744073709551615');
+});
+
+test('the envelope lists its items with sizes and downloads', async () => {
+  await open('#/events/30');
+  await userEvent.click(await screen.findByRole('tab', { name: 'Envelope' }));
+  const [item] = within(screen.getByRole('list', { name: 'Envelope items' })).getAllByRole(
+    'listitem',
+  );
+  expect(item?.textContent).toContain('4.0 KiB');
+  const link = screen.getByRole('link', { name: 'Download item 0' });
+  expect(link.getAttribute('href')).toBe('/api/events/30/items/0');
+});
+
+test('a dead letter says why it is one', async () => {
+  answers['/api/events/30'] = () =>
+    json(entry(30, { summary: summary(30, { dead_letter: DEAD }) }));
+  await open('#/events/30');
+  const notice = await screen.findByRole('region', { name: 'Dead letter' });
+  expect(notice.textContent).toContain('Dead letter: refused');
+  expect(notice.textContent).toContain('upstream answered 413');
+  expect(notice.textContent).toContain('ingest-events partition 3 offset 18231');
+});
+
+test('a message that is no envelope shows why, and its first bytes', async () => {
+  const undecodable = { error: 'the header is not JSON', hex_preview: 'de ad be ef' };
+  answers['/api/events/30'] = () => json(entry(30, { items: [], event: null, undecodable }));
+  await open('#/events/30');
+  await screen.findByText('the header is not JSON');
+  screen.getByText('de ad be ef');
+});
+
+test('an event that is not JSON leaves the rest of its entry readable', async () => {
+  answers['/api/events/30/items/0'] = () => new Response('{"broken": ');
+  await open('#/events/30');
+  expect((await screen.findByRole('alert')).textContent).toContain('Not JSON at character 11');
+  screen.getByRole('tab', { name: 'Envelope' });
+});
+
+test('a search is sent to the server and kept in the address', async () => {
+  await open();
+  await userEvent.type(screen.getByRole('searchbox', { name: 'Search events' }), 'needle');
+  await waitFor(() => {
+    expect(requested.some((path) => path.includes('q=needle'))).toBe(true);
+  });
+  expect(window.location.hash).toBe('#/events?q=needle');
+  expect(requested.filter((path) => path.includes('q=n')).length).toBeLessThan(3);
+});
+
+test('filters are sent to the server and can be cleared', async () => {
+  await open();
+  answers['/api/events'] = () => json({ events: [], total: 0, next: null });
+  await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Level' }), 'fatal');
+  await userEvent.click(screen.getByRole('button', { name: 'Dead letters' }));
+  await screen.findByText('No event matches.');
+  expect(requested.some((path) => path.includes('level=fatal') && path.includes('dead=1'))).toBe(
+    true,
+  );
+  await userEvent.click(screen.getByRole('button', { name: 'Clear the filters' }));
+  expect(window.location.hash).toBe('#/events');
+});
+
+test('without any event, it says how to send one', async () => {
+  answers['/api/events'] = () => json({ events: [], total: 0, next: null });
+  await open();
+  await screen.findByText('No events yet');
+  await screen.findByText('http://key@127.0.0.1:4100/1');
+});
+
+test('a server that refuses is quoted, and can be asked again', async () => {
+  answers['/api/events'] = () => json({ detail: 'The store is being rebuilt.' }, 503);
+  await open();
+  await screen.findByText('The store is being rebuilt.');
+  answers = usualAnswers();
+  await userEvent.click(screen.getByRole('button', { name: 'Try again' }));
+  await list();
+});
+
+test('hostile content is text everywhere: no element, no link, no invisible character', async () => {
+  answers['/api/events/30/items/0'] = () => json(hostileEvent);
+  await open('#/events/30');
+  await screen.findByRole('heading', { name: 'Exception' });
+  const page = document.body;
+  expect(page.querySelector('script')).toBeNull();
+  expect(page.textContent).toContain(SCRIPT);
+  expect(page.textContent).not.toMatch(/[\u202e\u0000\u200b]/);
+  const links = [...page.querySelectorAll('a')].map((link) => link.getAttribute('href'));
+  expect(links).toEqual(['#entry']);
+});
+
+test('a source that has ended says why', async () => {
+  const source = { kind: 'topic', name: 'events', problem: 'the topic was deleted' };
+  answers['/api/status'] = () =>
+    json({
+      version: '1',
+      source,
+      counts: { accepted: 0, kept: 0, kept_bytes: 0 },
+      coverage: false,
+    });
+  await open();
+  const banner = await screen.findByRole('alert');
+  expect(banner.textContent).toBe('Nothing more arrives: the topic was deleted');
+});
+
+test('the theme is remembered', async () => {
+  await open();
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: system. Change to light' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: light. Change to dark' }));
+  expect(document.documentElement.dataset.theme).toBe('dark');
+  expect(window.localStorage.getItem('inspector-theme')).toBe('dark');
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: dark. Change to system' }));
+  expect(window.localStorage.getItem('inspector-theme')).toBeNull();
+});

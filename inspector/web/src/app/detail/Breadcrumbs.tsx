@@ -1,0 +1,64 @@
+import { useState } from 'react';
+
+import { AnnotatedText } from '../../context/AnnotatedText';
+import { SafeText } from '../../context/SafeText';
+import { member } from '../../json/value';
+import type { Breadcrumb } from '../../model/event';
+import { readTimestampS } from '../../model/timestamp';
+import { formatCount, formatTime, isoTime } from '../format';
+import { KeyValues } from './KeyValues';
+import { Section } from './Section';
+
+const SHOWN_AT_FIRST = 15;
+
+/** The trail before the event, the latest first. */
+export function Breadcrumbs({ breadcrumbs }: { breadcrumbs: Breadcrumb[] }) {
+  const [isAllShown, setIsAllShown] = useState(false);
+  if (breadcrumbs.length === 0) return null;
+  const latestFirst = breadcrumbs.toReversed();
+  const shown = isAllShown ? latestFirst : latestFirst.slice(0, SHOWN_AT_FIRST);
+  return (
+    <Section title="Breadcrumbs" note={formatCount(breadcrumbs.length, 'breadcrumb')}>
+      <ol className="crumbs">
+        {shown.map((crumb, index) => (
+          <Crumb key={index} crumb={crumb} />
+        ))}
+      </ol>
+      {shown.length < breadcrumbs.length && (
+        <button
+          type="button"
+          className="wide-button"
+          onClick={() => {
+            setIsAllShown(true);
+          }}
+        >
+          Show {breadcrumbs.length - shown.length} more breadcrumbs
+        </button>
+      )}
+    </Section>
+  );
+}
+
+function Crumb({ crumb }: { crumb: Breadcrumb }) {
+  const { timestamp, type, category, level, message, data, meta } = crumb;
+  const timeS = readTimestampS(timestamp);
+  return (
+    <li className="crumb" data-level={level ?? 'info'}>
+      <span className="crumb-time" title={timeS === null ? undefined : isoTime(timeS)}>
+        {timeS === null ? '' : formatTime(timeS)}
+      </span>
+      <span className="crumb-category">
+        <SafeText text={category ?? type ?? 'default'} />
+      </span>
+      <div className="crumb-body">
+        {level !== null && level !== 'info' && (
+          <span className="crumb-level">
+            <SafeText text={level} />{' '}
+          </span>
+        )}
+        {message !== null && <AnnotatedText text={message} meta={member(meta, 'message')} />}
+        {Object.keys(data).length > 0 && <KeyValues values={data} meta={member(meta, 'data')} />}
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,124 @@
+import { useCallback, useMemo, useState, type ReactNode } from 'react';
+
+import { fetchCoverage, fetchEntry, fetchItemJson } from '../../api/client';
+import type { Entry } from '../../api/types';
+import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache';
+import type { JsonValue } from '../../json/value';
+import { readEvent } from '../../model/normalise';
+import { EntryHeader } from './EntryHeader';
+import { EnvelopeView } from './EnvelopeView';
+import { EventView } from './EventView';
+import { JsonView } from './JsonView';
+import { Tabs, type Tab } from './Tabs';
+import { Undecodable } from './Undecodable';
+import { useLoaded } from './useLoaded';
+
+interface Props {
+  id: number;
+  /** Coverage that is known already; null where the server has no access to any. */
+  coverageAnswers: CoverageAnswers | null;
+  onBack: () => void;
+}
+
+interface Contents {
+  entry: Entry;
+  /** The event's payload; a failure to read it must not hide the rest of the entry. */
+  payload: { value: JsonValue } | { failure: string } | null;
+}
+
+async function loadContents(id: number, signal: AbortSignal): Promise<Contents> {
+  const entry = await fetchEntry(id, signal);
+  if (entry.event === null) return { entry, payload: null };
+  try {
+    return { entry, payload: { value: await fetchItemJson(id, entry.event, signal) } };
+  } catch (error) {
+    return { entry, payload: { failure: error instanceof Error ? error.message : String(error) } };
+  }
+}
+
+/** One entry: what arrived, from where, and what became of it. */
+export function EntryDetail({ id, coverageAnswers, onBack }: Props) {
+  const load = useCallback((signal: AbortSignal) => loadContents(id, signal), [id]);
+  const loaded = useLoaded(load);
+  if (loaded.phase === 'loading') return <DetailState onBack={onBack}>Loading…</DetailState>;
+  if (loaded.phase === 'failed') {
+    return (
+      <DetailState onBack={onBack}>
+        <span role="alert">{loaded.failure}</span>
+      </DetailState>
+    );
+  }
+  return <LoadedEntry contents={loaded.value} coverageAnswers={coverageAnswers} onBack={onBack} />;
+}
+
+interface StateProps {
+  onBack: () => void;
+  children: ReactNode;
+}
+
+export function DetailState({ onBack, children }: StateProps) {
+  return (
+    <div className="detail-state">
+      <button type="button" className="back" onClick={onBack}>
+        ← Events
+      </button>
+      <p>{children}</p>
+    </div>
+  );
+}
+
+interface LoadedProps {
+  contents: Contents;
+  coverageAnswers: CoverageAnswers | null;
+  onBack: () => void;
+}
+
+function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
+  const { entry, payload } = contents;
+  const event = useMemo(
+    () => (payload !== null && 'value' in payload ? readEvent(payload.value) : null),
+    [payload],
+  );
+  const entryId = entry.summary.id;
+  const coverage = useMemo(() => {
+    if (coverageAnswers === null) return null;
+    return new CoverageCache((query, signal) => fetchCoverage(entryId, query, signal), {
+      shared: coverageAnswers,
+    });
+  }, [coverageAnswers, entryId]);
+  const [tab, setTab] = useState(event === null ? 'envelope' : 'event');
+
+  const tabs: Tab[] = [];
+  if (event !== null) {
+    tabs.push(
+      {
+        name: 'event',
+        label: 'Event',
+        render: () => <EventView event={event} coverage={coverage} />,
+      },
+      { name: 'json', label: 'JSON', render: () => <JsonView value={event.raw} label="event" /> },
+    );
+  }
+  if (entry.undecodable === null) {
+    tabs.push({
+      name: 'envelope',
+      label: 'Envelope',
+      render: () => <EnvelopeView entry={entry} />,
+    });
+  }
+  return (
+    <>
+      <EntryHeader summary={entry.summary} event={event} onBack={onBack} />
+      {payload !== null && 'failure' in payload && (
+        <section className="notice" data-tone="bad" role="alert">
+          <p className="notice-title">The event cannot be shown</p>
+          <p>{payload.failure}</p>
+        </section>
+      )}
+      {entry.undecodable !== null && <Undecodable entry={entry} problem={entry.undecodable} />}
+      {tabs.length > 0 && (
+        <Tabs label="Parts of the entry" tabs={tabs} selected={tab} onSelect={setTab} />
+      )}
+    </>
+  );
+}

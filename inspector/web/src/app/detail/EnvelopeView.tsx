@@ -1,0 +1,115 @@
+import { useCallback, useState } from 'react';
+
+import { fetchItemText, itemPath, rawPath } from '../../api/client';
+import type { Entry, EnvelopeItem } from '../../api/types';
+import { SafeText } from '../../context/SafeText';
+import { parseJson } from '../../json/parse';
+import { asObject, asText, member, type JsonValue } from '../../json/value';
+import { formatBytes, formatCount } from '../format';
+import { JsonView } from './JsonView';
+import { KeyValues } from './KeyValues';
+import { Section } from './Section';
+import { useLoaded } from './useLoaded';
+
+// A larger payload is for a file: the page would only be slow with it.
+const MAX_SHOWN_BYTES = 1024 * 1024;
+const MAX_SHOWN_CHARACTERS = 20_000;
+
+/** The envelope as it was sent: its header, and its items with their payloads. */
+export function EnvelopeView({ entry }: { entry: Entry }) {
+  const { summary, header, items } = entry;
+  return (
+    <>
+      <Section title="Envelope header">
+        <KeyValues values={asObject(header)} />
+      </Section>
+      <Section title="Items" note={formatCount(items.length, 'item')}>
+        <ol className="items" aria-label="Envelope items">
+          {items.map((item) => (
+            <Item key={item.index} entryId={summary.id} item={item} />
+          ))}
+        </ol>
+        <a className="button" href={rawPath(summary.id)} download={`envelope-${summary.id}.bin`}>
+          Download the envelope ({formatBytes(summary.size_bytes)})
+        </a>
+      </Section>
+    </>
+  );
+}
+
+function Item({ entryId, item }: { entryId: number; item: EnvelopeItem }) {
+  const [isShown, setIsShown] = useState(false);
+  const { index, type, size_bytes: sizeBytes, header } = item;
+  const filename = asText(member(header, 'filename'));
+  return (
+    <li className="item">
+      <div className="item-head">
+        <span className="item-index">{index}</span>
+        <span className="item-type">
+          <SafeText text={type} />
+        </span>
+        {filename !== null && (
+          <span className="dim">
+            <SafeText text={filename} />
+          </span>
+        )}
+        <span className="item-size">{formatBytes(sizeBytes)}</span>
+        {sizeBytes <= MAX_SHOWN_BYTES && (
+          <button
+            type="button"
+            className="button"
+            aria-expanded={isShown}
+            aria-label={`${isShown ? 'Hide' : 'Show'} item ${index}`}
+            onClick={() => {
+              setIsShown(!isShown);
+            }}
+          >
+            {isShown ? 'Hide' : 'Show'}
+          </button>
+        )}
+        <a
+          className="button"
+          href={itemPath(entryId, index)}
+          download={`envelope-${entryId}-item-${index}.bin`}
+          aria-label={`Download item ${index}`}
+        >
+          Download
+        </a>
+      </div>
+      {isShown && (
+        <>
+          <KeyValues values={asObject(header)} />
+          <Payload entryId={entryId} index={index} />
+        </>
+      )}
+    </li>
+  );
+}
+
+function Payload({ entryId, index }: { entryId: number; index: number }) {
+  const load = useCallback(
+    (signal: AbortSignal) => fetchItemText(entryId, index, signal),
+    [entryId, index],
+  );
+  const loaded = useLoaded(load);
+  if (loaded.phase === 'loading') return <p className="hint">Loading…</p>;
+  if (loaded.phase === 'failed') return <p role="alert">{loaded.failure}</p>;
+  const json = parseOrNull(loaded.value);
+  if (json !== undefined) return <JsonView value={json} label={`item ${index}`} />;
+  const text = loaded.value.slice(0, MAX_SHOWN_CHARACTERS);
+  return (
+    <pre className="payload">
+      <SafeText text={text} />
+      {text.length < loaded.value.length && ' …'}
+    </pre>
+  );
+}
+
+function parseOrNull(text: string): JsonValue | undefined {
+  try {
+    return parseJson(text);
+  } catch {
+    // Many payloads are not JSON: sessions of several lines, attachments, logs.
+    return undefined;
+  }
+}

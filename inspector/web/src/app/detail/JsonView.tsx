@@ -1,0 +1,16 @@
+import { CopyButton } from '../../context/CopyButton';
+import { StructuredValue } from '../../context/StructuredValue';
+import { printJson } from '../../json/print';
+import type { JsonValue } from '../../json/value';
+
+/** A JSON document as a tree; its numbers stand as they were sent. */
+export function JsonView({ value, label }: { value: JsonValue; label: string }) {
+  return (
+    <div className="json-view">
+      <CopyButton label={`Copy ${label}`} text={() => printJson(value)} />
+      <div className="json-tree">
+        <StructuredValue value={value} platform="json" openDepth={1} />
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,55 @@
+import { useState } from 'react';
+
+import { SafeText } from '../../context/SafeText';
+import type { Span } from '../../model/event';
+import { formatCount, formatDuration } from '../format';
+import { Section } from './Section';
+
+const PAGE_SIZE = 100;
+
+/** A transaction's spans on a common time axis. */
+export function Spans({ spans }: { spans: Span[] }) {
+  const [shown, setShown] = useState(PAGE_SIZE);
+  const [first] = spans;
+  if (first === undefined) return null;
+  const { startS } = first;
+  const endS = spans.reduce((end, span) => Math.max(end, span.startS + span.durationS), startS);
+  const scale = 100 / Math.max(endS - startS, 1e-9);
+  return (
+    <Section title="Spans" note={formatCount(spans.length, 'span')}>
+      <ol className="spans">
+        {spans.slice(0, shown).map((span, index) => (
+          <li className="span" key={index}>
+            <span className="span-op">
+              <SafeText text={span.op ?? 'default'} />
+            </span>
+            <span className="span-description">
+              <SafeText text={span.description ?? ''} />
+            </span>
+            <span className="span-duration">{formatDuration(span.durationS)}</span>
+            <span className="span-track" aria-hidden="true">
+              <span
+                className="span-bar"
+                style={{
+                  left: `${(span.startS - startS) * scale}%`,
+                  width: `${span.durationS * scale}%`,
+                }}
+              />
+            </span>
+          </li>
+        ))}
+      </ol>
+      {shown < spans.length && (
+        <button
+          type="button"
+          className="wide-button"
+          onClick={() => {
+            setShown(shown + PAGE_SIZE);
+          }}
+        >
+          Show {Math.min(PAGE_SIZE, spans.length - shown)} more spans
+        </button>
+      )}
+    </Section>
+  );
+}

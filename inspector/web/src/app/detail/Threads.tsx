@@ -1,0 +1,72 @@
+import { useId, useState } from 'react';
+
+import type { CoverageCache } from '../../context/coverageCache';
+import { revealInvisibleText } from '../../context/SafeText';
+import type { EventModel, Thread } from '../../model/event';
+import { formatCount } from '../format';
+import { StackTrace } from '../stacktrace/StackTrace';
+import { Section } from './Section';
+
+interface Props {
+  event: EventModel;
+  coverage: CoverageCache | null;
+}
+
+export function Threads({ event, coverage }: Props) {
+  const { threads } = event;
+  const interesting = threads.findIndex((thread) => thread.crashed);
+  const current = threads.findIndex((thread) => thread.current);
+  const [selected, setSelected] = useState(Math.max(interesting >= 0 ? interesting : current, 0));
+  const id = useId();
+  const thread = threads[selected];
+  if (thread === undefined) return null;
+  const { stacktrace } = thread;
+  return (
+    <Section title="Threads" note={formatCount(threads.length, 'thread')}>
+      <div className="thread-choice">
+        <label htmlFor={id}>Thread</label>
+        <select
+          id={id}
+          value={selected}
+          onChange={(change) => {
+            setSelected(Number(change.target.value));
+          }}
+        >
+          {threads.map((other, index) => (
+            <option key={index} value={index}>
+              {describeThread(other)}
+            </option>
+          ))}
+        </select>
+      </div>
+      {stacktrace === null ? (
+        <p className="hint">
+          {isExplainedByException(event, thread)
+            ? 'Its stack trace is that of the exception.'
+            : 'This thread has no stack trace.'}
+        </p>
+      ) : (
+        <StackTrace
+          key={selected}
+          event={event}
+          stacktrace={stacktrace}
+          heading={describeThread(thread)}
+          coverage={coverage}
+        />
+      )}
+    </Section>
+  );
+}
+
+/** SDKs leave the crashed thread's frames to its exception. */
+function isExplainedByException(event: EventModel, thread: Thread): boolean {
+  return event.exceptions.some(
+    ({ threadId, stacktrace }) => stacktrace !== null && threadId === thread.id,
+  );
+}
+
+function describeThread({ id, name, crashed, current }: Thread): string {
+  const marks = [crashed ? 'crashed' : null, current ? 'current' : null].filter(Boolean);
+  const text = revealInvisibleText([`#${id ?? '?'}`, name].filter(Boolean).join(' '));
+  return marks.length > 0 ? `${text} (${marks.join(', ')})` : text;
+}

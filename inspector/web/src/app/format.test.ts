@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest';
+
+import { formatBriefly, formatBytes, formatDuration, formatMoment, formatTime } from './format';
+
+const noonS = new Date(2026, 1, 11, 12, 3, 4, 56).getTime() / 1000;
+
+test('times are local and exact to the millisecond', () => {
+  expect(formatTime(noonS)).toBe('12:03:04.056');
+  expect(formatMoment(noonS)).toBe('2026-02-11 12:03:04.056');
+  expect(formatMoment(Infinity)).toBe('Infinity');
+});
+
+test('a list shows the time of today, and the date of other days', () => {
+  expect(formatBriefly(noonS, new Date(2026, 1, 11, 23))).toBe('12:03:04');
+  expect(formatBriefly(noonS, new Date(2026, 1, 12, 0))).toBe('02-11 12:03');
+});
+
+test.each([
+  [0, '0 B'],
+  [1023, '1023 B'],
+  [1024, '1.0 KiB'],
+  [20_480, '20 KiB'],
+  [5 * 1024 ** 3, '5.0 GiB'],
+])('%i bytes are %s', (bytes, text) => {
+  expect(formatBytes(bytes)).toBe(text);
+});
+
+test('durations have a unit that suits them', () => {
+  expect([0.0012, 0.25, 12.3456].map(formatDuration)).toEqual(['1.20 ms', '250 ms', '12.35 s']);
+});

@@ -1,0 +1,106 @@
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { useEffect, useRef, type KeyboardEvent } from 'react';
+
+import { EventRow, ROW_HEIGHT_PX, rowId } from './EventRow';
+import type { EventFeed, FeedSnapshot } from './eventFeed';
+
+// Older entries are asked for before the reader is at the end of what is loaded.
+const LOAD_AHEAD_ROWS = 60;
+const PAGE_ROWS = 10;
+const TOP_PX = 8;
+
+interface Props {
+  snapshot: FeedSnapshot;
+  feed: EventFeed;
+  selectedId: number | null;
+  onSelect: (id: number) => void;
+  /** Enter on the list: the reader wants to go on in the event. */
+  onEnter: () => void;
+}
+
+/** The entries, as many drawn as fit: a listbox whose selection follows the arrow keys. */
+export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Props) {
+  const { rows, next, total } = snapshot;
+  const scroller = useRef<HTMLDivElement>(null);
+  // eslint-disable-next-line react-hooks/incompatible-library -- nothing of it is memoised here
+  const virtualizer = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_HEIGHT_PX,
+    getItemKey: (index) => rows[index]?.id ?? index,
+    overscan: 8,
+  });
+  const items = virtualizer.getVirtualItems();
+  const lastDrawn = items.at(-1)?.index ?? 0;
+  const selectedIndex = rows.findIndex((row) => row.id === selectedId);
+  const isSelectedDrawn = items.some((item) => item.index === selectedIndex);
+
+  useEffect(() => {
+    if (next !== null && lastDrawn >= rows.length - LOAD_AHEAD_ROWS) void feed.loadMore();
+  }, [feed, next, lastDrawn, rows.length]);
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === 'Enter' && selectedIndex >= 0) {
+      event.preventDefault();
+      onEnter();
+      return;
+    }
+    const target = targetIndex(event.key, selectedIndex, rows.length);
+    const row = target === null ? undefined : rows[target];
+    if (target === null || row === undefined) return;
+    event.preventDefault();
+    virtualizer.scrollToIndex(target);
+    onSelect(row.id);
+  };
+
+  return (
+    <div
+      ref={scroller}
+      className="event-list"
+      role="listbox"
+      aria-label="Events"
+      aria-activedescendant={isSelectedDrawn && selectedId !== null ? rowId(selectedId) : undefined}
+      tabIndex={0}
+      onKeyDown={onKeyDown}
+      onScroll={(event) => {
+        feed.setReaderAtTop(event.currentTarget.scrollTop < TOP_PX);
+      }}
+    >
+      <div
+        className="event-list-space"
+        role="presentation"
+        style={{ height: virtualizer.getTotalSize() }}
+      >
+        {items.map((item) => {
+          const summary = rows[item.index];
+          if (summary === undefined) return null;
+          return (
+            <EventRow
+              key={item.key}
+              summary={summary}
+              isSelected={summary.id === selectedId}
+              position={item.index + 1}
+              total={total}
+              offsetPx={item.start}
+              onSelect={onSelect}
+            />
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+function targetIndex(key: string, selected: number, count: number): number | null {
+  const targets: Record<string, number> = {
+    ArrowDown: selected + 1,
+    ArrowUp: Math.max(selected - 1, 0),
+    PageDown: selected + PAGE_ROWS,
+    PageUp: selected - PAGE_ROWS,
+    Home: 0,
+    End: count - 1,
+  };
+  const target = targets[key];
+  if (target === undefined || count === 0) return null;
+  return Math.min(Math.max(target, 0), count - 1);
+}

@@ -1,0 +1,75 @@
+import { memo } from 'react';
+
+import type { Summary } from '../../api/types';
+import { SafeText } from '../../context/SafeText';
+import { formatBriefly, formatMoment, isoTime } from '../format';
+
+export const ROW_HEIGHT_PX = 58;
+
+interface Props {
+  summary: Summary;
+  isSelected: boolean;
+  position: number;
+  total: number;
+  offsetPx: number;
+  onSelect: (id: number) => void;
+}
+
+export function rowId(id: number): string {
+  return `event-${id}`;
+}
+
+export const EventRow = memo(function EventRow({
+  summary,
+  isSelected,
+  position,
+  total,
+  offsetPx,
+  onSelect,
+}: Props) {
+  const { id, level, title, culprit, type, received_at: receivedAtS } = summary;
+  return (
+    <div
+      id={rowId(id)}
+      role="option"
+      aria-selected={isSelected}
+      aria-posinset={position}
+      aria-setsize={total}
+      className="event-row"
+      data-level={level ?? 'none'}
+      data-dead={summary.dead_letter !== null}
+      // Through the style object, not an attribute: the page's policy allows no other.
+      style={{ transform: `translateY(${offsetPx}px)`, height: ROW_HEIGHT_PX }}
+      onClick={() => {
+        onSelect(id);
+      }}
+    >
+      <span className="event-title">
+        <SafeText text={title || '(no title)'} />
+      </span>
+      <time
+        className="event-time"
+        dateTime={isoTime(receivedAtS)}
+        title={formatMoment(receivedAtS)}
+      >
+        {formatBriefly(receivedAtS)}
+      </time>
+      <span className="event-culprit">
+        <SafeText text={culprit || summary.item_types.join(', ')} />
+      </span>
+      <span className="event-marks">
+        {summary.dead_letter !== null && <span className="mark mark-dead">dead letter</span>}
+        {summary.dead_letter === null && hasRefusal(summary) && (
+          <span className="mark mark-refused">refused</span>
+        )}
+        <span className="mark">
+          <SafeText text={level !== null && type === 'error' ? level : type} />
+        </span>
+      </span>
+    </div>
+  );
+});
+
+function hasRefusal(summary: Summary): boolean {
+  return summary.answers.some(({ status }) => status === null || status >= 300);
+}

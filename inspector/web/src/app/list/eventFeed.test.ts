@@ -1,0 +1,141 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { fetchEvents } from '../../api/client';
+import { openStream, type StreamOptions } from '../../api/stream';
+import { NO_FILTERS, type EventPage, type Filters, type Summary } from '../../api/types';
+import { summary } from '../../fixtures/generate';
+import { EventFeed } from './eventFeed';
+
+vi.mock('../../api/client', async (original) => ({
+  ...(await original<typeof import('../../api/client')>()),
+  fetchEvents: vi.fn(),
+}));
+vi.mock('../../api/stream', () => ({ openStream: vi.fn() }));
+
+let kept: Summary[] = [];
+let stream: StreamOptions | null = null;
+const feed = new EventFeed();
+
+function page(filters: Filters, before: number | null, limit: number): EventPage {
+  const matching = kept
+    .filter((one) => one.title.includes(filters.q))
+    .filter((one) => filters.level === '' || one.level === filters.level)
+    .toSorted((a, b) => b.id - a.id);
+  const older = matching.filter((one) => before === null || one.id < before);
+  const events = older.slice(0, limit);
+  const next = older.length > limit ? (events.at(-1)?.id ?? null) : null;
+  return { events, total: matching.length, next };
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  kept = Array.from({ length: 700 }, (_, index) => summary(index + 1, { level: 'error' }));
+  vi.mocked(fetchEvents).mockImplementation((filters, before, limit) =>
+    Promise.resolve(page(filters, before, limit)),
+  );
+  vi.mocked(openStream).mockImplementation((options) => {
+    stream = options;
+    return () => {
+      stream = null;
+    };
+  });
+  feed.setReaderAtTop(true);
+});
+
+afterEach(() => {
+  feed.close();
+  vi.useRealTimers();
+});
+
+async function arrive(...summaries: Summary[]) {
+  kept.push(...summaries);
+  for (const one of summaries) stream?.onSummary(one);
+  await vi.advanceTimersByTimeAsync(2_000);
+}
+
+const ids = () => feed.getSnapshot().rows.map((row) => row.id);
+
+test('pages follow each other without a gap or an overlap', async () => {
+  await feed.open(NO_FILTERS);
+  expect(ids()).toHaveLength(100);
+  await feed.loadMore();
+  await feed.loadMore();
+  await feed.loadMore();
+  expect(ids()).toEqual(Array.from({ length: 700 }, (_, index) => 700 - index));
+  expect(feed.getSnapshot().next).toBeNull();
+});
+
+test('the stream begins behind the first page', async () => {
+  await feed.open(NO_FILTERS);
+  expect(stream?.lastId).toBe(700);
+});
+
+test('with filters, the stream begins behind the newest entry of all', async () => {
+  await feed.open({ ...NO_FILTERS, level: 'fatal' });
+  expect(ids()).toEqual([]);
+  expect(stream?.lastId).toBe(700);
+});
+
+test('what arrives is put on top, newest first, and once', async () => {
+  await feed.open(NO_FILTERS);
+  await arrive(summary(700), summary(701), summary(702));
+  await arrive(summary(702));
+  expect(ids().slice(0, 3)).toEqual([702, 701, 700]);
+  expect(feed.getSnapshot().total).toBe(702);
+});
+
+test('what arrives waits while the reader is further down', async () => {
+  await feed.open(NO_FILTERS);
+  feed.setReaderAtTop(false);
+  await arrive(summary(701));
+  await arrive(summary(702));
+  expect(ids()[0]).toBe(700);
+  expect(feed.getSnapshot().pending.map((one) => one.id)).toEqual([702, 701]);
+  feed.setReaderAtTop(true);
+  expect(ids().slice(0, 3)).toEqual([702, 701, 700]);
+  expect(feed.getSnapshot().pending).toEqual([]);
+});
+
+test('what arrives is filtered', async () => {
+  await feed.open({ ...NO_FILTERS, level: 'error' });
+  await arrive(summary(701, { level: 'info' }), summary(702, { level: 'error' }));
+  expect(ids().slice(0, 2)).toEqual([702, 700]);
+});
+
+test('during a text search, the server decides about what arrives', async () => {
+  await feed.open({ ...NO_FILTERS, q: 'needle' });
+  await arrive(summary(701, { title: 'hay' }), summary(702, { title: 'a needle' }));
+  expect(ids()).toEqual([702]);
+});
+
+test('a search that was overtaken by another is dropped', async () => {
+  let answerFirst: (page: EventPage) => void = () => undefined;
+  vi.mocked(fetchEvents).mockImplementationOnce(
+    () =>
+      new Promise((resolve) => {
+        answerFirst = resolve;
+      }),
+  );
+  const first = feed.open(NO_FILTERS);
+  await feed.open({ ...NO_FILTERS, level: 'fatal' });
+  answerFirst(page(NO_FILTERS, null, 100));
+  await first;
+  expect(ids()).toEqual([]);
+});
+
+test('after a restart of the server, the list is loaded anew', async () => {
+  await feed.open(NO_FILTERS);
+  kept = [summary(1), summary(2)];
+  stream?.onRestart();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(ids()).toEqual([2, 1]);
+  expect(stream?.lastId).toBe(2);
+});
+
+test('a failure to load says what is wrong', async () => {
+  vi.mocked(fetchEvents).mockRejectedValueOnce(new TypeError('fetch failed'));
+  await feed.open(NO_FILTERS);
+  const { phase, failure, connection } = feed.getSnapshot();
+  expect([phase, connection]).toEqual(['failed', 'disconnected']);
+  expect(failure).toMatch(/does not answer/);
+});

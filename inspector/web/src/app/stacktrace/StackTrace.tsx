@@ -1,0 +1,125 @@
+import { useMemo, useState, type ReactNode } from 'react';
+
+import { CopyButton } from '../../context/CopyButton';
+import type { CoverageCache } from '../../context/coverageCache';
+import { member } from '../../json/value';
+import type { FrameEvent, RegisterMap, Stacktrace } from '../../model/event';
+import { FrameRow } from './FrameRow';
+import { initiallyOpenFrame, planFrames, type Segment } from './framePlan';
+import { stacktraceText } from './frameText';
+
+interface Props {
+  event: FrameEvent;
+  stacktrace: Stacktrace;
+  /** The first line of the text that is copied. */
+  heading: string;
+  coverage: CoverageCache | null;
+}
+
+const NO_REGISTERS: RegisterMap = {};
+
+export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
+  const { frames, framesOmitted, meta } = stacktrace;
+  const [isAppOnly, setIsAppOnly] = useState(true);
+  const [isNewestFirst, setIsNewestFirst] = useState(true);
+  const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
+  const plan = useMemo(() => planFrames(frames, isAppOnly), [frames, isAppOnly]);
+  const openIndex = initiallyOpenFrame(frames);
+
+  if (frames.length === 0) return <p className="hint">This stack trace has no frames.</p>;
+
+  const row = (index: number, repeats: number) => {
+    const frame = frames[index];
+    if (frame === undefined) return null;
+    const isInnermost = index === frames.length - 1;
+    return (
+      <FrameRow
+        key={index}
+        event={event}
+        frame={frame}
+        // Registers are those of the moment that the trace was taken: the innermost frame's.
+        registers={isInnermost ? stacktrace.registers : NO_REGISTERS}
+        frameMeta={member(member(meta, 'frames'), String(index))}
+        registersMeta={isInnermost ? member(meta, 'registers') : undefined}
+        repeats={repeats}
+        isInitiallyOpen={index === openIndex}
+        isOnlyFrame={frames.length === 1}
+        coverage={coverage}
+      />
+    );
+  };
+  const segment = (part: Segment): ReactNode[] => {
+    if (part.kind === 'frame') return [row(part.index, part.repeats)];
+    const [first = 0] = part.indexes;
+    if (unfolded.has(first)) return part.indexes.map((index) => row(index, 0));
+    return [
+      <li key={`folded-${first}`} className="frame-folded">
+        <button
+          type="button"
+          onClick={() => {
+            setUnfolded(new Set([...unfolded, first]));
+          }}
+        >
+          Show {part.indexes.length} more {part.indexes.length === 1 ? 'frame' : 'frames'}
+        </button>
+      </li>,
+    ];
+  };
+  const rows = plan.flatMap(segment);
+  const hasFoldable = frames.some((frame) => frame.inApp) && frames.some((frame) => !frame.inApp);
+
+  return (
+    <div className="stacktrace">
+      <div className="stacktrace-tools">
+        {hasFoldable && (
+          <Toggle
+            isOn={!isAppOnly}
+            onChange={(isOn) => {
+              setIsAppOnly(!isOn);
+            }}
+          >
+            All frames
+          </Toggle>
+        )}
+        <Toggle
+          isOn={!isNewestFirst}
+          onChange={(isOn) => {
+            setIsNewestFirst(!isOn);
+          }}
+        >
+          Oldest first
+        </Toggle>
+        <CopyButton label="Copy stack trace" text={() => stacktraceText(stacktrace, heading)} />
+      </div>
+      {framesOmitted !== null && (
+        <p className="hint">
+          Frames {framesOmitted[0]} to {framesOmitted[1]} were left out by the SDK.
+        </p>
+      )}
+      <ol className="frames" aria-label="Stack frames">
+        {isNewestFirst ? rows.reverse() : rows}
+      </ol>
+    </div>
+  );
+}
+
+interface ToggleProps {
+  isOn: boolean;
+  onChange: (isOn: boolean) => void;
+  children: ReactNode;
+}
+
+function Toggle({ isOn, onChange, children }: ToggleProps) {
+  return (
+    <button
+      type="button"
+      className="toggle"
+      aria-pressed={isOn}
+      onClick={() => {
+        onChange(!isOn);
+      }}
+    >
+      {children}
+    </button>
+  );
+}

@@ -1,0 +1,21 @@
+import { useCallback } from 'react';
+
+import { lookUpEvent } from '../api/client';
+import { useLoaded, type Loaded } from './detail/useLoaded';
+import { isEntryId } from './route';
+
+/** The entry that an address names; null where nothing is named, or no entry has that event id.
+ *
+ * An entry's own id is known at once: arrow keys in quick succession count on it.
+ */
+export function useTarget(target: string | null): Loaded<number | null> {
+  const named = target !== null && isEntryId(target) ? Number(target) : null;
+  const eventId = named === null ? target : null;
+  const load = useCallback(
+    async (signal: AbortSignal) =>
+      eventId === null ? null : lookUpEvent(eventId.replaceAll('-', '').toLowerCase(), signal),
+    [eventId],
+  );
+  const found = useLoaded(load);
+  return eventId === null ? { phase: 'ready', value: named } : found;
+}

@@ -1,0 +1,38 @@
+import type { ReactNode } from 'react';
+
+// Characters that hide or reorder their neighbours: controls (but tab and newline), zero-width
+// characters, bidirectional overrides and isolates, line separators, unpaired surrogates. The
+// joiners U+200C and U+200D stay: scripts and emoji need them.
+const INVISIBLE =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+/** Text in which characters that would hide or reorder others stand as their code points. */
+export function revealInvisible(text: string): ReactNode {
+  const parts: ReactNode[] = [];
+  let end = 0;
+  for (const match of text.matchAll(INVISIBLE)) {
+    parts.push(text.slice(end, match.index));
+    parts.push(
+      <span className="fc-invisible" key={match.index}>
+        {codePoint(match[0])}
+      </span>,
+    );
+    end = match.index + match[0].length;
+  }
+  return end === 0 ? text : [...parts, text.slice(end)];
+}
+
+/** The same where only plain text can stand, as in an <option>. */
+export function revealInvisibleText(text: string): string {
+  return text.replaceAll(INVISIBLE, codePoint);
+}
+
+function codePoint(character: string): string {
+  const hex = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+  return `U+${hex}`;
+}
+
+/** Text from an event: isolated, so that its direction cannot reorder the page around it. */
+export function SafeText({ text }: { text: string }) {
+  return <bdi>{revealInvisible(text)}</bdi>;
+}

@@ -1,0 +1,151 @@
+import { Fragment, useState } from 'react';
+
+import { asText, ExactNumber, member, type JsonObject, type JsonValue } from '../json/value';
+import { AnnotatedText, StructureNote } from './AnnotatedText';
+import { SafeText } from './SafeText';
+import { formatScalar, type Scalar } from './scalarFormat';
+
+// As in Sentry: two levels are open from the start, and only where they have few members.
+const OPEN_DEPTH = 2;
+const OPEN_MEMBERS = 5;
+const PAGE_SIZE = 100;
+const SHORT_LIST_ITEMS = 6;
+const SHORT_LIST_LENGTH = 60;
+
+interface Props {
+  value: JsonValue;
+  meta?: JsonValue | undefined;
+  platform?: string | null;
+  depth?: number;
+  /** Structures above this depth are open from the start, however many members they have. */
+  openDepth?: number;
+}
+
+/** A value of the event in the notation of its platform; structures fold. */
+export function StructuredValue({ value, meta, platform = null, depth = 0, openDepth = 0 }: Props) {
+  if (value !== null && typeof value === 'object' && !(value instanceof ExactNumber)) {
+    if (isShortList(value)) return <ShortList {...{ items: value, meta, platform }} />;
+    return <Structure {...{ value, meta, platform, depth, openDepth }} />;
+  }
+  const { text, kind } = formatScalar(value, platform);
+  return (
+    <span className={`fc-value fc-value-${kind}`}>
+      <AnnotatedText text={text} meta={meta} />
+    </span>
+  );
+}
+
+/** A list that one line holds: folding it would only cost clicks. */
+function isShortList(value: JsonValue[] | JsonObject): value is Scalar[] {
+  if (!Array.isArray(value) || value.length === 0 || value.length > SHORT_LIST_ITEMS) return false;
+  const texts = value.map(asText);
+  const length = texts.reduce((sum, text) => sum + (text?.length ?? 4), 0);
+  return (
+    length <= SHORT_LIST_LENGTH && value.every((item) => item === null || asText(item) !== null)
+  );
+}
+
+interface ShortListProps {
+  items: Scalar[];
+  meta: JsonValue | undefined;
+  platform: string | null;
+}
+
+function ShortList({ items, meta, platform }: ShortListProps) {
+  return (
+    <span className="fc-value">
+      [
+      {items.map((item, index) => (
+        <Fragment key={index}>
+          {index > 0 && ', '}
+          <StructuredValue value={item} meta={member(meta, String(index))} platform={platform} />
+        </Fragment>
+      ))}
+      ] <StructureNote meta={meta} />
+    </span>
+  );
+}
+
+interface StructureProps {
+  value: JsonValue[] | JsonObject;
+  meta: JsonValue | undefined;
+  platform: string | null;
+  depth: number;
+  openDepth: number;
+}
+
+function Structure({ value, meta, platform, depth, openDepth }: StructureProps) {
+  const entries = Object.entries(value);
+  const isList = Array.isArray(value);
+  const [isOpen, setIsOpen] = useState(
+    depth < openDepth || (depth < OPEN_DEPTH && entries.length <= OPEN_MEMBERS),
+  );
+  const [shown, setShown] = useState(PAGE_SIZE);
+  const [open, close] = isList ? ['[', ']'] : ['{', '}'];
+
+  if (entries.length === 0) {
+    return (
+      <span className="fc-value">
+        {open}
+        {close} <StructureNote meta={meta} />
+      </span>
+    );
+  }
+  const count = `${entries.length} ${entries.length === 1 ? 'item' : 'items'}`;
+  return (
+    <span className="fc-structure">
+      <button
+        type="button"
+        className="fc-fold"
+        aria-expanded={isOpen}
+        aria-label={`${isOpen ? 'Collapse' : 'Expand'} ${count}`}
+        onClick={() => {
+          setIsOpen(!isOpen);
+        }}
+      >
+        <span className="fc-chevron" aria-hidden="true" />
+        {open}
+        {!isOpen && (
+          <span className="fc-fold-count">
+            {count} {close}
+          </span>
+        )}
+      </button>{' '}
+      <StructureNote meta={meta} />
+      {isOpen && (
+        <>
+          <span className="fc-members">
+            {entries.slice(0, shown).map(([key, item]) => (
+              <span className="fc-member" key={key}>
+                {!isList && (
+                  <span className="fc-key">
+                    <SafeText text={key} />:{' '}
+                  </span>
+                )}
+                <StructuredValue
+                  value={item}
+                  meta={member(meta, key)}
+                  platform={platform}
+                  depth={depth + 1}
+                  openDepth={openDepth}
+                />
+              </span>
+            ))}
+            {entries.length > shown && (
+              <button
+                type="button"
+                className="fc-more-members"
+                onClick={() => {
+                  setShown(shown + PAGE_SIZE);
+                }}
+              >
+                Show {Math.min(PAGE_SIZE, entries.length - shown)} more of {entries.length}
+              </button>
+            )}
+          </span>
+          <span className="fc-value">{close}</span>
+        </>
+      )}
+    </span>
+  );
+}

@@ -1,0 +1,84 @@
+import { asArray, asNumber, asText, member, type JsonValue } from '../json/value';
+
+export interface Remark {
+  rule: string;
+  /** Relay's letter for what was done, see METHODS. */
+  remark: string;
+  start: number | null;
+  end: number | null;
+}
+
+export interface ValueMeta {
+  remarks: Remark[];
+  errors: string[];
+  originalLength: number | null;
+}
+
+export interface Chunk {
+  text: string;
+  remark: Remark | null;
+}
+
+const METHODS: Record<string, string> = {
+  a: 'Annotated',
+  x: 'Removed',
+  s: 'Replaced',
+  m: 'Masked',
+  p: 'Pseudonymized',
+  e: 'Encrypted',
+};
+
+const KNOWN_RULES: Record<string, string> = {
+  '!limit': 'size limits',
+  '!raw': 'raw payload',
+  '!config': 'SDK configuration',
+};
+
+/** What `_meta` says of one value: Relay keeps it under the empty key of the value's node. */
+export function readValueMeta(node: JsonValue | undefined): ValueMeta {
+  const own = member(node, '');
+  return {
+    remarks: asArray(member(own, 'rem')).flatMap(readRemark),
+    errors: asArray(member(own, 'err')).flatMap((error) => {
+      const name = asText(error) ?? asText(asArray(error)[0]);
+      return name === null ? [] : [name];
+    }),
+    originalLength: asNumber(member(own, 'len')),
+  };
+}
+
+function readRemark(value: JsonValue): Remark[] {
+  const [rule, remark, start, end] = asArray(value);
+  const name = asText(rule);
+  if (name === null) return [];
+  return [{ rule: name, remark: asText(remark) ?? '', start: asNumber(start), end: asNumber(end) }];
+}
+
+export function describeRemark({ rule, remark }: Remark): string {
+  const method = METHODS[remark] ?? 'Changed';
+  const reason = KNOWN_RULES[rule] ?? `“${rule}”`;
+  return `${method} because of the PII rule ${reason}`;
+}
+
+/** Cut a text at its remarks. Relay counts in bytes of UTF-8, not in characters. */
+export function splitChunks(text: string, remarks: Remark[]): Chunk[] {
+  const bytes = new TextEncoder().encode(text);
+  const decoder = new TextDecoder();
+  const chunks: Chunk[] = [];
+  let position = 0;
+  const push = (end: number, remark: Remark | null) => {
+    chunks.push({ text: decoder.decode(bytes.subarray(position, end)), remark });
+    position = end;
+  };
+  const ranged = remarks.flatMap((remark) => {
+    const { start, end } = remark;
+    return start === null || end === null ? [] : [{ remark, start, end }];
+  });
+  for (const { remark, start, end } of ranged.sort((a, b) => a.start - b.start)) {
+    if (start < position || end < start || end > bytes.length) continue;
+    if (start > position) push(start, null);
+    push(end, remark);
+  }
+  if (position < bytes.length) push(bytes.length, null);
+  return chunks;
+}

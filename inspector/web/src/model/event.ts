@@ -1,0 +1,107 @@
+import type { JsonObject, JsonValue } from '../json/value';
+
+/** `[line number, text]`; the text may end in a newline. */
+export type SourceLine = [lineNo: number, text: string];
+
+export type RegisterMap = Record<string, JsonValue>;
+
+/** A stack frame, with the names that Sentry's interface gives its members. */
+export interface Frame {
+  absPath: string | null;
+  colNo: number | null;
+  context: SourceLine[];
+  filename: string | null;
+  function: string | null;
+  inApp: boolean;
+  instructionAddr: string | null;
+  lineNo: number | null;
+  module: string | null;
+  package: string | null;
+  platform: string | null;
+  vars: JsonObject | null;
+}
+
+export interface Stacktrace {
+  frames: Frame[];
+  framesOmitted: [first: number, last: number] | null;
+  registers: RegisterMap;
+  /** The part of the event's `_meta` that describes this stack trace. */
+  meta: JsonValue | undefined;
+}
+
+export interface Mechanism {
+  type: string | null;
+  handled: boolean | null;
+  data: JsonObject;
+}
+
+export interface ExceptionValue {
+  type: string | null;
+  value: string | null;
+  module: string | null;
+  mechanism: Mechanism | null;
+  threadId: string | null;
+  stacktrace: Stacktrace | null;
+  meta: JsonValue | undefined;
+}
+
+export interface Thread {
+  id: string | null;
+  name: string | null;
+  crashed: boolean;
+  current: boolean;
+  stacktrace: Stacktrace | null;
+}
+
+export interface Breadcrumb {
+  timestamp: JsonValue | undefined;
+  type: string | null;
+  category: string | null;
+  level: string | null;
+  message: string | null;
+  data: JsonObject;
+  meta: JsonValue | undefined;
+}
+
+export interface Span {
+  op: string | null;
+  description: string | null;
+  startS: number;
+  durationS: number;
+}
+
+/** What the frame's Context component needs to know of its event. */
+export interface FrameEvent {
+  platform: string | null;
+  /** The CPU's architecture (`contexts.device.arch`), which orders registers. */
+  deviceArch: string | null;
+  sdkName: string | null;
+  /** The commit that the event's code was built from, if the event says so. */
+  commit: string | null;
+}
+
+export interface EventModel extends FrameEvent {
+  eventId: string | null;
+  type: string | null;
+  level: string | null;
+  message: string | null;
+  timestamp: JsonValue | undefined;
+  facts: [name: string, value: string][];
+  exceptions: ExceptionValue[];
+  /** A stack trace that belongs to the event itself, as with `capture_message`. */
+  stacktrace: Stacktrace | null;
+  threads: Thread[];
+  breadcrumbs: Breadcrumb[];
+  spans: Span[];
+  tags: [key: string, value: JsonValue][];
+  /** Members shown as they are: contexts, request, user, extra, modules … */
+  sections: EventSection[];
+  raw: JsonValue;
+}
+
+export interface EventSection {
+  name: string;
+  title: string;
+  value: JsonObject;
+  meta: JsonValue | undefined;
+}

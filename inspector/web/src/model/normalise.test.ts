@@ -1,0 +1,91 @@
+import { expect, test } from 'vitest';
+
+import { deepEvent } from '../fixtures/generate';
+import dotnet from '../fixtures/dotnet.json?raw';
+import javascript from '../fixtures/javascript.json?raw';
+import native from '../fixtures/native.json?raw';
+import python from '../fixtures/python.json?raw';
+import { parseJson } from '../json/parse';
+import { readEvent } from './normalise';
+import { readTimestampS } from './timestamp';
+
+test('the exception chain, its frames and their meta are read', () => {
+  const event = readEvent(parseJson(python));
+  expect(event.exceptions.map((exception) => exception.type)).toEqual([
+    'TimeoutError',
+    'CheckoutFailed',
+  ]);
+  const frame = event.exceptions[0]?.stacktrace?.frames[0];
+  expect(frame?.lineNo).toBe(58);
+  expect(frame?.context.map(([lineNo]) => lineNo)).toEqual([
+    53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63,
+  ]);
+  expect(frame?.vars?.transfer_id).toBe(9223372036854775807n);
+  expect(event.exceptions[0]?.stacktrace?.meta).toBeDefined();
+});
+
+test('the commit is read from the release, which names it in full', () => {
+  expect(readEvent(parseJson(python)).commit).toBe('5b1f0c9a7d3e2f4b6a8c0d1e2f3a4b5c6d7e8f90');
+  expect(readEvent(parseJson(javascript)).commit).toBeNull();
+  expect(readEvent({ release: 'c'.repeat(40) }).commit).toBe('c'.repeat(40));
+});
+
+test('breadcrumbs and tags are read in both of their forms', () => {
+  const listed = readEvent(parseJson(javascript));
+  expect(listed.breadcrumbs).toHaveLength(3);
+  expect(listed.tags).toContainEqual(['browser.name', 'Firefox']);
+  const mapped = readEvent(parseJson(python));
+  expect(mapped.breadcrumbs).toHaveLength(3);
+  expect(mapped.tags).toContainEqual(['region', 'eu-central']);
+});
+
+test('threads, registers and the CPU are read', () => {
+  const event = readEvent(parseJson(native));
+  expect(event.deviceArch).toBe('x86_64');
+  expect(event.threads.map((thread) => thread.name)).toEqual(['main', 'decoder']);
+  expect(event.exceptions[0]?.threadId).toBe('1181');
+  expect(event.exceptions[0]?.stacktrace?.registers.rsi).toBe(9223372036854775809n);
+});
+
+test("a .NET frame's assembly is its package", () => {
+  const event = readEvent(parseJson(dotnet));
+  expect(event.exceptions[0]?.stacktrace?.frames[0]?.package).toMatch(/^Billing, Version=/);
+});
+
+test("Sentry's own names of a frame's members are understood", () => {
+  const frames = [{ lineNo: 7, inApp: true, absPath: '/a.py', context: [[7, 'x\n']] }];
+  const frame = readEvent({ stacktrace: { frames } }).stacktrace?.frames[0];
+  expect(frame).toMatchObject({ lineNo: 7, inApp: true, absPath: '/a.py', context: [[7, 'x\n']] });
+});
+
+test.each([
+  null,
+  'text',
+  [],
+  { exception: 1, threads: 'x', breadcrumbs: { values: 3 }, tags: 1, contexts: [], spans: {} },
+  { exception: { values: [null, 1, { stacktrace: { frames: [null, 'x', { vars: [] }] } }] } },
+])('members of a wrong type count as absent: %j', (raw) => {
+  expect(() => readEvent(raw)).not.toThrow();
+});
+
+test('spans are ordered by their start', () => {
+  const spans = [
+    { op: 'b', start_timestamp: 2, timestamp: 3.5 },
+    { op: 'none' },
+    { op: 'a', start_timestamp: '1970-01-01T00:00:01Z', timestamp: 4 },
+  ];
+  expect(readEvent({ spans }).spans).toEqual([
+    { op: 'a', description: null, startS: 1, durationS: 3 },
+    { op: 'b', description: null, startS: 2, durationS: 1.5 },
+  ]);
+});
+
+test('a time without a zone is UTC', () => {
+  expect(readTimestampS('1970-01-02T00:00:00.500')).toBe(86_400.5);
+  expect(readTimestampS('1970-01-02T00:00:00.500Z')).toBe(86_400.5);
+  expect(readTimestampS('yesterday')).toBeNull();
+});
+
+test('a trace of 500 frames is read in full', () => {
+  expect(readEvent(deepEvent(500)).exceptions[0]?.stacktrace?.frames).toHaveLength(500);
+});

@@ -1,0 +1,22 @@
+import { asArray, asText, isObject, type JsonObject } from '../json/value';
+import type { Span } from './event';
+import { readTimestampS } from './timestamp';
+
+/** The spans of a transaction, ordered by their start; one without both times is left out. */
+export function readSpans(event: JsonObject): Span[] {
+  const spans = asArray(event.spans).flatMap((span): Span[] => {
+    if (!isObject(span)) return [];
+    const startS = readTimestampS(span.start_timestamp);
+    const endS = readTimestampS(span.timestamp);
+    if (startS === null || endS === null) return [];
+    return [
+      {
+        op: asText(span.op),
+        description: asText(span.description),
+        startS,
+        durationS: Math.max(0, endS - startS),
+      },
+    ];
+  });
+  return spans.sort((a, b) => a.startS - b.startS);
+}

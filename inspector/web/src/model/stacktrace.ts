@@ -1,0 +1,68 @@
+import {
+  asArray,
+  asBoolean,
+  asNumber,
+  asObject,
+  asText,
+  isObject,
+  member,
+  type JsonObject,
+  type JsonValue,
+} from '../json/value';
+import type { Frame, SourceLine, Stacktrace } from './event';
+
+/** A stack trace as SDKs write it (`pre_context`, `lineno`, …) or as Sentry's interface does. */
+export function readStacktrace(
+  value: JsonValue | undefined,
+  meta: JsonValue | undefined,
+): Stacktrace | null {
+  if (!isObject(value)) return null;
+  const omitted = asArray(value.frames_omitted ?? value.framesOmitted).map(asNumber);
+  const [first, last] = omitted;
+  return {
+    frames: asArray(value.frames).filter(isObject).map(readFrame),
+    framesOmitted: typeof first === 'number' && typeof last === 'number' ? [first, last] : null,
+    registers: asObject(value.registers),
+    meta,
+  };
+}
+
+function readFrame(frame: JsonObject): Frame {
+  const lineNo = asNumber(frame.lineno ?? frame.lineNo);
+  return {
+    absPath: asText(frame.abs_path ?? frame.absPath),
+    colNo: asNumber(frame.colno ?? frame.colNo),
+    context: readContext(frame, lineNo),
+    filename: asText(frame.filename),
+    function: asText(frame.function),
+    inApp: asBoolean(frame.in_app ?? frame.inApp) ?? false,
+    instructionAddr: asText(frame.instruction_addr ?? frame.instructionAddr),
+    lineNo,
+    module: asText(frame.module),
+    package: asText(frame.package),
+    platform: asText(frame.platform),
+    vars: isObject(frame.vars) ? frame.vars : null,
+  };
+}
+
+function readContext(frame: JsonObject, lineNo: number | null): SourceLine[] {
+  if (Array.isArray(frame.context)) return frame.context.flatMap(readNumberedLine);
+  const before = asArray(frame.pre_context);
+  const active = frame.context_line ?? null;
+  const after = asArray(frame.post_context);
+  if (active === null && before.length === 0 && after.length === 0) return [];
+  // SDKs leave the line out where they could not read it: its place stays, empty.
+  const lines = [...before, active, ...after];
+  const first = (lineNo ?? before.length + 1) - before.length;
+  return lines.map((text, index) => [first + index, asText(text) ?? '']);
+}
+
+function readNumberedLine(line: JsonValue): SourceLine[] {
+  const [number, text] = asArray(line);
+  const lineNo = asNumber(number);
+  return lineNo === null ? [] : [[lineNo, asText(text) ?? '']];
+}
+
+export function stacktraceMeta(meta: JsonValue | undefined): JsonValue | undefined {
+  return member(meta, 'stacktrace');
+}

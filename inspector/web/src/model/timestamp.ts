@@ -1,0 +1,12 @@
+import { asNumber, type JsonValue } from '../json/value';
+
+/** Seconds since the epoch, from the number or the ISO 8601 text that SDKs send. */
+export function readTimestampS(value: JsonValue | undefined): number | null {
+  const number = asNumber(value);
+  if (number !== null) return number;
+  if (typeof value !== 'string') return null;
+  // A time without a zone is UTC in Sentry's protocol, but local time to Date.
+  const zoned = /(?:Z|[+-]\d\d:?\d\d)$/.test(value) ? value : `${value}Z`;
+  const ms = Date.parse(zoned);
+  return Number.isNaN(ms) ? null : ms / 1000;
+}

@@ -1,0 +1,96 @@
+"""``consumer inspect`` as users run it: a process, what it printed, and its page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.consumer_process import CONSUMER, clean_environment
+from tests.support.processes import ManagedProcess, wait_until
+
+_PAGE = re.compile(r"^  Page  (http://\S+/)$", re.MULTILINE)
+_DSN = re.compile(r"^  DSN   (http://\S+)$", re.MULTILINE)
+
+
+class InspectorProcess:
+    """Running from its construction, when its page is there, to the end of the block."""
+
+    def __init__(
+        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        number = len(list(folder.glob("inspect-*.log")))
+        self._process = ManagedProcess(
+            "inspector",
+            [CONSUMER, "inspect", *arguments],
+            log=folder / f"inspect-{number}.log",
+            env=clean_environment(environment),
+            cwd=folder,
+        )
+        try:
+            self._process.wait_ready(lambda: _PAGE.search(self.output()) is not None, timeout_s=60)
+        except BaseException:
+            self._process.kill()
+            raise
+        self.url = _PAGE.findall(self.output())[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            error.add_note(f"the inspector's log:\n{self._process.log_tail()}")
+        self._process.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def dsn(self) -> str:
+        return str(_DSN.findall(self.output())[0])
+
+    def output(self) -> str:
+        return self._process.log.read_text(errors="replace")
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON of an answer; one other than 2xx raises HTTPError."""
+        request = urllib.request.Request(self.url.rstrip("/") + path, headers=dict(headers or {}))
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def events(self, query: str = "limit=1000") -> list[dict[str, Any]]:
+        """The entries, the newest first."""
+        found: list[dict[str, Any]] = self.get(f"/api/events?{query}")["events"]
+        return found
+
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+        wait_until(condition, timeout_s=timeout_s, what=what)
+
+    def wait_for_events(self, count: int) -> list[dict[str, Any]]:
+        """Block until so many are kept."""
+        self.wait_for(lambda: len(self.events()) >= count, f"{count} entries")
+        return self.events()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """One signal; gives the exit code."""
+        os.kill(self.pid, number)
+        return self._process.wait(30)
+
+    def rss_mb(self) -> float:
+        """Resident memory of the process."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+        return int(kib) / 1024

@@ -1,0 +1,300 @@
+"""Which place an event is looked up in, and what is found there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from arroyo.types import Partition, Topic
+from structlog.testing import capture_logs
+
+from fleet.capture.envelope import Envelope, parse
+from fleet.codec import RawMessage, Skipped
+from fleet.errors import KafkaUnreachable, RejectedMessage
+from fleet.kafka.chunk import Record
+from fleet.services import CallTimings, InvalidBackend, ambient_request
+from inspector.entry import NewEntry, Origin
+from inspector.lookup import EventLookup, Found, build_lookup
+from inspector.lookup.records import SearchLimits
+from inspector.store import Store
+
+Pair = tuple[Partition, Record]
+
+
+def event_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def envelope(number: int, note: str = "") -> bytes:
+    header = orjson.dumps({"event_id": event_id(number)})
+    payload = orjson.dumps({"event_id": event_id(number), "message": note})
+    item = orjson.dumps({"type": "event", "length": len(payload)})
+    return b"\n".join((header, item, payload, b""))
+
+
+def record(offset: int, value: bytes | None, *, topic: str = "events", index: int = 0) -> Pair:
+    return Partition(Topic(topic), index), Record(offset, 1000 + offset, None, value, ())
+
+
+def decode(message: RawMessage) -> Envelope | Skipped:
+    if message.value is None:
+        return Skipped("tombstone")
+    if message.value == b"bug":
+        raise ZeroDivisionError
+    return parse(message.value)
+
+
+class Source:
+    """A topic or a recording: counts how often it is opened, and how far it is read."""
+
+    def __init__(self, records: Sequence[Pair | None]) -> None:
+        self._records = records
+        self.opened: list[Origin | None] = []
+        self.read = 0
+        self.closed = 0
+        self._kept: list[object] = []  # what nobody refers to would close by itself
+
+    def __call__(self, place: Origin | None = None) -> Iterator[Any]:
+        self.opened.append(place)
+        self._kept.append(records := self._give())
+        return records
+
+    def _give(self) -> Iterator[Any]:
+        try:
+            for item in self._records:
+                self.read += 1
+                yield item
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store()
+    yield store
+    store.close()
+
+
+def keep(store: Store, number: int, note: str = "", origin: Origin | None = None) -> None:
+    raw = envelope(number, note)
+    store.add(NewEntry(raw, parse(raw), 1.0, origin=origin))
+
+
+def names(lookup: EventLookup, *arguments: Any, **named: Any) -> list[str]:
+    """The backends that a call went to."""
+    timings = CallTimings()
+    with ambient_request(timings):
+        lookup.find(*arguments, **named)
+    lookup.close()  # secondaries have finished then
+    return sorted(timings.took_ms)
+
+
+# -- the store ------------------------------------------------------------------------------------
+
+
+def test_the_store_gives_the_newest_envelope_of_an_event_byte_for_byte(store: Store) -> None:
+    origin = Origin("events", 1, 7, 1007)
+    keep(store, 1, "old")
+    keep(store, 1, "new", origin)
+    keep(store, 2)
+    lookup = build_lookup(store=store)
+    newest = store.find(event_id(1))[-1].id
+    assert lookup.find(event_id(1)) == Found(envelope(1, "new"), origin, "store", newest)
+    assert lookup.find(event_id(3)) is None
+
+
+@pytest.mark.parametrize("spelling", ["0" * 29 + "ABC", "00000000-0000-0000-0000-000000000abc"])
+def test_an_events_id_may_be_spelled_in_any_way(store: Store, spelling: str) -> None:
+    keep(store, 0xABC)
+    assert build_lookup(store=store).find(spelling) is not None
+    topic = Source([record(0, envelope(0xABC))])
+    lookup = build_lookup(topic=topic, decode=decode)
+    assert lookup.find(spelling) is not None
+    lookup.close()
+
+
+@pytest.mark.parametrize("wanted", ["", "x", None, "1", event_id(1) + "0"])
+def test_what_is_no_event_id_is_found_nowhere_and_searched_nowhere(
+    store: Store, wanted: str | None
+) -> None:
+    keep(store, 1)
+    topic = Source([record(0, envelope(1))])
+    assert build_lookup(store=store, topic=topic, decode=decode).find(wanted) is None
+    assert topic.opened == []
+
+
+def test_in_the_store_a_place_narrows_an_event_down(store: Store) -> None:
+    keep(store, 1, "a", Origin("events", 0, 1, 5))
+    keep(store, 1, "b", Origin("events", 0, 2, 6))
+    lookup = build_lookup(store=store)
+    found = lookup.find(event_id(1), Origin("events", 0, 1))
+    assert found is not None
+    assert found.raw == envelope(1, "a")
+    assert lookup.find(event_id(1), Origin("events", 0, 3)) is None
+    assert lookup.find(event_id(1), Origin("other", 0, 1)) is None
+
+
+# -- topics and recordings ------------------------------------------------------------------------
+
+
+def test_a_topic_is_read_until_the_event_is_found_and_then_closed() -> None:
+    topic = Source([None, record(3, envelope(1)), None, record(4, envelope(2)), record(5, b"")])
+    lookup = build_lookup(topic=topic, decode=decode)
+    found = lookup.find(event_id(2))
+    assert found == Found(envelope(2), Origin("events", 0, 4, 1004), "topic")
+    assert (topic.opened, topic.read, topic.closed) == ([None], 4, 1)
+    assert lookup.find(event_id(9)) is None
+    assert topic.closed == 2
+    lookup.close()
+
+
+def test_the_message_at_a_place_is_found_whatever_event_it_is() -> None:
+    recording = Source(
+        [
+            record(4, envelope(1)),
+            record(5, envelope(2), index=1),
+            record(5, envelope(3), topic="other"),
+            record(5, envelope(4)),
+            record(6, envelope(5)),
+        ]
+    )
+    lookup = build_lookup(recording=recording, decode=decode)
+    place = Origin("events", 0, 5)
+    found = lookup.find(None, place)
+    assert found == Found(envelope(4), Origin("events", 0, 5, 1005), "recording")
+    assert recording.read == 4
+    assert lookup.find(event_id(4), place) == found
+    assert lookup.find(event_id(5), place) is None
+    assert lookup.find("no event id", place) is None
+    assert recording.opened == [None] * 3
+    assert recording.read == 12
+    lookup.close()
+
+
+def test_a_topic_is_told_the_place_so_that_it_need_not_be_read_whole() -> None:
+    place = Origin("events", 0, 5)
+    topic = Source([record(5, envelope(1))])
+    lookup = build_lookup(topic=topic, decode=decode)
+    assert lookup.find(None, place) is not None
+    assert topic.opened == [place]
+    lookup.close()
+
+
+def test_an_event_id_in_the_payload_alone_is_found() -> None:
+    raw = b'{}\n{"type":"event"}\n' + orjson.dumps({"event_id": event_id(1)}) + b"\n"
+    lookup = build_lookup(topic=Source([record(0, raw)]), decode=decode)
+    assert lookup.find(event_id(1)) is not None
+    lookup.close()
+
+
+def test_messages_that_are_no_envelopes_are_passed_over() -> None:
+    bad = [record(0, None), record(1, b"\xff"), record(2, b"bug"), record(3, envelope(1))]
+    lookup = build_lookup(topic=Source(bad), decode=decode)
+    with capture_logs():
+        found = lookup.find(event_id(1))
+        assert found is not None
+        assert found.origin == Origin("events", 0, 3, 1003)
+        assert lookup.find(None, Origin("events", 0, 1)) is None
+    lookup.close()
+
+
+def test_a_search_ends_at_its_limit_of_messages() -> None:
+    topic = Source([record(number, envelope(number)) for number in range(100)])
+    lookup = build_lookup(topic=topic, decode=decode, limits=SearchLimits(max_messages=10))
+    assert lookup.find(event_id(9)) is not None
+    assert lookup.find(event_id(10)) is None
+    assert topic.read == 20
+    lookup.close()
+
+
+def test_a_search_ends_at_its_time_limit_even_where_no_message_comes() -> None:
+    topic = Source([None] * 100)
+    lookup = build_lookup(topic=topic, decode=decode, limits=SearchLimits(timeout_s=0.0))
+    assert lookup.find(event_id(1)) is None
+    assert topic.read == 1
+    lookup.close()
+
+
+def test_a_topic_that_cannot_be_read_says_so_to_the_caller() -> None:
+    def read(_place: Origin | None) -> Iterator[Pair]:
+        yield record(0, envelope(2))
+        raise KafkaUnreachable("no broker")
+
+    lookup = build_lookup(topic=read, decode=decode)
+    with pytest.raises(KafkaUnreachable, match="no broker"):
+        lookup.find(event_id(1))
+    lookup.close()
+
+
+def test_records_without_a_codec_are_a_mistake_of_the_program() -> None:
+    with pytest.raises(ValueError, match="topic needs a codec"):
+        build_lookup(topic=Source([]))
+
+
+def test_a_rejection_is_not_an_event() -> None:
+    def reject(_message: RawMessage) -> Envelope:
+        raise RejectedMessage("invalid_json")
+
+    lookup = build_lookup(topic=Source([record(0, b"x")]), decode=reject)
+    assert lookup.find(event_id(1)) is None
+    lookup.close()
+
+
+# -- where it is looked for -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def everywhere(store: Store) -> EventLookup:
+    """Event 1 is in the store and the topic, event 2 in the topic alone."""
+    keep(store, 1, origin=Origin("events", 0, 0))
+    topic = Source([record(0, envelope(1)), record(1, envelope(2))])
+    recording = Source([record(0, envelope(1))])
+    return build_lookup(store=store, topic=topic, recording=recording, decode=decode)
+
+
+def test_what_the_store_has_is_looked_for_nowhere_else(everywhere: EventLookup) -> None:
+    assert names(everywhere, event_id(1)) == ["store"]
+
+
+def test_what_the_store_has_not_is_looked_for_in_the_topic(everywhere: EventLookup) -> None:
+    found = everywhere.find(event_id(2))
+    assert found is not None
+    assert found.source == "topic"
+    assert names(everywhere, event_id(2)) == ["topic"]
+
+
+def test_a_place_is_looked_up_in_the_topic(everywhere: EventLookup) -> None:
+    assert names(everywhere, event_id(1), Origin("events", 0, 0)) == ["topic"]
+
+
+def test_without_a_topic_a_place_is_looked_up_in_the_recording(store: Store) -> None:
+    keep(store, 1)
+    lookup = build_lookup(store=store, recording=Source([]), decode=decode)
+    assert names(lookup, event_id(1), Origin("events", 0, 0)) == ["recording"]
+
+
+@pytest.mark.parametrize("source", ["store", "topic", "recording"])
+def test_a_named_source_is_the_one_that_is_asked(everywhere: EventLookup, source: str) -> None:
+    found = everywhere.find(event_id(1), source=source)
+    assert found is not None
+    assert found.source == source
+    assert names(everywhere, event_id(1), source=source) == [source]
+
+
+def test_a_source_that_is_not_there_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidBackend, match="topic"):
+        build_lookup(store=store).find(event_id(1), source="topic")
+    with pytest.raises(InvalidBackend):
+        build_lookup().find(event_id(1))
+
+
+def test_other_backends_are_asked_in_passing_only_where_that_is_configured(store: Store) -> None:
+    keep(store, 1)
+    topic, recording = Source([record(0, envelope(1))]), Source([])
+    lookup = build_lookup(
+        store=store, topic=topic, recording=recording, decode=decode, also_ask=("topic",)
+    )
+    assert names(lookup, event_id(1)) == ["store", "topic"]
+    assert (len(topic.opened), len(recording.opened)) == (1, 0)
