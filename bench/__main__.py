@@ -12,14 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import backlog, measure, proc
+from bench import backlog, measure, proc, recordings
 from bench.contenders import Contender, Ground, consumer_fleet, stock
 from bench.report import Report
 from bench.upstream import Sink
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart
 
-_PARTS = ("ceiling", "speed", "memory", "start")
+_PARTS = ("ceiling", "speed", "memory", "start", "recordings")
 _START_WORKERS = 2
 
 
@@ -83,6 +83,11 @@ def _run_with_kafka(
         long_topic = backlog.fill(ground.kafka, "ingest-events-long", given.memory_messages)
         workers = max(given.workers or (2,))
         report.memory(measure.memory(ground, long_topic, given.memory_messages, workers))
+    if "recordings" in parts:
+        report.progress("recording and replaying")
+        report.recordings(
+            recordings.measure(ground.kafka, ground.folder, given.messages, given.runs)
+        )
 
 
 def _measure_speed(given: argparse.Namespace, report: Report, ground: Ground, topic: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.measure import MemorySample, Speed, growth_percent
+from bench.recordings import MIN_RATIO as MIN_SHARE
+from bench.recordings import Comparison
 
 MIN_RATIO = 5.0
 MAX_START_S = 3.0
@@ -92,6 +94,10 @@ class Report:
             f"of {', '.join(f'{each:.2f}' for each in sorted(seconds))}"
         )
         self._judge(what, f"at most {MAX_START_S:g} s", passed=median(seconds) <= MAX_START_S)
+
+    def recordings(self, found: Iterable[Comparison]) -> None:
+        for each in found:
+            self._judge(str(each), f"at least {MIN_SHARE:g}", passed=each.is_met)
 
     def _judge(self, what: str, limit: str, *, passed: bool) -> None:
         self._print(f"{'PASS' if passed else 'FAIL'}  {what} ({limit})")

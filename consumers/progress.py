@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from consumers.figures import short_number
 from fleet.capture.status import DestinationStatus
 from fleet.worker.pool import WorkerPool
 
@@ -24,51 +25,47 @@ _COLUMNS = 80
 
 @dataclass(slots=True)
 class Figures:
-    """The numbers of a moment; ``rate`` is settled messages per second, ``lag`` in messages."""
+    """The numbers of a moment; ``rate`` is settled messages per second, ``lag`` in messages, None
+    where nobody knows how many are left.
+    """
 
     delivered: int = 0
     filtered: int = 0
     dead_lettered: int = 0
     retried: int = 0
     dropped: int = 0
-    lag: int = 0
+    lag: int | None = 0
     rate: float = 0.0
     trouble: list[DestinationStatus] = field(default_factory=list)
+    rejected_as: str = "dead-lettered"
 
     def line(self) -> str:
         """One line of at most 80 columns, without the troubles; large figures are rounded then."""
         exact = self._line(lambda number: f"{number:,.0f}", "  ")
-        return exact if len(exact) <= _COLUMNS else self._line(_short, " ")
+        return exact if len(exact) <= _COLUMNS else self._line(short_number, " ")
 
     def _line(self, shown: Callable[[float], str], gap: str) -> str:
         counts = {
-            "lag": self.lag,
+            **({} if self.lag is None else {"lag": self.lag}),
             "delivered": self.delivered,
             "filtered": self.filtered,
             "retried": self.retried,
-            "dead-lettered": self.dead_lettered,
+            self.rejected_as: self.dead_lettered,
         }
         named = (f"{name} {shown(number)}" for name, number in counts.items())
         return gap.join([f"{shown(self.rate)}/s", *named])
 
 
-def _short(number: float) -> str:
-    """At most four characters: exact below 1000, then two or three digits and a unit."""
-    for unit in ("", "k", "M", "G", "T"):
-        if number < 999.5:
-            digits = 1 if unit and number < 9.95 else 0
-            return f"{number:.{digits}f}{unit}"
-        number /= 1000
-    return "lots"
-
-
 class Progress:
     """Reads the pool's counts once per second and shows them: a live line on a terminal, else a
-    log line every ten seconds.
+    log line every ten seconds. ``rejected_as``: what is said of messages that were rejected.
     """
 
-    def __init__(self, pool: WorkerPool, console: Console, *, live: bool) -> None:
+    def __init__(
+        self, pool: WorkerPool, console: Console, *, live: bool, rejected_as: str = "dead-lettered"
+    ) -> None:
         self._pool = pool
+        self._rejected_as = rejected_as
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started = self._last_at = monotonic()
         self._last_settled = 0
@@ -83,27 +80,27 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def figures(self, lag: Mapping[Partition, int]) -> Figures:
+    def figures(self, lag: Mapping[Partition, int] | None) -> Figures:
         """The numbers now. ``lag`` per partition, in messages."""
         outcomes = self._pool.outcomes
         statuses = self._pool.statuses()
-        filtered, rejected = sum(outcomes.filtered.values()), sum(outcomes.rejected.values())
-        settled, now = outcomes.delivered + filtered + rejected, monotonic()
+        settled, now = outcomes.total, monotonic()
         elapsed = max(now - self._last_at, 1e-3)
         rate = (settled - self._last_settled) / elapsed
         self._last_at, self._last_settled = now, settled
         return Figures(
             delivered=outcomes.delivered,
-            filtered=filtered,
-            dead_lettered=rejected,
+            filtered=outcomes.filtered.total(),
+            dead_lettered=outcomes.rejected.total(),
             retried=sum(status.retried for status in statuses),
             dropped=sum(status.dropped for status in statuses),
-            lag=sum(lag.values()),
+            lag=None if lag is None else sum(lag.values()),
             rate=rate,
             trouble=[status for status in statuses if status.state != "open"],
+            rejected_as=self._rejected_as,
         )
 
-    def show(self, lag: Mapping[Partition, int]) -> Figures:
+    def show(self, lag: Mapping[Partition, int] | None) -> Figures:
         """Called about once per second by the run loop. Gives what it showed."""
         figures = self.figures(lag)
         if self._live is not None:
@@ -154,7 +151,7 @@ class Progress:
         click.echo(
             f"delivered {outcomes.delivered:,}"
             f", filtered {_with_reasons(outcomes.filtered)}"
-            f", dead-lettered {_with_reasons(outcomes.rejected)}"
+            f", {self._rejected_as} {_with_reasons(outcomes.rejected)}"
             f" in {seconds:,} s"
         )
 

@@ -10,26 +10,26 @@ from time import monotonic
 
 import click
 import structlog
-from arroyo.commit import ONCE_PER_SECOND
-from arroyo.processing.processor import StreamProcessor
-from arroyo.types import Partition, Topic
+from arroyo.types import Partition
 from rich.console import Console
 
 from consumers import registry
 from consumers.progress import Progress
 from consumers.registry import ConsumerDefinition
 from consumers.shutdown import Shutdown
+from consumers.stream import run_stream
+from consumers.time_to_loss import TimeToLoss
 from fleet.bootstrap.configure import App, configure
 from fleet.bootstrap.options import Options, delivery_mode
 from fleet.bootstrap.reserved_groups import refuse_reserved_group
 from fleet.bootstrap.sources import resolve_options
 from fleet.errors import EXIT_OK, ConfigurationError
 from fleet.heartbeat import Heartbeat, ProgressWatch
-from fleet.kafka.chunk import Chunk
 from fleet.kafka.cluster import Cluster
 from fleet.kafka.configuration import client_config, consumer_config
 from fleet.kafka.consumer import ChunkConsumer
 from fleet.kafka.dead_letters import DeadLetterProducer
+from fleet.kafka.retention import RetentionWatch
 from fleet.metrics import gauge, incr, recorder
 from fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
 from fleet.worker.multiprocess_worker import WorkerSpec
@@ -70,6 +70,7 @@ def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int
             demonstration = {
                 "bootstrap_servers": embedded.bootstrap_servers,
                 "upstream_dsn": embedded.dsn,
+                "envelope_origin": True,
             }
             click.echo(embedded.banner(), err=True)
         app = configure(
@@ -169,6 +170,7 @@ class ConsumerRun:
             dead_letters,
             max_in_flight_bytes=self._options.max_in_flight_mb * 1024 * 1024,
         )
+        time_to_loss = TimeToLoss(RetentionWatch(cluster.admin, self._topic))
         log.info(
             "consuming",
             topic=self._topic,
@@ -184,28 +186,19 @@ class ConsumerRun:
                 consumer_config(self._kafka, self._group),
                 offset_policy=self._options.auto_offset_reset,
                 on_failure=self.shutdown.fail,
-                on_poll=lambda: self._duties(consumer, pipeline, dead_letters, progress),
+                on_poll=lambda: self._duties(
+                    consumer, pipeline, dead_letters, progress, time_to_loss
+                ),
                 on_offsets_lost=_count_lost,
                 on_partitions_lost=pipeline.abandon,
                 ends=ends,
             )
-            self._process(consumer, pipeline)
+            run_stream(
+                consumer, self._topic, pipeline, self.shutdown, self._options.shutdown_timeout
+            )
             dead_letters.close(1.0)
         self._pool.stop(_WORKER_STOP_TIMEOUT_S)
         progress.summarise()
-
-    def _process(self, consumer: ChunkConsumer, pipeline: Pipeline) -> None:
-        processor: StreamProcessor[Chunk] = StreamProcessor(
-            consumer,
-            Topic(self._topic),
-            pipeline,
-            ONCE_PER_SECOND,
-            join_timeout=self._options.shutdown_timeout,
-        )
-        self.shutdown.on_request = processor.signal_shutdown
-        if self.shutdown.requested:
-            processor.signal_shutdown()
-        processor.run()
 
     def _duties(
         self,
@@ -213,6 +206,7 @@ class ConsumerRun:
         pipeline: Pipeline,
         dead_letters: DeadLetterProducer,
         progress: Progress,
+        time_to_loss: TimeToLoss,
     ) -> None:
         """What the run loop does beside the stream, at each poll, with or without partitions."""
         self._pool.poll()
@@ -230,6 +224,7 @@ class ConsumerRun:
         if self._heartbeat is not None:
             self._heartbeat.beat(stalled)
         self._report(lag, pipeline)
+        time_to_loss.report(consumer.oldest_unsettled_ms())
 
     def _report(self, lag: Mapping[Partition, int], pipeline: Pipeline) -> None:
         for partition, messages in lag.items():

@@ -32,7 +32,10 @@ class Shutdown:
         self._signalled = False
         self._guarded = False
         self._forced_code = EXIT_FORCED_TERM
+        self._watchdog: threading.Timer | None = None
         self.failure: FleetError | None = None
+        # The exit code of a run that a signal has kept from reaching its end.
+        self.signal_code: int | None = None
         self.on_request: Callable[[], None] | None = None
 
     @property
@@ -71,11 +74,15 @@ class Shutdown:
             yield
         finally:
             self._guarded = False
+            if self._watchdog is not None:
+                self._watchdog.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         self._forced_code = EXIT_FORCED_INT if number == signal.SIGINT else EXIT_FORCED_TERM
+        if not self.requested:
+            self.signal_code = self._forced_code
         # One signal after the end has begun by itself, as Kubernetes sends it, cuts nothing short.
         if self._signalled:
             self._force("a second signal")
@@ -83,11 +90,11 @@ class Shutdown:
         self.request(signal.Signals(number).name)
 
     def _start_watchdog(self) -> None:
-        watchdog = threading.Timer(
+        self._watchdog = threading.Timer(
             self._timeout_s + _MARGIN_S, self._force, args=("the shutdown did not end in time",)
         )
-        watchdog.daemon = True
-        watchdog.start()
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
     def _force(self, why: str) -> None:
         log.error("forced_exit", why=why, exit_code=self._forced_code)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from fleet.capture.envelope import Envelope
+from fleet.dead_letter_headers import Headers
 
 # The namespace of event ids that are derived from a message's place in Kafka. It never changes:
 # a redelivered message must get the event id that it got the first time.
@@ -20,9 +21,10 @@ _EVENT_ID_NAMESPACE = uuid.UUID("6f6a8f0e-3a57-5d0b-9c6e-0d1f1a5b7c11")
 
 
 class RawMessage(NamedTuple):
-    """One message as Kafka holds it, less the key and headers, which stay in the parent.
+    """One message as Kafka holds it.
 
-    ``timestamp_ms`` is None where the broker gives none; ``value`` is None for a tombstone.
+    ``timestamp_ms`` is None where the broker gives none; ``value`` is None for a tombstone. Key and
+    headers stay in the parent, unless the run has a ``Prepare``: a codec does without them.
     """
 
     topic: str
@@ -30,6 +32,8 @@ class RawMessage(NamedTuple):
     offset: int
     timestamp_ms: int | None
     value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
 
     def derived_event_id(self) -> str:
         """An event id (32 hex digits) that is the same at every delivery of this message."""
@@ -44,3 +48,5 @@ class Skipped(NamedTuple):
 
 
 Decode: TypeAlias = Callable[[RawMessage], Envelope | Skipped]
+# What is done to a message before its codec sees it, in the worker: the same rules as for a codec.
+Prepare: TypeAlias = Callable[[RawMessage], RawMessage | Skipped]

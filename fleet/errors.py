@@ -8,6 +8,9 @@
     ├── KafkaUnreachable        69  no broker answered
     ├── OffsetsOutOfRange       78  committed offsets are gone and the policy says "error"
     ├── UndeliverableMessage    65  a message was rejected and there is no dead letter topic
+    ├── RecordingError          65  a file is no recording, is damaged, or is of a newer version
+    ├── OutputError             74  a file can't be written: no room, no permission
+    ├── GroupIsActive           75  a group's offsets can't be moved while it has members
     └── RejectedMessage             one message is bad; it becomes a dead letter, never an exit
 
 ``FleetError.exit_code`` is what the process exits with; the numbers are those of sysexits.h.
@@ -16,10 +19,13 @@
 from __future__ import annotations
 
 EXIT_OK = 0
+EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_DATA = 65
 EXIT_KAFKA_UNREACHABLE = 69
 EXIT_BUG = 70
+EXIT_OUTPUT = 74
+EXIT_GROUP_IS_ACTIVE = 75
 EXIT_CONFIGURATION = 78
 EXIT_FORCED_INT = 130
 EXIT_FORCED_TERM = 143
@@ -61,6 +67,24 @@ class UndeliverableMessage(FleetError):
     """A message was rejected while dead-lettering is switched off: going on would lose it."""
 
     exit_code = EXIT_DATA
+
+
+class RecordingError(FleetError):
+    """A file can't be read as a recording, or not to its end: says where the readable part ends."""
+
+    exit_code = EXIT_DATA
+
+
+class OutputError(FleetError):
+    """A file can't be written: names it, the cause, and what of it is there."""
+
+    exit_code = EXIT_OUTPUT
+
+
+class GroupIsActive(FleetError):
+    """A consumer group has members, which would overwrite offsets that are set from outside."""
+
+    exit_code = EXIT_GROUP_IS_ACTIVE
 
 
 class RejectedMessage(FleetError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic
+from typing import Protocol
 
 import structlog
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
 from arroyo.types import Message, Partition
 
-from fleet.kafka.dead_letters import DeadLetterProducer, Ticket
+from fleet.kafka.chunk import DeadLetter
 from strategies.run_in_workers import Settled
 
 log = structlog.get_logger(__name__)
@@ -20,17 +21,43 @@ _MAX_WAITING = 100
 _MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
+class Ticket(Protocol):
+    """The promise that one dead letter will be kept."""
+
+    @property
+    def kept(self) -> bool: ...
+
+
+class DeadLetterStore(Protocol):
+    """Where dead letters are kept: a topic (``DeadLetterProducer``), or a file."""
+
+    @property
+    def is_off(self) -> bool:
+        """No ticket will be kept any more."""
+
+    @property
+    def idle(self) -> bool:
+        """No ticket is open."""
+
+    def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
+        """Hand over one dead letter. Never blocks."""
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Do what keeps tickets. Blocks at most ``timeout_s``, or as long as a disk takes."""
+
+    def forget_all(self) -> None:
+        """Give up what is not kept yet: its offsets are not committed."""
+
+
 class KeepDeadLetters(ProcessingStrategy[Settled]):
-    """Passes a settled prefix on once the broker has acknowledged each dead letter in it.
+    """Passes a settled prefix on once each dead letter in it is kept: a broker acknowledged it.
 
     A dead letter that can't be produced is tried again for ever: this step then rejects what
     comes, the partitions pause, and nothing is dropped or committed past it.
     """
 
-    def __init__(
-        self, producer: DeadLetterProducer, next_step: ProcessingStrategy[Settled]
-    ) -> None:
-        self._producer = producer
+    def __init__(self, store: DeadLetterStore, next_step: ProcessingStrategy[Settled]) -> None:
+        self._store = store
         self._next_step = next_step
         self._waiting: deque[tuple[Message[Settled], list[Ticket]]] = deque()
         self._waiting_bytes = 0
@@ -47,11 +74,11 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         self._pass_on()
 
     def _produce(self, partition: Partition, settled: Settled) -> list[Ticket]:
-        return [self._producer.produce(partition, letter) for letter in settled.dead_letters]
+        return [self._store.produce(partition, letter) for letter in settled.dead_letters]
 
     def poll(self) -> None:
         self._next_step.poll()
-        self._producer.poll()
+        self._store.poll()
         self._pass_on()
 
     def _pass_on(self) -> None:
@@ -66,7 +93,7 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
 
     def terminate(self) -> None:
         self._closed = True
-        self._producer.forget_all()
+        self._store.forget_all()
         self._waiting.clear()
         self._next_step.terminate()
 
@@ -75,18 +102,18 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         started = monotonic()
         deadline = None if timeout is None else started + timeout
         # However little time there is: acknowledgements that are already here count.
-        self._producer.poll()
+        self._store.poll()
         self._pass_on()
         while (
             self._waiting
-            and not self._producer.is_off
+            and not self._store.is_off
             and (deadline is None or monotonic() < deadline)
         ):
-            self._producer.poll(0.05)
+            self._store.poll(0.05)
             self._pass_on()
         if self._waiting:
             log.warning("dead_letters_unacknowledged", prefixes=len(self._waiting))
-            self._producer.forget_all()
+            self._store.forget_all()
             self._waiting.clear()
         self._next_step.close()
         remaining = None if timeout is None else max(0.0, timeout - (monotonic() - started))

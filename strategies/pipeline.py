@@ -9,9 +9,8 @@ from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
 from arroyo.types import Commit, Partition
 
 from fleet.kafka.chunk import Chunk
-from fleet.kafka.dead_letters import DeadLetterProducer
 from fleet.worker.pool import WorkerPool
-from strategies.dead_letter import KeepDeadLetters
+from strategies.dead_letter import DeadLetterStore, KeepDeadLetters
 from strategies.run_in_workers import RunInWorkers
 
 
@@ -24,7 +23,7 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
     """
 
     def __init__(
-        self, pool: WorkerPool, dead_letters: DeadLetterProducer, *, max_in_flight_bytes: int
+        self, pool: WorkerPool, dead_letters: DeadLetterStore, *, max_in_flight_bytes: int
     ) -> None:
         self._pool = pool
         self._dead_letters = dead_letters

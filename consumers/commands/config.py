@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
     from fleet.bootstrap.sources import Resolved
 
+_EPILOG = """
+\b
+Examples:
+  consumer config
+  consumer config --example > config.yml
+  consumer config --config config.yml --json
+"""
+
 _EXAMPLE_WIDTH = 98
 _EXAMPLE_HEAD = """\
 # Options of consumer-fleet, with their defaults. Take the `#` away from those that you change.
@@ -23,7 +31,11 @@ _EXAMPLE_HEAD = """\
 """
 
 
-@click.command("config", short_help="Show every option, its value and where it comes from.")
+@click.command(
+    "config",
+    epilog=_EPILOG,
+    short_help="Show every option, its value and where it comes from.",
+)
 @click.option(
     "--config",
     "config_path",
@@ -45,16 +57,12 @@ def config_command(
     """Show every option, its value and where it comes from. Secrets are not shown.
 
     Nothing is connected to, so this is safe to run next to a consumer.
-
-    \b
-    Start a configuration file:  consumer config --example > config.yml
-    Check it:                    consumer config --config config.yml
     """
     if example:
         click.echo(example_yaml(), nl=False)
         return
     # Imported here: the command line's start does not wait for the commands that are not run.
-    from fleet.bootstrap.sources import resolve_options, set_pairs  # noqa: PLC0415 - see above
+    from fleet.bootstrap.sources import resolve_options, set_pairs
 
     resolved = resolve_options(set_pairs(set_options), config_path, os.environ)
     if as_json:
@@ -65,7 +73,7 @@ def config_command(
 
 def as_plain_data(resolved: Resolved) -> dict[str, dict[str, Any]]:
     """Option → value and origin, secrets redacted; the structure that ``--json`` prints."""
-    from fleet.bootstrap.redaction import shown  # noqa: PLC0415 - as above
+    from fleet.bootstrap.redaction import shown
 
     return {
         name: {"value": shown(name, getattr(resolved.options, name)), "origin": origin}
@@ -74,7 +82,7 @@ def as_plain_data(resolved: Resolved) -> dict[str, dict[str, Any]]:
 
 
 def _print_table(resolved: Resolved) -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
@@ -84,8 +92,8 @@ def _print_table(resolved: Resolved) -> None:
 
 
 def _table(resolved: Resolved) -> Table:
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table("Option", "Value", "Origin", box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
@@ -114,7 +122,7 @@ def _cell(value: object) -> str:
 
 def example_yaml() -> str:
     """A configuration file of all options, commented out: as it is, it changes nothing."""
-    from fleet.bootstrap.options import Options  # noqa: PLC0415 - as above
+    from fleet.bootstrap.options import Options
 
     blocks = [_EXAMPLE_HEAD]
     for name, field in Options.model_fields.items():

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fleet.capture.delivery_loop import DeliveryLoop
 from fleet.capture.destination import Destination
+from fleet.capture.http_posts import HttpPosts, PostOptions, Posts
 from fleet.capture.transport import MultiplexingTransport
 
 if TYPE_CHECKING:
     from fleet.bootstrap.options import Options
 
+# What makes the requests of the destination with this name.
+OpenPostsOf: TypeAlias = Callable[[str, DeliveryLoop, PostOptions], Posts]
+
 _BYTES_PER_MB = 1024 * 1024
 
 
-def build_transport(options: Options) -> MultiplexingTransport:
+def _open_http(_name: str, loop: DeliveryLoop, options: PostOptions) -> Posts:
+    return HttpPosts(loop, options)
+
+
+def build_transport(
+    options: Options, open_posts: OpenPostsOf = _open_http
+) -> MultiplexingTransport:
     """One delivery loop, a destination for each DSN, and the transport over them."""
     loop = DeliveryLoop()
     return MultiplexingTransport(
-        _destination("upstream", options, loop),
-        _destination("saas", options, loop),
+        _destination("upstream", options, loop, open_posts),
+        _destination("saas", options, loop, open_posts),
         loop,
         upstream_metrics_enabled=options.sentry_sdk_upstream_metrics_enabled,
         saas_sample_rate=options.store_use_relay_dsn_sample_rate,
@@ -27,7 +39,10 @@ def build_transport(options: Options) -> MultiplexingTransport:
 
 
 def _destination(
-    name: Literal["upstream", "saas"], options: Options, loop: DeliveryLoop
+    name: Literal["upstream", "saas"],
+    options: Options,
+    loop: DeliveryLoop,
+    open_posts: OpenPostsOf,
 ) -> Destination | None:
     is_upstream = name == "upstream"
     dsn = options.upstream_dsn if is_upstream else options.saas_dsn
@@ -45,4 +60,5 @@ def _destination(
         request_timeout_s=options.request_timeout_s,
         ca_file=str(options.ca_file) if options.ca_file is not None else None,
         best_effort_budget_bytes=options.best_effort_budget_mb * _BYTES_PER_MB,
+        open_posts=partial(open_posts, name),
     )

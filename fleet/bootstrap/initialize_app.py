@@ -12,7 +12,7 @@ from fleet.bootstrap.configure_sdk import configure_sdk
 from fleet.bootstrap.dangers import dangerous_modes
 from fleet.bootstrap.frame import print_framed
 from fleet.bootstrap.logging_setup import configure_logging
-from fleet.bootstrap.options import Options, delivery_mode
+from fleet.bootstrap.options import Options, check_destinations
 from fleet.bootstrap.plugins import load_plugins
 from fleet.bootstrap.services import builtin_services, setup_services
 from fleet.bootstrap.validate_snuba import Role, validate_snuba
@@ -31,7 +31,7 @@ def initialize_app(
     3. Warnings about dangerous choices (parent).
     4. Metrics.
     5. Plugins, before the services that they may add are set up.
-    6. The options as a whole: is there something to read from and to deliver to?
+    6. The options as a whole: is there something to deliver to?
     7. Snuba: do the options fit it (everywhere), is it healthy (parent)?
     8. The SDK and the transport.
     9. Services: validate (parent, unless skipped), then set up.
@@ -58,7 +58,7 @@ def initialize_app(
     # 5.
     plugin_services = load_plugins(options)
     # 6.
-    delivery_mode(options)
+    check_destinations(options)
     # 7.
     validate_snuba(options, role)
     with ExitStack() as undo:

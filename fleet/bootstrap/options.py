@@ -105,6 +105,11 @@ class Options(BaseSettings):
         allow_inf_nan=False,
         description="Share of messages that the second destination gets too, 0 to 1.",
     )
+    envelope_origin: bool = Field(
+        False,
+        description="Name each message's topic, partition and offset in its envelope's header, for "
+        "an inspector to show.",
+    )
     sentry_sdk_upstream_metrics_enabled: bool = Field(
         False, description="Send statsd items upstream too; without it they are left out there."
     )
@@ -232,18 +237,28 @@ def delivery_mode(options: Options) -> Literal["embedded", "real"]:
     Raises ConfigurationError where one is given without the other, or where messages would reach
     no destination. Kept out of the class because ``consumer config`` shows unfinished options too.
     """
-    has_dsn = options.upstream_dsn is not None or options.saas_dsn is not None
-    if not options.brokers and not has_dsn:
+    if not options.brokers and not _has_dsn(options):
         return "embedded"
     if not options.brokers:
         raise ConfigurationError(
             "a DSN is given but no Kafka broker. " + _how_to_give("bootstrap_servers", "kafka:9092")
         )
-    if not has_dsn:
-        raise ConfigurationError(
-            "Kafka brokers are given but no DSN to deliver to. "
-            + _how_to_give("upstream_dsn", "https://PUBLIC_KEY@HOST/PROJECT_ID")
-        )
+    check_destinations(options)
+    return "real"
+
+
+def check_destinations(options: Options) -> None:
+    """Whatever the messages come from: does each of them reach a destination?
+
+    With neither brokers nor a DSN that is the demonstration's to see to. Raises ConfigurationError.
+    """
+    if not _has_dsn(options):
+        if options.brokers:
+            raise ConfigurationError(
+                "Kafka brokers are given but no DSN to deliver to. "
+                + _how_to_give("upstream_dsn", "https://PUBLIC_KEY@HOST/PROJECT_ID")
+            )
+        return
     if options.upstream_dsn is None and options.store_use_relay_dsn_sample_rate < 1:
         raise ConfigurationError(
             "saas_dsn is the only destination and gets just the share "
@@ -251,7 +266,10 @@ def delivery_mode(options: Options) -> Literal["embedded", "real"]:
             "nowhere. " + _how_to_give("store_use_relay_dsn_sample_rate", "1") + " Or give an "
             "upstream_dsn."
         )
-    return "real"
+
+
+def _has_dsn(options: Options) -> bool:
+    return options.upstream_dsn is not None or options.saas_dsn is not None
 
 
 def _how_to_give(name: str, example: str) -> str:

@@ -48,9 +48,14 @@ RESERVED_GROUPS = (
 )
 
 
+def is_reserved_group(group: str) -> bool:
+    """Sentry or Snuba consumes as ``group``."""
+    return group in RESERVED_GROUPS or group.startswith(RESERVED_PREFIXES)
+
+
 def refuse_reserved_group(group: str) -> None:
     """Raise ConfigurationError where Sentry or Snuba consumes as ``group``."""
-    if group in RESERVED_GROUPS or group.startswith(RESERVED_PREFIXES):
+    if is_reserved_group(group):
         raise ConfigurationError(
             f"group {group!r} is one that Sentry or Snuba consumes with: this consumer would take "
             "partitions away from it and move its offsets. Choose a group of your own, for example "

@@ -57,7 +57,7 @@ def validate_snuba(options: Options, role: Role) -> None:
         refuse_reserved_group(options.group)
     _check_topic_map(options)
     if role == "parent" and options.snuba_url is not None and not options.skip_service_validation:
-        _check_health(options.snuba_url, options)
+        check_health(options.snuba_url, options)
 
 
 def _check_backends(options: Options, *, loud: bool) -> None:
@@ -125,7 +125,7 @@ def _check_topic_map(options: Options) -> None:
         )
 
 
-def _check_health(url: str, options: Options) -> None:
+def check_health(url: str, options: Options) -> None:
     """Ask Snuba. Blocks for ``snuba_timeout_s`` at most, however slowly the answer trickles in."""
     import certifi  # noqa: PLC0415 - only the parent gets here
     import pycurl  # noqa: PLC0415 - likewise

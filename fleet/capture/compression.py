@@ -41,11 +41,12 @@ def choose_compressor(compression: Compression, scheme: str) -> Compressor:
     if compression == "gzip":
         return Compressor("gzip", _gzip)
     if compression == "zstd":
-        package = _import_package("zstandard", compression)
+        # Imported when it is chosen: most workers do without.
+        package = importlib.import_module("zstandard")
         return Compressor("zstd", package.ZstdCompressor(level=_ZSTD_LEVEL).compress)
     if compression == "br":
-        package = _import_package("brotli", compression)
-        return Compressor("br", partial(package.compress, quality=_BROTLI_QUALITY))
+        brotli = _import_brotli()
+        return Compressor("br", partial(brotli.compress, quality=_BROTLI_QUALITY))
     raise ConfigurationError(
         f"compression {compression!r} is unknown; expected auto, none, gzip, zstd or br"
     )
@@ -59,11 +60,10 @@ def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
 
 
-def _import_package(name: str, compression: str) -> ModuleType:
+def _import_brotli() -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module("brotli")
     except ImportError as error:
         raise ConfigurationError(
-            f"compression {compression!r} needs the package {name!r}: "
-            f"pip install 'consumer-fleet[{compression}]'"
+            "compression 'br' needs the package 'brotli': pip install 'consumer-fleet[br]'"
         ) from error

@@ -21,7 +21,7 @@ from fleet.capture.delivery_loop import DeliveryLoop
 from fleet.capture.dsn import Dsn
 from fleet.capture.envelope import Envelope, destination_members, serialize_after
 from fleet.capture.gate import Gate, backoff_s
-from fleet.capture.http_posts import Answer, HttpPosts, PostOptions
+from fleet.capture.http_posts import Answer, HttpPosts, PostOptions, Posts
 from fleet.capture.ledger import Ledger
 from fleet.capture.rate_limits import (
     EVERYTHING,
@@ -38,6 +38,7 @@ from fleet.errors import RejectedMessage
 # Called by the loop's driver when the destination is done with an envelope: None if it accepted
 # it, else why it never will.
 OnDone: TypeAlias = Callable[[RejectedMessage | None], None]
+OpenPosts: TypeAlias = Callable[[DeliveryLoop, PostOptions], Posts]
 
 _DEFAULT_BUDGET_BYTES: Final = 64 * 1024 * 1024
 # A server may ask for patience in a 5xx, but not for more than this.
@@ -86,6 +87,7 @@ class Destination:
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
         incr: Incr = metrics.incr,
+        open_posts: OpenPosts = HttpPosts,
     ) -> None:
         self.name = name
         self.dsn = dsn
@@ -103,7 +105,7 @@ class Destination:
         headers.append(f"X-Sentry-Auth: {dsn.auth_header}")
         if compressor.encoding is not None:
             headers.append(f"Content-Encoding: {compressor.encoding}")
-        self._posts = HttpPosts(
+        self._posts = open_posts(
             loop,
             PostOptions(
                 url=dsn.envelope_url,

@@ -114,6 +114,16 @@ def with_event_id(envelope: Envelope, event_id: str) -> Envelope:
     return envelope._replace(header=header, event_id=normalize_event_id(event_id))
 
 
+def with_origin(envelope: Envelope, topic: str, partition: int, offset: int) -> Envelope:
+    """A copy whose header has a member ``kafka``: where the message was.
+
+    Envelope headers may have members of one's own; who does not know them keeps them as they are.
+    """
+    kept = _without_members(envelope.header, ("kafka",))
+    origin = {"topic": topic, "partition": partition, "offset": offset}
+    return envelope._replace(header=_prepend(b'{"kafka":' + orjson.dumps(origin), kept))
+
+
 def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:
     """The envelope's bytes for one destination. ``sent_at`` is an RFC 3339 time in UTC."""
     return serialize_after(destination_members(dsn, sent_at), envelope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -48,6 +48,17 @@ class PostOptions:
     ca_file: str | None = None
 
 
+class Posts(Protocol):
+    """How a destination's requests are made; all of it is for the loop's driver."""
+
+    @property
+    def idle(self) -> int:
+        """How many more requests may start now."""
+
+    def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
+        """Start a request. ``on_answer`` is called once: later, or before this returns."""
+
+
 class HttpPosts:
     """At most ``connections`` requests at a time."""
 
@@ -60,7 +71,6 @@ class HttpPosts:
 
     @property
     def idle(self) -> int:
-        """How many more requests may start now."""
         return self._options.connections - self._made + len(self._idle)
 
     def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
@@ -92,7 +102,7 @@ class _Post:
         self._received_bytes = 0
         self._head: list[bytes] = []
         self._on_answer: Callable[[Answer], None] | None = None
-        self._handle = _make_handle(options)
+        self._handle = make_handle(options)
         self._handle.setopt(pycurl.WRITEFUNCTION, self._receive)
         self._handle.setopt(pycurl.HEADERFUNCTION, self._head.append)
 
@@ -160,7 +170,7 @@ class _Post:
         )
 
 
-def _proxy_from_environment(url: str) -> str:
+def proxy_from_environment(url: str) -> str:
     """The proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` ask for."""
     parts = urlsplit(url)
     proxies = getproxies()
@@ -169,14 +179,14 @@ def _proxy_from_environment(url: str) -> str:
     return proxies.get(parts.scheme) or proxies.get("all", "")
 
 
-def _make_handle(options: PostOptions) -> Handle:
+def make_handle(options: PostOptions) -> Handle:
     """A handle with everything set but the body. Proxies come from the environment, as in curl."""
     handle = pycurl.Curl()
     settings = {
         pycurl.URL: options.url,
         pycurl.POST: 1,
         # Found out once: libcurl would look through the environment at every request.
-        pycurl.PROXY: _proxy_from_environment(options.url),
+        pycurl.PROXY: proxy_from_environment(options.url),
         # "Expect:" keeps libcurl from waiting for a "100 Continue" before each big body.
         pycurl.HTTPHEADER: [*options.headers, "Expect:"],
         pycurl.USERAGENT: client_name(),

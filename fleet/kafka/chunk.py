@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from arroyo.types import BrokerValue, Partition, Topic
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 from confluent_kafka import Message as KafkaMessage
 
-# Ordered, and a name may occur more than once; a header's value may be None.
-Headers: TypeAlias = Sequence[tuple[str, str | bytes | None]]
+from fleet.dead_letter_headers import Facts, Headers
+
+__all__ = ["Chunk", "DeadLetter", "Headers", "Record", "split_into_chunks"]
 
 
 class Record(NamedTuple):
@@ -27,13 +28,14 @@ class Record(NamedTuple):
     @classmethod
     def from_kafka(cls, message: KafkaMessage) -> Record:
         kind, timestamp_ms = message.timestamp()
-        headers = message.headers() or ()
+        headers = message.headers()
+        # By position: keywords take half as long again, and this runs for each message.
         return cls(
-            offset=message.offset() or 0,
-            timestamp_ms=None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
-            key=message.key(),
-            value=message.value(),
-            headers=tuple(headers.items() if isinstance(headers, dict) else headers),
+            message.offset() or 0,
+            None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+            message.key(),
+            message.value(),
+            () if not headers else tuple(headers.items() if isinstance(headers, dict) else headers),
         )
 
     @property
@@ -72,6 +74,18 @@ class DeadLetter:
     record: Record
     reason: str
     detail: str
+
+    def facts(self, partition: Partition, group: str) -> Facts:
+        """What its headers say of it; ``partition`` is where the record was read."""
+        return Facts(
+            reason=self.reason,
+            detail=self.detail,
+            topic=partition.topic.name,
+            partition=partition.index,
+            offset=self.record.offset,
+            timestamp_ms=self.record.timestamp_ms,
+            group=group,
+        )
 
 
 def split_into_chunks(

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
 # Room for the dlq.* headers around a message that is as large as its own topic allows.
-_HEADER_ROOM_BYTES = 64 * 1024
+HEADER_ROOM_BYTES = 64 * 1024
 
 
 class Cluster:
@@ -39,6 +39,11 @@ class Cluster:
             self._admin = AdminClient(self._config, logger=rdkafka_log)
         except KafkaException as error:
             raise translate_client_error(error) from error
+
+    @property
+    def admin(self) -> AdminClient:
+        """For questions of others; it lives as long as they hold it."""
+        return self._admin
 
     def wait_until_reachable(
         self, *, for_ever: bool, wait: Callable[[float], None], given_up: Callable[[], bool]
@@ -120,7 +125,7 @@ class Cluster:
         limit = self._setting(source, "max.message.bytes")
         config = {"retention.ms": "-1", "cleanup.policy": "delete"}
         if limit is not None:
-            config["max.message.bytes"] = str(int(limit) + _HEADER_ROOM_BYTES)
+            config["max.message.bytes"] = str(int(limit) + HEADER_ROOM_BYTES)
         topic = NewTopic(dead_letter_topic, num_partitions=1, config=config)
         try:
             self._admin.create_topics([topic], operation_timeout=_REQUEST_TIMEOUT_S)[

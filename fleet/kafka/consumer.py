@@ -85,7 +85,13 @@ class ChunkConsumer(Consumer[Chunk]):
             )
         except KafkaException as error:
             raise translate_client_error(error) from error
-        self._positions = Positions(self._client, offset_policy, on_offsets_lost, ends or {})
+        self._positions = Positions(
+            self._client,
+            offset_policy,
+            on_offsets_lost,
+            ends or {},
+            group=str(config.get("group.id", "")),
+        )
         self._commits = Commits(self._client)
         self._ready: deque[Chunk] = deque()
         self._paused: set[Partition] = set()
@@ -296,6 +302,10 @@ class ChunkConsumer(Consumer[Chunk]):
     def settled(self) -> Mapping[Partition, int]:
         """The offset up to which each assigned partition is settled."""
         return self._positions.settled_offsets()
+
+    def oldest_unsettled_ms(self) -> Mapping[Partition, int]:
+        """The timestamp of the oldest message in flight, by partition. No I/O."""
+        return self._positions.oldest_unsettled_ms()
 
     @property
     def at_end(self) -> bool:

@@ -1,17 +1,7 @@
 """The dead letter topic: made at start, and produced to with an acknowledgement for each message.
 
 A dead letter is the original message: key, value and headers byte for byte. What is known of it
-stands in further headers, whose names start with ``dlq.``:
-
-====================  ==========================================================
-``dlq.reason``        a short fixed identifier: ``invalid_json``, ``http_400``, …
-``dlq.detail``        for a person; may be absent
-``dlq.topic``         where the message was
-``dlq.partition``
-``dlq.offset``
-``dlq.timestamp_ms``  the broker's timestamp of the original; may be absent
-``dlq.group``         the consumer group that rejected it
-====================  ==========================================================
+stands in further headers (``fleet/dead_letter_headers.py``).
 """
 
 from __future__ import annotations
@@ -26,6 +16,7 @@ from arroyo.types import Partition
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
+from fleet.dead_letter_headers import Headers, with_facts
 from fleet.errors import FleetError, UndeliverableMessage
 from fleet.kafka.chunk import DeadLetter
 from fleet.kafka.client_log import rdkafka_log
@@ -34,7 +25,6 @@ from fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
 
-_DETAIL_LIMIT = 1000
 _RETRY_DELAY_S = 1.0
 _LOG_INTERVAL_S = 10.0
 
@@ -44,9 +34,9 @@ class Ticket:
 
     __slots__ = ("headers", "kept", "letter")
 
-    def __init__(self, letter: DeadLetter, headers: list[tuple[str, str | bytes | None]]) -> None:
+    def __init__(self, letter: DeadLetter, headers: Headers) -> None:
         self.letter = letter
-        self.headers = headers
+        self.headers = list(headers)
         self.kept = False
 
 
@@ -95,7 +85,8 @@ class DeadLetterProducer:
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
         """Hand over one dead letter. Never blocks; a full queue is tried again by ``poll``."""
-        ticket = Ticket(letter, self._headers(partition, letter))
+        facts = letter.facts(partition, self._group)
+        ticket = Ticket(letter, with_facts(letter.record.headers, facts))
         if self._producer is None:
             place = f"{partition.topic.name}/{partition.index} offset {letter.record.offset}"
             self._on_failure(
@@ -116,24 +107,6 @@ class DeadLetterProducer:
         self._outstanding.add(ticket)
         self._send(ticket)
         return ticket
-
-    def _headers(
-        self, partition: Partition, letter: DeadLetter
-    ) -> list[tuple[str, str | bytes | None]]:
-        record = letter.record
-        facts = {
-            "reason": letter.reason,
-            "detail": letter.detail[:_DETAIL_LIMIT],
-            "topic": partition.topic.name,
-            "partition": str(partition.index),
-            "offset": str(record.offset),
-            "timestamp_ms": "" if record.timestamp_ms is None else str(record.timestamp_ms),
-            "group": self._group,
-        }
-        # Half a surrogate pair, from a codec's message, has no form in UTF-8.
-        encoded = ((name, value.encode(errors="backslashreplace")) for name, value in facts.items())
-        ours = [(f"dlq.{name}", value) for name, value in encoded if value]
-        return [*record.headers, *ours]
 
     def _send(self, ticket: Ticket) -> None:
         def answered(error: KafkaError | None, _: KafkaMessage) -> None:

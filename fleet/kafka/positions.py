@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias
 
@@ -12,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from fleet.errors import KafkaUnreachable, OffsetsOutOfRange
 from fleet.kafka.chunk import Chunk
+from fleet.kafka.out_of_range import reset_command
 
 log = structlog.get_logger(__name__)
 
@@ -34,14 +36,19 @@ class Positions:
         policy: OffsetPolicy,
         on_offsets_lost: Callable[[Partition, int], None],
         ends: Mapping[Partition, int],
+        *,
+        group: str,
     ) -> None:
         self._client = client
+        self._group = group
         self.policy = policy
         self._on_offsets_lost = on_offsets_lost
         self._ends = ends
         self._next: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._eof: dict[Partition, int] = {}
+        # What was read and is not settled, chunk by chunk: where it ends, and its first timestamp.
+        self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
 
     def resolve(
         self, targets: list[TopicPartition]
@@ -86,13 +93,22 @@ class Positions:
     def _by_policy(self, partition: Partition, lost_from: int | None) -> int:
         low, high = self._watermarks(partition)
         if self.policy == "error":
-            place = "has no committed offset" if lost_from is None else f"is at offset {lost_from}"
-            raise OffsetsOutOfRange(
-                f"{_name(partition)} {place}, the broker holds {low} to {high}, and "
-                "auto_offset_reset is 'error': set the group's offsets, or choose earliest or "
-                "latest"
-            )
+            raise self._refusal(partition, low, high, lost_from)
         return high if self.policy == "latest" else low
+
+    def _refusal(
+        self, partition: Partition, low: int, high: int, lost_from: int | None
+    ) -> OffsetsOutOfRange:
+        if lost_from is None:
+            place, advice = "has no committed offset", "choose earliest or latest for a first run"
+        else:
+            command = reset_command(self._group, partition.topic.name)
+            place = f"is at offset {lost_from}"
+            advice = f"see what is lost, and with --execute go on behind it: {command}"
+        return OffsetsOutOfRange(
+            f"{_name(partition)} {place}, the broker holds {low} to {high}, and auto_offset_reset "
+            f"is 'error': {advice}"
+        )
 
     def reset(self, partition: Partition) -> int:
         """Choose a new place for a partition whose position the broker no longer has."""
@@ -120,6 +136,9 @@ class Positions:
         if partition not in self._next:
             return None
         self._next[partition] = chunk.next_offset
+        self._unsettled.setdefault(partition, deque()).append(
+            (chunk.next_offset, chunk.records[0].timestamp_ms)
+        )
         end = self._ends.get(partition)
         if end is None or chunk.next_offset <= end:
             return chunk
@@ -140,6 +159,9 @@ class Positions:
     def moved(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
         self._eof.pop(partition, None)
+        # What lies past the place will be read again.
+        kept = (each for each in self._unsettled.pop(partition, ()) if each[0] <= offset)
+        self._unsettled[partition] = deque(kept)
 
     def settled(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
         """Note what is settled, and give what of it may be committed: not what lies past the
@@ -147,7 +169,19 @@ class Positions:
         """
         ours = {p: offset for p, offset in offsets.items() if offset <= self._next.get(p, -1)}
         self._settled.update(ours)
+        for partition, offset in ours.items():
+            chunks = self._unsettled.get(partition)
+            while chunks and chunks[0][0] <= offset:
+                chunks.popleft()
         return ours
+
+    def oldest_unsettled_ms(self) -> dict[Partition, int]:
+        """When the oldest chunk that was read and is not settled began, by Kafka's timestamps.
+
+        Partitions of which nothing is in flight are left out, however much waits on the broker.
+        """
+        firsts = {p: chunks[0][1] for p, chunks in self._unsettled.items() if chunks}
+        return {p: timestamp_ms for p, timestamp_ms in firsts.items() if timestamp_ms is not None}
 
     def unsettled(self) -> list[tuple[Partition, int]]:
         """Partitions that were read further than they are settled, with the settled offset."""
@@ -155,7 +189,7 @@ class Positions:
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
-            for table in (self._next, self._settled, self._eof):
+            for table in (self._next, self._settled, self._eof, self._unsettled):
                 table.pop(partition, None)
 
     def tell(self) -> Mapping[Partition, int]:

@@ -75,6 +75,14 @@ DEFINITIONS: tuple[Metric, ...] = (
         ("partition",),
     ),
     Metric(
+        "consumer.time_to_loss_s",
+        "gauge",
+        "seconds",
+        "How soon retention may delete the oldest message in flight. Not sent where nothing is in "
+        "flight or nothing expires.",
+        ("partition",),
+    ),
+    Metric(
         "consumer.in_flight_bytes",
         "gauge",
         "bytes",

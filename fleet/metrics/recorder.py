@@ -163,6 +163,19 @@ class Recorder:
         """Block until all that was measured before is sent; False if that took too long."""
         return self._outbox.flush(timeout_s)
 
+    @contextmanager
+    def apart(self) -> Iterator[Callable[[], Snapshot]]:
+        """Keep what all threads measure within the block to itself: nothing of it is sent.
+
+        Yields what reads its counters, also after the block. For one replay among others.
+        """
+        before = self._outbox
+        self._outbox = own = Outbox(None)
+        try:
+            yield own.snapshot
+        finally:
+            self._outbox = before
+
     def snapshot(self) -> Snapshot:
         """The counters of this process since `configure`, and each gauge's last value."""
         return self._outbox.snapshot()

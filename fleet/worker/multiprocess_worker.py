@@ -22,9 +22,10 @@ import structlog
 from fleet import metrics
 from fleet.bootstrap.configure import Snapshot, configure
 from fleet.bootstrap.options import Options
+from fleet.capture.envelope import Envelope, with_origin
 from fleet.capture.status import DestinationStatus
 from fleet.capture.transport import MultiplexingTransport
-from fleet.codec import Decode, RawMessage, Skipped
+from fleet.codec import Decode, Prepare, RawMessage, Skipped
 from fleet.errors import EXIT_BUG, FleetError, RejectedMessage
 from fleet.worker import protocol
 from fleet.worker.board import Board
@@ -45,10 +46,14 @@ _BURST = 32
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What a worker needs to boot itself. Crosses the process border pickled, from our parent."""
+    """What a worker needs to boot itself. Crosses the process border pickled, from our parent.
+
+    ``prepare`` sees each message, with its key and headers, before ``decode`` does.
+    """
 
     decode: Decode
     snapshot: Snapshot
+    prepare: Prepare | None = None
 
 
 def multiprocess_worker(
@@ -72,12 +77,10 @@ def multiprocess_worker(
         _refuse(connection, f"{type(error).__name__}: {error}", EXIT_BUG)
     if app.transport is None:
         _refuse(connection, "no destination is configured", EXIT_BUG)
-    worker = _Worker(spec.decode, app.transport, connection, board, app.options)
+    # What the boot has made stays: the collector need not look at it again and again.
+    gc.freeze()
     try:
-        connection.send_bytes(protocol.encode_ready(monotonic()))
-        # What the boot has made stays: the collector need not look at it again and again.
-        gc.freeze()
-        worker.run()
+        serve(spec.decode, app.transport, connection, board, app.options, spec.prepare)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The parent is gone. Nobody would learn of a delivery, so none is worth making.
         log.warning("worker_orphaned")
@@ -90,6 +93,23 @@ def multiprocess_worker(
     finally:
         # A worker ends without running atexit functions.
         metrics.flush(_METRICS_FLUSH_TIMEOUT_S)
+
+
+def serve(
+    decode: Decode,
+    transport: MultiplexingTransport,
+    connection: Connection,
+    board: Board,
+    options: Options,
+    prepare: Prepare | None = None,
+) -> None:
+    """Say that the worker is ready, then work until the stop sentinel. Blocks until then.
+
+    Raises EOFError, BrokenPipeError or ConnectionResetError when the parent is gone, and whatever
+    a bug raises; the caller ends the worker then.
+    """
+    connection.send_bytes(protocol.encode_ready(monotonic()))
+    _Worker(decode, transport, connection, board, options, prepare).run()
 
 
 def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
@@ -171,12 +191,15 @@ class _Worker:
         connection: Connection,
         board: Board,
         options: Options,
+        prepare: Prepare | None,
     ) -> None:
         self._decode = decode
+        self._prepare = prepare
         self._transport = transport
         self._connection = connection
         self._board = board
         self._window = options.connections * _WINDOW_PER_CONNECTION
+        self._names_origin = options.envelope_origin
         self._best_effort = {
             name
             for name, delivery in (
@@ -267,29 +290,41 @@ class _Worker:
 
     def _start(self, task: _RunningTask, message: TaskMessage) -> None:
         topic, partition = task.task.topic, task.task.partition
-        raw = RawMessage(topic, partition, message.offset, message.timestamp_ms, message.value)
+        number, offset, timestamp_ms, value, accepted_by, key, headers = message
+        raw = RawMessage(topic, partition, offset, timestamp_ms, value, key, headers or ())
         try:
-            decoded = self._decode(raw)
+            raw, decoded = self._prepare_and_decode(raw)
         except RejectedMessage as rejection:
-            task.rejected(message.number, rejection)
+            task.rejected(number, rejection)
             return
         except MemoryError:
             # Not the message's fault for sure: die, and let the parent count who was at it.
             raise
         except Exception as error:
-            log.exception("codec_error", topic=topic, partition=partition, offset=message.offset)
+            log.exception("codec_error", topic=topic, partition=partition, offset=offset)
             detail = f"{type(error).__name__}: {error}"
-            task.rejected(message.number, RejectedMessage("codec_error", detail))
+            task.rejected(number, RejectedMessage("codec_error", detail))
             return
         if isinstance(decoded, Skipped):
-            task.filtered(message.number, decoded.reason)
+            task.filtered(number, decoded.reason)
             return
+        if self._names_origin:
+            decoded = with_origin(decoded, raw.topic, raw.partition, raw.offset)
         self._transport.capture(
             decoded,
-            _Receipt(task, message.number),
-            sampling_key=decoded.event_id or f"{topic}/{partition}/{message.offset}",
-            skip=message.accepted_by,
+            _Receipt(task, number),
+            sampling_key=decoded.event_id or f"{raw.topic}/{raw.partition}/{raw.offset}",
+            skip=accepted_by,
         )
+
+    def _prepare_and_decode(self, raw: RawMessage) -> tuple[RawMessage, Envelope | Skipped]:
+        """The message as its codec saw it, which says where it was, and what it is."""
+        if self._prepare is None:
+            return raw, self._decode(raw)
+        prepared = self._prepare(raw)
+        if isinstance(prepared, Skipped):
+            return raw, prepared
+        return prepared, self._decode(prepared)
 
     def _send_receipts(self) -> None:
         for task in self._news.values():

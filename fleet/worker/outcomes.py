@@ -16,6 +16,10 @@ class Outcomes:
     filtered: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def total(self) -> int:
+        return self.delivered + self.filtered.total() + self.rejected.total()
+
     def count_delivered(self, messages: int) -> None:
         if messages:
             self.delivered += messages

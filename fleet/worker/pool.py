@@ -25,6 +25,7 @@ from fleet.capture.status import DestinationStatus
 from fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
 from fleet.metrics import incr
 from fleet.worker import protocol
+from fleet.worker.handle import StartWorker
 from fleet.worker.multiprocess_worker import WorkerSpec
 from fleet.worker.outcomes import Outcomes
 from fleet.worker.process import WorkerProcess
@@ -52,8 +53,10 @@ class WorkerPool:
         *,
         message_timeout_s: float,
         on_failure: Callable[[FleetError], None],
+        start_worker: StartWorker = WorkerProcess,
     ) -> None:
         self._spec = spec
+        self._start_worker = start_worker
         self._message_timeout_s = message_timeout_s
         self._on_failure = on_failure
         self._slots = [Slot(number) for number in range(1, workers + 1)]
@@ -140,6 +143,12 @@ class WorkerPool:
     def ready_workers(self) -> int:
         return sum(slot.ready for slot in self._slots)
 
+    def holding(self) -> list[str]:
+        """Messages that workers decode at the moment, as ``topic/partition@offset``."""
+        boards = ((slot, slot.process.board) for slot in self._slots if slot.process is not None)
+        places = (slot.place_of(board.suspect) for slot, board in boards)
+        return [place for place in places if place is not None]
+
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process is not None]
 
@@ -170,7 +179,8 @@ class WorkerPool:
         task_id, self._next_task_id = self._next_task_id, self._next_task_id + 1
         slot.tasks[task_id] = assignment
         partition = assignment.work.chunk.partition
-        messages = assignment.work.messages(assignment.indexes)
+        whole = self._spec.prepare is not None
+        messages = assignment.work.messages(assignment.indexes, whole=whole)
         task = Task(task_id, partition.topic.name, partition.index, messages)
         if slot.process is not None:
             slot.process.send(protocol.encode_task(task))
@@ -214,7 +224,7 @@ class WorkerPool:
     # -- supervision ----------------------------------------------------------------------------
 
     def _start(self, slot: Slot) -> None:
-        slot.process = WorkerProcess(self._spec, slot.number, self._news.set)
+        slot.process = self._start_worker(self._spec, slot.number, self._news.set)
         slot.ready = False
         slot.boot_error = None
         incr("worker.started")

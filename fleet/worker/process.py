@@ -1,22 +1,15 @@
-"""The parent's side of one worker process: start it, talk to it, see it end.
-
-Two threads per worker do nothing but move frames, so the run loop never blocks on a worker that
-has stopped reading. All decisions are made elsewhere, in the run loop's thread.
-"""
+"""The parent's side of one worker process: start it, talk to it, see it end."""
 
 from __future__ import annotations
 
 import signal
-import threading
-from collections import deque
 from collections.abc import Callable
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from time import monotonic
 
 from fleet.worker import protocol
 from fleet.worker.board import Board
+from fleet.worker.frame_pipe import FramePipe
 from fleet.worker.multiprocess_worker import WorkerSpec, multiprocess_worker
 
 # Never fork: librdkafka's threads and locks do not survive it.
@@ -24,19 +17,12 @@ _CONTEXT = get_context("spawn")
 
 
 class WorkerProcess:
-    """One incarnation of a worker. ``on_frame`` is called, in a reader thread, when frames are
-    there to be taken, and once more when the worker's end of the pipe has closed.
-    """
+    """A worker (``WorkerHandle``) in a process of its own. For ``on_frame`` see ``FramePipe``."""
 
     def __init__(self, spec: WorkerSpec, number: int, on_frame: Callable[[], None]) -> None:
-        self.number = number
         self.started_at = monotonic()
         self.board = Board(_CONTEXT)
         ours, theirs = _CONTEXT.Pipe(duplex=True)
-        self._pipe: Connection = ours
-        self._on_frame = on_frame
-        self._received: deque[bytes] = deque()
-        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._process = _CONTEXT.Process(
             target=multiprocess_worker,
             args=(spec, number, theirs, self.board),
@@ -53,12 +39,7 @@ class WorkerProcess:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, shielded)
         # With our copy open, the death of the worker would never show as EOF.
         theirs.close()
-        self._threads = [
-            threading.Thread(target=target, name=f"worker-{number}-{role}", daemon=True)
-            for role, target in (("reader", self._read), ("writer", self._write))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._pipe = FramePipe(ours, f"worker-{number}", on_frame)
 
     @property
     def pid(self) -> int:
@@ -70,51 +51,24 @@ class WorkerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """As multiprocessing gives it: negative for a signal, None while the process runs."""
         return self._process.exitcode
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame. Never blocks; a frame to a dead worker is dropped."""
-        self._outgoing.put(frame)
+        self._pipe.send(frame)
 
     def take_frames(self) -> list[bytes]:
-        """Frames that arrived since the last call. Frames sent before a death are still there."""
-        frames = []
-        while self._received:
-            frames.append(self._received.popleft())
-        return frames
+        return self._pipe.take_frames()
 
     def stop(self) -> None:
-        """Ask the worker to finish what it has and to exit."""
         self.send(protocol.STOP)
 
     def kill(self) -> None:
-        """End the process now. It ignores TERM, so this is KILL, which also ends a stopped one."""
+        """The process ignores TERM, so this is KILL, which also ends a stopped one."""
         self._process.kill()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the process and for what it had sent. True if it has ended."""
         self._process.join(timeout_s)
         if self.alive:
             return False
-        self._outgoing.put(None)
-        for thread in self._threads:
-            thread.join()
         self._pipe.close()
         return True
-
-    def _read(self) -> None:
-        try:
-            while True:
-                self._received.append(self._pipe.recv_bytes())
-                self._on_frame()
-        except (EOFError, OSError):
-            self._on_frame()
-
-    def _write(self) -> None:
-        try:
-            while (frame := self._outgoing.get()) is not None:
-                self._pipe.send_bytes(frame)
-        except OSError:
-            # The worker is dead; the supervisor learns it from the process and sends again.
-            return

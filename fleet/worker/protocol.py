@@ -6,7 +6,8 @@ any subset of a chunk and be sent again without what is already done.
 ::
 
     parent → worker   TASK     task id, topic, partition, [[number, offset, timestamp_ms, value,
-                               destinations that accepted it before], …]
+                               destinations that accepted it before, key, headers], …]; the
+                               last two only where the run prepares messages
                       CANCEL   task id: start no more of its messages
                       STOP     finish what was sent, then exit
     worker → parent   READY    the worker has booted and takes tasks: when
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from fleet.capture.status import DestinationStatus
+from fleet.dead_letter_headers import Headers
 
 # Compared by value: a sentinel's identity does not survive the way into another process.
 STOP = b"consumer-fleet worker: stop"
@@ -51,6 +53,8 @@ class TaskMessage(NamedTuple):
     timestamp_ms: int | None
     value: bytes | None
     accepted_by: Sequence[str]
+    key: bytes | None = None
+    headers: Headers | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fleet.capture.status import DestinationStatus
 from fleet.worker.board import Suspect
-from fleet.worker.process import WorkerProcess
+from fleet.worker.handle import WorkerHandle
 from fleet.worker.work import Work
 
 # Two chunks each: one to work on, and one that is there when the first is done.
@@ -25,10 +25,10 @@ class Assignment:
 
 @dataclass(slots=True)
 class Slot:
-    """A place for a worker: the process of the moment and what it was given."""
+    """A place for a worker: the worker of the moment and what it was given."""
 
     number: int
-    process: WorkerProcess | None = None
+    process: WorkerHandle | None = None
     ready: bool = False
     tasks: dict[int, Assignment] = field(default_factory=dict)
     restart_at: float = 0.0

@@ -82,10 +82,10 @@ class Work:
             dead_letters=[outcome for outcome in outcomes if isinstance(outcome, DeadLetter)],
         )
 
-    def messages(self, indexes: list[int]) -> list[TaskMessage]:
-        """The named messages as a task carries them."""
+    def messages(self, indexes: list[int], *, whole: bool = False) -> list[TaskMessage]:
+        """The named messages as a task carries them; ``whole``: with key and headers."""
         records = self.chunk.records
-        return [
+        messages = [
             TaskMessage(
                 index,
                 records[index].offset,
@@ -94,4 +94,10 @@ class Work:
                 self._accepted_by.get(index, ()),
             )
             for index in indexes
+        ]
+        if not whole:
+            return messages
+        return [
+            message._replace(key=records[index].key, headers=records[index].headers)
+            for index, message in zip(indexes, messages, strict=True)
         ]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from consumers import registry
 from consumers.cli import main
-from consumers.config import example_yaml
+from consumers.commands.config import example_yaml
 from fleet import errors
 from fleet.bootstrap.options import Options, delivery_mode
 from fleet.bootstrap.sources import resolve_options

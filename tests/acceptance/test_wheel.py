@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -14,59 +11,15 @@ from pathlib import Path
 import pytest
 
 from fleet.bootstrap.options import Options
-from tests.support.requirements import require
+from tests.support.wheel import ROOT, install, run
 
-ROOT = Path(__file__).resolve().parents[2]
-UV = Path(sys.executable).with_name("uv")
-PINS = ROOT / "requirements" / "dev.txt"
 PACKAGES = {"consumers", "strategies", "fleet", "inspector"}
-
-
-def uv(*arguments: object) -> None:
-    """Run uv as the machine is set up for it: its registry, its certificates, its cache."""
-    if not UV.exists():
-        require("uv", f"{UV} is not there: make setup installs it")
-    # Of the checkout's environment: it would be installed into.
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    command = [str(UV), *map(str, arguments)]
-    run = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=170, check=False
-    )
-    assert run.returncode == 0, run.stderr
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--wheel", "--build-constraint", PINS, "--out-dir", folder, ROOT)
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")
 def consumer(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The installed command; its dependencies are the pinned ones, and no others are there."""
-    environment = tmp_path_factory.mktemp("installed") / "venv"
-    uv("venv", "--python", sys.executable, environment)
-    python = environment / "bin" / "python"
-    uv("pip", "install", "--python", python, "--constraint", PINS, wheel)
-    return environment / "bin" / "consumer"
-
-
-def run(
-    command: Path, *arguments: str, folder: Path, timeout_s: float = 60
-) -> subprocess.CompletedProcess[str]:
-    """In an empty folder, with an environment that has nothing of the checkout."""
-    return subprocess.run(
-        [str(command), *arguments],
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return install(tmp_path_factory.mktemp("installed"), wheel) / "consumer"
 
 
 def test_the_wheel_has_the_packages_their_types_and_the_license_alone(wheel: Path) -> None:
@@ -80,7 +33,19 @@ def test_the_wheel_has_the_packages_their_types_and_the_license_alone(wheel: Pat
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     assert f"{dist_info}/licenses/LICENSE" in names
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"br", "django", "zstd"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"br", "coverage", "django"}
+
+
+def test_the_wheel_has_the_inspectors_page_and_its_licences(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        index = archive.read("inspector/bundle/index.html").decode()
+    assets = re.findall(r'(?:src|href)="\.?/?(assets/[^"]+)"', index)
+    assert {Path(name).suffix for name in assets} >= {".js", ".css"}
+    assert {f"inspector/bundle/{name}" for name in assets} <= names
+    assert "inspector/bundle/THIRD-PARTY-LICENSES.txt" in names
+    assert "inspector/demo/coverage.lcov" in names
+    assert not [name for name in names if name.startswith("inspector/web/")]
 
 
 def test_the_installed_demonstration_delivers(consumer: Path, tmp_path: Path) -> None:
@@ -112,8 +77,8 @@ def test_the_installed_command_lists_and_shows(consumer: Path, tmp_path: Path) -
 def test_an_encoding_without_its_extra_is_refused_at_start(consumer: Path, tmp_path: Path) -> None:
     done = run(
         consumer,
-        *("run", "--topic", "events", "--stop-at-end", "--set", "upstream_compression=zstd"),
+        *("run", "--topic", "events", "--stop-at-end", "--set", "upstream_compression=br"),
         folder=tmp_path,
     )
     assert done.returncode == 78, done.stderr
-    assert "zstandard" in done.stderr
+    assert "brotli" in done.stderr

@@ -193,6 +193,20 @@ def test_the_list_names_every_consumer_with_its_topic_and_group() -> None:
             assert text in run.stdout
 
 
+def test_the_list_as_json_says_the_same() -> None:
+    run = run_command("list", "--json")
+    assert run.returncode == 0
+    assert json.loads(run.stdout) == [
+        {
+            "name": each.name,
+            "description": each.description,
+            "topic": each.logical_topic,
+            "group": each.default_group,
+        }
+        for each in CONSUMERS
+    ]
+
+
 def test_the_configuration_is_shown_with_origins_and_without_secrets(tmp_path: Path) -> None:
     config = tmp_path / "c.yml"
     config.write_text(f"workers: 3\nkafka_config:\n  sasl.password: {SECRET}\n")

@@ -101,6 +101,20 @@ def reasons(work: Work) -> dict[int, str]:
     return {letter.record.offset: letter.reason for letter in advance.dead_letters}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_envelope_names_its_messages_place_only_if_asked(
+    receiver: ScriptedReceiver, rig: RigFactory, *, named: bool
+) -> None:
+    running = rig(1, envelope_origin=named)
+    work = work_of([b"a"], first=41)
+    running.pool.submit(work)
+    running.finish(work)
+    header = orjson.loads(receiver.envelopes[0].header)
+    place = work.chunk.partition
+    expected = {"topic": place.topic.name, "partition": place.index, "offset": 41}
+    assert header.get("kafka") == (expected if named else None)
+
+
 def test_everything_is_delivered_once_and_reported(
     receiver: ScriptedReceiver, rig: RigFactory
 ) -> None:
@@ -247,12 +261,10 @@ def test_abandoned_work_is_not_started_any_more(
     assert counts["x"] <= 2 * CONNECTIONS, "only what was in flight may still arrive"
 
 
-def test_a_worker_that_can_not_boot_ends_the_run_with_its_error(
-    receiver: ScriptedReceiver,
-) -> None:
+def test_a_worker_that_can_not_boot_ends_the_run_with_its_error() -> None:
     failures: list[FleetError] = []
-    # A DSN without brokers: the options are valid, the boot refuses to go on.
-    resolved = resolve_options({"upstream_dsn": receiver.dsn()}, None, {})
+    # Brokers without a DSN: the options are valid, the boot refuses to go on.
+    resolved = resolve_options({"bootstrap_servers": "127.0.0.1:9"}, None, {})
     pool = WorkerPool(
         WorkerSpec(obey, resolved.snapshot), 1, message_timeout_s=60, on_failure=failures.append
     )
@@ -267,7 +279,7 @@ def test_a_worker_that_can_not_boot_ends_the_run_with_its_error(
     finally:
         pool.stop(1.0)
     assert isinstance(failures[0], ConfigurationError)
-    assert "no Kafka broker" in str(failures[0])
+    assert "no DSN" in str(failures[0])
     assert pool.is_hopeless
 
 

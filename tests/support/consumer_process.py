@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,15 +41,21 @@ def run_command(
 
 
 class ConsumerProcess:
-    """A running ``consumer run``; its whole process group is killed at the end of the block."""
+    """A running ``consumer run``, or another ``command`` that logs; its whole process group is
+    killed at the end of the block.
+    """
 
     def __init__(
-        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        command: Sequence[str] = ("run", "--log-format", "json"),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._number = len(list(folder.glob("consumer-*.log")))
         self._process = ManagedProcess(
             "consumer",
-            [CONSUMER, "run", "--log-format", "json", *arguments],
+            [CONSUMER, *command, *arguments],
             log=folder / f"consumer-{self._number}.log",
             env=clean_environment(environment),
             cwd=folder,

@@ -61,16 +61,18 @@ class KafkaBroker(KafkaTopics):
         *,
         heap_mib: int = 512,
         folder: Path | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars.
 
-        ``folder`` is empty and belongs to the broker: ``close`` deletes it.
+        ``folder`` is empty and belongs to the broker: ``close`` deletes it. ``host`` is the address
+        that clients reach it at.
         """
         self._java = find_java()
         self._jars = kafka_jars()
         self._heap_mib = heap_mib
         self.port, controller_port = free_ports(2)
-        super().__init__(f"127.0.0.1:{self.port}")
+        super().__init__(f"{host}:{self.port}")
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self.log = self.folder / "broker.log"
         self._config = self.folder / "server.properties"
@@ -116,6 +118,17 @@ class KafkaBroker(KafkaTopics):
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def run_tool(self, main_class: str, *arguments: str) -> str:
+        """One of Kafka's own command-line tools, by its class; gives what it printed."""
+        run = subprocess.run(
+            self._command(main_class, "--bootstrap-server", self.bootstrap_servers, *arguments),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        return run.stdout
 
     def _write_config(self, controller_port: int, settings: Mapping[str, object]) -> None:
         places = {

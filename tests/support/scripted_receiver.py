@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server on loopback whose answers a test scripts, and which records what it got."""
+"""An HTTP/1.1 server whose answers a test scripts, and which records what it got."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class ReceivedRequest:
 class ScriptedReceiver:
     """Use it as a context manager. All attributes may be read while it runs."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._respond: Callable[[ReceivedRequest], Reply] = lambda _request: Reply()
         self._tls = tls
         self._changed = threading.Condition()
@@ -60,7 +61,7 @@ class ScriptedReceiver:
         class Handler(_Handler):
             owner = receiver
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = _Server((host, 0), Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
@@ -89,7 +90,7 @@ class ScriptedReceiver:
 
     def dsn(self, project: int = 1, key: str = "key") -> str:
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{key}@127.0.0.1:{self.port}/{project}"
+        return f"{scheme}://{key}@{self._host}:{self.port}/{project}"
 
     def respond(self, script: Callable[[ReceivedRequest], Reply] | Reply | int) -> None:
         """Answer like this from now on: a function of the request, a reply, or a status."""

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from consumers.config import config_command, example_yaml
+from consumers.commands.config import config_command, example_yaml
 from fleet.bootstrap.layers import FIELDS
 from fleet.bootstrap.options import Options
 from fleet.bootstrap.sources import resolve_options

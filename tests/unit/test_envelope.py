@@ -18,6 +18,7 @@ from fleet.capture.envelope import (
     parse,
     serialize,
     with_event_id,
+    with_origin,
 )
 from fleet.errors import RejectedMessage
 
@@ -200,6 +201,21 @@ def test_an_event_id_can_be_put_in() -> None:
     envelope = with_event_id(parse(b'{"a":1.0,"event_id":"bad", "b":[1 ]}'), ID)
     assert envelope.header == b'{"event_id":"%s","a":1.0, "b":[1 ]}' % ID.encode()
     assert envelope.event_id == ID
+
+
+def test_a_messages_place_is_named_in_the_header() -> None:
+    place = b'{"kafka":{"topic":"t\\"x","partition":3,"offset":7}'
+    assert with_origin(parse(b"{}"), 't"x', 3, 7).header == place + b"}"
+    named = with_origin(parse(b'{"event_id":"%s", "b":[1 ]}' % ID.encode()), 't"x', 3, 7)
+    assert named.header == place + b',"event_id":"%s", "b":[1 ]}' % ID.encode()
+    assert named.event_id == ID
+
+
+def test_a_place_that_the_sender_names_is_not_believed() -> None:
+    envelope = parse(b'{"kafka":{"topic":"other"},"a":1}')
+    assert with_origin(envelope, "t", 0, 1).header == (
+        b'{"kafka":{"topic":"t","partition":0,"offset":1},"a":1}'
+    )
 
 
 def test_the_event_id_of_a_payload_is_found() -> None:

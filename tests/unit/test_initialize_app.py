@@ -59,7 +59,7 @@ STEPS = [
     "print_framed",
     "configure_metrics",
     "load_plugins",
-    "delivery_mode",
+    "check_destinations",
     "validate_snuba",
     "configure_sdk",
     "setup_services",
@@ -104,7 +104,7 @@ def test_a_step_that_fails_keeps_later_steps_from_being_taken(
     monkeypatch.setattr(module, "validate_snuba", fail)
     with pytest.raises(ConfigurationError):
         initialize_app(options(), "parent")
-    assert steps[-1] == "delivery_mode"
+    assert steps[-1] == "check_destinations"
 
 
 def test_output_is_buffered_by_line_only_when_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +115,9 @@ def test_output_is_buffered_by_line_only_when_debugging(monkeypatch: pytest.Monk
         assert stdout.line_buffering is expected
 
 
-def test_a_dsn_without_brokers_stops_the_boot() -> None:
-    with pytest.raises(ConfigurationError, match="no Kafka broker"):
-        initialize_app(options(upstream_dsn=DSN), "parent")
+def test_brokers_without_a_dsn_stop_the_boot() -> None:
+    with pytest.raises(ConfigurationError, match="no DSN to deliver to"):
+        initialize_app(options(bootstrap_servers="kafka:9092"), "parent")
 
 
 def test_the_transport_is_ended_when_a_later_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:

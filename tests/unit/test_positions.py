@@ -59,6 +59,7 @@ class Place:
             policy,
             lambda where, count: self.lost.append((where.index, count)),
             ends or {},
+            group="fleet",
         )
 
     def start(self, *indexes: int) -> tuple[dict[Partition, int], dict[Partition, int]]:

@@ -184,3 +184,8 @@ def test_a_run_without_messages_has_a_summary_too(
     clock.now += 0.5
     progress.summarise()
     assert "delivered 0, filtered 0, dead-lettered 0 in 0.5 s" in capsys.readouterr().out
+
+
+def test_what_nobody_knows_is_not_shown() -> None:
+    assert "lag" not in Figures(lag=None, delivered=3).line()
+    assert "rejected 2" in Figures(dead_lettered=2, rejected_as="rejected").line()

@@ -1,0 +1,101 @@
+"""The options of every command that talks to a Kafka cluster, and what they resolve to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from fleet.bootstrap.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """What the command line, the environment and the config file say of the cluster.
+
+    ``kafka`` holds the librdkafka settings that every client of this program shares; a client's
+    own (``fleet.kafka.configuration``) are made from it. ``servers`` is for messages to people.
+    """
+
+    options: Options
+    kafka: dict[str, Any]
+
+    @property
+    def servers(self) -> str:
+        return str(self.kafka["bootstrap.servers"])
+
+
+def pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """A click callback: repeated ``NAME=VALUE`` as a mapping."""
+    found = {}
+    for number, value in enumerate(values, start=1):
+        name, separator, rest = value.partition("=")
+        if not separator or not name:
+            # Without the text: it may be a secret.
+            raise click.BadParameter(f"number {number} is not NAME=VALUE", param=parameter)
+        found[name] = rest
+    return found
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--bootstrap-servers``, ``--kafka-config``, ``--config`` and ``--set``; the command
+    gets them resolved as its parameter ``cluster``. Without a broker it ends with 78.
+    """
+
+    @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
+    @click.option(
+        "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
+    )
+    @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
+    @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
+    @functools.wraps(command)
+    def with_cluster(
+        *args: Any,
+        bootstrap_servers: str | None,
+        kafka_config: dict[str, str],
+        config: Path | None,
+        settings: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        cluster = resolve_cluster(bootstrap_servers, kafka_config, config, settings)
+        return command(*args, cluster=cluster, **others)
+
+    return with_cluster
+
+
+def resolve_cluster(
+    bootstrap_servers: str | None,
+    kafka_config: dict[str, str],
+    config: Path | None,
+    settings: tuple[str, ...],
+    *,
+    required: bool = True,
+) -> ClusterOptions:
+    """Resolve the options of this process. Raises ConfigurationError where no broker is named,
+    unless the command can do without (not ``required``).
+    """
+    from fleet.bootstrap.logging_setup import configure_logging
+    from fleet.bootstrap.sources import resolve_options, set_pairs
+    from fleet.errors import ConfigurationError
+    from fleet.kafka.configuration import client_config
+
+    given: dict[str, object] = dict(set_pairs(settings))
+    if bootstrap_servers is not None:
+        given["bootstrap_servers"] = bootstrap_servers
+    if kafka_config:
+        given["kafka_config"] = kafka_config
+    options = resolve_options(given, config, os.environ).options
+    configure_logging(options.log_format, options.log_level)
+    if required and not options.brokers:
+        raise ConfigurationError(
+            "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
+            "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
+            "bootstrap_servers."
+        )
+    return ClusterOptions(options, client_config(options.brokers, options.kafka_config))

@@ -1,0 +1,94 @@
+"""The options that the commands of ``consumer dlq`` share."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from consumers.commands.cluster_options import pairs, resolve_cluster
+from consumers.commands.completion import complete_consumer
+
+if TYPE_CHECKING:
+    from consumers.dlq.letters import Selection
+    from fleet.kafka.places import Place
+
+#: What --topic and --dlq-topic say.
+Topics: TypeAlias = tuple[str | None, str | None]
+
+
+def topic_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--topic`` and ``--dlq-topic``, which the command gets as a pair, ``topics``."""
+
+    @click.option(
+        "--topic",
+        metavar="T",
+        shell_complete=complete_consumer,
+        help="Consumer or topic: its dead letter topic.",
+    )
+    @click.option("--dlq-topic", metavar="D", help="The dead letter topic itself.")
+    @functools.wraps(command)
+    def with_topics(*, topic: str | None, dlq_topic: str | None, **others: Any) -> Any:
+        return command(topics=(topic, dlq_topic), **others)
+
+    return with_topics
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--reason``, ``--origin``, ``--since`` and ``--until``."""
+    for option in (
+        click.option("--until", metavar="PLACE", help="Only those before this place."),
+        click.option("--since", metavar="PLACE", help="Only from here: a time, -2h, an offset."),
+        click.option("--origin", metavar="TOPIC[/P]", help="Only those that came from there."),
+        click.option("--reason", "reasons", metavar="R", multiple=True, help="Only this reason."),
+    ):
+        command = option(command)
+    return command
+
+
+def cluster_and_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--file`` and the cluster's options; a file needs no cluster.
+
+    The command gets ``file`` and ``cluster``.
+    """
+
+    @click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Read a file.")
+    @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
+    @click.option(
+        "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
+    )
+    @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
+    @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
+    @functools.wraps(command)
+    def with_both(
+        *,
+        bootstrap_servers: str | None,
+        kafka_config: dict[str, str],
+        config: Path | None,
+        settings: tuple[str, ...],
+        file: Path | None,
+        **others: Any,
+    ) -> Any:
+        cluster = resolve_cluster(
+            bootstrap_servers, kafka_config, config, settings, required=file is None
+        )
+        return command(file=file, cluster=cluster, **others)
+
+    return with_both
+
+
+def selection_of(reasons: tuple[str, ...], origin: str | None) -> Selection:
+    from consumers.dlq.letters import Selection
+
+    return Selection.parse(reasons, origin)
+
+
+def place_of(text: str | None, otherwise: Place) -> Place:
+    """The place that an option names, or the one that is meant without it."""
+    from fleet.kafka.places import parse_place
+
+    return otherwise if text is None else parse_place(text, time.time())

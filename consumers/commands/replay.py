@@ -1,0 +1,294 @@
+"""``consumer replay``: a recording or a topic again, into a topic or through a consumer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from consumers.commands.cluster_options import ClusterOptions, pairs, resolve_cluster
+from consumers.commands.completion import complete_consumer
+
+if TYPE_CHECKING:
+    from consumers.replay.rewrite import Rewriter
+    from consumers.replay.source import Pair, Source
+    from consumers.replay.to_topic import Replayed
+
+_EPILOG = """
+A place is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or -15m;
+of a recording, it is where the messages were when they were recorded.
+
+\b
+Examples:
+  consumer replay events.recording --to-topic events-copy --create
+  consumer replay --topic events --to-topic events-copy --partition-by key
+  consumer replay events.recording --to-topic events --speed 1x \\
+      --new-event-ids --shift-time --yes
+  consumer replay events.recording --through events
+  consumer replay events.recording --through events \\
+      --upstream-dsn https://KEY@sentry.example.com/1 --yes
+"""
+
+
+def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | None:
+    """None where messages are not to be held back."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text.removesuffix("x"))
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise click.BadParameter(
+            f"{text!r} is no speed: expected 1x, 10x, 0.5x or max", param=parameter
+        )
+    return speed
+
+
+@click.command("replay", epilog=_EPILOG)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--topic",
+    metavar="T",
+    shell_complete=complete_consumer,
+    help="Replay this topic instead of a file.",
+)
+@click.option("--to-topic", metavar="T2", help="Write the messages into this topic.")
+@click.option(
+    "--through",
+    metavar="CONSUMER",
+    shell_complete=complete_consumer,
+    help="Deliver them through this consumer.",
+)
+@click.option("--from", "start", metavar="PLACE", default="earliest", help="Default: earliest.")
+@click.option("--to", "end", metavar="PLACE", default="latest", help="Default: the end.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most N messages.")
+@click.option(
+    "--speed", metavar="S", default="max", callback=_speed,
+    help="1x: at the distances of their timestamps; 10x; max (default): at once.",
+)  # fmt: skip
+@click.option(
+    "--partition-by", type=click.Choice(["original", "key"]), default="original",
+    help="The partition that it had (default), or the one that the key decides.",
+)  # fmt: skip
+@click.option("--create", is_flag=True, help="Create T2 if it is missing.")
+@click.option("--new-event-ids", is_flag=True, help="Give the events other ids.")
+@click.option("--shift-time", is_flag=True, help="Move all times: the first message is now.")
+@click.option(
+    "--format", "message_format", metavar="NAME", help="The consumer whose messages they are."
+)
+@click.option("--upstream-dsn", metavar="DSN", help="With --through: where they go first.")
+@click.option("--saas-dsn", metavar="DSN", help="With --through: the second destination.")
+@click.option("--workers", metavar="N", type=int, help="With --through: worker processes.")
+@click.option(
+    "--rejects", metavar="PATH", type=click.Path(path_type=Path),
+    help="With --through: file for what is rejected.",
+)  # fmt: skip
+@click.option("--transform", metavar="M:F", help="With --through: a function that mends messages.")
+@click.option("--yes", is_flag=True, help="Do it where it would be refused without.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
+@click.option(
+    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
+)
+@click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
+@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
+def replay_command(**given: Any) -> None:
+    """Replay FILE, a recording, or a topic: into another topic, or through a consumer.
+
+    Writes into the topic that the messages are from, and delivers to a DSN on another machine,
+    only with --yes.
+    """
+    if (given["file"] is None) is (given["topic"] is None):
+        raise click.UsageError("name what to replay: a recording, or a topic with --topic")
+    if (given["to_topic"] is None) is (given["through"] is None):
+        raise click.UsageError("say where to: --to-topic TOPIC, or --through CONSUMER")
+    _refuse_what_does_nothing(given)
+    cluster = resolve_cluster(
+        given["bootstrap_servers"],
+        given["kafka_config"],
+        given["config"],
+        given["settings"],
+        required=given["topic"] is not None or given["to_topic"] is not None,
+    )
+    sys.exit(_to_topic(cluster, given) if given["through"] is None else _through(cluster, given))
+
+
+_ONLY_TO_TOPIC = ("create", "as_json")
+_ONLY_THROUGH = ("upstream_dsn", "saas_dsn", "workers", "rejects", "transform")
+
+
+def _refuse_what_does_nothing(given: dict[str, Any]) -> None:
+    to_topic = given["through"] is None
+    for name in _ONLY_THROUGH if to_topic else _ONLY_TO_TOPIC:
+        if given[name]:
+            option = name.removeprefix("as_").replace("_", "-")
+            target = "--through" if to_topic else "--to-topic"
+            raise click.UsageError(f"--{option} goes with {target} only")
+
+
+def _open_source(cluster: ClusterOptions, given: dict[str, Any]) -> Source:
+    from consumers.replay.source import RecordingSource, TopicSource
+    from fleet.kafka.places import parse_place
+
+    now_s = time.time()
+    start, end = parse_place(given["start"], now_s), parse_place(given["end"], now_s)
+    if given["file"] is not None:
+        return RecordingSource(given["file"], start, end)
+    return TopicSource(given["topic"], cluster.options, cluster.kafka, start, end)
+
+
+def _batches(
+    source: Source, given: dict[str, Any], rewriter: Rewriter | None
+) -> Iterator[list[Pair]]:
+    from consumers.replay.batches import batches_of
+
+    return batches_of(source, limit=given["limit"], speed=given["speed"], rewrite=rewriter)
+
+
+def _rewriter(source: Source, given: dict[str, Any]) -> Rewriter | None:
+    from consumers.replay.rewrite import Rewriter, Shift
+
+    if not given["new_event_ids"] and not given["shift_time"]:
+        return None
+    shift = Shift(time.time) if given["shift_time"] else None
+    consumer = _format_of(source, given)
+    return Rewriter(consumer, new_event_ids=given["new_event_ids"], shift=shift)
+
+
+def _format_of(source: Source, given: dict[str, Any]) -> str:
+    from consumers import registry
+
+    if given["message_format"] is not None:
+        return registry.get(given["message_format"]).name
+    if given["through"] is not None:
+        return registry.get(given["through"]).name
+    if source.consumer is None:
+        raise click.UsageError(
+            f"--new-event-ids and --shift-time must know what the messages of {source.name} are: "
+            "name a consumer with --format"
+        )
+    return source.consumer.name
+
+
+# -- into a topic ----------------------------------------------------------------------------------
+
+
+def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
+    from rich.console import Console
+
+    from consumers.recording.topic_name import named_topic
+    from consumers.recording.transfer_progress import TransferProgress
+    from consumers.replay.target import prepare_target
+    from consumers.replay.to_topic import replay_to_topic
+    from consumers.shutdown import Shutdown
+    from fleet.errors import EXIT_OK
+    from fleet.kafka.topic_writer import TopicWriter
+
+    source = _open_source(cluster, given)
+    try:
+        rewriter = _rewriter(source, given)
+        target = prepare_target(
+            cluster.kafka,
+            named_topic(given["to_topic"], cluster.options).physical,
+            source,
+            create=given["create"],
+            keep_partitions=given["partition_by"] == "original",
+            same_topic_is_fine=given["yes"],
+        )
+        shutdown = Shutdown(cluster.options.shutdown_timeout)
+        console = Console(stderr=True)
+        live = console.is_terminal and cluster.options.log_format != "json"
+        with (
+            shutdown.signals(),
+            TransferProgress("replay", source.total, console, live=live) as progress,
+        ):
+            replayed = replay_to_topic(
+                _batches(source, given, rewriter),
+                source,
+                TopicWriter(cluster.kafka, target),
+                progress,
+                keep_partitions=given["partition_by"] == "original",
+                stop_requested=lambda: shutdown.requested,
+            )
+    finally:
+        source.close()
+    unreadable = 0 if rewriter is None else rewriter.unreadable
+    _summarise(source, target, replayed, unreadable, as_json=given["as_json"])
+    if replayed.failure is not None:
+        raise replayed.failure
+    return EXIT_OK
+
+
+def _summarise(
+    source: Source, target: str, replayed: Replayed, unreadable: int, *, as_json: bool
+) -> None:
+    if as_json:
+        document = {
+            "source": source.name,
+            "topic": target,
+            "messages": replayed.acknowledged,
+            "payload_bytes": replayed.payload_bytes,
+            "interrupted": replayed.interrupted,
+            "unreadable": unreadable,
+            "complete": not replayed.interrupted and replayed.failure is None,
+        }
+        click.echo(json.dumps(document))
+        return
+    ended = "interrupted: " if replayed.interrupted else "failed: " if replayed.failure else ""
+    click.echo(
+        f"{ended}replayed {replayed.acknowledged:,} messages of {source.name} into {target}, "
+        "acknowledged"
+    )
+    if unreadable:
+        click.echo(f"not rewritten, since they can't be parsed: {unreadable:,}")
+
+
+# -- through a consumer ---------------------------------------------------------------------------
+
+
+def _through(cluster: ClusterOptions, given: dict[str, Any]) -> int:
+    from arroyo.types import Topic
+
+    from consumers.replay.through import Source as ThroughSource
+    from consumers.replay.through import remote_destinations, replay_through
+    from fleet.bootstrap.sources import resolve_options, set_pairs
+    from fleet.recording.reader import chunks_of
+
+    names = ("upstream_dsn", "saas_dsn", "workers", "bootstrap_servers", "kafka_config")
+    command_line: dict[str, object] = {
+        **set_pairs(given["settings"]),
+        **{name: given[name] for name in names if given[name]},
+    }
+    options = resolve_options(command_line, given["config"], os.environ).options
+    remote = remote_destinations(options)
+    if remote and not given["yes"]:
+        raise click.UsageError(
+            f"this would deliver to {' and '.join(remote)}: say so with --yes, or name a DSN on "
+            "this machine with --upstream-dsn"
+        )
+    source = _open_source(cluster, given)
+    topic = Topic(source.topic)
+    batches = _batches(source, given, _rewriter(source, given))
+
+    def chunks() -> Iterator[Any]:
+        for batch in batches:
+            yield from chunks_of(topic, batch) if batch else (None,)
+
+    try:
+        return replay_through(
+            ThroughSource(source.name, source.topic, source.partitions, chunks()),
+            given["through"],
+            command_line=command_line,
+            config=given["config"],
+            rejects=given["rejects"],
+            transform=given["transform"],
+        )
+    finally:
+        source.close()

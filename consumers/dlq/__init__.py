@@ -1,0 +1,1 @@
+"""Dead letters: what there is, why, and what becomes of them."""

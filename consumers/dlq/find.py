@@ -1,0 +1,61 @@
+"""One dead letter by its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from consumers.dlq.letters import Letter, LettersTopic, letters_in
+from consumers.dlq.place import DeadLetterTopic
+from consumers.dlq.standing import standing
+from fleet.errors import ConfigurationError
+from fleet.kafka.places import Place
+from fleet.recording.reader import Recording
+
+
+def find_in_topic(
+    kafka: Mapping[str, Any], place: DeadLetterTopic, where: str
+) -> tuple[Letter, str, str | None]:
+    """The letter at OFFSET or PARTITION/OFFSET, its topic, and the consumer that was named.
+
+    Raises ConfigurationError where there is no message, and says what there is.
+    """
+    partition, offset = _parse(where)
+    stands = standing(kafka, place)
+    if partition is None and stands.partitions > 1:
+        raise ConfigurationError(
+            f"{place.name} has {stands.partitions} partitions: say which, as in 0/{offset}"
+        )
+    index = partition or 0
+    if index not in stands.ends:
+        raise ConfigurationError(f"{place.name} has no partition {index}")
+    start, end = stands.starts.get(index, 0), stands.ends[index]
+    if start <= offset < end:
+        within = {index: (offset, offset + 1)}
+        exact = (Place("offset", offset), Place("offset", offset + 1))
+        with LettersTopic(kafka, place.name, start=exact[0], end=exact[1], within=within) as topic:
+            for letter in topic.letters():
+                return letter, place.name, place.consumer
+    held = f"it holds offsets {start} to {end - 1}" if end > start else "it is empty"
+    raise ConfigurationError(f"{place.name}/{index} has no message at offset {offset}: {held}")
+
+
+def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
+    """The same in a recording of dead letters. Without a partition, the first of that offset."""
+    partition, offset = _parse(where)
+    recording = Recording(file)
+    for letter in letters_in(recording):
+        if letter.record.offset == offset and partition in (None, letter.partition):
+            return letter, recording.header.topic, recording.header.consumer
+    raise ConfigurationError(
+        f"{file} has no message {where}; `consumer dlq list --each` lists them"
+    )
+
+
+def _parse(where: str) -> tuple[int | None, int]:
+    partition, separator, offset = where.rpartition("/")
+    texts = [partition, offset] if separator else [offset]
+    if not all(text.isascii() and text.isdigit() for text in texts):
+        raise ConfigurationError(f"{where!r} is no place: expected OFFSET or PARTITION/OFFSET")
+    return (int(partition) if separator else None), int(offset)

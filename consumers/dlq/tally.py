@@ -1,0 +1,67 @@
+"""Dead letters counted by reason, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from consumers.dlq.letters import Letter
+
+# Places of origin that are kept apart per reason; a topic may have thousands of partitions.
+_MAX_ORIGINS = 1000
+
+
+@dataclass(slots=True)
+class ReasonTally:
+    """The dead letters of one reason. Times are the broker's at the dead letter's arrival."""
+
+    reason: str
+    count: int = 0
+    size: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    #: ``topic/partition`` → how many came from there.
+    origins: Counter[str] = field(default_factory=Counter)
+    example: Letter | None = None
+
+    def add(self, letter: Letter) -> None:
+        self.count += 1
+        self.size += letter.record.size
+        timestamp = letter.record.timestamp_ms
+        if timestamp is not None:
+            self.oldest_ms = min(timestamp, self.oldest_ms or timestamp)
+            self.newest_ms = max(timestamp, self.newest_ms or timestamp)
+        if self.example is None:
+            self.example = letter
+        if letter.origin is not None:
+            place = f"{letter.origin.topic}/{letter.origin.partition}"
+            if place in self.origins or len(self.origins) < _MAX_ORIGINS:
+                self.origins[place] += 1
+
+
+class Tally:
+    """Counts by reason, and by topic of origin (None for what names none)."""
+
+    def __init__(self, letters: Iterable[Letter] = ()) -> None:
+        self._reasons: dict[str, ReasonTally] = {}
+        self.topics: Counter[str | None] = Counter()
+        for letter in letters:
+            self.add(letter)
+
+    def add(self, letter: Letter) -> None:
+        self._reasons.setdefault(letter.reason, ReasonTally(letter.reason)).add(letter)
+        self.topics[None if letter.origin is None else letter.origin.topic] += 1
+
+    @property
+    def total(self) -> int:
+        return self.topics.total()
+
+    @property
+    def by_reason(self) -> list[ReasonTally]:
+        """Most first."""
+        return sorted(self._reasons.values(), key=lambda each: (-each.count, each.reason))
+
+    def __str__(self) -> str:
+        """``invalid_json 300, http_400 12``."""
+        return ", ".join(f"{each.reason} {each.count:,}" for each in self.by_reason)

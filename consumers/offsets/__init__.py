@@ -1,0 +1,1 @@
+"""Showing and moving the offsets of consumer groups."""

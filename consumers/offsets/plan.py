@@ -1,0 +1,167 @@
+"""Where a reset would put a group, and what that costs: which messages are lost or repeated."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consumers.targets import Target
+from fleet.errors import ConfigurationError, GroupIsActive, KafkaUnreachable
+from fleet.kafka.groups import Group, Groups, Spot
+from fleet.kafka.places import Place
+from fleet.kafka.reader import Range
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One partition. ``committed`` is None where the group has no offset: it counts as having
+    consumed nothing. ``held`` is what the broker holds.
+    """
+
+    partition: int
+    held: Range
+    committed: int | None
+    to: int
+    clamped: bool = False
+
+    @property
+    def moves(self) -> bool:
+        return self.committed != self.to
+
+    @property
+    def skipped(self) -> Range:
+        """Messages that are there, are not consumed, and would never be."""
+        return Range(max(self._stands_at, self.held.start), self.to)
+
+    @property
+    def repeated(self) -> Range:
+        """Messages that are consumed and would be once more."""
+        return Range(self.to, min(self._stands_at, self.held.end))
+
+    @property
+    def affected(self) -> Range:
+        """At most one of the two is not empty."""
+        return self.skipped if self.skipped.size else self.repeated
+
+    @property
+    def gone(self) -> int:
+        """Offsets that retention has deleted before they were consumed, whatever is done now."""
+        return 0 if self.committed is None else max(0, self.held.start - self.committed)
+
+    @property
+    def _stands_at(self) -> int:
+        return self.held.start if self.committed is None else self.committed
+
+
+def plan_reset(
+    groups: Groups, target: Target, place: Place, partitions: tuple[int, ...], *, may_be_new: bool
+) -> list[Move]:
+    """Every partition's move, moving or not. Blocks on the broker.
+
+    Raises ConfigurationError for a group (unless it ``may_be_new``), a topic or a partition that
+    is not there, and GroupIsActive, which names the members.
+    """
+    spots = _spots(groups, target, partitions)
+    group = groups.describe([target.group])[target.group]
+    if not group.exists and not may_be_new:
+        raise _no_group(groups, group)
+    group.refuse_members()
+    committed = groups.committed(target.group, spots)
+    held = groups.ranges(spots)
+    missing = [spot for spot in spots if spot not in held]
+    if missing:
+        raise KafkaUnreachable(f"{_named(missing[0])} has no leader: its offsets can't be read")
+    wanted = _wanted(groups, place, held, committed)
+    moves = []
+    for spot in spots:
+        low, high = held[spot]
+        to = min(max(wanted[spot], low), high)
+        moves.append(Move(spot[1], held[spot], committed.get(spot), to, to != wanted[spot]))
+    return moves
+
+
+def execute(groups: Groups, target: Target, moves: list[Move]) -> None:
+    """Move the group as planned, and read it back. Blocks on the broker.
+
+    Raises GroupIsActive where it has members, now or at the broker's own check, or where it stands
+    elsewhere than at the time of the plan, or than where it was put.
+    """
+    groups.describe([target.group])[target.group].refuse_members()
+    spots = [(target.topic, move.partition) for move in moves]
+    before = {
+        (target.topic, move.partition): move.committed
+        for move in moves
+        if move.committed is not None
+    }
+    _expect(target, groups.committed(target.group, spots), before, "the plan was made")
+    offsets = {(target.topic, move.partition): move.to for move in moves if move.moves}
+    if not offsets:
+        return
+    groups.commit(target.group, offsets)
+    _expect(target, groups.committed(target.group, spots), {**before, **offsets}, "it was moved")
+
+
+def _expect(
+    target: Target, found: Mapping[Spot, int], expected: Mapping[Spot, int], since: str
+) -> None:
+    for spot in sorted(found.keys() | expected.keys()):
+        if found.get(spot) != expected.get(spot):
+            raise GroupIsActive(
+                f"{_named(spot)}: group {target.group!r} stands at {found.get(spot)}, not at "
+                f"{expected.get(spot)}: something else has committed since {since}; see that "
+                "nothing consumes with this group, and try again"
+            )
+
+
+def _spots(groups: Groups, target: Target, partitions: tuple[int, ...]) -> list[Spot]:
+    topics = groups.topics()
+    present = topics.get(target.topic)
+    if present is None:
+        close = difflib.get_close_matches(target.topic, topics, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else "."
+        raise ConfigurationError(f"topic {target.topic!r} does not exist on this cluster{hint}")
+    for index in partitions:
+        if index not in present:
+            raise ConfigurationError(
+                f"topic {target.topic!r} has no partition {index}: it has {len(present)}"
+            )
+    return [(target.topic, index) for index in sorted(set(partitions) or present)]
+
+
+def _no_group(groups: Groups, group: Group) -> ConfigurationError:
+    close = difflib.get_close_matches(group.name, groups.names(), n=1)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    return ConfigurationError(
+        f"group {group.name!r} does not exist: it has never committed an offset{hint}"
+    )
+
+
+def _wanted(
+    groups: Groups, place: Place, held: Mapping[Spot, Range], committed: Mapping[Spot, int]
+) -> dict[Spot, int]:
+    if place.kind == "time":
+        found = groups.at_time(list(held), place.number)
+        wanted = {}
+        for spot, span in held.items():
+            offset = found.get(spot)
+            # No message is that young: the next one will be.
+            wanted[spot] = span.end if offset is None else offset
+        return wanted
+    if place.kind == "relative":
+        bare = sorted(held.keys() - committed.keys())
+        if bare:
+            raise ConfigurationError(
+                f"{_named(bare[0])} has no committed offset that {place} could count from: leave "
+                "it out (--partition), or name another place"
+            )
+        return {spot: committed[spot] + place.number for spot in held}
+    if place.kind == "offset":
+        return dict.fromkeys(held, place.number)
+    return {
+        spot: span.start if place.kind == "earliest" else span.end for spot, span in held.items()
+    }
+
+
+def _named(spot: Spot) -> str:
+    return f"{spot[0]}/{spot[1]}"

@@ -1,0 +1,1 @@
+"""Replaying recordings and topics: to a topic, or through a consumer."""

@@ -1,0 +1,119 @@
+"""Where a replay's messages come from: a recording, or a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from consumers import registry
+from consumers.recording.topic_name import named_topic
+from consumers.registry import ConsumerDefinition
+from fleet.bootstrap.options import Options
+from fleet.errors import ConfigurationError
+from fleet.kafka.chunk import Record
+from fleet.kafka.places import Place
+from fleet.kafka.reader import TopicReader
+from fleet.recording.reader import Recording
+
+Pair: TypeAlias = tuple[int, Record]
+
+_READ_MESSAGES = 500
+_READ_TIMEOUT_S = 0.05
+
+
+class Source(Protocol):
+    """``done`` of ``total`` is read: bytes or offsets. An empty batch means: nothing now."""
+
+    name: str
+    topic: str
+    partitions: int
+    cluster_id: str | None
+    consumer: ConsumerDefinition | None
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def done(self) -> int: ...
+
+    def batches(self) -> Iterator[list[Pair]]: ...
+
+    def close(self) -> None: ...
+
+
+class RecordingSource:
+    """A file, or what of it lies between two places."""
+
+    def __init__(self, path: Path, start: Place, end: Place) -> None:
+        self._recording = Recording(path)
+        header = self._recording.header
+        self.name = str(path)
+        self.topic = header.topic
+        self.partitions = header.partitions
+        self.cluster_id = header.cluster_id
+        known = {definition.name: definition for definition in registry.CONSUMERS}
+        self.consumer = known.get(header.consumer or "")
+        self.total = self._recording.size_bytes
+        self._starts = _is_at_or_after(start)
+        self._ends = _is_at_or_after(end)
+
+    @property
+    def done(self) -> int:
+        return self._recording.position
+
+    def batches(self) -> Iterator[list[Pair]]:
+        """Raises RecordingError where the file is cut or damaged, after what comes before."""
+        starts, ends = self._starts, self._ends
+        for block in self._recording.blocks():
+            if starts is None and ends is None:
+                yield block
+            else:
+                yield [
+                    pair
+                    for pair in block
+                    if (starts is None or starts(pair[1])) and not (ends and ends(pair[1]))
+                ]
+
+    def close(self) -> None:
+        """Nothing is held open between batches."""
+
+
+class TopicSource:
+    """A range of a topic, read without joining a group."""
+
+    def __init__(
+        self, name: str, options: Options, kafka: dict[str, object], start: Place, end: Place
+    ) -> None:
+        found = named_topic(name, options)
+        self._reader = TopicReader(kafka, found.physical, start=start, end=end)
+        self.name = self.topic = found.physical
+        self.partitions = self._reader.partitions
+        self.cluster_id = self._reader.cluster_id
+        self.consumer = found.consumer
+        self.total = self._reader.total
+
+    @property
+    def done(self) -> int:
+        return self._reader.done
+
+    def batches(self) -> Iterator[list[Pair]]:
+        while not self._reader.at_end:
+            messages = self._reader.read(_READ_MESSAGES, _READ_TIMEOUT_S)
+            yield [(message.partition() or 0, Record.from_kafka(message)) for message in messages]
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _is_at_or_after(place: Place) -> Callable[[Record], bool] | None:
+    """None where the place bounds nothing."""
+    number = place.number
+    if place.kind == "offset":
+        return lambda record: record.offset >= number
+    if place.kind == "time":
+        # A message without a timestamp is of no time, so it does not end a range.
+        return lambda record: record.timestamp_ms is not None and record.timestamp_ms >= number
+    if place.kind == "relative":
+        raise ConfigurationError(f"{place} is no place in a recording")
+    return None

@@ -1,0 +1,279 @@
+"""Messages from anywhere through a consumer's whole pipeline: its workers, its destinations.
+
+What is rejected here goes to a file (``consumers/replay/rejects.py``), never to a dead letter
+topic: that may be where it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic
+from typing import TypeAlias
+
+import click
+import structlog
+from arroyo.types import Partition, Topic
+from rich.console import Console
+
+from consumers import registry
+from consumers.progress import Progress
+from consumers.replay.rejects import RejectsFile, free_path
+from consumers.replay.restore import Restore
+from consumers.replay.transform import load_transform
+from consumers.shutdown import Shutdown
+from consumers.stream import run_stream
+from fleet.bootstrap.configure import App, configure
+from fleet.bootstrap.options import Options
+from fleet.bootstrap.sources import resolve_options
+from fleet.codec import Decode
+from fleet.errors import EXIT_OK, FleetError
+from fleet.kafka.chunk import Chunk
+from fleet.kafka.consumer import ChunkConsumer
+from fleet.metrics import recorder
+from fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
+from fleet.recording.header import RecordingHeader
+from fleet.recording.local_topic import LocalChunkConsumer, LocalTopic
+from fleet.worker.multiprocess_worker import WorkerSpec
+from fleet.worker.pool import WorkerPool
+from strategies.pipeline import Pipeline
+
+log = structlog.get_logger(__name__)
+
+_DUTIES_INTERVAL_S = 1.0
+_WORKER_STOP_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where chunks come from. ``name`` is for people; ``total`` counts the messages, if known.
+
+    Each chunk is of ``topic``, and of a partition below ``partitions``. An iterator that gives None
+    has nothing now and is asked again; one that raises a FleetError ends the replay in order.
+    """
+
+    name: str
+    topic: str
+    partitions: int
+    chunks: Iterator[Chunk | None]
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What an input of the replay calls, in the run loop's thread."""
+
+    on_poll: Callable[[], None]
+    on_failure: Callable[[FleetError], None]
+    on_partitions_lost: Callable[[], None]
+    wait: Callable[[float], None]
+
+
+Input: TypeAlias = ChunkConsumer | LocalChunkConsumer
+OpenInput: TypeAlias = Callable[[Hooks], Input]
+
+
+def replay_through(
+    source: Source,
+    consumer: str,
+    *,
+    command_line: Mapping[str, object],
+    config: Path | None,
+    rejects: Path | None = None,
+    transform: str | None = None,
+) -> int:
+    """Replay a source through the consumer of that name; gives the exit code.
+
+    Where no DSN is configured, a receiver in this process takes the envelopes and shows them.
+    Raises FleetError.
+    """
+    definition = registry.get(consumer)
+    with ExitStack() as stack:
+        demonstration = _receiver_if_needed(
+            stack, resolve_options(command_line, config, os.environ).options
+        )
+        app = configure(
+            config=config, command_line=command_line, extra_layer=demonstration, role="parent"
+        )
+        run = ThroughRun(
+            app,
+            definition.decode,
+            name=source.name,
+            rejects=rejects or free_path(Path(source.name).name.removesuffix(".recording")),
+            header=rejects_header(source.topic, source.partitions, consumer),
+            transform=transform,
+        )
+        with run.shutdown.signals():
+            code = run.run(source.topic, lambda hooks: local_input(source, hooks), source.total)
+        if demonstration is not None and code == EXIT_OK and sys.stderr.isatty():
+            click.echo("The receiver goes on showing what it has. Ctrl-C ends it.", err=True)
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+        return code
+
+
+def _receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, object] | None:
+    if options.upstream_dsn is not None or options.saas_dsn is not None:
+        return None
+    from inspector.receiver import Receiver  # noqa: PLC0415 - real replays need no web server
+
+    receiver = stack.enter_context(Receiver())
+    click.echo(
+        "This is a demonstration: no DSN is configured (--upstream-dsn).\n"
+        f"A receiver in this process takes the envelopes and shows them at {receiver.url}\n",
+        err=True,
+    )
+    return {"upstream_dsn": str(receiver.dsn)}
+
+
+def local_input(source: Source, hooks: Hooks) -> LocalChunkConsumer:
+    """The source as the replay reads it: no group, no broker but arroyo's in memory."""
+    topic = LocalTopic(
+        Topic(source.topic), source.partitions, source.chunks, on_failure=hooks.on_failure
+    )
+    return LocalChunkConsumer(topic, on_poll=hooks.on_poll, wait=hooks.wait)
+
+
+def rejects_header(topic: str, partitions: int, consumer: str | None) -> RecordingHeader:
+    """Of the file that keeps what was rejected; the offsets that it will hold are not known yet."""
+    now_ms = int(time.time() * 1000)
+    return RecordingHeader(topic, partitions, now_ms, ranges={}, consumer=consumer)
+
+
+def remote_destinations(options: Options) -> list[str]:
+    """The destinations that are on another machine, as ``upstream sentry.example.com``."""
+    dsns = (("upstream", options.upstream_dsn), ("saas", options.saas_dsn))
+    return [
+        f"{name} {dsn.host}"
+        for name, dsn in dsns
+        if dsn is not None and not _is_loopback(dsn.host.strip("[]"))
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class ThroughRun:
+    """One replay: from the start of its workers to the summary."""
+
+    def __init__(
+        self,
+        app: App,
+        decode: Decode,
+        *,
+        name: str,
+        rejects: Path,
+        header: RecordingHeader,
+        transform: str | None,
+    ) -> None:
+        if transform is not None:
+            # Here as well, so that what is wrong with it is said before anything starts.
+            load_transform(transform)
+        self._options = app.options
+        self._name = name
+        self._consumer = header.consumer
+        self.shutdown = Shutdown(app.options.shutdown_timeout)
+        self._pool = WorkerPool(
+            WorkerSpec(decode, app.snapshot, Restore(transform)),
+            app.options.worker_count,
+            message_timeout_s=app.options.message_timeout_s,
+            on_failure=self.shutdown.fail,
+        )
+        self.rejects = RejectsFile(rejects, header, by="replay", on_failure=self.shutdown.fail)
+        self._pipeline = Pipeline(
+            self._pool,
+            self.rejects,
+            max_in_flight_bytes=app.options.max_in_flight_mb * 1024 * 1024,
+        )
+        self._duties_due = 0.0
+        self._finished = False
+
+    def run(self, topic: str, open_input: OpenInput, total: int | None) -> int:
+        """Blocks until the input is at its end and everything settled, or until a signal.
+
+        Gives the exit code: the signal's, where it came before the end. Raises the error that
+        ended the replay.
+        """
+        self._pool.start()
+        try:
+            self._stream(topic, open_input, total)
+        finally:
+            self._pool.stop(_WORKER_STOP_TIMEOUT_S)
+        if self.shutdown.failure is not None:
+            raise self.shutdown.failure
+        return EXIT_OK if self._finished else self.shutdown.signal_code or EXIT_OK
+
+    def _stream(self, topic: str, open_input: OpenInput, total: int | None) -> None:
+        install_arroyo_bridge(recorder, {"consumer": self._consumer or "replay"})
+        log.info(
+            "replaying",
+            source=self._name,
+            messages=total,
+            consumer=self._consumer,
+            workers=self._options.worker_count,
+        )
+        console = Console(stderr=True)
+        live = console.is_terminal and self._options.log_format != "json"
+        with Progress(self._pool, console, live=live, rejected_as="rejected") as progress:
+            hooks = Hooks(
+                on_poll=lambda: self._duties(source, progress, total),
+                on_failure=self.shutdown.fail,
+                on_partitions_lost=self._pipeline.abandon,
+                wait=self._pool.wait,
+            )
+            source = open_input(hooks)
+            try:
+                run_stream(
+                    source, topic, self._pipeline, self.shutdown, self._options.shutdown_timeout
+                )
+            finally:
+                self.rejects.close(0.0)
+        self._pool.stop(_WORKER_STOP_TIMEOUT_S)
+        progress.summarise()
+        self._say_what_is_left(source)
+
+    def _duties(self, source: Input, progress: Progress, total: int | None) -> None:
+        """What the run loop does beside the stream, at each poll."""
+        self._pool.poll()
+        if source.at_end and self._pipeline.idle and not self.shutdown.requested:
+            self._finished = True
+            self.shutdown.request("everything is replayed")
+        now = monotonic()
+        if now >= self._duties_due:
+            self._duties_due = now + _DUTIES_INTERVAL_S
+            progress.show(self._left(total))
+
+    def _left(self, total: int | None) -> Mapping[Partition, int] | None:
+        if total is None:
+            return None
+        return {Partition(Topic(self._name), 0): max(0, total - self._pool.outcomes.total)}
+
+    def _say_what_is_left(self, source: Input) -> None:
+        if self.rejects.messages:
+            path = self.rejects.path
+            through = self._consumer or "CONSUMER"
+            click.echo(
+                f"{self.rejects.messages:,} rejected: kept in {path}\n"
+                f"  look at them:  consumer dlq list --file {path}\n"
+                f"  try again:     consumer replay {path} --through {through}"
+            )
+        if not self._finished:
+            click.echo(f"Stopped before the end of {self._name}{_settled(source)}.")
+
+
+def _settled(source: Input) -> str:
+    if isinstance(source, ChunkConsumer):
+        return ": what is left is replayed the next time"
+    places = [f"partition {p.index} to {offset}" for p, offset in sorted(source.settled.items())]
+    return f"; settled: {', '.join(places) or 'nothing'} (that offset is the next)"

@@ -1,0 +1,151 @@
+"""What is wrong in a report, and what is worth knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from consumers.figures import short_duration
+from consumers.status.report import ConsumerStatus, Report
+from fleet.kafka.out_of_range import reset_command
+
+Kind: TypeAlias = Literal[
+    "lost", "at_risk", "stalled", "stopped", "unowned", "no_leader", "no_topic"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with one consumer. ``kind`` is stable, ``text`` is for people;
+    ``command`` shows more, or mends it.
+    """
+
+    kind: Kind
+    name: str
+    group: str
+    topic: str
+    partitions: tuple[int, ...]
+    text: str
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """``stall_timeout_s`` is how long a message may wait before nobody taking it is wrong; a
+    missing topic is wrong only of a consumer that was asked for by ``named``.
+    """
+
+    stall_timeout_s: float
+    named: frozenset[str] = frozenset()
+
+    def findings(self, report: Report) -> list[Finding]:
+        """The worst first."""
+        found: list[Finding] = []
+        for check in (_lost, _at_risk, self._stuck, _unowned, _no_leader, self._no_topic):
+            for status in report.consumers:
+                found.extend(check(status, report.at_s))
+        return found
+
+    def _stuck(self, status: ConsumerStatus, now_s: float) -> Iterator[Finding]:
+        late = [
+            row
+            for row in status.rows
+            if row.oldest_ms is not None and now_s - row.oldest_ms / 1000 > self.stall_timeout_s
+        ]
+        if not late:
+            return
+        oldest_ms = min(row.oldest_ms for row in late if row.oldest_ms is not None)
+        waits = f"a message has waited for {short_duration(now_s - oldest_ms / 1000)}"
+        if not status.group.members:
+            indexes = tuple(row.index for row in late)
+            text = f"nobody is consuming, and {waits}"
+            yield _finding("stopped", status, indexes, text)
+            return
+        still = tuple(row.index for row in late if row.owner is not None and row.rate == 0)
+        if still:
+            text = f"{_partitions(still)} not moving, and {waits}"
+            yield _finding("stalled", status, still, text)
+
+    def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Finding]:
+        if not status.topic_exists and status.target.name in self.named:
+            yield _finding("no_topic", status, (), "its topic does not exist")
+
+
+def notes(report: Report) -> list[str]:
+    """What is not wrong, but worth knowing."""
+    found = []
+    missing = [status.target for status in report.consumers if not status.topic_exists]
+    if missing:
+        named = ", ".join(_with_topic(target.name, target.topic) for target in missing)
+        found.append(f"No topic on this cluster: {named}.")
+    for topic, messages in report.unread.items():
+        found.append(f"{topic}: {messages:,} messages, and no group shown here has consumed any.")
+    for topic, messages in report.dead_letters.items():
+        found.append(f"{topic}: {messages:,} dead letters wait; see consumer dlq.")
+    for status in report.consumers:
+        if status.idle_members:
+            found.append(
+                f"{status.target.name}: {status.idle_members} of {status.members} members idle: "
+                f"the topic has {status.partitions} partitions."
+            )
+        fresh = [row for row in status.rows if row.committed is None and row.waiting]
+        if status.has_run and fresh:
+            found.append(
+                f"{status.target.name}: {_partitions(tuple(row.index for row in fresh))} without "
+                f"a committed offset ({sum(row.waiting for row in fresh):,} messages)."
+            )
+    return found
+
+
+def _lost(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+    indexes = tuple(row.index for row in status.rows if row.lost or row.past_end)
+    if indexes:
+        what = (
+            f"{status.lost:,} messages were deleted before they were consumed"
+            if status.lost
+            else "the position lies past the topic's end"
+        )
+        command = reset_command(status.target.group, status.target.topic)
+        text = f"{what} ({_partitions(indexes)})"
+        yield replace(_finding("lost", status, indexes, text), command=command)
+
+
+def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+    retention, loss = status.retention, status.loss
+    if retention is None or loss is None:
+        return
+    limit_s = retention.low_s
+    indexes = tuple(row.index for row in status.rows if row.loss and row.loss.seconds < limit_s)
+    if indexes:
+        text = (
+            f"retention may delete unconsumed messages in {short_duration(loss.seconds)} "
+            f"({_partitions(indexes)}, by {loss.by})"
+        )
+        yield _finding("at_risk", status, indexes, text)
+
+
+def _unowned(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+    indexes = tuple(status.unowned)
+    if indexes:
+        yield _finding("unowned", status, indexes, f"no member reads {_partitions(indexes)}")
+
+
+def _no_leader(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+    missing = tuple(sorted(set(range(status.partitions)) - {row.index for row in status.rows}))
+    if missing:
+        yield _finding("no_leader", status, missing, f"{_partitions(missing)} without a leader")
+
+
+def _finding(kind: Kind, status: ConsumerStatus, partitions: tuple[int, ...], text: str) -> Finding:
+    target = status.target
+    return Finding(kind, target.name, target.group, target.topic, partitions, text)
+
+
+def _partitions(indexes: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, indexes[:8])) + (", …" if len(indexes) > 8 else "")
+    return f"partition{'s' if len(indexes) > 1 else ''} {shown}"
+
+
+def _with_topic(name: str, topic: str) -> str:
+    return name if name == topic else f"{name} ({topic})"

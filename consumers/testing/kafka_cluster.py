@@ -1,0 +1,143 @@
+"""The embedded broker in a test, and the real consumer in processes of its own against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from consumers import registry
+from consumers.testing.made import Message, Messages
+from consumers.testing.replayed import in_order
+from consumers.testing.seen import DeadLettered, SentEnvelope
+from fleet.kafka.chunk import Record
+from fleet.kafka.mock_cluster import MockCluster
+from fleet.kafka.reader import TopicReader
+from inspector.receiver import Receiver
+
+# A read waits for so many messages or for so long.
+_READ_TIMEOUT_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """How a run of the consumer ended, what it delivered, and what it rejected."""
+
+    exit_code: int
+    envelopes: list[SentEnvelope]
+    dead_letters: list[DeadLettered]
+    output: str = field(repr=False)
+    log: str = field(repr=False)
+
+
+class KafkaCluster:
+    """One embedded broker, with nothing in it at first; a context manager."""
+
+    def __init__(self) -> None:
+        self._cluster = MockCluster()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self._cluster.bootstrap_servers
+
+    def produce(self, topic: str, messages: Messages) -> None:
+        """Blocks until the broker has them. A partition takes 5 MiB or 100,000 messages.
+
+        A topic has four partitions; messages without a partition and a key take turns.
+        """
+        self._cluster.create_topic(topic)
+        self._cluster.produce(
+            topic, (each if isinstance(each, Message) else Message(each) for each in messages)
+        )
+
+    def run_consumer(
+        self,
+        consumer: str = "events",
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = 120.0,
+    ) -> ClusterRun:
+        """``consumer run --stop-at-end`` in processes of its own, against a receiver here.
+
+        Blocks until it has ended, 5 s at least: joining a group takes 3 s. ``arguments`` are
+        further ones of its command line. It sees no CONSUMER_ and DJANGO_ variable but those in
+        ``environment``, and no configuration file. Raises subprocess.TimeoutExpired.
+        """
+        topic = registry.get(consumer).logical_topic
+        self._cluster.create_topic(topic)
+        self._cluster.create_topic(f"{topic}-dlq")
+        with Receiver() as receiver:
+            done = subprocess.run(  # noqa: S603 - this program itself
+                [
+                    *(sys.executable, "-m", "consumers.cli", "run", "--stop-at-end"),
+                    *("--topic", consumer, "--bootstrap-servers", self.bootstrap_servers),
+                    *("--set", "envelope_origin=true", "--log-format", "human"),
+                    *arguments,
+                ],
+                env={
+                    **_without_own_settings(os.environ),
+                    "CONSUMER_UPSTREAM_DSN": str(receiver.dsn),
+                    "CONSUMER_CONF": os.devnull,
+                    **(environment or {}),
+                },
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+            )
+            envelopes = [
+                SentEnvelope.of_bytes("upstream", raw)
+                for each in reversed(receiver.store.latest(receiver.store.counts().kept))
+                if (raw := receiver.store.raw(each.id)) is not None
+            ]
+        return ClusterRun(
+            done.returncode,
+            in_order(envelopes),
+            self.dead_letters(f"{topic}-dlq"),
+            done.stdout,
+            done.stderr,
+        )
+
+    def dead_letters(self, topic: str) -> list[DeadLettered]:
+        """All that a dead letter topic has now."""
+        found: list[DeadLettered] = []
+        with TopicReader({"bootstrap.servers": self.bootstrap_servers}, topic) as reader:
+            while not reader.at_end:
+                for message in reader.read(timeout_s=_READ_TIMEOUT_S):
+                    record = Record.from_kafka(message)
+                    letter = DeadLettered.of_message(record.key, record.value, record.headers)
+                    if letter is not None:
+                        found.append(letter)
+        return sorted(found, key=lambda letter: letter.origin)
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    # Whatever the test's folder is: the modules that this process finds are found there, too.
+    path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(("CONSUMER_", "DJANGO_"))
+    }
+    return {**kept, "PYTHONPATH": path}

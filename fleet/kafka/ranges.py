@@ -1,0 +1,160 @@
+"""Reads ranges of offsets of any partitions, of several topics at once, without joining a group."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from fleet.errors import KafkaUnreachable
+from fleet.kafka.chunk import Record
+from fleet.kafka.client_log import rdkafka_log
+from fleet.kafka.configuration import consumer_config, translate_client_error
+from fleet.kafka.groups import Spot
+from fleet.kafka.reader import Range
+
+_NO_GROUP = "consumer-fleet-reader"
+_WAIT_S = 0.02
+_BATCH = 1000
+# Enough for one message of each partition: a broker sends a first batch of any size.
+_PEEK_BYTES = 64 * 1024
+
+
+class RangeReader:
+    """Reads each range once, in offset order by partition. A context manager; one thread."""
+
+    def __init__(
+        self,
+        base_config: Mapping[str, Any],
+        ranges: Mapping[Spot, Range],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``settings`` are librdkafka's, on top. Raises ConfigurationError for a wrong one."""
+        config = {**consumer_config(base_config, _NO_GROUP), **(settings or {})}
+        # Settings of a membership that does not come about.
+        for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
+            config.pop(name, None)
+        try:
+            self._client = Consumer(config, logger=rdkafka_log)
+        except KafkaException as error:
+            raise translate_client_error(error) from error
+        self._ranges = ranges
+        #: What is still to be read.
+        self.open = {spot for spot, span in ranges.items() if span.size}
+        self._client.assign([TopicPartition(*spot, ranges[spot].start) for spot in self.open])
+
+    def read(self) -> list[KafkaMessage]:
+        """The next messages, none if none came within a moment. A range also ends where Kafka
+        says that nothing more is readable, or that its place is gone.
+
+        Raises KafkaUnreachable where the client has failed for good.
+        """
+        taken = []
+        for message in self._client.consume(_BATCH, _WAIT_S):
+            spot = (message.topic() or "", message.partition() or 0)
+            error, offset = message.error(), message.offset() or 0
+            if error is not None:
+                if error.fatal():
+                    raise KafkaUnreachable(f"topic {spot[0]!r}: {error.str()}")
+                if spot in self.open and error.code() in _ENDS:
+                    self.finish(spot)
+                continue
+            if spot not in self.open:
+                continue
+            end = self._ranges[spot].end
+            if offset < end:
+                taken.append(message)
+            if offset >= end - 1:
+                self.finish(spot)
+        return taken
+
+    def finish(self, spot: Spot) -> None:
+        """Read no more of a partition."""
+        self.open.discard(spot)
+        self._client.incremental_unassign([TopicPartition(*spot)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+
+_ENDS = (
+    KafkaError._PARTITION_EOF,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The first message at or after a place. ``mean_bytes`` is the mean size of it and those that
+    came with it.
+    """
+
+    offset: int
+    timestamp_ms: int | None
+    mean_bytes: float
+
+
+def oldest_messages(
+    base_config: Mapping[str, Any], ranges: Iterable[tuple[Spot, Range]], timeout_s: float
+) -> list[Oldest | None]:
+    """The first readable message of each range, in the order given; None where there is none, or
+    where it did not arrive within ``timeout_s``. A partition may be named more than once.
+    """
+    wanted = list(ranges)
+    found: list[Oldest | None] = [None] * len(wanted)
+    # A client reads a partition from one place: whoever stands elsewhere in it gets a client more.
+    rounds: list[dict[Spot, int]] = []
+    for number, (spot, _) in enumerate(wanted):
+        free = next((each for each in rounds if spot not in each), None)
+        if free is None:
+            rounds.append(free := {})
+        free[spot] = number
+    deadline = monotonic() + timeout_s
+    for members in rounds:
+        firsts = _first_of_each(
+            base_config, {spot: wanted[number][1] for spot, number in members.items()}, deadline
+        )
+        for spot, oldest in firsts.items():
+            found[members[spot]] = oldest
+    return found
+
+
+def _first_of_each(
+    base_config: Mapping[str, Any], ranges: Mapping[Spot, Range], deadline: float
+) -> dict[Spot, Oldest]:
+    settings = {
+        "fetch.message.max.bytes": _PEEK_BYTES,
+        "queued.max.messages.kbytes": 1024,
+        "fetch.wait.max.ms": 100,
+    }
+    found: dict[Spot, Oldest] = {}
+    with RangeReader(base_config, ranges, settings) as reader:
+        while reader.open and monotonic() < deadline:
+            arrived: dict[Spot, list[Record]] = defaultdict(list)
+            for message in reader.read():
+                record = Record.from_kafka(message)
+                arrived[message.topic() or "", message.partition() or 0].append(record)
+            for spot, records in arrived.items():
+                mean = sum(record.size for record in records) / len(records)
+                found[spot] = Oldest(records[0].offset, records[0].timestamp_ms, mean)
+                if spot in reader.open:
+                    reader.finish(spot)
+    return found

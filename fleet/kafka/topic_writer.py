@@ -1,0 +1,112 @@
+"""Writes messages into a topic: in order per partition, once, and acknowledged by all replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
+
+from fleet.errors import FleetError, KafkaUnreachable, UndeliverableMessage
+from fleet.kafka.chunk import Record
+from fleet.kafka.client_log import rdkafka_log
+from fleet.kafka.configuration import producer_config, translate_client_error
+
+# What may wait for the broker: librdkafka's default is a gigabyte.
+_QUEUE_KIB = 64 * 1024
+_POLL_S = 0.05
+_UNREACHABLE = (
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+)
+
+
+class TopicWriter:
+    """Used from one thread. ``failure`` is the first message's that was not taken: nothing after it
+    is sent, and ``acknowledged`` says how many came before.
+    """
+
+    def __init__(self, base_config: Mapping[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._produced = 0
+        self._failed = 0
+        self.failure: FleetError | None = None
+        config = {
+            "queue.buffering.max.kbytes": _QUEUE_KIB,
+            # Keys decide as they do for Java's clients, so that a key's messages meet again.
+            "partitioner": "murmur2_random",
+            **producer_config(base_config),
+            # Reports of success are counted by their absence: a callback for each costs more than
+            # sending the message.
+            "delivery.report.only.error": True,
+            "on_delivery": self._not_delivered,
+        }
+        try:
+            self._producer = Producer(config, logger=rdkafka_log)
+        except KafkaException as error:
+            raise translate_client_error(error) from error
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages that the broker has. Exact after ``finish``."""
+        return self._produced - self._failed - len(self._producer)
+
+    def write(self, partition: int | None, record: Record) -> None:
+        """Queue one message; without a partition, its key decides. Blocks while the queue is full.
+
+        Key, value and headers stay as they are, and so does the timestamp; a message without one
+        gets the present. Raises ``failure``.
+        """
+        while True:
+            if self.failure is not None:
+                raise self.failure
+            try:
+                self._producer.produce(
+                    self._topic,
+                    record.value,
+                    record.key,
+                    -1 if partition is None else partition,
+                    timestamp=record.timestamp_ms or 0,
+                    headers=list(record.headers) if record.headers else None,
+                )
+            except BufferError:
+                self._producer.poll(_POLL_S)
+            except KafkaException as error:
+                self._fail(error.args[0])
+            else:
+                self._produced += 1
+                return
+
+    def poll(self) -> None:
+        """Let failures be seen. Never blocks. Raises ``failure``."""
+        self._producer.poll(0)
+        if self.failure is not None:
+            raise self.failure
+
+    def finish(self, timeout_s: float) -> None:
+        """Block until all that was queued is acknowledged. Raises where it is not."""
+        deadline = monotonic() + timeout_s
+        while len(self._producer) and self.failure is None and monotonic() < deadline:
+            self._producer.flush(_POLL_S)
+        if len(self._producer):
+            if self.failure is None:
+                self._fail(KafkaError(KafkaError._TIMED_OUT))
+            # What waits must not be sent behind the one that was refused.
+            self._producer.purge()
+            self._producer.flush(_POLL_S)
+        if self.failure is not None:
+            raise self.failure
+
+    def _not_delivered(self, error: KafkaError | None, _: KafkaMessage) -> None:
+        if error is not None:
+            self._failed += 1
+            self._fail(error)
+
+    def _fail(self, error: KafkaError) -> None:
+        if self.failure is None:
+            kind = KafkaUnreachable if error.code() in _UNREACHABLE else UndeliverableMessage
+            self.failure = kind(f"topic {self._topic!r} did not take a message: {error.str()}")

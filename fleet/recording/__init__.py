@@ -1,0 +1,1 @@
+"""Recordings: messages of a topic in a file, whole."""

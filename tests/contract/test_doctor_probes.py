@@ -1,0 +1,332 @@
+"""``consumer doctor``: its probes against servers on loopback that misbehave in every way."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from consumers.doctor.destination_checks import examine_destination
+from consumers.doctor.finding import Finding
+from consumers.doctor.server_checks import examine_server
+from consumers.doctor.server_probe import probe_server
+from consumers.doctor.service_checks import examine_services, examine_snuba
+from fleet.bootstrap.options import Options
+from fleet.bootstrap.sources import resolve_options
+from fleet.kafka.mock_cluster import MockCluster
+from tests.support.processes import free_ports
+from tests.support.scripted_receiver import Reply, ScriptedReceiver
+
+KEY = "hunter2verysecret"
+_LONG_AGO = f"Date: {formatdate(1_000_000_000, usegmt=True)}\r\n"
+
+
+def options(**given: object) -> Options:
+    return resolve_options(given, None, {}).options
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits are for real servers."""
+    monkeypatch.setattr("consumers.doctor.destination_checks._SECOND_THOUGHT_S", 0.0)
+    monkeypatch.setattr("consumers.doctor.destination_probe._REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("consumers.doctor.server_probe._STEP_TIMEOUT_S", 0.5)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that is its own authority, with its key beside it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate of this test")
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=127.0.0.1"
+    command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {path}.key"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return path
+
+
+def tls_context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+    return context
+
+
+# Destinations
+
+
+def examined(dsn: str, **given: object) -> dict[str, Finding]:
+    found = list(examine_destination("saas", options(saas_dsn=dsn, **given)))
+    assert KEY not in str(found)
+    return {finding.check: finding for finding in found}
+
+
+def test_a_destination_is_sent_two_reports_as_a_worker_would_send_them() -> None:
+    with ScriptedReceiver() as receiver:
+        found = examined(receiver.dsn(key=KEY), saas_compression="zstd")
+        assert {finding.status for finding in found.values()} == {"ok"}
+        assert len(receiver.requests) == 2
+        for request in receiver.requests:
+            assert request.path == "/api/1/envelope/"
+            assert request.headers["content-encoding"] == "zstd"
+            assert f"sentry_key={KEY}" in request.headers["x-sentry-auth"]
+            (item,) = request.envelope.items
+            assert item.type == "client_report"
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 413, 429, 503])
+def test_an_answer_that_is_no_acceptance_is_told_after_one_report(status: int) -> None:
+    with ScriptedReceiver() as receiver:
+        receiver.respond(Reply(status, body=f"no {KEY} here".encode()))
+        finding = examined(receiver.dsn(key=KEY))["destination.answer"]
+        assert finding.status == ("warning" if status == 429 else "problem")
+        assert f"answers {status}" in finding.seen
+        assert len(receiver.requests) == 1
+
+
+def test_a_server_that_refuses_on_second_thought_is_not_fine() -> None:
+    with ScriptedReceiver() as receiver:
+        receiver.respond_in_turn(200, 403)
+        assert examined(receiver.dsn())["destination.answer"].status == "problem"
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with ScriptedReceiver() as receiver:
+        receiver.respond(Reply(302, {"Location": receiver.dsn() + "/elsewhere"}))
+        examined(receiver.dsn())
+        assert {request.path for request in receiver.requests} == {"/api/1/envelope/"}
+
+
+def test_a_server_whose_clock_is_wrong_is_told() -> None:
+    with ScriptedReceiver() as receiver:
+        receiver.respond(Reply(200))
+        assert examined(receiver.dsn())["destination.clock"].status == "ok"
+    with dated_server(_LONG_AGO) as dsn:
+        assert examined(dsn)["destination.clock"].status == "problem"
+    with dated_server("", before=f"HTTP/1.1 103 Early Hints\r\n{_LONG_AGO}\r\n") as dsn:
+        assert "destination.clock" not in examined(dsn), "that was not the server's answer"
+
+
+def test_a_server_that_hangs_or_hangs_up_is_told_in_time() -> None:
+    with ScriptedReceiver() as receiver:
+        receiver.respond(Reply(delay_s=30))
+        seen = examined(receiver.dsn())["destination.reach"].seen
+        assert "took the connection but did not answer" in seen
+        receiver.respond(Reply(hang_up=True))
+        seen = examined(receiver.dsn())["destination.reach"].seen
+        assert "took the connection but did not answer" in seen
+
+
+def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_told_apart() -> None:
+    (port,) = free_ports(1)
+    finding = examined(f"http://{KEY}@127.0.0.1:{port}/1")["destination.reach"]
+    assert "unreachable" in finding.seen
+    finding = examined(f"http://{KEY}@nobody.invalid/1")["destination.reach"]
+    assert "nobody.invalid does not resolve" in finding.seen
+
+
+def test_an_unknown_certificate_is_told_and_a_known_one_is_dated(certificate: Path) -> None:
+    with ScriptedReceiver(tls_context(certificate)) as receiver:
+        finding = examined(receiver.dsn())["destination.reach"]
+        assert "its certificate is not trusted" in finding.seen
+        assert f"-connect 127.0.0.1:{receiver.port}" in finding.fix
+        assert receiver.requests == []
+        finding = examined(receiver.dsn(), ca_file=certificate)["destination.tls"]
+        assert finding.status == "warning"
+        assert "ends in 3 days" in finding.seen
+
+
+def test_tls_at_a_port_that_speaks_none_is_told() -> None:
+    with ScriptedReceiver() as receiver:
+        finding = examined(receiver.dsn().replace("http://", "https://"))["destination.reach"]
+        assert "TLS fails" in finding.seen
+        assert "must begin with http://" in finding.fix
+
+
+# Kafka servers
+
+
+def server_finding(server: str, **kafka: str) -> Finding:
+    settings = {name.replace("_", "."): value for name, value in kafka.items()}
+    (finding,) = examine_server(server, settings)
+    return finding
+
+
+def test_a_broker_that_answers_is_fine_without_a_login() -> None:
+    with MockCluster() as cluster:
+        finding = server_finding(cluster.bootstrap_servers)
+    assert finding.status == "ok"
+    assert "KIP-848 groups:" in finding.seen
+
+
+def test_the_steps_before_the_protocol_are_told_apart() -> None:
+    (port,) = free_ports(1)
+    assert probe_server("nobody.invalid:9092", {}).failed == "name"
+    assert probe_server(f"127.0.0.1:{port}", {}).failed == "connection"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"", "does not answer"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak Kafka"),
+        (b"\x00\x00\x00\x06\x00\x00\x00\x00\x00\x23", "does not speak Kafka"),
+    ],
+    ids=["silence", "http", "error"],
+)
+def test_a_server_that_is_not_kafka_is_told(answer: bytes, says: str) -> None:
+    with raw_server(answer) as server:
+        finding = server_finding(server)
+    assert finding.status == "problem"
+    assert says in finding.seen
+
+
+def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(
+    certificate: Path,
+) -> None:
+    with raw_server(b"", tls_context(certificate)) as server:
+        assert probe_server(server, {"security.protocol": "ssl"}).failed == "certificate"
+        trusting = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
+        assert probe_server(server, trusting).failed == "answer"
+        blind = {"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"}
+        assert probe_server(server, blind).failed == "answer"
+
+
+def test_tls_at_a_broker_that_speaks_none_is_told() -> None:
+    with raw_server(b"nonsense that is no TLS") as server:
+        finding = server_finding(server, security_protocol="sasl_ssl")
+    assert "TLS fails" in finding.seen
+    assert "SASL_PLAINTEXT" in finding.fix
+
+
+def test_a_file_of_the_tls_settings_that_can_t_be_used_is_told() -> None:
+    finding = server_finding(
+        "127.0.0.1:9", security_protocol="ssl", ssl_ca_location="/nonexistent/ca.pem"
+    )
+    assert "No such file or directory" in finding.seen
+    assert "ssl.ca.location" in finding.fix
+
+
+# Services
+
+
+def service_finding(**given: object) -> Finding:
+    (finding,) = examine_services(options(**given))
+    return finding
+
+
+def test_an_agent_that_listens_is_not_refused_and_one_that_does_not_is() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
+        agent.bind(("127.0.0.1", 0))
+        port = agent.getsockname()[1]
+        finding = service_finding(statsd_host="127.0.0.1", statsd_port=port)
+        assert finding.status == "ok"
+        assert agent.recv(100) == b"", "nothing is measured"
+    finding = service_finding(statsd_host="127.0.0.1", statsd_port=port)
+    assert finding.status == "warning"
+    assert "nothing listens there" in finding.seen
+
+
+def test_a_socket_that_nobody_reads_is_a_warning_and_a_missing_one_a_problem(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "statsd.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as agent:
+        agent.bind(str(path))
+        assert service_finding(statsd_socket_path=path).status == "ok"
+    assert service_finding(statsd_socket_path=path).status == "warning"
+    path.unlink()
+    finding = service_finding(statsd_socket_path=path)
+    assert finding.status == "problem"
+    assert f"there is no socket at {path}" in finding.seen
+
+
+def test_the_folder_of_the_health_file_has_to_be_there(tmp_path: Path) -> None:
+    assert service_finding(healthcheck_file=tmp_path / "health").status == "ok"
+    assert not (tmp_path / "health").exists()
+    finding = service_finding(healthcheck_file=tmp_path / "nowhere" / "health")
+    assert finding.status == "problem"
+    assert "does not exist" in finding.seen
+
+
+def test_snuba_is_asked_for_its_health() -> None:
+    with ScriptedReceiver() as snuba:
+        url = f"http://127.0.0.1:{snuba.port}"
+        (finding,) = examine_snuba(options(snuba_url=url))
+        assert finding.status == "ok"
+        snuba.respond(503)
+        (finding,) = examine_snuba(options(snuba_url=url))
+        assert finding.status == "problem"
+        assert "503" in finding.seen
+        (finding,) = examine_snuba(options(snuba_url=url, skip_service_validation=True))
+        assert finding.status == "warning"
+        assert [request.path for request in snuba.requests] == ["/health"] * 3
+
+
+@contextmanager
+def raw_server(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Takes each connection, reads something, says this, and hangs up; silent if it is empty."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(5)
+        try:
+            if tls is not None:
+                connection = tls.wrap_socket(connection, server_side=True)
+            connection.recv(1000)
+            connection.sendall(answer)
+            if not answer:
+                connection.recv(1000)  # until the other side gives up
+        except OSError:
+            pass
+        connection.close()
+
+    with listening(serve) as port:
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def dated_server(date: str, before: str = "") -> Iterator[str]:
+    """A destination with that Date, which says something ``before`` its answer."""
+    head = f"{before}HTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\n"
+    answer = head.encode() + b"{}"
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(100_000)
+        connection.sendall(answer)
+        connection.close()
+
+    with listening(serve) as port:
+        yield f"http://{KEY}@127.0.0.1:{port}/1"
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        stopping = threading.Event()
+
+        def run() -> None:
+            while not stopping.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                serve(connection)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stopping.set()
+            thread.join(10)

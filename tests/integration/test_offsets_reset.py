@@ -1,0 +1,333 @@
+"""``consumer offsets`` on real Kafka: what a reset says that it loses is what it loses."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from consumers.offsets.plan import execute, plan_reset
+from consumers.offsets.tally import Tally, tally
+from consumers.targets import Target
+from fleet.errors import GroupIsActive
+from fleet.kafka.groups import Groups
+from fleet.kafka.out_of_range import OutOfRange, out_of_range
+from fleet.kafka.places import EARLIEST, LATEST
+from fleet.kafka.reader import Range
+from tests.conftest import TopicFactory
+from tests.support.consumer_process import ConsumerProcess, run_command
+from tests.support.group_members import commit, members
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.scripted_receiver import ScriptedReceiver
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedReceiver]:
+    with ScriptedReceiver() as receiver:
+        yield receiver
+
+
+class Reset:
+    """``consumer offsets`` for a group of its own on one topic."""
+
+    def __init__(self, kafka: KafkaBroker, topic: str, group: str | None = None) -> None:
+        self.kafka = kafka
+        self.topic = topic
+        self.group = group or f"group-{uuid.uuid4().hex[:8]}"
+        self.brokers = ("--bootstrap-servers", kafka.bootstrap_servers)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        place = ("--group", self.group, "--topic", self.topic)
+        return run_command("offsets", "reset", *place, *self.brokers, *arguments)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        run = self.run("--json", *arguments)
+        assert run.returncode == 0, run.stderr
+        document: dict[str, Any] = json.loads(run.stdout)
+        return document
+
+    def committed(self) -> dict[int, int]:
+        return self.kafka.committed(self.group, self.topic)
+
+    def commit(self, offsets: dict[int, int]) -> None:
+        commit(self.kafka, self.group, self.topic, offsets)
+
+
+def envelope(number: int) -> bytes:
+    event_id = f"{number:032x}"
+    return (
+        f'{{"event_id":"{event_id}"}}\n{{"type":"event"}}\n{{"event_id":"{event_id}"}}\n'.encode()
+    )
+
+
+def delivered(upstream: ScriptedReceiver) -> set[int]:
+    headers = [json.loads(envelope.header) for envelope in upstream.envelopes]
+    return {int(header["event_id"], 16) for header in headers}
+
+
+def test_a_consumer_whose_offset_is_gone_says_what_to_do_and_that_gets_it_going_again(
+    kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
+) -> None:
+    """OffsetOutOfRange from beginning to end: each number is compared with the truth."""
+    reset = Reset(kafka, topic(1))
+
+    def run(*arguments: str) -> ConsumerProcess:
+        return ConsumerProcess(
+            tmp_path,
+            *("--topic", "envelopes", "--physical-topic", reset.topic, "--group", reset.group),
+            *("--upstream-dsn", upstream.dsn(), *reset.brokers, "--workers", "1"),
+            *("--auto-offset-reset", "error", "--stop-at-end", *arguments),
+        )
+
+    reset.kafka.produce(reset.topic, map(envelope, range(40)))
+    with run("--auto-offset-reset", "earliest") as first:
+        assert first.wait() == 0
+    assert reset.committed() == {0: 40}
+    kafka.produce(reset.topic, map(envelope, range(40, 100)))
+    kafka.delete_records(reset.topic, {0: 65})
+
+    with run() as refused:
+        assert refused.wait() == 78
+    command = f"consumer offsets reset --group {reset.group} --topic {reset.topic} --to earliest"
+    message = refused.output().splitlines()[-1]
+    assert f"{reset.topic}/0 is at offset 40, the broker holds 65 to 100" in refused.output()
+    assert command in refused.output(), message
+    base = kafka.client_config()
+    assert out_of_range(base, [(reset.group, reset.topic)]) == [
+        OutOfRange(reset.group, reset.topic, 0, committed=40, start=65, end=100)
+    ]
+
+    plan = run_command(*command.split()[1:], *reset.brokers)
+    assert plan.returncode == 0, plan.stderr
+    assert "0 messages lost, 0 messages repeated; 25 offsets were deleted by" in plan.stdout
+    assert reset.committed() == {0: 40}, "a dry run moves nothing"
+    document = reset.json("--to", "earliest")
+    assert document["partitions"][0]["gone"] == document["gone"] == 25
+    assert (document["lost"], document["repeated"], document["executed"]) == (0, 0, False)
+
+    latest = reset.json("--to", "latest")
+    assert (latest["lost"], latest["gone"]) == (35, 25), "what is left would be lost, too"
+
+    done = run_command(*command.split()[1:], *reset.brokers, "--execute")
+    assert done.returncode == 0, done.stderr
+    assert reset.committed() == {0: 65}
+    assert out_of_range(base, [(reset.group, reset.topic)]) == []
+    with run() as again:
+        assert again.wait() == 0
+    assert reset.committed() == {0: 100}
+    assert delivered(upstream) == {*range(40), *range(65, 100)}
+
+
+def test_each_move_is_counted_and_executed_exactly(kafka: KafkaBroker, topic: TopicFactory) -> None:
+    reset = Reset(kafka, topic(2, {"retention.ms": -1}))
+    start_ms = 1_700_000_000_000
+    for index in range(2):
+        for number in range(30):
+            kafka.produce(
+                reset.topic, [b"x"], partition=index, timestamp_ms=start_ms + number * 60_000
+            )
+    reset.commit({0: 10, 1: 20})
+
+    latest = reset.json("--to", "latest")
+    assert [(row["from"], row["to"], row["lost"]) for row in latest["partitions"]] == [
+        (10, 30, 20),
+        (20, 30, 10),
+    ]
+    assert (latest["lost"], latest["repeated"], latest["exact"]) == (30, 0, True)
+    assert latest["partitions"][0]["first"] == "2023-11-14T22:23:20.000+00:00"
+    assert latest["partitions"][0]["last"] == "2023-11-14T22:42:20.000+00:00"
+
+    # 22:28:20 is the fifteenth message's time: one partition repeats, the other loses.
+    at_time = reset.json("--to", "2023-11-14T22:28:20")
+    assert [(row["to"], row["lost"], row["repeated"]) for row in at_time["partitions"]] == [
+        (15, 5, 0),
+        (15, 0, 5),
+    ]
+
+    back = reset.json("--to", "-3", "--partition", "1")
+    assert [(row["partition"], row["to"], row["repeated"]) for row in back["partitions"]] == [
+        (1, 17, 3)
+    ]
+    beyond = reset.json("--to", "+100", "--partition", "0")["partitions"][0]
+    assert (beyond["to"], beyond["clamped"], beyond["lost"]) == (30, True, 20)
+
+    assert reset.committed() == {0: 10, 1: 20}
+    run = reset.run("--to", "-3", "--partition", "1", "--execute")
+    assert run.returncode == 0, run.stderr
+    assert reset.committed() == {0: 10, 1: 17}, "the other partition stays"
+    assert all(len(line) <= 80 for line in run.stdout.splitlines()[1:])
+    (line,) = [json.loads(line) for line in run.stderr.splitlines() if "offsets_reset" in line]
+    assert line["event"] == "offsets_reset"
+    assert {name: line[name] for name in ("user", "group", "topic", "partition")} == {
+        "user": getpass.getuser(),
+        "group": reset.group,
+        "topic": reset.topic,
+        "partition": 1,
+    }
+    assert (line["from_offset"], line["to_offset"]) == (20, 17)
+    assert (line["lost"], line["repeated"]) == (0, 3)
+
+
+def test_offsets_that_hold_no_message_are_not_counted_as_messages(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    """Control records and aborted transactions have offsets, too."""
+    reset = Reset(kafka, topic(1))
+    producer = Producer(kafka.client_config(transactional_id=reset.group))
+    producer.init_transactions(30)
+    for number in range(4):
+        producer.begin_transaction()
+        for _ in range(5):
+            producer.produce(reset.topic, b"x", partition=0)
+        producer.flush(30)  # an abort drops what was not sent yet
+        producer.abort_transaction(30) if number == 1 else producer.commit_transaction(30)
+    end = kafka.end_offsets(reset.topic)[0]
+    assert end == 24, "four transactions of five messages, each with its control record"
+    reset.commit({0: 0})
+    document = reset.json("--to", "latest")
+    assert (document["lost"], document["exact"]) == (15, True)
+
+    spot = (reset.topic, 0)
+    ranges = {spot: Range(0, end)}
+    estimate = tally(kafka.client_config(), ranges, counted_offsets=10)[spot]
+    assert (estimate.messages, estimate.exact) == (24, False), "too many to count: at most"
+    counted = tally(kafka.client_config(), ranges)[spot]
+    assert (estimate.first_ms, estimate.last_ms) == (counted.first_ms, counted.last_ms)
+    assert tally(kafka.client_config(), {spot: Range(3, 3)})[spot] == Tally()
+
+
+def test_a_group_with_members_is_not_moved(kafka: KafkaBroker, topic: TopicFactory) -> None:
+    for protocol in ("classic", "consumer"):
+        reset = Reset(kafka, topic(1))
+        kafka.produce(reset.topic, [b"x"] * 5)
+        reset.commit({0: 3})
+        with members(
+            kafka, reset.group, reset.topic, client_id="the-member", group_protocol=protocol
+        ):
+            run = reset.run("--to", "earliest", "--execute")
+            plan = reset.run("--to", "earliest")
+        assert run.returncode == 75
+        assert plan.returncode == 75, "a moving group's plan is stale at once"
+        assert "has active members" in run.stderr
+        assert "stop them first: the-member on 127.0.0.1" in run.stderr
+        assert reset.committed() == {0: 3}
+
+
+def test_a_member_that_joins_after_the_plan_keeps_its_offsets(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    """The check right before the move finds it, and so does the broker's own behind that."""
+    reset = Reset(kafka, topic(1))
+    kafka.produce(reset.topic, [b"x"] * 5)
+    reset.commit({0: 3})
+    target = Target(None, reset.group, reset.topic)
+    with Groups(kafka.client_config()) as groups:
+        moves = plan_reset(groups, target, EARLIEST, (), may_be_new=False)
+        with members(kafka, reset.group, reset.topic):
+            with pytest.raises(GroupIsActive, match=r"on 127\.0\.0\.1"):
+                execute(groups, target, moves)
+            with pytest.raises(GroupIsActive, match="Unknown member"):
+                groups.commit(reset.group, {(reset.topic, 0): 0})
+        assert reset.committed() == {0: 3}
+        reset.commit({0: 4})
+        with pytest.raises(GroupIsActive, match="stands at 4, not at 3"):
+            execute(groups, target, moves)
+        assert reset.committed() == {0: 4}
+
+
+def test_what_is_not_there_is_named_and_nothing_is_made(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    reset = Reset(kafka, topic(1))
+    kafka.produce(reset.topic, [b"x"] * 5)
+
+    def refusal(*arguments: str) -> str:
+        run = run_command("offsets", "reset", *reset.brokers, *arguments, "--execute")
+        assert run.returncode == 78
+        assert "Traceback" not in run.stderr
+        return run.stderr
+
+    place = ("--group", reset.group, "--topic", reset.topic)
+    assert f"group '{reset.group}' does not exist" in refusal(*place, "--to", "earliest")
+    reset.commit({0: 3})
+    absent = ("--group", reset.group, "--topic", f"{reset.topic}x")
+    assert f"did you mean '{reset.topic}'" in refusal(*absent, "--to", "earliest")
+    assert "no partition 7" in refusal(*place, "--to", "earliest", "--partition", "7")
+    assert "'yesterday'" in refusal(*place, "--to", "yesterday")
+    assert "no consumer is named" in refusal("--to", "latest")
+    assert reset.committed() == {0: 3}
+
+
+def test_a_group_of_sentrys_own_is_moved_only_by_name(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    reset = Reset(kafka, topic(1), group=f"snuba-{uuid.uuid4().hex[:8]}")
+    kafka.produce(reset.topic, [b"x"] * 5)
+    reset.commit({0: 3})
+    refused = reset.run("--to", "latest", "--execute")
+    assert refused.returncode == 2
+    assert "--reserved-group" in refused.stderr
+    assert reset.committed() == {0: 3}
+    assert reset.run("--to", "latest").returncode == 0, "looking is free"
+    assert reset.run("--to", "latest", "--execute", "--reserved-group").returncode == 0
+    assert reset.committed() == {0: 5}
+
+
+def test_a_consumer_that_never_ran_may_be_put_where_it_is_to_start(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    reset = Reset(kafka, topic(2))
+    kafka.produce(reset.topic, [b"x"] * 5, partition=0)
+    own = ("--set", f"group={reset.group}", "--set", f"physical_topic={reset.topic}")
+    run = run_command(
+        *("offsets", "reset", "--consumer", "events", "--set", "topic=events", *own),
+        *(*reset.brokers, "--to", "latest", "--execute", "--json"),
+    )
+    assert run.returncode == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert [row["from"] for row in document["partitions"]] == [None, None]
+    assert document["lost"] == 5
+    assert reset.committed() == {0: 5, 1: 0}
+
+
+def test_show_says_where_the_group_stands(kafka: KafkaBroker, topic: TopicFactory) -> None:
+    hour_s = 3600
+    name = topic(3, {"retention.ms": 10 * hour_s * 1000})
+    reset = Reset(kafka, name)
+    stamp = int((time.time() - hour_s) * 1000)
+    kafka.produce(name, [b"x"] * 8, partition=0, timestamp_ms=stamp)
+    kafka.produce(name, [b"x"] * 4, partition=1, timestamp_ms=stamp)
+    reset.commit({0: 2, 1: 4})
+    kafka.delete_records(name, {0: 5})
+    place = ("--group", reset.group, "--topic", name, *reset.brokers)
+    run = run_command("offsets", "show", *place, "--json")
+    rows = json.loads(run.stdout)["partitions"]
+    keys = ("start", "committed", "end", "lag", "lost", "out_of_range")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        (5, 2, 8, 6, 3, True),
+        (0, 4, 4, 0, 0, False),
+        (0, None, 0, None, 0, False),
+    ]
+    assert rows[0]["time_to_loss_s"] == pytest.approx(9 * hour_s, abs=60)
+    table = run_command("offsets", "show", *place).stdout.splitlines()
+    assert table[0] == f"group {reset.group} (empty) on topic {name}"
+    assert table[2].split()[:7] == ["0", "5", "2", "8", "6", "3", "1.0h"]
+    assert table[2].split()[7] == "LOST"
+
+
+def test_latest_of_an_empty_topic_moves_nothing(kafka: KafkaBroker, topic: TopicFactory) -> None:
+    reset = Reset(kafka, topic(1))
+    reset.commit({0: 0})
+    with Groups(kafka.client_config()) as groups:
+        target = Target(None, reset.group, reset.topic)
+        (move,) = plan_reset(groups, target, LATEST, (), may_be_new=False)
+    assert not move.moves
+    assert "stands there already" in reset.run("--to", "latest").stdout

@@ -1,0 +1,288 @@
+"""``consumer status`` on real Kafka: what it says is what Kafka's own tool and the truth say."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from consumers.commands.cluster_options import ClusterOptions
+from consumers.status.sampler import Sampler
+from consumers.targets import Target
+from fleet.bootstrap.options import Options
+from tests.conftest import TopicFactory
+from tests.support.consumer_process import run_command
+from tests.support.group_members import commit, lag_by_tool, members
+from tests.support.kafka_broker import KafkaBroker
+
+NOBODY = "127.0.0.1:9"
+
+
+def new_group() -> str:
+    return f"group-{uuid.uuid4().hex[:8]}"
+
+
+class Status:
+    """``consumer status`` of one consumer on a topic and a group of its own."""
+
+    def __init__(self, kafka: KafkaBroker, topic: str, group: str) -> None:
+        self.arguments = (
+            *("--bootstrap-servers", kafka.bootstrap_servers, "--consumer", "events"),
+            *("--set", "topic=events", "--set", f"physical_topic={topic}"),
+            *("--set", f"group={group}"),
+        )
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        run = run_command("status", *self.arguments, "--json", *arguments)
+        assert run.returncode == 0, run.stderr
+        document: dict[str, Any] = json.loads(run.stdout)
+        return document
+
+    def one(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.json(*arguments)["consumers"][0]
+        return found
+
+    def kinds(self) -> list[str]:
+        return [finding["kind"] for finding in self.json()["findings"]]
+
+    def check(self) -> int:
+        return run_command("status", *self.arguments, "--check").returncode
+
+
+def produce_transaction(kafka: KafkaBroker, topic: str, values: list[bytes], *, end: str) -> Any:
+    """``end``: commit, abort, or leave it open (the producer is given back then)."""
+    producer = Producer(kafka.client_config(transactional_id=f"t-{uuid.uuid4().hex}"))
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value, partition=0)
+    producer.flush(30)
+    if end == "commit":
+        producer.commit_transaction(30)
+    elif end == "abort":
+        producer.abort_transaction(30)
+    return producer
+
+
+def test_the_lag_is_that_of_kafkas_own_tool_partition_by_partition(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    """Classic and KIP-848 groups, active and stopped, never committed, and transactions."""
+    classic, stopped, kip848, partly, transactional = groups = [new_group() for _ in range(5)]
+    plain, other, in_transactions = topic(3), topic(2), topic(1)
+    for index in range(3):
+        kafka.produce(plain, [b"x"] * (10 + index), partition=index)
+    kafka.produce(other, [b"x"] * 7, partition=1)
+    produce_transaction(kafka, in_transactions, [b"a"] * 5, end="commit")
+    produce_transaction(kafka, in_transactions, [b"b"] * 5, end="abort")
+    open_transaction = produce_transaction(kafka, in_transactions, [b"c"] * 5, end="open")
+    commit(kafka, stopped, plain, {0: 3, 1: 11, 2: 0})
+    commit(kafka, partly, plain, {1: 4})
+    commit(kafka, transactional, in_transactions, {0: 2})
+    commit(kafka, classic, plain, {0: 1, 1: 2, 2: 3})
+    commit(kafka, classic, other, {1: 5})
+    commit(kafka, kip848, plain, {0: 9, 2: 12})
+
+    with (
+        members(kafka, classic, plain),
+        members(kafka, kip848, plain, group_protocol="consumer"),
+    ):
+        expected = lag_by_tool(kafka, *groups)
+        named = [argument for group in groups for argument in ("--group", group)]
+        run = run_command(
+            "status", "--json", "--bootstrap-servers", kafka.bootstrap_servers, *named
+        )
+    document = json.loads(run.stdout)
+    found = {
+        (row["group"], row["topic"], each["partition"]): (
+            *(each["committed"], each["end"]),
+            each["lag"],
+        )
+        for row in document["consumers"]
+        if row["group"] in groups
+        for each in row["partitions"]
+    }
+    # The tool leaves out the partitions of a group that has neither an offset nor an owner there.
+    assert {place: found[place] for place in expected} == expected
+    assert all(found[place][0] is None for place in found.keys() - expected.keys())
+    assert len(expected) == 3 + 1 + 3 + 3 + 1 + 1
+    assert expected[kip848, plain, 1] == (None, 11, None)
+    assert expected[transactional, in_transactions, 0][2] == 15, "open and aborted ones count too"
+    states = {row["group"]: (row["state"], row["protocol"]) for row in document["consumers"]}
+    assert states[classic] == ("stable", "classic")
+    assert states[kip848] == ("stable", "consumer")
+    assert states[stopped] == ("empty", "classic")
+    open_transaction.abort_transaction(30)
+
+
+def test_a_group_at_work_is_shown_with_its_members_and_its_rate(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(2), new_group()
+    kafka.produce(name, [b"x"] * 6, partition=0)
+    status = Status(kafka, name, group)
+    commit(kafka, group, name, {0: 0, 1: 0})
+    with members(kafka, group, name, 3):
+        one = status.one()
+        assert one["state"] == "stable"
+        assert len(one["members"]) == 3
+        assert one["idle_members"] == 1, "three members share two partitions"
+        assert all(each["host"] == "/127.0.0.1" for each in one["members"])
+        assert sorted(index for each in one["members"] for index in each["partitions"]) == [0, 1]
+        assert one["rate_per_s"] == 0
+        assert one["unowned_partitions"] == []
+        table = run_command("status", *status.arguments, "--partitions").stdout
+    assert "1 of 3 members idle" in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+
+
+def test_the_rate_is_what_was_consumed_between_two_looks(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(1), new_group()
+    kafka.produce(name, [b"x"] * 100)
+    commit(kafka, group, name, {0: 20})
+    cluster = ClusterOptions(Options(), kafka.client_config())
+    with Sampler(cluster, [Target(None, group, name)], ()) as sampler:
+        started = time.monotonic()
+        (before,) = sampler.look().consumers
+        looked = time.monotonic()
+        commit(kafka, group, name, {0: 70})
+        again = time.monotonic()
+        (after,) = sampler.look().consumers
+        ended = time.monotonic()
+        commit(kafka, group, name, {0: 10})
+        (set_back,) = sampler.look().consumers
+    assert before.rate is None, "one look knows no rate"
+    assert after.rate is not None
+    assert 50 / (ended - started) <= after.rate <= 50 / (again - looked)
+    assert set_back.rate == 0
+    assert (before.waiting, after.waiting, set_back.waiting) == (80, 30, 90)
+
+
+def test_the_lag_in_seconds_and_the_time_to_loss_are_those_of_the_oldest_message(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    hour_s = 3600
+    name, group = topic(2, {"retention.ms": 10 * hour_s * 1000}), new_group()
+    now = time.time()
+    kafka.produce(name, [b"old"] * 3, partition=0, timestamp_ms=int((now - 5 * hour_s) * 1000))
+    kafka.produce(name, [b"older"], partition=1, timestamp_ms=int((now - 9.5 * hour_s) * 1000))
+    commit(kafka, group, name, {0: 0, 1: 0})
+    one = Status(kafka, name, group).one()
+    assert one["lag"] == 4
+    assert one["lag_s"] == pytest.approx(9.5 * hour_s, abs=60)
+    assert one["time_to_loss_s"] == pytest.approx(0.5 * hour_s, abs=60)
+    assert one["time_to_loss_by"] == "time"
+    assert one["retention"]["ms"] == 10 * hour_s * 1000
+    ages = [each["lag_s"] for each in one["partitions"]]
+    assert ages == [pytest.approx(5 * hour_s, abs=60), pytest.approx(9.5 * hour_s, abs=60)]
+    assert Status(kafka, name, group).kinds() == ["at_risk", "stopped"]
+
+    commit(kafka, group, name, {0: 3, 1: 1})
+    caught_up = Status(kafka, name, group).one()
+    assert (caught_up["lag"], caught_up["lag_s"], caught_up["time_to_loss_s"]) == (0, 0, None)
+    assert Status(kafka, name, group).check() == 0
+
+
+def test_groups_at_different_places_of_a_partition_wait_for_their_own_messages(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, behind, ahead = topic(1), new_group(), new_group()
+    now = time.time()
+    for hours in (3, 2, 1):
+        kafka.produce(name, [b"x"], timestamp_ms=int((now - hours * 3600) * 1000))
+    commit(kafka, behind, name, {0: 0})
+    commit(kafka, ahead, name, {0: 2})
+    cluster = ClusterOptions(Options(), kafka.client_config())
+    with Sampler(cluster, [Target(None, behind, name), Target(None, ahead, name)], ()) as sampler:
+        for _ in range(2):
+            report = sampler.look()
+            ages = [status.lag_s(report.at_s) for status in report.consumers]
+            assert ages == [pytest.approx(3 * 3600, abs=60), pytest.approx(3600, abs=60)]
+        commit(kafka, behind, name, {0: 1})
+        report = sampler.look()
+    assert report.consumers[0].lag_s(report.at_s) == pytest.approx(2 * 3600, abs=60)
+
+
+def test_what_retention_took_before_it_was_consumed_is_counted_and_fails_the_check(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(2), new_group()
+    kafka.produce(name, [b"x"] * 40, partition=0)
+    commit(kafka, group, name, {0: 10, 1: 0})
+    status = Status(kafka, name, group)
+    assert status.check() == 0
+    kafka.delete_records(name, {0: 25})
+    one = status.one()
+    assert (one["lost"], one["waiting"], one["lag"]) == (15, 15, 30)
+    assert one["partitions"][0]["out_of_range"] is True
+    assert one["partitions"][1]["out_of_range"] is False
+    assert status.check() == 1
+    table = run_command("status", *status.arguments).stdout
+    assert "LOST" in table
+    assert "15 messages were deleted before they were consumed (partition 0)" in table
+    command = f"  consumer offsets reset --group {group} --topic {name} --to earliest"
+    assert command in table.splitlines(), "whole, to be copied"
+
+
+def test_a_partition_that_nobody_reads_while_the_group_is_at_work_is_found(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, other, group = topic(1), topic(1), new_group()
+    kafka.produce(name, [b"x"])
+    commit(kafka, group, name, {0: 0})
+    status = Status(kafka, name, group)
+    with members(kafka, group, other):
+        assert status.one()["unowned_partitions"] == [0]
+        assert "unowned" in status.kinds()
+
+
+def test_a_group_that_is_at_work_but_does_not_move_is_stalled(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(1), new_group()
+    kafka.produce(name, [b"x"] * 5, timestamp_ms=int((time.time() - 1000) * 1000))
+    commit(kafka, group, name, {0: 1})
+    status = Status(kafka, name, group)
+    with members(kafka, group, name):
+        assert status.kinds() == ["stalled"]
+        assert status.check() == 1
+        assert "stalled" not in [
+            each["kind"] for each in status.json("--set", "stall_timeout_s=5000")["findings"]
+        ]
+
+
+def test_missing_topics_unread_topics_and_dead_letters_stand_beside_the_table(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name = topic(1)
+    dead = kafka.create_topic(f"{name}-dlq")
+    kafka.produce(name, [b"x"] * 3)
+    kafka.produce(dead, [b"x"] * 2)
+    status = Status(kafka, name, new_group())
+    document = status.json()
+    assert document["unread"] == {name: 3}
+    assert document["dead_letters"][dead] == 2
+    assert document["consumers"][0]["state"] == "absent"
+    assert document["consumers"][0]["waiting"] is None
+    assert status.check() == 0, "a consumer that never ran is no failure"
+    missing = Status(kafka, f"{name}-not-there", new_group())
+    assert missing.kinds() == ["no_topic"]
+    everything = run_command("status", "--bootstrap-servers", kafka.bootstrap_servers)
+    assert everything.returncode == 0
+    assert "never ran" in run_command("status", *status.arguments).stdout
+
+
+def test_an_absent_broker_is_said_within_seconds(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run = run_command("status", "--bootstrap-servers", NOBODY, cwd=tmp_path)
+    assert run.returncode == 69
+    assert f"no Kafka broker answers at {NOBODY}" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert time.monotonic() - started < 15

@@ -1,0 +1,205 @@
+"""``consumer status --watch`` on a terminal, and the running consumer's own time to loss."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.conftest import TopicFactory
+from tests.support.consumer_process import (
+    CONSUMER,
+    ConsumerProcess,
+    clean_environment,
+    run_command,
+)
+from tests.support.group_members import commit
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
+from tests.support.scripted_receiver import ScriptedReceiver
+from tests.support.statsd import StatsdServer
+
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
+
+
+class Terminal:
+    """A command on a terminal of 80 x 24, and everything that it has drawn."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.process = subprocess.Popen(
+            [CONSUMER, *arguments],
+            env=clean_environment({"TERM": "xterm-256color"}),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.drawn = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._terminal, 65536)
+            except OSError:
+                return  # the command has ended
+            self.drawn += data.decode()
+
+    def wait_for(self, text: str, *, after: int = 0, timeout_s: float = 30) -> int:
+        """Block until the text was drawn behind that place; gives the place."""
+        wait_until(
+            lambda: text in self.drawn[after:], timeout_s=timeout_s, what=f"{text!r} on the screen"
+        )
+        return self.drawn.index(text, after)
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(10)
+        self._reader.join(5)
+        return code
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self._reader.join(5)
+        os.close(self._terminal)
+
+
+@contextmanager
+def terminal(*arguments: str) -> Iterator[Terminal]:
+    found = Terminal(*arguments)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def lines_of(drawn: str) -> list[str]:
+    return _SEQUENCE.sub("", drawn).replace("\r", "").split("\n")
+
+
+def test_the_screen_outlives_kafkas_absence_and_ends_clean(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(1, prefix="watched"), f"group-{uuid.uuid4().hex[:8]}"
+    kafka.produce(name, [b"x"] * 7)
+    commit(kafka, group, name, {0: 3})
+    brokers = ("--bootstrap-servers", kafka.bootstrap_servers)
+    with terminal("status", "--watch", "--interval", "0.5", "--group", group, *brokers) as screen:
+        screen.wait_for("LOSS IN")
+        kafka.stop()
+        try:
+            away = screen.wait_for("Kafka is away since")
+        finally:
+            kafka.start()
+        screen.wait_for("consumer status at", after=away)
+        assert screen.process.poll() is None
+        assert screen.end() == 0
+    assert screen.drawn.count(SECOND_SCREEN) == screen.drawn.count(FIRST_SCREEN) == 1
+    assert "Traceback" not in screen.drawn
+    during, after = screen.drawn.split(FIRST_SCREEN)
+    assert "librdkafka" not in during, "its log lines would tear the screen"
+    assert "\x1b[?25h" in screen.drawn, "the cursor is back"
+    # The last frame stays in the scrollback, as a table of at most 80 columns.
+    frame = lines_of(after)
+    assert max(map(len, frame)) <= 80
+    (row,) = [line.split() for line in frame if line.startswith(group)]
+    assert row[1:4] == ["stopped", "-", "4"]
+
+
+def test_without_a_terminal_frame_follows_frame_without_colours(
+    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+) -> None:
+    name = topic(1)
+    log = tmp_path / "watch.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(CONSUMER, "status", "--watch", "--interval", "0.3", "--consumer", "events"),
+                *("--set", "topic=events", "--set", f"physical_topic={name}"),
+                *("--bootstrap-servers", kafka.bootstrap_servers),
+            ],
+            env=clean_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(
+                lambda: log.read_text().count("LOSS IN") >= 3, timeout_s=30, what="three frames"
+            )
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert "\x1b" not in log.read_text()
+
+
+def test_watching_and_a_document_exclude_each_other() -> None:
+    for other in ("--json", "--check"):
+        run = run_command("status", "--watch", other, "--bootstrap-servers", "127.0.0.1:9")
+        assert run.returncode == 2
+        assert "--watch" in run.stderr
+
+
+def test_a_running_consumer_reports_and_warns_how_soon_it_loses_what_it_holds(
+    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+) -> None:
+    hour_s = 3600
+    name = topic(1, {"retention.ms": 10 * hour_s * 1000})
+    stamp = int((time.time() - 9.5 * hour_s) * 1000)
+    body = b'{"event_id":"%032x"}\n{"type":"event"}\n{}\n' % 7
+    kafka.produce(name, [body] * 3, timestamp_ms=stamp)
+    with ScriptedReceiver() as upstream, StatsdServer() as statsd:
+        upstream.respond(503)
+        with ConsumerProcess(
+            tmp_path,
+            *("--topic", "envelopes", "--physical-topic", name, "--workers", "1"),
+            *("--group", f"group-{uuid.uuid4().hex[:8]}", "--upstream-dsn", upstream.dsn()),
+            *("--bootstrap-servers", kafka.bootstrap_servers),
+            *("--set", "statsd_host=127.0.0.1", "--set", f"statsd_port={statsd.port}"),
+        ) as consumer:
+
+            def sent() -> list[str]:
+                lines = statsd.receive_rest()
+                return [line for line in lines if "consumer.time_to_loss_s:" in line]
+
+            consumer.wait_until(lambda: bool(sent()), "the metric")
+            (warning,) = consumer.wait_for("time_to_loss_low")
+            line = sent()[0]
+            upstream.respond(200)
+            consumer.wait_until(
+                lambda: kafka.committed(*group_and_topic(consumer)) == {0: 3}, "the delivery"
+            )
+            statsd.receive_rest()
+            statsd.lines.clear()
+            # A full report later there is nothing in flight, so there is nothing to say.
+            consumer.wait_until(
+                lambda: sum("consumer.lag:" in each for each in statsd.receive_rest()) >= 3,
+                "three more reports",
+            )
+            assert not sent()[1:], "at most the report that was under way"
+    assert float(line.split(":")[1].split("|")[0]) - 0.5 * hour_s < 60
+    assert "partition:0" in line
+    assert warning["partitions"] == [f"{name}/0"]
+    assert abs(warning["seconds"] - 0.5 * hour_s) < 60
+
+
+def group_and_topic(consumer: ConsumerProcess) -> tuple[str, str]:
+    (event,) = consumer.events("consuming")
+    return event["group"], event["topic"]

@@ -1,0 +1,206 @@
+"""A real Chromium on the inspector's page, and what it must never do there.
+
+``python -m tests.support.browser docs/screenshots`` takes the documentation's screenshots.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Locator,
+    Page,
+    Request,
+    sync_playwright,
+)
+
+from tests.support.inspector_process import InspectorProcess
+from tests.support.requirements import MissingPart
+
+Theme: TypeAlias = Literal["light", "dark"]
+
+WIDTHS: Final = (1280, 390)
+THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
+_HEIGHTS: Final = {1280: 1120, 390: 1120}
+# Beside what Playwright passes itself. Nothing here calls home, and root may start it.
+_FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_WAIT_MS: Final = 10_000.0
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Running, with an empty profile of its own. Raises MissingPart where none is installed.
+
+    While it runs, this thread has a running asyncio loop: ``asyncio.run`` would be refused.
+    """
+    path = shutil.which("chromium")
+    if path is None:
+        raise MissingPart("no chromium on the PATH (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Look(NamedTuple):
+    """How a page is looked at."""
+
+    width: int = 1280
+    height: int = 900
+    theme: Theme = "light"
+
+    def open_in(self, browser: Browser) -> BrowserContext:
+        """Knows nothing of the others; may use the clipboard, as a person's browser lets it."""
+        context = browser.new_context(
+            viewport={"width": self.width, "height": self.height},
+            color_scheme=self.theme,
+            reduced_motion="reduce",
+        )
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.set_default_timeout(_WAIT_MS)
+        return context
+
+
+class Watch:
+    """Notes what no page of the inspector may ever do, whatever an event holds."""
+
+    def __init__(self, page: Page) -> None:
+        self.requests: list[str] = []
+        #: Console messages that the test brings about, by a part of their text.
+        self.expected: list[str] = []
+        self._complaints: list[str] = []
+        self._page = page
+        page.on("request", self._note_request)
+        page.on("console", self._note_console)
+        page.on("dialog", self._note_dialog)
+        page.on("pageerror", lambda error: self._complaints.append(f"script error: {error}"))
+        page.on("popup", lambda popup: self._complaints.append(f"a window of {popup.url}"))
+
+    def complaints(self) -> list[str]:
+        """Dialogs, errors (a violation of the page's policy is one), requests to other origins."""
+        own = "/".join(self._page.url.split("/")[:3]) + "/"
+        foreign = [url for url in self.requests if not url.startswith((own, "data:", "blob:"))]
+        unexpected = [
+            complaint
+            for complaint in self._complaints
+            if not any(part in complaint for part in self.expected)
+        ]
+        return unexpected + [f"a request to {url}" for url in foreign]
+
+    def paths(self, prefix: str) -> list[str]:
+        """What was asked of the inspector below a path, query included, in order."""
+        paths = ["/" + "/".join(url.split("/")[3:]) for url in self.requests]
+        return [path for path in paths if path.startswith(prefix)]
+
+    def _note_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _note_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._complaints.append(f"console: {message.text}")
+
+    def _note_dialog(self, dialog: Dialog) -> None:
+        self._complaints.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+
+class Visit(NamedTuple):
+    """A page that is open, in a context of its own."""
+
+    page: Page
+    watch: Watch
+
+    @classmethod
+    def to(cls, url: str, browser: Browser, look: Look) -> Visit:
+        page = look.open_in(browser).new_page()
+        watch = Watch(page)
+        page.goto(url)
+        return cls(page, watch)
+
+    def end(self) -> None:
+        self.page.context.close()
+
+    def leave_evidence(self, folder: Path) -> None:
+        """For whoever looks into a failure: a picture, the document, and what was requested."""
+        folder.mkdir()
+        self.page.screenshot(path=folder / "page.png")
+        (folder / "page.html").write_text(self.page.content())
+        (folder / "requests.txt").write_text("\n".join(self.watch.requests))
+
+
+#: The fixture ``visit``: gives a page of an inspector, opened in a context of its own.
+OpenPage: TypeAlias = Callable[..., Visit]
+
+
+def event_list(page: Page) -> Locator:
+    return page.get_by_role("listbox", name="Events")
+
+
+def rows(page: Page) -> Locator:
+    """The list's entries, as many as are drawn, the newest first."""
+    return event_list(page).get_by_role("option")
+
+
+def open_row(page: Page, title: str) -> None:
+    """Choose the newest entry with that text, and wait until its event is there."""
+    rows(page).filter(has_text=title).first.click()
+    page.get_by_role("tablist", name="Parts of the entry").wait_for()
+
+
+def frame(page: Page, function: str) -> Locator:
+    """The first frame of that function, in the order of the page."""
+    return page.get_by_test_id("frame").filter(has=page.get_by_text(function, exact=True)).first
+
+
+def head(frame_row: Locator) -> Locator:
+    """What a click on unfolds a frame."""
+    return frame_row.locator(".frame-head")
+
+
+def take_screenshots(folder: Path) -> list[Path]:
+    """The demonstration's Python error in both themes and widths, as PNG files in ``folder``."""
+    taken = []
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        InspectorProcess(Path(scratch), "--demo") as inspector,
+        chromium() as browser,
+    ):
+        for theme in THEMES:
+            for width in WIDTHS:
+                context = Look(width, _HEIGHTS[width], theme).open_in(browser)
+                page = context.new_page()
+                page.goto(inspector.url)
+                open_row(page, "RateMissing")
+                page.locator('[data-coverage="covered"]').first.wait_for()
+                taken.append(folder / f"inspector-{theme}-{width}.png")
+                page.screenshot(path=taken[-1])
+                context.close()
+    return taken
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    for path in take_screenshots(target):
+        sys.stdout.write(f"{path} {path.stat().st_size:,} bytes\n")

@@ -1,0 +1,96 @@
+"""A Kafka broker with users, rights and certificates beside the listener that tests set it up by.
+
+Whoever comes to ``bootstrap_servers`` may do everything. ``sasl_servers`` wants a login as one of
+``USERS`` (PLAIN), who may do what ACLs grant, and ``tls_servers`` speaks TLS with a certificate of
+its own making.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import free_ports
+from tests.support.requirements import MissingPart
+
+USERS: Mapping[str, str] = {"alice": "alices-secret", "bob": "bobs-secret"}
+_LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
+
+
+class SecuredKafkaBroker(KafkaBroker):
+    """Like its base; it takes a second longer to start."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises MissingPart without Java, jars or openssl."""
+        sasl_port, tls_port = free_ports(2)
+        self.sasl_servers = f"127.0.0.1:{sasl_port}"
+        self.tls_servers = f"127.0.0.1:{tls_port}"
+        self.certificate = folder / "broker.crt"
+        self._make_certificate(folder)
+        super().__init__(folder=folder)
+
+    def login(self, user: str, password: str | None = None) -> dict[str, str]:
+        """The librdkafka settings of a user; another password than the right one, if given."""
+        return {
+            "security.protocol": "sasl_plaintext",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": user,
+            "sasl.password": USERS[user] if password is None else password,
+        }
+
+    def grant(self, user: str, operation: str, kind: str, name: str) -> None:
+        """Let a user do something to a ``topic`` or a ``group``."""
+        binding = AclBinding(
+            ResourceType[kind.upper()],
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            AclOperation[operation],
+            AclPermissionType.ALLOW,
+        )
+        for answer in self.admin.create_acls([binding]).values():
+            answer.result(30)
+
+    def _write_config(self, controller_port: int, settings: Mapping[str, object]) -> None:
+        inside = f"PLAINTEXT://{self.bootstrap_servers}"
+        outside = f"SASL://{self.sasl_servers},TLS://{self.tls_servers}"
+        users = " ".join(f'user_{name}="{password}"' for name, password in USERS.items())
+        security = {
+            "listeners": f"{inside},{outside},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"{inside},{outside}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,"
+            "CONTROLLER:PLAINTEXT",
+            "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl.plain.sasl.jaas.config": f"{_LOGIN_MODULE} required {users};",
+            "listener.name.tls.ssl.keystore.type": "PEM",
+            "listener.name.tls.ssl.keystore.location": self.certificate.with_suffix(".pem"),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            # Whoever asks about a topic in the wrong way makes it.
+            "auto.create.topics.enable": "true",
+            # Those who need no login: the tests, and the broker itself.
+            "super.users": "User:ANONYMOUS",
+        }
+        super()._write_config(controller_port, {**security, **settings})
+
+    def _make_certificate(self, folder: Path) -> None:
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            raise MissingPart("openssl makes the broker's certificate")
+        key = folder / "broker.key"
+        command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+        command += f" -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {self.certificate}"
+        subprocess.run(command.split(), check=True, capture_output=True)
+        both = key.read_text() + self.certificate.read_text()
+        self.certificate.with_suffix(".pem").write_text(both)

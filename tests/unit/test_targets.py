@@ -1,0 +1,51 @@
+"""Which group and topic a name stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.registry import CONSUMERS, get
+from consumers.targets import Target, group_of, one_target, physical_topic, registry_targets
+from fleet.bootstrap.options import Options
+from fleet.errors import ConfigurationError
+
+
+def options(**given: object) -> Options:
+    return Options(**given)  # type: ignore[arg-type]  # validated by the class
+
+
+def test_a_consumers_topic_is_the_one_that_the_options_give_it_then_snubas_then_its_own() -> None:
+    events, envelopes = get("events"), get("envelopes")
+    assert physical_topic(events, options()) == "events"
+    mapped = {"snuba_topic_map": {"events": "events-eu"}}
+    assert physical_topic(events, options(**mapped)) == "events-eu"
+    own = {"topic": "envelopes", "physical_topic": "raw", "group": "mine", **mapped}
+    assert physical_topic(envelopes, options(**own)) == "raw"
+    assert physical_topic(events, options(**own)) == "events-eu", "the option is for one consumer"
+    assert group_of(envelopes, options(**own)) == "mine"
+    assert group_of(events, options(**own)) == "consumer-fleet-events"
+
+
+def test_all_consumers_are_meant_where_none_is_named() -> None:
+    assert [each.consumer for each in registry_targets((), options())] == [
+        each.name for each in CONSUMERS
+    ]
+    assert registry_targets(("events",), options()) == [
+        Target("events", "consumer-fleet-events", "events")
+    ]
+    with pytest.raises(ConfigurationError, match="did you mean 'events'"):
+        registry_targets(("event",), options())
+
+
+def test_a_group_on_a_topic_is_named_by_the_consumer_or_by_both() -> None:
+    mapped = options(snuba_topic_map={"events": "events-eu"})
+    assert one_target("events", None, mapped) == Target(
+        "events", "consumer-fleet-events", "events-eu"
+    )
+    assert one_target("events", "g", mapped) == Target("events", "g", "events-eu")
+    assert one_target("any-topic", "g", mapped) == Target(None, "g", "any-topic")
+    assert one_target("any-topic", "g", mapped).name == "g/any-topic"
+    with pytest.raises(ConfigurationError, match=r"no consumer .any-topic.: .* --group"):
+        one_target("any-topic", None, mapped)
+    with pytest.raises(ConfigurationError, match="no consumer is named"):
+        one_target(None, "g", mapped)
