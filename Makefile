@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 CONTAINERS ?= $(firstword $(foreach tool,docker podman buildah,$(shell command -v $(tool))))
 CLUSTER_PACKAGES := buildah containerd containernetworking-plugins debootstrap etcd-server gcc \
-	iproute2 libc6-dev openssl runc
+	iproute2 libc6-dev openssl runc util-linux
 # More arguments for the program that a target runs: make run ARGS="--help"
 ARGS ?=
 

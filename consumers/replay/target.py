@@ -35,7 +35,7 @@ def prepare_target(
     facts = describe_topic(kafka, topic)
     # A recording of a mock cluster, or of an old broker, does not name its cluster.
     same_cluster = source.cluster_id in (None, facts.cluster_id)
-    if False:
+    if topic == source.topic and same_cluster and not same_topic_is_fine:
         raise click.UsageError(
             f"{topic!r} is where the messages are from: they would be there twice. Say that this "
             "is meant with --yes"

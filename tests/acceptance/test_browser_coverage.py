@@ -1,4 +1,4 @@
-"""Coverage of a frame's lines, as a browser shows it: from a real run of coverage.py, and Codecov."""
+"""Coverage of lines in a browser: from a real run of coverage.py, and from Codecov."""
 
 from __future__ import annotations
 
@@ -181,10 +181,14 @@ def asking_codecov(tmp_path: Path, codecov: Codecov) -> Iterator[InspectorProces
 def test_codecov_is_asked_by_commit_and_its_token_reaches_no_page(
     visit: OpenPage, codecov: Codecov, asking_codecov: InspectorProcess
 ) -> None:
-    page = visit(asking_codecov.url).page
+    page = visit("about:blank").page
     answers: list[Response] = []
-    page.on("response", answers.append)
-    page.reload()
+
+    def keep(answer: Response) -> None:
+        answers.append(answer)
+
+    page.on("response", keep)
+    page.goto(asking_codecov.url)
     open_row(page, "Measured")
     shown_marks(page, "sign")
     assert states(frame(page, "sign").get_by_test_id("context-line")) == STATES

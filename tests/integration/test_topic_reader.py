@@ -111,6 +111,10 @@ def test_a_range_that_ends_in_control_records_is_read_to_its_end(
     with TopicReader(kafka.client_config(), name) as reader:
         assert read_all(reader) == [(0, 0), (0, 4)]
         assert reader.total == reader.done == 6
+    # Where the end lies in a gap, the first message behind it is none of the range's.
+    with TopicReader(kafka.client_config(), name, end=Place("offset", 3)) as reader:
+        assert read_all(reader) == [(0, 0)]
+        assert reader.done == 3
 
 
 def test_tombstones_and_empty_values_are_messages(kafka: KafkaBroker, topic: TopicFactory) -> None:

@@ -31,7 +31,7 @@ Theme: TypeAlias = Literal["light", "dark"]
 
 WIDTHS: Final = (1280, 390)
 THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
-_HEIGHTS: Final = {1280: 1120, 390: 1120}
+_SHOT_HEIGHT: Final = 1120
 # Beside what Playwright passes itself. Nothing here calls home, and root may start it.
 _FLAGS: Final = (
     "--headless",
@@ -87,8 +87,6 @@ class Watch:
 
     def __init__(self, page: Page) -> None:
         self.requests: list[str] = []
-        #: Console messages that the test brings about, by a part of their text.
-        self.expected: list[str] = []
         self._complaints: list[str] = []
         self._page = page
         page.on("request", self._note_request)
@@ -101,12 +99,7 @@ class Watch:
         """Dialogs, errors (a violation of the page's policy is one), requests to other origins."""
         own = "/".join(self._page.url.split("/")[:3]) + "/"
         foreign = [url for url in self.requests if not url.startswith((own, "data:", "blob:"))]
-        unexpected = [
-            complaint
-            for complaint in self._complaints
-            if not any(part in complaint for part in self.expected)
-        ]
-        return unexpected + [f"a request to {url}" for url in foreign]
+        return [*self._complaints, *(f"a request to {url}" for url in foreign)]
 
     def paths(self, prefix: str) -> list[str]:
         """What was asked of the inspector below a path, query included, in order."""
@@ -178,29 +171,35 @@ def head(frame_row: Locator) -> Locator:
     return frame_row.locator(".frame-head")
 
 
-def take_screenshots(folder: Path) -> list[Path]:
+def take_screenshots(folder: Path, browser: Browser) -> list[Path]:
     """The demonstration's Python error in both themes and widths, as PNG files in ``folder``."""
-    taken = []
     with (
         tempfile.TemporaryDirectory() as scratch,
         InspectorProcess(Path(scratch), "--demo") as inspector,
-        chromium() as browser,
     ):
-        for theme in THEMES:
-            for width in WIDTHS:
-                context = Look(width, _HEIGHTS[width], theme).open_in(browser)
-                page = context.new_page()
-                page.goto(inspector.url)
-                open_row(page, "RateMissing")
-                page.locator('[data-coverage="covered"]').first.wait_for()
-                taken.append(folder / f"inspector-{theme}-{width}.png")
-                page.screenshot(path=taken[-1])
-                context.close()
-    return taken
+        return [
+            _take_screenshot(folder, browser, inspector.url, Look(width, _SHOT_HEIGHT, theme))
+            for theme in THEMES
+            for width in WIDTHS
+        ]
+
+
+def _take_screenshot(folder: Path, browser: Browser, url: str, look: Look) -> Path:
+    visit = Visit.to(url, browser, look)
+    open_row(visit.page, "RateMissing")
+    visit.page.locator('[data-coverage="covered"]').first.wait_for()
+    path = folder / f"inspector-{look.theme}-{look.width}.png"
+    visit.page.screenshot(path=path)
+    visit.end()
+    return path
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        for path in take_screenshots(folder, browser):
+            sys.stdout.write(f"{path} {path.stat().st_size:,} bytes\n")
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    for path in take_screenshots(target):
-        sys.stdout.write(f"{path} {path.stat().st_size:,} bytes\n")
+    main(Path(sys.argv[1]))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 
-from tests.support.requirements import MissingPart
+from tests.support.go_modules import module_folder
 
 _DEFINITIONS: Final = {
     "github.com/kedacore/keda/v2@v2.21.0": (
@@ -24,20 +21,6 @@ _DEFINITIONS: Final = {
 
 def custom_resource_definitions() -> list[Path]:
     """Files to `kubectl apply --server-side`; fetched once, by Go. Raises MissingPart."""
-    go = shutil.which("go")
-    if go is None:
-        raise MissingPart("no go on the PATH: it fetches the custom resources' definitions")
-    return [_fetch(go, module) / file for module, files in _DEFINITIONS.items() for file in files]
-
-
-def _fetch(go: str, module: str) -> Path:
-    run = subprocess.run(
-        [go, "mod", "download", "-json", module],
-        cwd="/",  # no module of this project's has a say
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.returncode:
-        raise MissingPart(f"go could not fetch {module}: {run.stderr or run.stdout}")
-    return Path(json.loads(run.stdout)["Dir"])
+    return [
+        module_folder(module) / file for module, files in _DEFINITIONS.items() for file in files
+    ]

@@ -1,4 +1,4 @@
-import { useCallback, useState } from 'react';
+import { useCallback, useLayoutEffect, useRef, useState } from 'react';
 
 import type { Filters } from '../api/types';
 import type { CoverageAnswers } from '../context/coverageCache';
@@ -39,8 +39,10 @@ export function App() {
   }, [navigate, filters]);
 
   const selectedId = target.phase === 'ready' ? target.value : null;
+  const view = route.target === null ? 'list' : 'detail';
+  useKeptFocus(view);
   return (
-    <div className="page" data-view={route.target === null ? 'list' : 'detail'}>
+    <div className="page" data-view={view}>
       <a className="skip-link" href="#entry" onClick={focusEntry}>
         Skip to the event
       </a>
@@ -70,6 +72,22 @@ export function App() {
       </main>
     </div>
   );
+}
+
+/** A narrow page shows either the list or an event: the focus follows to the one that is shown. */
+function useKeptFocus(view: 'list' | 'detail') {
+  const lastView = useRef(view);
+  useLayoutEffect(() => {
+    if (lastView.current === view) return;
+    lastView.current = view;
+    const pane = document.activeElement?.closest('.list-pane, .detail-pane');
+    const isLost =
+      document.activeElement === document.body ||
+      (pane instanceof Element && getComputedStyle(pane).display === 'none');
+    if (!isLost) return;
+    if (view === 'detail') focusEntry();
+    else document.querySelector<HTMLElement>('[role=listbox]')?.focus();
+  }, [view]);
 }
 
 interface BannersProps {

@@ -17,12 +17,12 @@ export function useRoute(): [Route, Navigate] {
   const route = useMemo(() => parseRoute(hash), [hash]);
   const navigate = useCallback<Navigate>((next, how = 'push') => {
     const target = formatRoute(next);
-    if (how === 'push') {
-      window.location.hash = target;
-      return;
-    }
-    window.history.replaceState(null, '', target);
-    // replaceState tells nobody.
+    if (target === window.location.hash) return;
+    // Not through location.hash: that tells of it later, and arrow keys in quick succession count
+    // on where the one before has led.
+    if (how === 'push') window.history.pushState(null, '', target);
+    else window.history.replaceState(null, '', target);
+    // Neither tells anybody.
     window.dispatchEvent(new HashChangeEvent('hashchange'));
   }, []);
   return [route, navigate];

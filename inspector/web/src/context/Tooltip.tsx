@@ -1,11 +1,4 @@
-import {
-  useId,
-  useLayoutEffect,
-  useRef,
-  useState,
-  type KeyboardEvent,
-  type ReactNode,
-} from 'react';
+import { useEffect, useId, useLayoutEffect, useRef, useState, type ReactNode } from 'react';
 
 import { SafeText } from './SafeText';
 
@@ -36,6 +29,20 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
     }
   }, [position]);
 
+  useEffect(() => {
+    if (position === null) return;
+    const closeOnEscape = (event: KeyboardEvent) => {
+      if (event.key !== 'Escape') return;
+      event.stopPropagation();
+      setPosition(null);
+    };
+    // On the document: a host that is only hovered over has no focus, and so gets no keys.
+    document.addEventListener('keydown', closeOnEscape, { capture: true });
+    return () => {
+      document.removeEventListener('keydown', closeOnEscape, { capture: true });
+    };
+  }, [position]);
+
   const open = () => {
     const box = host.current?.getBoundingClientRect();
     if (box === undefined) return;
@@ -46,11 +53,6 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
   };
   const close = () => {
     setPosition(null);
-  };
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key !== 'Escape' || position === null) return;
-    event.stopPropagation();
-    close();
   };
 
   return (
@@ -64,7 +66,6 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
       onMouseLeave={close}
       onFocus={open}
       onBlur={close}
-      onKeyDown={onKeyDown}
     >
       {children}
       <span

@@ -1,5 +1,5 @@
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useRef, type KeyboardEvent } from 'react';
+import { useEffect, useRef, useState, type KeyboardEvent } from 'react';
 
 import { EventRow, ROW_HEIGHT_PX, rowId } from './EventRow';
 import type { EventFeed, FeedSnapshot } from './eventFeed';
@@ -33,6 +33,9 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
   const items = virtualizer.getVirtualItems();
   const lastDrawn = items.at(-1)?.index ?? 0;
   const selectedIndex = rows.findIndex((row) => row.id === selectedId);
+  // On a narrow page going back to the list selects nothing; the arrow keys go on from here then.
+  const [lastSelectedId, setLastSelectedId] = useState(selectedId);
+  if (selectedId !== null && selectedId !== lastSelectedId) setLastSelectedId(selectedId);
   const isSelectedDrawn = items.some((item) => item.index === selectedIndex);
 
   useEffect(() => {
@@ -45,7 +48,8 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
       onEnter();
       return;
     }
-    const target = targetIndex(event.key, selectedIndex, rows.length);
+    const current = rows.findIndex((row) => row.id === (selectedId ?? lastSelectedId));
+    const target = targetIndex(event.key, current, rows.length);
     const row = target === null ? undefined : rows[target];
     if (target === null || row === undefined) return;
     event.preventDefault();

@@ -1,0 +1,322 @@
+{{/*
+What the schema can't see: values that are each fine but not together. Everything that is wrong is
+said at once, each with its key, what is wrong, and what to do. `report` is (dict "problems" list).
+*/}}
+{{- define "consumer-fleet.validate" -}}
+{{- $root := .root -}}
+{{- $report := dict "problems" list -}}
+{{- if not .consumers -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "consumers" "text" "no consumer is enabled: add one, for example `consumers: {events: {}}`") -}}
+{{- end -}}
+{{- range $name, $consumer := .consumers -}}
+{{- $at := dict "report" $report "consumer" $consumer "place" (printf "consumers.%s" $name) -}}
+{{- range $part := list "Names" "Destinations" "Kafka" "Rdkafka" "Config" "Timing" "Scale" "Budget" "Containers" -}}
+{{- include (printf "consumer-fleet.validate%s" $part) $at -}}
+{{- end -}}
+{{- end -}}
+{{- include "consumer-fleet.validateGroups" (dict "report" $report "consumers" .consumers) -}}
+{{- include "consumer-fleet.validateRelease" (dict "report" $report "root" $root "consumers" .consumers) -}}
+{{- if $report.problems -}}
+{{- fail (printf "these values can't work:\n\n  - %s\n" (join "\n  - " (uniq $report.problems))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.problem" -}}
+{{- $_ := set .report "problems" (append .report.problems (printf "%s: %s" .key .text)) -}}
+{{- end -}}
+
+{{/* A problem of one consumer, or of what all share: (list $at "key" "text"). */}}
+{{- define "consumer-fleet.bad" -}}
+{{- $at := index . 0 -}}
+{{- $key := index . 1 -}}
+{{- $first := regexFind "^[^.]+" $key -}}
+{{- $shared := and (has $first (list "kafka" "upstream" "saas" "destinationCa")) (not (hasKey $at.consumer.given $first)) -}}
+{{- include "consumer-fleet.problem" (dict "report" $at.report "key" (ternary $key (printf "%s.%s" $at.place $key) $shared) "text" (index . 2)) -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateNames" -}}
+{{- $x := .consumer -}}
+{{- if not (has $x.topic $x.program.consumers) -}}
+{{- include "consumer-fleet.bad" (list . "topic" (printf "the program has no consumer %q; it has %s. An entry with a name of its own needs `topic: …`, and `physicalTopic: …` where the brokers call the topic otherwise" $x.topic (join ", " $x.program.consumers))) -}}
+{{- end -}}
+{{- if gt (len $x.fullname) 52 -}}
+{{- include "consumer-fleet.problem" (dict "report" .report "key" .place "text" (printf "its objects would be called %q, which is longer than the 52 characters that leave room for a pod's suffix: shorten the entry's name, or set fullnameOverride" $x.fullname)) -}}
+{{- end -}}
+{{- $reserved := has $x.group $x.program.reservedGroups -}}
+{{- range $x.program.reservedGroupPrefixes -}}
+{{- if hasPrefix . $x.group }}{{ $reserved = true }}{{ end -}}
+{{- end -}}
+{{- if $reserved -}}
+{{- include "consumer-fleet.bad" (list . "group" (printf "%q belongs to Sentry or Snuba, and this consumer would take partitions away from it: choose another, for example %q" $x.group (printf "fleet-%s" $x.group))) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateDestinations" -}}
+{{- $at := . -}}
+{{- $x := .consumer -}}
+{{- range $name := list "upstream" "saas" -}}
+{{- $destination := get $x.c $name -}}
+{{- if and $destination.dsn $destination.existingSecret.name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "%s.dsn" $name) (printf "%s.existingSecret.name is set too: keep one of the two" $name)) -}}
+{{- else if and $destination.dsn (not (regexMatch "^https?://[^@/:]+(:[^@/]*)?@[^@/]+(/.*)?/[0-9]+$" $destination.dsn)) -}}
+{{- include "consumer-fleet.bad" (list $at (printf "%s.dsn" $name) "this is no DSN: https://PUBLIC_KEY@HOST/PROJECT_ID is expected") -}}
+{{- end -}}
+{{- end -}}
+{{- $saas := or $x.c.saas.dsn $x.c.saas.existingSecret.name -}}
+{{- $upstream := or $x.c.upstream.dsn $x.c.upstream.existingSecret.name -}}
+{{- $rate := default 0.0 $x.c.config.store_use_relay_dsn_sample_rate | float64 -}}
+{{- if not (or $saas $upstream) -}}
+{{- include "consumer-fleet.bad" (list . "upstream" "there is no DSN to deliver to: set upstream.existingSecret.name (or upstream.dsn)") -}}
+{{- else if and $saas (eq $rate 0.0) -}}
+{{- include "consumer-fleet.bad" (list . "config.store_use_relay_dsn_sample_rate" "a saas DSN is given, but the share of messages that it gets is 0: set the share, for example 1") -}}
+{{- else if and $saas (not $upstream) (lt $rate 1.0) -}}
+{{- include "consumer-fleet.bad" (list . "config.store_use_relay_dsn_sample_rate" (printf "saas is the only destination and gets just the share %g: the other messages would go nowhere. Set it to 1, or give an upstream" $rate)) -}}
+{{- end -}}
+{{- if and $x.c.destinationCa.existingSecret.name $x.c.destinationCa.existingConfigMap.name -}}
+{{- include "consumer-fleet.bad" (list . "destinationCa" "existingSecret and existingConfigMap exclude each other: keep one of the two") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateKafka" -}}
+{{- $kafka := .consumer.c.kafka -}}
+{{- $sasl := $kafka.sasl -}}
+{{- if not $kafka.bootstrapServers -}}
+{{- include "consumer-fleet.bad" (list . "kafka.bootstrapServers" "no broker is named: set kafka.bootstrapServers, for example [kafka:9092]") -}}
+{{- end -}}
+{{- if and (hasPrefix "SASL" $kafka.securityProtocol) (not $sasl.mechanism) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.mechanism" (printf "securityProtocol %s needs one: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER" $kafka.securityProtocol)) -}}
+{{- end -}}
+{{- if $sasl.mechanism -}}
+{{- if not (hasPrefix "SASL" $kafka.securityProtocol) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.securityProtocol" (printf "%s does not log in, but kafka.sasl.mechanism is set: take SASL_SSL or SASL_PLAINTEXT" $kafka.securityProtocol)) -}}
+{{- end -}}
+{{- if not $sasl.existingSecret.name -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.existingSecret.name" "the password has to come from a Secret: create one and name it here") -}}
+{{- end -}}
+{{- if and $sasl.username $sasl.existingSecret.usernameKey -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.username" "kafka.sasl.existingSecret.usernameKey is set too: keep one of the two") -}}
+{{- else if not (or $sasl.username $sasl.existingSecret.usernameKey) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.username" "there is no user name: set it, or existingSecret.usernameKey") -}}
+{{- end -}}
+{{- if and (eq $sasl.mechanism "OAUTHBEARER") (not $sasl.oauthbearer.tokenEndpointUrl) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.oauthbearer.tokenEndpointUrl" "OAUTHBEARER needs to know where tokens are fetched") -}}
+{{- end -}}
+{{- end -}}
+{{- $hasCa := or $kafka.tls.ca.existingSecret.name $kafka.tls.ca.existingConfigMap.name -}}
+{{- if and (or $hasCa $kafka.tls.client.existingSecret.name) (not (hasSuffix "SSL" $kafka.securityProtocol)) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.securityProtocol" (printf "%s does not encrypt, but kafka.tls is set: take SSL or SASL_SSL" $kafka.securityProtocol)) -}}
+{{- end -}}
+{{- if and $kafka.tls.ca.existingSecret.name $kafka.tls.ca.existingConfigMap.name -}}
+{{- include "consumer-fleet.bad" (list . "kafka.tls.ca" "existingSecret and existingConfigMap exclude each other: keep one of the two") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateRdkafka" -}}
+{{- $at := . -}}
+{{- $x := .consumer -}}
+{{- $rdkafka := $x.c.kafka.rdkafka -}}
+{{- range $name, $instead := $x.program.ownedProperties -}}
+{{- if hasKey $rdkafka $name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "kafka.rdkafka.%s" $name) (printf "it can't be set: %s" $instead)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $instead := dict
+  "bootstrap.servers" "kafka.bootstrapServers"
+  "security.protocol" "kafka.securityProtocol"
+  "sasl.mechanism" "kafka.sasl.mechanism"
+  "sasl.mechanisms" "kafka.sasl.mechanism"
+  "sasl.username" "kafka.sasl.username"
+  "sasl.oauthbearer.client.id" "kafka.sasl.username"
+  "group.protocol" "membership: kip848"
+  "group.instance.id" "membership: static (a Deployment's pods have no lasting names)"
+  "partition.assignment.strategy" "assignmentStrategy" -}}
+{{- if hasKey $rdkafka $name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "kafka.rdkafka.%s" $name) (printf "use %s instead" $instead)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $_ := $rdkafka -}}
+{{- if regexMatch "password|passphrase|secret|key\\.pem" $name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "kafka.rdkafka.%s" $name) (printf "it is a secret, and would be in a ConfigMap: use kafka.sasl.existingSecret or kafka.tls, or CONSUMER_KAFKA_CONFIG_%s in extraEnv, from a Secret" ($name | replace "." "_" | upper))) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq $x.c.membership "kip848" -}}
+{{- range $name := list "session.timeout.ms" "heartbeat.interval.ms" "group.protocol.type" -}}
+{{- if hasKey $rdkafka $name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "kafka.rdkafka.%s" $name) "with membership kip848 it is the broker's to set, and librdkafka refuses it: take it out") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateConfig" -}}
+{{- $at := . -}}
+{{- $config := .consumer.c.config -}}
+{{- range $name, $instead := .consumer.program.ownedOptions -}}
+{{- if hasKey $config $name -}}
+{{- include "consumer-fleet.bad" (list $at (printf "config.%s" $name) $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $config.no_dlq $config.dlq_topic -}}
+{{- include "consumer-fleet.bad" (list . "config.dlq_topic" "no_dlq is on: there is no dead letter topic to name. Keep one of the two") -}}
+{{- end -}}
+{{- $connect := default .consumer.program.defaults.connect_timeout_s $config.connect_timeout_s | float64 -}}
+{{- $request := default .consumer.program.defaults.request_timeout_s $config.request_timeout_s | float64 -}}
+{{- if gt $connect $request -}}
+{{- include "consumer-fleet.bad" (list . "config.connect_timeout_s" (printf "%g is longer than request_timeout_s (%g), which it is a part of" $connect $request)) -}}
+{{- end -}}
+{{- if and .consumer.root.Values.exporter.enabled (ne (default .consumer.program.defaults.metrics_prefix $config.metrics_prefix) .consumer.program.defaults.metrics_prefix) -}}
+{{- include "consumer-fleet.bad" (list . "config.metrics_prefix" "the exporter knows the metrics by their usual prefix: take it out, or set exporter.enabled to false") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateTiming" -}}
+{{- $c := .consumer.c -}}
+{{- $shutdown := float64 $c.shutdownTimeoutSeconds -}}
+{{- $grace := float64 $c.terminationGracePeriodSeconds -}}
+{{- $fresh := float64 $c.heartbeat.freshnessSeconds -}}
+{{- $maxPoll := divf (default 300000 (get $c.kafka.rdkafka "max.poll.interval.ms") | float64) 1000.0 -}}
+{{- if lt $grace (addf $shutdown 1.0) -}}
+{{- include "consumer-fleet.bad" (list . "terminationGracePeriodSeconds" (printf "%g is too short for shutdownTimeoutSeconds %g: Kubernetes would kill what the program still delivers. Set it to %g or more" $grace $shutdown (addf $shutdown 15.0))) -}}
+{{- end -}}
+{{- if ge $shutdown $maxPoll -}}
+{{- include "consumer-fleet.bad" (list . "shutdownTimeoutSeconds" (printf "%g s is not below max.poll.interval.ms (%g s), after which Kafka takes the partitions away in the middle of a drain: lower it, or raise kafka.rdkafka.max.poll.interval.ms" $shutdown $maxPoll)) -}}
+{{- end -}}
+{{- if lt $fresh (addf $shutdown 5.0) -}}
+{{- include "consumer-fleet.bad" (list . "heartbeat.freshnessSeconds" (printf "%g is too short: at a rebalance a drain may take shutdownTimeoutSeconds (%g) without a heartbeat. Set it to %g or more" $fresh $shutdown (addf $shutdown 5.0))) -}}
+{{- end -}}
+{{- $liveness := $c.probes.liveness -}}
+{{- $noticed := addf $fresh (mulf $liveness.periodSeconds $liveness.failureThreshold) -}}
+{{- if and $liveness.enabled (gt $noticed $maxPoll) -}}
+{{- include "consumer-fleet.bad" (list . "probes.liveness" (printf "a consumer that hangs would be restarted after up to %g s (freshnessSeconds + periodSeconds × failureThreshold), but Kafka gives up on it after max.poll.interval.ms (%g s): lower one of the three" $noticed $maxPoll)) -}}
+{{- end -}}
+{{- range $name, $probe := $c.probes -}}
+{{- if gt (int $probe.timeoutSeconds) (int $c.heartbeat.freshnessSeconds) -}}
+{{- include "consumer-fleet.bad" (list $ (printf "probes.%s.timeoutSeconds" $name) "it is longer than heartbeat.freshnessSeconds: a few seconds are enough to look at a file") -}}
+{{- end -}}
+{{- end -}}
+{{- $session := get $c.kafka.rdkafka "session.timeout.ms" -}}
+{{- if and $session (gt (divf $session 1000.0) $maxPoll) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.rdkafka.session.timeout.ms" (printf "it is longer than max.poll.interval.ms (%g s), which librdkafka refuses" $maxPoll)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateScale" -}}
+{{- $x := .consumer -}}
+{{- $c := $x.c -}}
+{{- $scaling := $c.autoscaling -}}
+{{- if and $scaling.keda.enabled $scaling.hpa.enabled -}}
+{{- include "consumer-fleet.bad" (list . "autoscaling" "keda.enabled and hpa.enabled exclude each other: KEDA makes an HPA of its own. Keep one of the two") -}}
+{{- end -}}
+{{- if $x.autoscaler -}}
+{{- if not $x.maxReplicas -}}
+{{- include "consumer-fleet.bad" (list . "autoscaling.maxReplicas" "it is not set, and neither is partitions, its default: set one of the two") -}}
+{{- else if gt (int $scaling.minReplicas) $x.maxReplicas -}}
+{{- include "consumer-fleet.bad" (list . "autoscaling.minReplicas" (printf "%d is more than maxReplicas (%d): lower it" (int $scaling.minReplicas) $x.maxReplicas)) -}}
+{{- end -}}
+{{- if and (eq (int $scaling.minReplicas) 0) (eq $x.autoscaler "hpa") -}}
+{{- include "consumer-fleet.bad" (list . "autoscaling.minReplicas" "an HPA can't go down to 0: set it to 1 or more, or use autoscaling.keda") -}}
+{{- end -}}
+{{- if and (eq $x.autoscaler "hpa") (not $scaling.hpa.metrics) (not (dig "requests" "cpu" "" $c.resources)) -}}
+{{- include "consumer-fleet.bad" (list . "resources.requests.cpu" "the HPA scales by the share of it that is used: set it") -}}
+{{- end -}}
+{{- end -}}
+{{- if and $c.partitions (not $c.allowStandby) (gt $x.maxReplicas (int $c.partitions)) -}}
+{{- $key := ternary "autoscaling.maxReplicas" "replicas" (ne $x.autoscaler "") -}}
+{{- include "consumer-fleet.bad" (list . $key (printf "%d pods for %d partitions: the others would have nothing to do. Lower it, or set allowStandby to true if they are meant as standbys" $x.maxReplicas (int $c.partitions))) -}}
+{{- end -}}
+{{- if eq $c.membership "static" -}}
+{{- if ne (toString $c.rollout.maxSurge) "0" -}}
+{{- include "consumer-fleet.bad" (list . "rollout.maxSurge" "with membership static a pod is replaced by one of its own name, so there is none beyond: set it to 0") -}}
+{{- end -}}
+{{- else if and (has (toString $c.rollout.maxSurge) (list "0" "0%")) (has (toString $c.rollout.maxUnavailable) (list "0" "0%")) -}}
+{{- include "consumer-fleet.bad" (list . "rollout.maxUnavailable" "it and maxSurge are both 0: no pod could ever be replaced. Set one of the two to 1") -}}
+{{- end -}}
+{{- if ge (int $c.rollout.minReadySeconds) (int $c.rollout.progressDeadlineSeconds) -}}
+{{- include "consumer-fleet.bad" (list . "rollout.progressDeadlineSeconds" "it has to be more than minReadySeconds, or every rollout fails") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateBudget" -}}
+{{- $budget := .consumer.c.podDisruptionBudget -}}
+{{- $hasMin := not (kindIs "invalid" $budget.minAvailable) -}}
+{{- $hasMax := not (kindIs "invalid" $budget.maxUnavailable) -}}
+{{- if $budget.enabled -}}
+{{- if and $hasMin $hasMax -}}
+{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.minAvailable" "maxUnavailable is set too, and Kubernetes takes one of the two: set maxUnavailable to null") -}}
+{{- else if not (or $hasMin $hasMax) -}}
+{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.maxUnavailable" "neither it nor minAvailable is set: set one, or podDisruptionBudget.enabled to false") -}}
+{{- else if and $hasMin (kindIs "float64" $budget.minAvailable) (ge (int $budget.minAvailable) .consumer.maxReplicas) (gt .consumer.maxReplicas 1) -}}
+{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.minAvailable" (printf "%d of at most %d pods: no node could ever be drained. Lower it" (int $budget.minAvailable) .consumer.maxReplicas)) -}}
+{{- else if and $hasMax (has (toString $budget.maxUnavailable) (list "0" "0%")) -}}
+{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.maxUnavailable" "0: no node could ever be drained. Set it to 1 or more") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Secrets belong into Secrets, and what the chart sets can't be set twice. */}}
+{{- define "consumer-fleet.validateContainers" -}}
+{{- $at := . -}}
+{{- $c := .consumer.c -}}
+{{- $set := list -}}
+{{- range (printf "%s%s" (include "consumer-fleet.env" .consumer) (include "consumer-fleet.memberEnv" .consumer)) | fromYamlArray -}}
+{{- $set = append $set .name -}}
+{{- end -}}
+{{- range $c.extraEnv -}}
+{{- if has .name $set -}}
+{{- include "consumer-fleet.bad" (list $at "extraEnv" (printf "%s is set by the chart already: take it out, and use the value that sets it" .name)) -}}
+{{- else if and (regexMatch "^CONSUMER_((UPSTREAM|SAAS)_DSN|KAFKA_CONFIG_.*(PASSWORD|PASSPHRASE|SECRET|KEY_PEM))" .name) (hasKey . "value") -}}
+{{- include "consumer-fleet.bad" (list $at "extraEnv" (printf "%s holds a secret: take it from a Secret, by upstream, saas or kafka.sasl, or by valueFrom.secretKeyRef" .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $c.extraArgs -}}
+{{- if regexMatch "^(--(upstream|saas)-dsn|--kafka-config|--bootstrap-servers|--topic|--physical-topic|--group|--config|--workers|--shutdown-timeout|--healthcheck-file|--stop-at-end)(=.*)?$" (toString .) -}}
+{{- include "consumer-fleet.bad" (list $at "extraArgs" (printf "%s: everybody who may list pods sees arguments, and the chart has a value for this one. Use that" (regexReplaceAll "=.*" (toString .) ""))) -}}
+{{- end -}}
+{{- end -}}
+{{- $volumes := list "config" "tmp" "shm" "statsd" "statsd-mapping" -}}
+{{- range $c.extraVolumes -}}
+{{- if has .name $volumes -}}
+{{- include "consumer-fleet.bad" (list $at "extraVolumes" (printf "the chart has a volume %q of its own: choose another name" .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Two consumers in one group would rebalance one another, and each get a part of both topics. */}}
+{{- define "consumer-fleet.validateGroups" -}}
+{{- $report := .report -}}
+{{- $seen := dict -}}
+{{- range $name, $consumer := .consumers -}}
+{{- $place := printf "%s of %s" $consumer.group (join "," $consumer.c.kafka.bootstrapServers) -}}
+{{- if hasKey $seen $place -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "consumers.%s.group" $name) "text" (printf "consumers.%s is in the group %q too: give one of them another group" (get $seen $place) $consumer.group)) -}}
+{{- end -}}
+{{- $_ := set $seen $place $name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "consumer-fleet.validateRelease" -}}
+{{- $report := .report -}}
+{{- $values := .root.Values -}}
+{{- if and $values.exporter.enabled (ne $values.statsd.target "none") -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "statsd.target" "text" (printf "%s, but exporter.enabled is on and metrics have one target: set statsd.target to none, or exporter.enabled to false" $values.statsd.target)) -}}
+{{- end -}}
+{{- if and (eq $values.statsd.target "host") (not $values.statsd.host) -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "statsd.host" "text" "statsd.target is host: name the host") -}}
+{{- end -}}
+{{- if and $values.podMonitor.enabled (not $values.exporter.enabled) -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "podMonitor.enabled" "text" "there is nothing to scrape: the program speaks DogStatsD. Set exporter.enabled to true") -}}
+{{- end -}}
+{{- range $name := list "kafka" "upstream" "saas" "destinationCa" -}}
+{{- if hasKey $values.defaults $name -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "defaults.%s" $name) "text" (printf "what all consumers share is set as %s, not in defaults" $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- if $values.inspector.enabled -}}
+{{- if not $values.inspector.token.existingSecret.name -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.token.existingSecret.name" "text" "the page shows events to everybody who reaches it: create a Secret with a token and name it here") -}}
+{{- end -}}
+{{- if not (hasKey .consumers $values.inspector.consumer) -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.consumer" "text" (printf "%q is none of the enabled consumers: %s" $values.inspector.consumer (keys .consumers | sortAlpha | join ", "))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,105 @@
+"""The page of ``consumer run``'s demonstration: what it consumed, live, and its dead letters."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from confluent_kafka import Message, Producer
+from playwright.sync_api import expect
+
+from tests.support.browser import OpenPage, event_list, rows
+from tests.support.consumer_process import ConsumerProcess
+
+_LISTENING = "0A"  # a socket's state in /proc/net/tcp
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsumerProcess]:
+    folder = tmp_path_factory.mktemp("demonstration")
+    with ConsumerProcess(folder, "--topic", "events", "--workers", "1") as consumer:
+        consumer.wait_until(lambda: " at http://" in consumer.output(), "the banner")
+        yield consumer
+
+
+@pytest.fixture
+def url(demonstration: ConsumerProcess) -> str:
+    """As the banner names it."""
+    (url,) = set(re.findall(r" at (http://127\.0\.0\.1:\d+/)", demonstration.output()))
+    return str(url)
+
+
+def test_the_demonstrations_events_show_where_they_were_in_kafka(visit: OpenPage, url: str) -> None:
+    page = visit(url).page
+    rows(page).first.click()
+    place = re.compile(r"^events partition [0-3] offset \d+$")
+    expect(page.get_by_test_id("origin")).to_have_text(place)
+    expect(page.get_by_role("list", name="Answers of destinations")).to_contain_text("200")
+
+
+def test_what_is_consumed_appears_without_a_reload(
+    visit: OpenPage, url: str, demonstration: ConsumerProcess
+) -> None:
+    page, watch = visit(url)
+    expect(page.locator(".connection")).to_have_text("Live")
+    produced = produce(demonstration, url, insert("Appears by itself"))
+    row = rows(page).filter(has_text="Appears by itself")
+    expect(row).to_be_visible()
+    row.click()
+    place = f"events partition {produced.partition()} offset {produced.offset()}"
+    expect(page.get_by_test_id("origin")).to_contain_text(place)
+    assert watch.paths("/api/stream") == ["/api/stream"]
+
+
+def test_a_dead_letter_appears_with_its_reason_and_where_it_was(
+    visit: OpenPage, url: str, demonstration: ConsumerProcess
+) -> None:
+    page = visit(url).page
+    page.get_by_role("button", name="Dead letters").click()
+    expect(page.get_by_text("No event matches.")).to_be_visible()
+    produced = produce(demonstration, url, b'[2, "insert", {"no": "data"}]')
+    expect(event_list(page)).to_contain_text("dead letter")
+    rows(page).first.click()
+    notice = page.get_by_label("Dead letter", exact=True)
+    expect(notice).to_contain_text("Dead letter: invalid_event")
+    expect(notice).to_contain_text("the insert's row has no data")
+    expect(notice).to_contain_text("group consumer-fleet-events")
+    place = f"events partition {produced.partition()} offset {produced.offset()}"
+    expect(notice).to_contain_text(place)
+
+
+def insert(title: str) -> bytes:
+    data = {"platform": "python", "level": "error", "logentry": {"formatted": title}}
+    return json.dumps([2, "insert", {"event_id": "e" * 32, "data": data}]).encode()
+
+
+def produce(consumer: ConsumerProcess, url: str, value: bytes) -> Message:
+    """To the broker inside that process; gives the message as it was acknowledged."""
+    acknowledged: list[Message] = []
+    brokers = broker_of(consumer.pid, url)
+    producer = Producer({"bootstrap.servers": brokers, "log.connection.close": False})
+    producer.produce(
+        "events", value, on_delivery=lambda _error, message: acknowledged.append(message)
+    )
+    assert producer.flush(10) == 0
+    (message,) = acknowledged
+    assert message.error() is None
+    return message
+
+
+def broker_of(pid: int, url: str) -> str:
+    """Of the two addresses that the process listens on, the one that is not its page's."""
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    own = {link.removeprefix("socket:[").removesuffix("]") for link in links}
+    sockets = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    ports = {
+        int(address.rpartition(":")[2], 16)
+        for _, address, _, state, *rest in sockets
+        if state == _LISTENING and rest[5] in own
+    }
+    (port,) = ports - {urlsplit(url).port}
+    return f"127.0.0.1:{port}"

@@ -1,0 +1,147 @@
+"""How fast the page is with a full store, and what its server takes: figures, with wide limits.
+
+The figures are printed. The limits allow for a machine that is busy with something else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from fleet.capture.dsn import Dsn
+from inspector.demo.other_platforms import deep_recursion
+from tests.support.browser import OpenPage, open_row, rows
+from tests.support.consumer_process import clean_environment
+from tests.support.inspector_process import InspectorProcess
+from tests.support.posting import post_all, post_event
+
+EVENTS = 10_000
+LIST_LIMIT_S = 1.0
+EVENT_LIMIT_S = 0.3
+MEMORY_LIMIT_MB = 150
+SDK_LIMIT_S = 1.0
+#: How much slower than wanted a busy machine may be.
+PATIENCE = 5
+
+# Waits for a condition, paint by paint; gives the seconds since the page's navigation began.
+SINCE_NAVIGATION = """async () => {
+  while (document.querySelector('[role=listbox] [role=option]') === null) {
+    await new Promise((resolve) => requestAnimationFrame(resolve));
+  }
+  return performance.now() / 1000;
+}"""
+OPENING_OF_THE_FIRST = """async () => {
+  const start = performance.now();
+  document.querySelector('[role=listbox] [role=option]').click();
+  while (document.querySelectorAll('[data-testid=frame]').length < 500) {
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+  }
+  return (performance.now() - start) / 1000;
+}"""
+RAISING = """\
+import sys, time, sentry_sdk
+def fail():
+    credentials, count = {"password": "hunter2"}, 2**63 - 1
+    raise LookupError("raised for the page")
+sentry_sdk.init(dsn=sys.argv[1])
+try:
+    fail()
+except LookupError:
+    print(time.time(), flush=True)
+    sentry_sdk.capture_exception()
+"""
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]:
+    """An inspector with as many events as it keeps; the newest has 500 frames."""
+    with InspectorProcess(tmp_path_factory.mktemp("full")) as inspector:
+        dsn = Dsn.parse(inspector.dsn)
+        post_all(dsn, [envelope(number) for number in range(EVENTS - 1)])
+        post_event(dsn, deep_recursion(500))
+        yield inspector
+
+
+def envelope(number: int) -> bytes:
+    """A small error: what counts here is how many there are."""
+    event_id = f"{number:032x}"
+    error = {"type": "ValueError", "value": f"number {number}"}
+    event = {"event_id": event_id, "platform": "python", "level": "error"}
+    payload = json.dumps({**event, "exception": {"values": [error]}, "extra": {"more": "x" * 900}})
+    return f'{{"event_id":"{event_id}"}}\n{{"type":"event"}}\n{payload}\n'.encode()
+
+
+def test_a_list_of_10000_events_is_there_at_once(
+    visit: OpenPage, full: InspectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = visit(full.url).page
+    took_s = page.evaluate(SINCE_NAVIGATION)
+    report(capsys, f"list of {EVENTS:,} events: {took_s * 1000:.0f} ms")
+    assert took_s < LIST_LIMIT_S * PATIENCE
+    expect(page.get_by_test_id("event-count")).to_have_text("10,000 events")
+    assert rows(page).count() < 60  # only those that can be seen are drawn
+    # Interactive: the last entry is one key away, however far down it is.
+    rows(page).first.click()
+    page.keyboard.press("End")
+    expect(page.locator('[role=option][aria-selected="true"]')).to_be_visible()
+    page.get_by_role("searchbox").fill("number 9876")
+    expect(page.get_by_test_id("event-count")).to_have_text("1 event")
+
+
+def test_an_event_of_500_frames_opens_at_once(
+    visit: OpenPage, full: InspectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = visit(full.url).page
+    expect(rows(page).first).to_contain_text("RecursionError")
+    took_s = page.evaluate(OPENING_OF_THE_FIRST)
+    report(capsys, f"event of 500 frames: {took_s * 1000:.0f} ms")
+    assert took_s < EVENT_LIMIT_S * PATIENCE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_server_of_10000_events_stays_small(
+    visit: OpenPage, full: InspectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = visit(full.url).page
+    open_row(page, "RecursionError")
+    rss_mb = full.rss_mb()
+    report(capsys, f"server with {EVENTS:,} events: {rss_mb:.0f} MB")
+    assert rss_mb <= MEMORY_LIMIT_MB
+
+
+def test_an_error_of_the_python_sdk_shows_within_a_second(
+    visit: OpenPage, receiver: InspectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "raising.py"
+    script.write_text(RAISING)
+    page = visit(receiver.url).page
+    expect(page.locator(".connection")).to_have_text("Live")
+    expect(page.locator(".dsn")).to_contain_text(receiver.dsn)
+    program = [sys.executable, str(script), receiver.dsn]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, env=clean_environment()) as raising:
+        row = rows(page).filter(has_text="LookupError: raised for the page")
+        expect(row).to_be_visible(timeout=20_000)
+        seen_at = time.time()
+        assert raising.stdout is not None
+        took_s = seen_at - float(raising.stdout.readline())
+    report(capsys, f"from the SDK to the page: {took_s * 1000:.0f} ms")
+    assert took_s < SDK_LIMIT_S * PATIENCE
+    row.click()
+    variables = page.get_by_role("group", name="Variables")
+    expect(variables).to_contain_text("[Filtered]")
+    expect(variables).to_contain_text("9223372036854775807")
+    expect(page.locator("[aria-current] code")).to_have_text(
+        'raise LookupError("raised for the page")'
+    )
+
+
+def report(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with capsys.disabled():
+        print(f"\n  {line}")  # noqa: T201 - the figure is worth a line

@@ -1,0 +1,35 @@
+"""The screenshots of docs/: there, shown, small, and what the repository's command takes."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.browser import THEMES, WIDTHS, take_screenshots
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs/screenshots"
+NAMES = sorted(f"inspector-{theme}-{width}.png" for theme in THEMES for width in WIDTHS)
+LIMIT_BYTES = 300 * 1000
+
+
+def test_the_screenshots_are_what_the_command_takes(browser: Browser, tmp_path: Path) -> None:
+    taken = take_screenshots(tmp_path, browser)
+    assert sorted(path.name for path in taken) == NAMES
+    for path in taken:
+        assert size(path) == size(FOLDER / path.name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_screenshot_is_shown_and_small(name: str) -> None:
+    assert f"screenshots/{name}" in (ROOT / "docs/inspector.md").read_text()
+    assert (FOLDER / name).stat().st_size < LIMIT_BYTES
+
+
+def size(picture: Path) -> tuple[int, int]:
+    """Width and height, from the head of a PNG file."""
+    width, height = struct.unpack(">II", picture.read_bytes()[16:24])
+    return width, height

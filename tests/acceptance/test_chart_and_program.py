@@ -1,0 +1,287 @@
+"""The chart against the program: what it writes is understood there, and what it names is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumers.doctor.machine_checks import needed_memory_mib
+from fleet.bootstrap.options import Options, delivery_mode
+from fleet.bootstrap.sources import resolve_options
+from fleet.kafka.configuration import client_config, consumer_config
+from fleet.metrics.definitions import DEFINITIONS
+from tests.support.chart import EXAMPLES, NAMESPACE, RELEASE, render
+from tests.support.chart_files import CHART, prometheus_name
+
+_WORKLOADS = ("Deployment", "StatefulSet")
+_MINIMAL: dict[str, Any] = yaml.safe_load((CHART / "examples/minimal.yaml").read_text())
+
+
+def _consumers(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        each
+        for each in objects
+        if each["kind"] in _WORKLOADS and not each["metadata"]["name"].endswith("-inspector")
+    ]
+
+
+def _container(workload: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = workload["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+def _options(objects: list[dict[str, Any]], workload: dict[str, Any], folder: Path) -> Options:
+    """The options as the pod's program resolves them. Every Secret holds a DSN here."""
+    name = workload["metadata"]["name"]
+    (config,) = [
+        each["data"]["config.yml"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == name
+    ]
+    file = folder / f"{name}.yml"
+    file.write_text(config)
+    environ = {
+        each["name"]: each.get("value", "https://key@sentry.example.com/1")
+        for each in _container(workload)["env"]
+        if each["name"] != "CONSUMER_CONF"
+    }
+    return resolve_options({}, file, environ).options
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_the_program_takes_every_configuration_of_an_example(example: Path, tmp_path: Path) -> None:
+    objects = render(example)
+    workloads = _consumers(objects)
+    assert workloads
+    for workload in workloads:
+        options = _options(objects, workload, tmp_path)
+        assert delivery_mode(options) == "real"
+        assert options.healthcheck_file == Path("/tmp/consumer-health")
+        assert options.group is not None
+        consumer_config(client_config(options.brokers, options.kafka_config), options.group)
+
+
+def test_the_program_takes_every_option_that_the_schema_takes(tmp_path: Path) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    config = {
+        name: _sample(name, option)
+        for name, option in schema["definitions"]["config"]["properties"].items()
+        if set(option) != {"description"} and name != "no_dlq"
+    }
+    objects = render({**_MINIMAL, "consumers": {"events": {"config": config}}})
+    (workload,) = _consumers(objects)
+    options = _options(objects, workload, tmp_path)
+    for name, value in config.items():
+        resolved = getattr(options, name)
+        resolved = list(resolved) if isinstance(resolved, tuple) else resolved
+        expected = {**value, "consumer": "events"} if name == "metrics_tags" else value
+        assert resolved == expected
+
+
+def _sample(name: str, schema: dict[str, Any]) -> Any:
+    """A value that the schema takes, and that is not the default where there is another."""
+    if "enum" in schema:
+        return schema["enum"][-1]
+    if name == "snuba_url":
+        return "http://snuba:1218"
+    samples: dict[str, Any] = {
+        "boolean": True,
+        "integer": 7,
+        "number": 0.5,
+        "string": "text",
+        "array": ["one", "two"],
+        "object": {"key": "value"},
+    }
+    return samples[schema["type"]]
+
+
+@pytest.mark.parametrize("membership", ["static", "kip848", "dynamic"])
+def test_librdkafka_takes_the_properties_of_each_membership(
+    membership: str, tmp_path: Path
+) -> None:
+    from confluent_kafka import Consumer  # noqa: PLC0415 - slow to import, and only for this
+
+    objects = render({**_MINIMAL, "consumers": {"events": {"membership": membership}}})
+    (workload,) = _consumers(objects)
+    options = _options(objects, workload, tmp_path)
+    properties = consumer_config(client_config("localhost:1", options.kafka_config), "group")
+    # The name of the pod, which the DSN stands for here.
+    assert ("group.instance.id" in properties) == (membership == "static")
+    Consumer(properties).close()
+
+
+def test_a_change_of_options_replaces_the_pods_of_that_consumer_alone() -> None:
+    def checksums(config: dict[str, Any]) -> dict[str, str]:
+        values = {**_MINIMAL, "consumers": {"events": {"config": config}, "envelopes": {}}}
+        return {
+            each["metadata"]["name"]: each["spec"]["template"]["metadata"]["annotations"][
+                "checksum/config"
+            ]
+            for each in _consumers(render(values))
+        }
+
+    before, after = checksums({}), checksums({"connections": 8})
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {f"{RELEASE}-consumer-fleet-events"}
+    assert checksums({}) == before
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"max_in_flight_mb": 512},
+        {"upstream_delivery": "best-effort", "best_effort_budget_mb": 100},
+    ],
+)
+def test_a_pod_has_more_memory_than_its_options_need(
+    workers: int, config: dict[str, Any], tmp_path: Path
+) -> None:
+    values = {**_MINIMAL, "consumers": {"events": {"workers": workers, "config": config}}}
+    objects = render(values)
+    (workload,) = _consumers(objects)
+    limit = _container(workload)["resources"]["limits"]["memory"]
+    needed = needed_memory_mib(_options(objects, workload, tmp_path))
+    assert needed * 1.2 < int(limit.removesuffix("Mi")) < needed * 1.5
+
+
+def test_rules_and_dashboard_name_metrics_that_exist() -> None:
+    declared = {prometheus_name(metric) for metric in DEFINITIONS}
+    objects = render(CHART / "examples/production.yaml")
+    rules = next(each for each in objects if each["kind"] == "PrometheusRule")
+    dashboard = next(each for each in objects if each["metadata"]["name"].endswith("-dashboard"))
+    for text in (json.dumps(rules["spec"]), dashboard["data"]["consumer-fleet.json"]):
+        named = set(re.findall(r"consumer_fleet_\w+", text))
+        assert named
+        assert named <= declared
+
+
+def test_alerts_point_to_log_events_that_are_documented() -> None:
+    operations = (CHART.parents[2] / "docs/operations.md").read_text()
+    rules = next(
+        each
+        for each in render(CHART / "examples/production.yaml")
+        if each["kind"] == "PrometheusRule"
+    )
+    named = {
+        event
+        for rule in rules["spec"]["groups"][0]["rules"]
+        for event in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", rule["annotations"]["description"])
+    }
+    assert named
+    assert {event for event in named if f"`{event}`" not in operations} == set()
+
+
+def test_the_commands_that_the_chart_runs_exist() -> None:
+    values = {
+        **yaml.safe_load((CHART / "examples/self-hosted-sentry.yaml").read_text()),
+        "defaults": {"partitions": 2},
+    }
+    objects = render(values)
+    inspector = next(
+        each
+        for each in objects
+        if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("-inspector")
+    )
+    command, *arguments = _container(inspector)["args"]
+    options = {argument.partition("=")[0] for argument in arguments}
+    assert command == "inspect"
+    assert options <= set(re.findall(r"--[a-z-]+", _help("inspect")))
+    test_pod = next(each for each in objects if each["kind"] == "Pod")
+    script = test_pod["spec"]["containers"][0]["command"][2]
+    commands = re.findall(r"consumer ([a-z]+) (--.*?)(?:[|)\n]|$)", script)
+    assert [name for name, _ in commands] == ["doctor", "status"]
+    for name, given in commands:
+        assert set(re.findall(r"--[a-z-]+", given)) <= set(re.findall(r"--[a-z-]+", _help(name)))
+
+
+def _help(command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "consumers.cli", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe", "readinessProbe"])
+@pytest.mark.parametrize(("age_s", "passes"), [(0, True), (59, True), (62, False), (None, False)])
+def test_a_probe_passes_while_the_heartbeat_is_fresh(
+    probe: str, age_s: int | None, passes: bool, tmp_path: Path
+) -> None:
+    heartbeat = tmp_path / "heartbeat"
+    if age_s is not None:
+        heartbeat.touch()
+        os.utime(heartbeat, (heartbeat.stat().st_mtime - age_s,) * 2)
+    (workload,) = _consumers(render(_MINIMAL))
+    shell, flag, script = _container(workload)[probe]["exec"]["command"]
+    run = subprocess.run(
+        [shell, flag, script.replace("/tmp/consumer-health", str(heartbeat))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode == 0) == passes
+    # What `kubectl describe pod` shows.
+    assert ("ago" in run.stdout or "No such file" in run.stderr) == (not passes)
+
+
+def test_no_pod_gets_a_token_or_may_write_to_its_root() -> None:
+    for example in EXAMPLES:
+        for each in render(example):
+            pod = each["spec"] if each["kind"] == "Pod" else None
+            if each["kind"] in _WORKLOADS:
+                pod = each["spec"]["template"]["spec"]
+            if pod is None:
+                continue
+            assert each["metadata"]["namespace"] == NAMESPACE
+            assert pod["automountServiceAccountToken"] is False
+            for container in pod["containers"] + pod.get("initContainers", []):
+                assert container["securityContext"]["readOnlyRootFilesystem"] is True
+                assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_values_and_schema_have_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    known = {
+        key
+        for key in _schema_keys(schema, schema)
+        # Only a parent chart gives the one, and only a consumer of its own has the others.
+        if key != "global" and not re.match(r"defaults\.(kafka|upstream|saas|destinationCa)\b", key)
+    }
+    assert known == set(_value_keys(values, known))
+
+
+# Definitions whose keys are the user's to choose.
+_FREE = ("#/definitions/config", "#/definitions/rdkafka", "#/definitions/resources")
+
+
+def _schema_keys(node: dict[str, Any], whole: dict[str, Any], place: str = "") -> Iterator[str]:
+    reference = node.get("$ref")
+    if reference in _FREE:
+        return
+    if reference is not None:
+        node = whole["definitions"][reference.rpartition("/")[2]]
+    if "properties" in node and node.get("additionalProperties") is False:
+        for name, child in node["properties"].items():
+            yield place + name
+            yield from _schema_keys(child, whole, f"{place}{name}.")
+
+
+def _value_keys(node: object, known: set[str], place: str = "") -> Iterator[str]:
+    """Those of values.yaml, but for what is within a free map."""
+    if isinstance(node, dict) and (not place or any(key.startswith(place) for key in known)):
+        for name, child in node.items():
+            yield place + name
+            yield from _value_keys(child, known, f"{place}{name}.")

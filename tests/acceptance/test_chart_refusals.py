@@ -1,0 +1,88 @@
+"""Values that can't work are refused before anything is installed, by a message with their key."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.chart import refusal
+from tests.support.chart_files import CHART
+
+_MINIMAL: dict[str, Any] = yaml.safe_load((CHART / "examples/minimal.yaml").read_text())
+_SCRAM = {
+    "securityProtocol": "SASL_SSL",
+    "sasl": {
+        "mechanism": "SCRAM-SHA-512",
+        "username": "fleet",
+        "existingSecret": {"name": "login"},
+    },
+}
+_KEDA = {"autoscaling": {"maxReplicas": 4, "keda": {"enabled": True}}}
+
+
+def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    result = copy.deepcopy(base)
+    for key, value in more.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if nested else value
+    return result
+
+
+def _events(**values: Any) -> dict[str, Any]:
+    return {"consumers": {"events": values}}
+
+
+_REFUSED: list[dict[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("chart_refusals.yaml").read_text()
+)
+
+
+@pytest.mark.parametrize("case", _REFUSED, ids=lambda case: str(case["wrong"]))
+def test_wrong_values_are_refused_by_their_key(case: dict[str, Any]) -> None:
+    message = refusal(_merged(_MINIMAL, case["values"]))
+    assert case["key"] in message
+    assert case["says"] in message
+    # A message may end up in anybody's log.
+    assert "hunter2" not in message
+
+
+def test_the_smallest_example_is_not_refused() -> None:
+    assert refusal(_MINIMAL) == ""
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    message = refusal(
+        _merged(_MINIMAL, _events(replicas=5, partitions=4, terminationGracePeriodSeconds=30))
+    )
+    assert "consumers.events.replicas" in message
+    assert "consumers.events.terminationGracePeriodSeconds" in message
+
+
+def test_what_all_consumers_share_is_said_once() -> None:
+    shared = {"kafka": {"bootstrapServers": []}, "consumers": {"events": {}, "envelopes": {}}}
+    assert refusal(_merged(_MINIMAL, shared)).count("no broker is named") == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        _events(replicas=5, partitions=4, allowStandby=True),
+        _events(terminationGracePeriodSeconds=40),
+        _events(
+            heartbeat={"freshnessSeconds": 280},
+            kafka={"rdkafka": {"max.poll.interval.ms": 400000}},
+        ),
+        _events(membership="static", kafka={"rdkafka": {"session.timeout.ms": 90000}}),
+        _events(**_KEDA),
+        _events(upstream={"existingSecret": {"name": "other"}}),
+        {"consumers": {"events": {}, "again": {"topic": "events", "group": "again"}}},
+        {"kafka": _SCRAM},
+    ],
+    ids=str,
+)
+def test_what_comes_close_to_that_is_taken(values: dict[str, Any]) -> None:
+    assert refusal(_merged(_MINIMAL, values)) == ""

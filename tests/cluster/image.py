@@ -1,0 +1,168 @@
+"""The fleet's image, built as a user builds it, from a base that needs no registry.
+
+Debian's bootstrap takes the place of the public base image; everything else is deploy/Containerfile
+as it is. Base, layers and archives are kept between runs in the cache, by what they are made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.requirements import MissingPart
+from tests.support.wheel import ROOT, build_wheel
+
+REPOSITORY, TAG = "localhost/consumer-fleet", "test"
+IMAGE = f"{REPOSITORY}:{TAG}"
+PAUSE_IMAGE = "localhost/pause:1"
+_BASE = "localhost/debian-python:1"
+_SUITE = "bookworm"
+_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+_TOOLS = ("buildah", "debootstrap", "gcc")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image, as a docker-archive file."""
+
+    archive: Path
+    build_s: float
+
+    def layers_mib(self) -> list[float]:
+        """The sizes of its layers, uncompressed; the first is the base."""
+        with tarfile.open(self.archive) as files:
+            manifest = files.extractfile("manifest.json")
+            assert manifest is not None
+            names = json.load(manifest)[0]["Layers"]
+            return [files.getmember(name).size / 2**20 for name in names]
+
+    def settings(self) -> dict[str, object]:
+        """What its configuration says of a container: user, entry point, environment, labels."""
+        with tarfile.open(self.archive) as files:
+            manifest = files.extractfile("manifest.json")
+            assert manifest is not None
+            config = files.extractfile(json.load(manifest)[0]["Config"])
+            assert config is not None
+            found: dict[str, object] = json.load(config)["config"]
+            return found
+
+
+def build_image(folder: Path) -> Image:
+    """Build the image with this checkout's wheel. ``folder`` takes what the build needs.
+
+    Raises MissingPart where a Debian tool is missing.
+    """
+    for tool in _TOOLS:
+        if shutil.which(tool) is None:
+            raise MissingPart(f"{tool} is not installed (make test-cluster installs it)")
+    _build_base()
+    context = folder / "context"
+    for name in ("requirements/run.txt", "deploy/Containerfile", ".dockerignore"):
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, context / name)
+    build_wheel(context / "dist")
+    for file in context.rglob("*"):
+        # What has not changed makes the same layer again, whenever it was copied here.
+        os.utime(file, (0, 0))
+    started = time.monotonic()
+    _buildah(
+        "bud",
+        "--layers",
+        "--isolation=chroot",
+        f"--build-arg=BASE={_BASE}",
+        *_registry_settings(),
+        f"--tag={IMAGE}",
+        f"--file={context}/deploy/Containerfile",
+        str(context),
+    )
+    return Image(_archive(IMAGE), time.monotonic() - started)
+
+
+def build_pause_image(folder: Path) -> Path:
+    """The process that holds a pod's namespaces; there is no registry to take one from."""
+    (folder / "pause.c").write_text(_PAUSE)
+    subprocess.run(
+        ["gcc", "-static", "-Os", "-o", folder / "pause", folder / "pause.c"], check=True
+    )
+    containerfile = folder / "Containerfile"
+    containerfile.write_text('FROM scratch\nCOPY pause /\nENTRYPOINT ["/pause"]\n')
+    _buildah("bud", "--layers", "--isolation=chroot", f"--tag={PAUSE_IMAGE}", str(folder))
+    return _archive(PAUSE_IMAGE)
+
+
+def _archive(image: str) -> Path:
+    """The image as a file, which is kept until the image is another one."""
+    image_id = _buildah("images", "--quiet", "--no-trunc", image).strip().removeprefix("sha256:")
+    name = image.replace("/", "_").replace(":", "_")
+    archive = _cache() / f"{name}-{image_id[:16]}.tar"
+    if not archive.exists():
+        for old in _cache().glob(f"{name}-*.tar"):
+            old.unlink()
+        unfinished = archive.with_suffix(".part")
+        unfinished.unlink(missing_ok=True)
+        _buildah("push", "--quiet", image, f"docker-archive:{unfinished}:{image}")
+        unfinished.rename(archive)
+    return archive
+
+
+def _build_base() -> None:
+    if _BASE in _buildah("images", "--format={{.Name}}:{{.Tag}}").split():
+        return
+    root = _cache() / f"root-{hashlib.sha256(repr(_PACKAGES).encode()).hexdigest()[:16]}"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE]
+    _run([*command, str(root), _mirror()])
+    for left_over in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(root / left_over, ignore_errors=True)
+    containerfile = root.with_suffix(".Containerfile")
+    containerfile.write_text("FROM scratch\nADD . /\n")
+    _buildah("bud", "--isolation=chroot", f"--tag={_BASE}", f"--file={containerfile}", str(root))
+    shutil.rmtree(root)
+
+
+def _mirror() -> str:
+    """Where this machine takes Debian's packages from."""
+    wanted = [f"Codename: {_SUITE}", "Component: main", "Created-By: Packages"]
+    for place in _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]).split():
+        return place
+    raise MissingPart(f"apt knows no mirror of Debian's {_SUITE} (apt-get update asks for it)")
+
+
+def _registry_settings() -> list[str]:
+    """The machine's own way to the package registry: its certificates and pip's settings."""
+    places = ("/etc/ssl/certs", "/etc/pip.conf")
+    return [f"--volume={place}:{place}:ro" for place in places if Path(place).exists()]
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "consumer-fleet" / "images"
+
+
+def _buildah(*arguments: str) -> str:
+    # A store of its own: other images of this machine are neither seen nor changed.
+    storage = [f"--root={_cache()}/store", f"--runroot={_cache()}/run", "--storage-driver=overlay"]
+    return _run(["buildah", *storage, *arguments])
+
+
+def _run(command: list[str]) -> str:
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise AssertionError(f"{' '.join(command)}: {run.returncode}\n{run.stdout}{run.stderr}")
+    return run.stdout
+
+
+_PAUSE = """
+#include <signal.h>
+#include <unistd.h>
+static void end(int number) { _exit(0); }
+int main(void) { signal(SIGTERM, end); signal(SIGINT, end); for (;;) pause(); }
+"""
