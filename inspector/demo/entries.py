@@ -27,6 +27,7 @@ from inspector.messages import as_bytes
 REPORT: Final = Path(__file__).with_name("coverage.lcov")
 
 _INTERVAL_S: Final = 37.0  # between one entry and the next
+_WAITED_S = 1800.0
 _TOPIC: Final = "ingest-events"
 _GROUP: Final = "consumer-fleet-ingest-events"
 _SDK: Final = {"name": "sentry.python", "version": "2.40.0"}
@@ -43,7 +44,7 @@ class _Made(NamedTuple):
 def demo_feed() -> Feed:
     """All of them at once; the richest ones last, so that they stand at the top of the list."""
     now = time.time()
-    made = [*_without_event(), *_other_events(now), *_dead_letters(), *_errors()]
+    made = [*_without_event(), *_other_events(), *_dead_letters(), *_errors()]
     yield [
         _undecodable(now - _INTERVAL_S * (len(made) + 1)),
         *(
@@ -94,8 +95,8 @@ def _dead_letters() -> Iterator[_Made]:
     yield _event("event", dotnet_error())._replace(dead_letter=letter)
 
 
-def _other_events(now: float) -> Iterator[_Made]:
-    yield _event("transaction", _transaction(now))
+def _other_events() -> Iterator[_Made]:
+    yield _event("transaction", _transaction(_occurred_at()))
     yield _event("feedback", _feedback())
     yield _event("event", _csp())
     note = _event("event", {"level": "info", "logentry": {"formatted": "Rates were read"}})
@@ -112,9 +113,14 @@ def _without_event() -> Iterator[_Made]:
     yield _Made((make_item("check_in", orjson.dumps(check_in)),))
 
 
+def _occurred_at() -> float:
+    """Before the first of them was received: they waited in Kafka."""
+    return time.time() - _WAITED_S
+
+
 def _event(item_type: str, event: Json) -> _Made:
     event_id = uuid.uuid4().hex
-    payload = orjson.dumps({"event_id": event_id, "timestamp": time.time(), **event})
+    payload = orjson.dumps({"event_id": event_id, "timestamp": _occurred_at(), **event})
     return _Made((make_item(item_type, payload, content_type="application/json"),), event_id)
 
 

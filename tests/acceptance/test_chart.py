@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,42 @@ def test_every_value_has_a_description() -> None:
 )
 def test_what_the_program_decides_is_up_to_date(path: Path) -> None:
     assert path.read_text() == chart_files.expected()[path], "run `make docs`"
+
+
+def test_values_and_schema_have_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    known = {
+        key
+        for key in _schema_keys(schema, schema)
+        # Only a parent chart gives the one, and only a consumer of its own has the others.
+        if key != "global" and not re.match(r"defaults\.(kafka|upstream|saas|destinationCa)\b", key)
+    }
+    assert known == set(_value_keys(values, known))
+
+
+# Definitions whose keys are the user's to choose.
+_FREE = ("#/definitions/config", "#/definitions/rdkafka", "#/definitions/resources")
+
+
+def _schema_keys(node: dict[str, Any], whole: dict[str, Any], place: str = "") -> Iterator[str]:
+    reference = node.get("$ref")
+    if reference in _FREE:
+        return
+    if reference is not None:
+        node = whole["definitions"][reference.rpartition("/")[2]]
+    if "properties" in node and node.get("additionalProperties") is False:
+        for name, child in node["properties"].items():
+            yield place + name
+            yield from _schema_keys(child, whole, f"{place}{name}.")
+
+
+def _value_keys(node: object, known: set[str], place: str = "") -> Iterator[str]:
+    """Those of values.yaml, but for what is within a free map."""
+    if isinstance(node, dict) and (not place or any(key.startswith(place) for key in known)):
+        for name, child in node.items():
+            yield place + name
+            yield from _value_keys(child, known, f"{place}{name}.")
 
 
 def test_thirteen_consumers_render_within_a_second(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +103,49 @@ def _sample(name: str, schema: dict[str, Any]) -> Any:
     return samples[schema["type"]]
 
 
-@pytest.mark.parametrize("membership", ["static", "kip848", "dynamic"])
-def test_librdkafka_takes_the_properties_of_each_membership(
-    membership: str, tmp_path: Path
+_LOGIN = {"username": "fleet", "existingSecret": {"name": "login"}}
+_TOKENS = {"tokenEndpointUrl": "https://login.example.com/token", "scope": "kafka"}
+
+
+@pytest.mark.parametrize(
+    ("values", "properties"),
+    [
+        ({"membership": "dynamic"}, {"partition.assignment.strategy": "cooperative-sticky"}),
+        ({"membership": "static"}, {"session.timeout.ms": "60000"}),
+        ({"membership": "kip848"}, {"group.protocol": "consumer"}),
+        (
+            {
+                "kafka": {
+                    "securityProtocol": "SASL_SSL",
+                    "sasl": {"mechanism": "SCRAM-SHA-512", **_LOGIN},
+                }
+            },
+            {"sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "fleet"},
+        ),
+        (
+            {
+                "kafka": {
+                    "securityProtocol": "SASL_PLAINTEXT",
+                    "sasl": {"mechanism": "OAUTHBEARER", "oauthbearer": _TOKENS, **_LOGIN},
+                }
+            },
+            {"sasl.oauthbearer.method": "oidc", "sasl.oauthbearer.client.id": "fleet"},
+        ),
+    ],
+    ids=["dynamic", "static", "kip848", "scram", "oauthbearer"],
+)
+def test_librdkafka_takes_the_properties_that_the_chart_makes(
+    values: dict[str, Any], properties: dict[str, str], tmp_path: Path
 ) -> None:
     from confluent_kafka import Consumer  # noqa: PLC0415 - slow to import, and only for this
 
-    objects = render({**_MINIMAL, "consumers": {"events": {"membership": membership}}})
+    objects = render({**_MINIMAL, "consumers": {"events": values}})
     (workload,) = _consumers(objects)
-    options = _options(objects, workload, tmp_path)
-    properties = consumer_config(client_config("localhost:1", options.kafka_config), "group")
-    # The name of the pod, which the DSN stands for here.
-    assert ("group.instance.id" in properties) == (membership == "static")
-    Consumer(properties).close()
+    given = _options(objects, workload, tmp_path).kafka_config
+    assert given.items() >= properties.items()
+    # The pod's name is known in the cluster alone; the DSN stands for it here.
+    assert ("group.instance.id" in given) == (values.get("membership") == "static")
+    Consumer(consumer_config(client_config("localhost:1", given), "group")).close()
 
 
 def test_a_change_of_options_replaces_the_pods_of_that_consumer_alone() -> None:
@@ -249,39 +278,3 @@ def test_no_pod_gets_a_token_or_may_write_to_its_root() -> None:
             for container in pod["containers"] + pod.get("initContainers", []):
                 assert container["securityContext"]["readOnlyRootFilesystem"] is True
                 assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-
-
-def test_values_and_schema_have_the_same_keys() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    known = {
-        key
-        for key in _schema_keys(schema, schema)
-        # Only a parent chart gives the one, and only a consumer of its own has the others.
-        if key != "global" and not re.match(r"defaults\.(kafka|upstream|saas|destinationCa)\b", key)
-    }
-    assert known == set(_value_keys(values, known))
-
-
-# Definitions whose keys are the user's to choose.
-_FREE = ("#/definitions/config", "#/definitions/rdkafka", "#/definitions/resources")
-
-
-def _schema_keys(node: dict[str, Any], whole: dict[str, Any], place: str = "") -> Iterator[str]:
-    reference = node.get("$ref")
-    if reference in _FREE:
-        return
-    if reference is not None:
-        node = whole["definitions"][reference.rpartition("/")[2]]
-    if "properties" in node and node.get("additionalProperties") is False:
-        for name, child in node["properties"].items():
-            yield place + name
-            yield from _schema_keys(child, whole, f"{place}{name}.")
-
-
-def _value_keys(node: object, known: set[str], place: str = "") -> Iterator[str]:
-    """Those of values.yaml, but for what is within a free map."""
-    if isinstance(node, dict) and (not place or any(key.startswith(place) for key in known)):
-        for name, child in node.items():
-            yield place + name
-            yield from _value_keys(child, known, f"{place}{name}.")
