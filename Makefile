@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
 WEB := inspector/web
+CHART := deploy/helm/consumer-fleet
 BUNDLE := inspector/bundle/index.html
 # .venv has a Node where the machine has none, or an old one.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
@@ -88,12 +89,15 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-docs: setup ## Write docs/metrics.md, cli.md and the list in options.md anew from the code
+docs: setup ## Write anew what is made from the code: docs/, and the chart's README and schema
 	$(BIN)/python -m fleet.metrics > docs/metrics.md
 	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
 		> docs/options.md.new
 	mv docs/options.md.new docs/options.md
 	$(BIN)/python -m consumers.commands.reference > docs/cli.md
+	$(BIN)/python -m tests.support.chart_files
+	"$$($(BIN)/python -m tests.support.go_tools helm-docs)" --chart-search-root $(CHART) \
+		--sort-values-order file --log-level error
 
 bench: setup ## Measure throughput (installs wrk where it is missing and we are root)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \

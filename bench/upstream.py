@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import orjson
@@ -55,12 +54,7 @@ class Sink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
-from types import TracebackType
 
 import structlog
 
@@ -89,12 +88,7 @@ class Embedded:
     def __enter__(self) -> Embedded:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def banner(self) -> str:

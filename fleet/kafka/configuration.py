@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from fleet.errors import ConfigurationError
 
 # Setting one of these would break a promise; the value says what to use instead.
-_OWNED_SETTINGS = {
+OWNED_SETTINGS = {
     "group.id": "use --group",
     "enable.auto.commit": "offsets are committed only after delivery",
     "enable.auto.offset.store": "offsets are committed only after delivery",
@@ -30,7 +30,7 @@ def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> di
 
     Raises ConfigurationError for a setting that the program owns.
     """
-    for name, instead in _OWNED_SETTINGS.items():
+    for name, instead in OWNED_SETTINGS.items():
         if name in kafka_config:
             raise ConfigurationError(f"kafka_config: {name!r} can't be set: {instead}")
     config: dict[str, Any] = {"client.id": "consumer-fleet", "log.connection.close": False}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 from confluent_kafka import (
@@ -268,12 +267,7 @@ class Groups:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

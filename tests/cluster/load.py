@@ -6,7 +6,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -88,12 +87,7 @@ class SteadyLoad:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         self._producer.flush(REQUEST_TIMEOUT_S)

@@ -112,7 +112,7 @@ def program() -> str:
             name: instead.replace("--auto-offset-reset", "config.auto_offset_reset").replace(
                 "--group", "group"
             )
-            for name, instead in configuration._OWNED_SETTINGS.items()
+            for name, instead in configuration.OWNED_SETTINGS.items()
         },
     }
     return _NOTE + yaml.safe_dump(facts, sort_keys=False, width=100)
