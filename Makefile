@@ -61,7 +61,7 @@ test-cluster: setup kafka ## Try the chart on a real Kubernetes on this machine 
 		dpkg-query --show $(CLUSTER_PACKAGES) >/dev/null 2>&1 || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $(CLUSTER_PACKAGES); } >/dev/null
 	$(BIN)/python -m tests.support.go_tools helm kubelet
-	$(BIN)/pytest tests/cluster $(ARGS)
+	$(BIN)/pytest tests/cluster tests/acceptance/test_chart*.py $(ARGS)
 
 kafka: setup ## Fetch the tests' Kafka into .cache/ (Maven; once)
 	$(BIN)/python -m tests.support.kafka_jars

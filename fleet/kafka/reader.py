@@ -194,7 +194,10 @@ class TopicReader:
         try:
             metadata = self._client.list_topics(self.topic, timeout=_METADATA_TIMEOUT_S)
         except KafkaException as error:
-            raise KafkaUnreachable(f"topic {self.topic!r}: {error.args[0].str()}") from error
+            raise KafkaUnreachable(
+                f"topic {self.topic!r}: {error.args[0].str()}; check --bootstrap-servers, the "
+                "network and the TLS or SASL settings"
+            ) from error
         found = metadata.topics[self.topic]
         if found.error is not None:
             raise ConfigurationError(f"topic {self.topic!r}: {found.error.str()}")
