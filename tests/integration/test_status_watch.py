@@ -34,6 +34,11 @@ _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 
 
+def heed_interrupts() -> None:
+    """In the child: a test run in the background ignores INT, and a child inherits that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Terminal:
     """A command on a terminal of 80 x 24, and everything that it has drawn."""
 
@@ -47,6 +52,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509 - one system call
         )
         os.close(theirs)
         self.drawn = ""
@@ -138,6 +144,7 @@ def test_without_a_terminal_frame_follows_frame_without_colours(
             env=clean_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509 - one system call
         )
         try:
             wait_until(
