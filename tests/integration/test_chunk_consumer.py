@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 from arroyo.types import Partition, Topic
-from confluent_kafka import Producer
 
 from fleet.errors import FleetError, OffsetsOutOfRange
 from fleet.kafka.chunk import Chunk
@@ -271,12 +270,7 @@ def test_the_end_is_found_behind_a_control_record(
     kafka: KafkaBroker, topic: TopicFactory, group: str
 ) -> None:
     name = topic(1)
-    producer = Producer(kafka.client_config(transactional_id=f"tx-{group}"))
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.produce(name, b"x")
-    producer.commit_transaction()
-    wait_until(lambda: kafka.end_offsets(name) == {0: 2}, timeout_s=30, what="the control record")
+    kafka.transaction(name, 1).commit()
     member = Member(kafka, group, ends={Partition(Topic(name), 0): 2})
     with members(member):
         member.join(name)

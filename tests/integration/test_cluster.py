@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 from arroyo.types import Partition, Topic
-from confluent_kafka import Producer
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
@@ -15,7 +14,7 @@ from fleet.kafka.cluster import Cluster
 from fleet.kafka.configuration import client_config
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.processes import free_ports, wait_until
+from tests.support.processes import free_ports
 from tests.support.requirements import MissingPart, require
 
 
@@ -88,16 +87,10 @@ def test_an_open_transaction_is_not_part_of_a_partition_s_end(
 ) -> None:
     name = topic(2)
     kafka.produce(name, [b"x"] * 5, partition=0)
-    producer = Producer(kafka.client_config(transactional_id=f"tx-{name}"))
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.produce(name, b"open", partition=0)
-    producer.flush(30)
-    wait_until(lambda: kafka.end_offsets(name)[0] == 6, timeout_s=30, what="the open message")
+    transaction = kafka.transaction(name, 1)
     places = [Partition(Topic(name), index) for index in range(2)]
     assert cluster.end_offsets(name) == {places[0]: 5, places[1]: 0}
-    producer.commit_transaction()
-    wait_until(lambda: kafka.end_offsets(name)[0] == 7, timeout_s=30, what="the control record")
+    transaction.commit()
     assert cluster.end_offsets(name) == {places[0]: 7, places[1]: 0}
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from consumers.commands.cluster_options import ClusterOptions
 from consumers.status.sampler import Sampler
@@ -54,21 +53,6 @@ class Status:
         return run_command("status", *self.arguments, "--check").returncode
 
 
-def produce_transaction(kafka: KafkaBroker, topic: str, values: list[bytes], *, end: str) -> Any:
-    """``end``: commit, abort, or leave it open (the producer is given back then)."""
-    producer = Producer(kafka.client_config(transactional_id=f"t-{uuid.uuid4().hex}"))
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    for value in values:
-        producer.produce(topic, value, partition=0)
-    producer.flush(30)
-    if end == "commit":
-        producer.commit_transaction(30)
-    elif end == "abort":
-        producer.abort_transaction(30)
-    return producer
-
-
 def test_the_lag_is_that_of_kafkas_own_tool_partition_by_partition(
     kafka: KafkaBroker, topic: TopicFactory
 ) -> None:
@@ -78,9 +62,9 @@ def test_the_lag_is_that_of_kafkas_own_tool_partition_by_partition(
     for index in range(3):
         kafka.produce(plain, [b"x"] * (10 + index), partition=index)
     kafka.produce(other, [b"x"] * 7, partition=1)
-    produce_transaction(kafka, in_transactions, [b"a"] * 5, end="commit")
-    produce_transaction(kafka, in_transactions, [b"b"] * 5, end="abort")
-    open_transaction = produce_transaction(kafka, in_transactions, [b"c"] * 5, end="open")
+    kafka.transaction(in_transactions, 5).commit()
+    kafka.transaction(in_transactions, 5).abort()
+    still_open = kafka.transaction(in_transactions, 5)
     commit(kafka, stopped, plain, {0: 3, 1: 11, 2: 0})
     commit(kafka, partly, plain, {1: 4})
     commit(kafka, transactional, in_transactions, {0: 2})
@@ -117,7 +101,7 @@ def test_the_lag_is_that_of_kafkas_own_tool_partition_by_partition(
     assert states[classic] == ("stable", "classic")
     assert states[kip848] == ("stable", "consumer")
     assert states[stopped] == ("empty", "classic")
-    open_transaction.abort_transaction(30)
+    still_open.abort()
 
 
 def test_a_group_at_work_is_shown_with_its_members_and_its_rate(

@@ -154,6 +154,10 @@ class KafkaTopics:
         producer.flush(REQUEST_TIMEOUT_S)
         return [report.place() for report in reports]
 
+    def transaction(self, topic: str, count: int, *, partition: int = 0) -> Transaction:
+        """An open transaction with ``count`` messages in the partition."""
+        return Transaction(self, topic, count, partition)
+
     def read(self, topic: str, *, committed_only: bool = True) -> list[Message]:
         """Everything that the topic holds now, sorted by partition and offset."""
         consumer = Consumer(
@@ -209,6 +213,41 @@ class KafkaTopics:
             return len(known) == partitions and all(p.leader >= 0 for p in known.values())
 
         wait_until(have_leaders, timeout_s=REQUEST_TIMEOUT_S, what=f"the leaders of {topic}")
+
+
+class Transaction:
+    """Messages of a producer of their own, flushed. The partition is nobody else's meanwhile."""
+
+    def __init__(self, kafka: KafkaTopics, topic: str, count: int, partition: int) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._partition = partition
+        self._end = kafka.end_offsets(topic)[partition]
+        self._producer = Producer(kafka.client_config(transactional_id=f"tx-{uuid.uuid4()}"))
+        self._producer.init_transactions(REQUEST_TIMEOUT_S)
+        self._producer.begin_transaction()
+        for _ in range(count):
+            self._producer.produce(topic, b"x", partition=partition)
+        self._producer.flush(REQUEST_TIMEOUT_S)  # an abort drops what was not sent yet
+        self._wait_for(count)
+
+    def commit(self) -> None:
+        self._producer.commit_transaction(REQUEST_TIMEOUT_S)
+        self._wait_for(1)
+
+    def abort(self) -> None:
+        self._producer.abort_transaction(REQUEST_TIMEOUT_S)
+        self._wait_for(1)
+
+    def _wait_for(self, more: int) -> None:
+        # A commit is answered once the coordinator has noted it: the partition's control record
+        # is written after that.
+        self._end += more
+        wait_until(
+            lambda: self._kafka.end_offsets(self._topic)[self._partition] == self._end,
+            timeout_s=REQUEST_TIMEOUT_S,
+            what=f"offset {self._end} of {self._topic}/{self._partition}",
+        )
 
 
 class _Report:
