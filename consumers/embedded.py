@@ -15,6 +15,7 @@ import structlog
 
 from consumers import registry
 from consumers.examples import example_messages
+from consumers.targets import default_dead_letter_topic
 from fleet.errors import FleetError
 from fleet.kafka.configuration import client_config
 from fleet.kafka.mock_cluster import MockCluster, MockMessage
@@ -52,7 +53,7 @@ class Embedded:
             self._cluster = stack.enter_context(MockCluster())
             self._cluster.create_topic(self._topic)
             # The mock cluster can't be asked to create a topic: name it once, and it is there.
-            dead_letters = dead_letter_topic or f"{self._topic}-dlq"
+            dead_letters = dead_letter_topic or default_dead_letter_topic(self._topic)
             self._cluster.create_topic(dead_letters)
             self._cluster.produce(self._topic, islice(messages, preloaded))
             self.receiver = stack.enter_context(Receiver())

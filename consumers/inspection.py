@@ -13,7 +13,7 @@ from arroyo.types import Partition, Topic
 
 from consumers import registry
 from consumers.registry import ConsumerDefinition
-from consumers.targets import physical_topic
+from consumers.targets import consumer_of_topic, named_topic
 from fleet.bootstrap.options import Options
 from fleet.codec import Decode
 from fleet.errors import ConfigurationError
@@ -82,8 +82,7 @@ class Opener:
 
     def _topic(self, name: str, wanted: Wanted) -> Opened:
         definition = self._definition(name, wanted)
-        own = name in (definition.name, definition.logical_topic)
-        topic = physical_topic(definition, self._options) if own else name
+        topic = named_topic(name, self._options).physical
         reader = self._reader(topic, wanted)
         decode = definition.decode
         records = topic_records(self._kafka, topic)
@@ -93,7 +92,7 @@ class Opener:
     def _dead_letters(self, topic: str, wanted: Wanted) -> Opened:
         def find_decode(origin: str) -> Decode | None:
             name = origin if wanted.consumer is None else wanted.consumer
-            definition = find_definition(name, self._options)
+            definition = consumer_of_topic(name, self._options)
             return None if definition is None else definition.decode
 
         if wanted.consumer is not None:
@@ -129,7 +128,7 @@ class Opener:
     def _definition(self, name: str, wanted: Wanted) -> ConsumerDefinition:
         if wanted.consumer is not None:
             return registry.get(wanted.consumer)
-        definition = find_definition(name, self._options)
+        definition = consumer_of_topic(name, self._options)
         if definition is None:
             known = ", ".join(each.name for each in registry.CONSUMERS)
             raise ConfigurationError(
@@ -137,11 +136,3 @@ class Opener:
                 f"--consumer, one of {known}"
             )
         return definition
-
-
-def find_definition(name: str, options: Options) -> ConsumerDefinition | None:
-    """The consumer of that name, or that reads the topic of that name on this cluster."""
-    for definition in registry.CONSUMERS:
-        if name in (definition.name, definition.logical_topic, physical_topic(definition, options)):
-            return definition
-    return None

@@ -18,6 +18,7 @@ from consumers.progress import Progress
 from consumers.registry import ConsumerDefinition
 from consumers.shutdown import Shutdown
 from consumers.stream import run_stream
+from consumers.targets import default_dead_letter_topic
 from consumers.time_to_loss import TimeToLoss
 from fleet.bootstrap.configure import App, configure
 from fleet.bootstrap.options import Options, delivery_mode
@@ -115,7 +116,7 @@ class ConsumerRun:
     def _name_dead_letter_topic(self) -> str | None:
         if self._options.no_dlq:
             return None
-        name = self._options.dlq_topic or f"{self._topic}-dlq"
+        name = self._options.dlq_topic or default_dead_letter_topic(self._topic)
         if name == self._topic:
             raise ConfigurationError(f"dlq_topic: {name!r} is the topic that is consumed itself")
         return name

@@ -1,9 +1,9 @@
-"""Which group and which topic of this cluster a consumer's name stands for."""
+"""Which consumer, group and topics of this cluster a name stands for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumers import registry
 from consumers.registry import ConsumerDefinition
@@ -11,6 +11,8 @@ from fleet.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fleet.bootstrap.options import Options
+
+DEAD_LETTER_SUFFIX = "-dlq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,13 @@ class Target:
         return self.consumer or f"{self.group}/{self.topic}"
 
 
+def taken_for(name: str, options: Options) -> Options:
+    """The options as ``consumer run --topic NAME`` has them: what they say of one consumer is said
+    of this one, unless they name another.
+    """
+    return options if options.topic is not None else options.model_copy(update={"topic": name})
+
+
 def physical_topic(definition: ConsumerDefinition, options: Options) -> str:
     """The topic's name on the brokers: the option ``physical_topic`` where it is this consumer's,
     then what Snuba calls it, then the logical name.
@@ -33,6 +42,41 @@ def physical_topic(definition: ConsumerDefinition, options: Options) -> str:
     if options.topic == definition.name and options.physical_topic is not None:
         return options.physical_topic
     return options.snuba_topic_map.get(definition.logical_topic, definition.logical_topic)
+
+
+class NamedTopic(NamedTuple):
+    """``consumer`` is None where nothing says what the topic's messages are."""
+
+    physical: str
+    consumer: ConsumerDefinition | None
+
+
+def named_topic(name: str, options: Options, message_format: str | None = None) -> NamedTopic:
+    """``name`` is a consumer's, a logical topic's that the options map to another one, or a
+    topic's own.
+
+    ``message_format`` names the consumer where the topic's name does not tell it. Raises
+    ConfigurationError for a consumer that does not exist.
+    """
+    found = consumer_of_topic(name, options)
+    if found is not None and name in (found.name, found.logical_topic):
+        physical = physical_topic(found, options)
+    else:
+        physical = options.snuba_topic_map.get(name, name)
+    return NamedTopic(physical, found if message_format is None else registry.get(message_format))
+
+
+def consumer_of_topic(name: str, options: Options) -> ConsumerDefinition | None:
+    """The consumer of that name, or that reads the topic of that name on this cluster."""
+    for definition in registry.CONSUMERS:
+        if name in (definition.name, definition.logical_topic, physical_topic(definition, options)):
+            return definition
+    return None
+
+
+def default_dead_letter_topic(topic: str) -> str:
+    """What the dead letter topic of a topic is called, unless the option ``dlq_topic`` names it."""
+    return f"{topic}{DEAD_LETTER_SUFFIX}"
 
 
 def group_of(definition: ConsumerDefinition, options: Options) -> str:
@@ -47,6 +91,8 @@ def registry_targets(names: tuple[str, ...], options: Options) -> list[Target]:
     for one that does not exist.
     """
     chosen = [registry.get(name) for name in names] or registry.CONSUMERS
+    if len(names) == 1:
+        options = taken_for(names[0], options)
     return [
         Target(each.name, group_of(each, options), physical_topic(each, options)) for each in chosen
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ import click
 
 if TYPE_CHECKING:
     from fleet.bootstrap.options import Options
+
+
+#: The options that only commands with deliveries have.
+DELIVERY_OPTIONS = ("upstream_dsn", "saas_dsn", "workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,9 @@ def pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...])
     return found
 
 
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--bootstrap-servers``, ``--kafka-config``, ``--config`` and ``--set``; the command
-    gets them resolved as its parameter ``cluster``. Without a broker it ends with 78.
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--bootstrap-servers``, ``--kafka-config``, ``--config`` and ``--set``, which the
+    command gets as its parameter ``connection``.
     """
 
     @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
@@ -55,7 +59,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
     @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
     @functools.wraps(command)
-    def with_cluster(
+    def with_connection(
         *args: Any,
         bootstrap_servers: str | None,
         kafka_config: dict[str, str],
@@ -63,39 +67,56 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         settings: tuple[str, ...],
         **others: Any,
     ) -> Any:
-        cluster = resolve_cluster(bootstrap_servers, kafka_config, config, settings)
-        return command(*args, cluster=cluster, **others)
+        from fleet.bootstrap.sources import set_pairs
+
+        connection = Connection(set_pairs(settings), config).adding(
+            bootstrap_servers=bootstrap_servers, kafka_config=kafka_config or None
+        )
+        return command(*args, connection=connection, **others)
+
+    return with_connection
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of ``connection_options``; the command gets what they resolve to as its
+    parameter ``cluster``. Without a broker it ends with 78.
+    """
+
+    @connection_options
+    @functools.wraps(command)
+    def with_cluster(*args: Any, connection: Connection, **others: Any) -> Any:
+        return command(*args, cluster=connection.resolve(), **others)
 
     return with_cluster
 
 
-def resolve_cluster(
-    bootstrap_servers: str | None,
-    kafka_config: dict[str, str],
-    config: Path | None,
-    settings: tuple[str, ...],
-    *,
-    required: bool = True,
-) -> ClusterOptions:
-    """Resolve the options of this process. Raises ConfigurationError where no broker is named,
-    unless the command can do without (not ``required``).
-    """
-    from fleet.bootstrap.logging_setup import configure_logging
-    from fleet.bootstrap.sources import resolve_options, set_pairs
-    from fleet.errors import ConfigurationError
-    from fleet.kafka.configuration import client_config
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a command line says: options by name, and where the configuration file is."""
 
-    given: dict[str, object] = dict(set_pairs(settings))
-    if bootstrap_servers is not None:
-        given["bootstrap_servers"] = bootstrap_servers
-    if kafka_config:
-        given["kafka_config"] = kafka_config
-    options = resolve_options(given, config, os.environ).options
-    configure_logging(options.log_format, options.log_level)
-    if required and not options.brokers:
-        raise ConfigurationError(
-            "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
-            "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
-            "bootstrap_servers."
-        )
-    return ClusterOptions(options, client_config(options.brokers, options.kafka_config))
+    command_line: Mapping[str, object]
+    config: Path | None = None
+
+    def adding(self, **options: object) -> Connection:
+        """With further options; those that are None were not given."""
+        given = {name: value for name, value in options.items() if value is not None}
+        return Connection({**self.command_line, **given}, self.config)
+
+    def resolve(self, *, required: bool = True) -> ClusterOptions:
+        """The options of this process, and its log set up by them. Raises ConfigurationError where
+        no broker is named, unless the command can do without (not ``required``).
+        """
+        from fleet.bootstrap.logging_setup import configure_logging
+        from fleet.bootstrap.sources import resolve_options
+        from fleet.errors import ConfigurationError
+        from fleet.kafka.configuration import client_config
+
+        options = resolve_options(self.command_line, self.config, os.environ).options
+        configure_logging(options.log_format, options.log_level)
+        if required and not options.brokers:
+            raise ConfigurationError(
+                "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
+                "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
+                "bootstrap_servers."
+            )
+        return ClusterOptions(options, client_config(options.brokers, options.kafka_config))

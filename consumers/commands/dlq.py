@@ -207,7 +207,8 @@ def show_command(
     if raw:
         sys.stdout.buffer.write(letter.record.value or b"")
         return
-    consumer = consumer_of(letter.origin.topic if letter.origin else None, named)
+    origin = letter.origin.topic if letter.origin else None
+    consumer = consumer_of(origin, named, cluster.options)
     if through is not None:
         consumer = registry.get(through).name
     if as_json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from consumers.commands.cluster_options import pairs, resolve_cluster
+from consumers.commands.cluster_options import Connection, connection_options
 from consumers.commands.completion import complete_consumer
 
 if TYPE_CHECKING:
@@ -51,32 +51,16 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_and_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--file`` and the cluster's options; a file needs no cluster.
+    """Adds ``--file`` and the connection's options; a file needs no cluster.
 
     The command gets ``file`` and ``cluster``.
     """
 
     @click.option("--file", metavar="FILE", type=click.Path(path_type=Path), help="Read a file.")
-    @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-    @click.option(
-        "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
-    )
-    @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-    @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
+    @connection_options
     @functools.wraps(command)
-    def with_both(
-        *,
-        bootstrap_servers: str | None,
-        kafka_config: dict[str, str],
-        config: Path | None,
-        settings: tuple[str, ...],
-        file: Path | None,
-        **others: Any,
-    ) -> Any:
-        cluster = resolve_cluster(
-            bootstrap_servers, kafka_config, config, settings, required=file is None
-        )
-        return command(file=file, cluster=cluster, **others)
+    def with_both(*, connection: Connection, file: Path | None, **others: Any) -> Any:
+        return command(file=file, cluster=connection.resolve(required=file is None), **others)
 
     return with_both
 

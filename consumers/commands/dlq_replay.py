@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from consumers.commands.cluster_options import pairs
+from consumers.commands.cluster_options import DELIVERY_OPTIONS, Connection, connection_options
 from consumers.commands.completion import complete_consumer
 from consumers.commands.dlq_options import (
     Topics,
@@ -53,51 +52,27 @@ What is rejected goes to a file, never back to the topic.
 )
 @click.option("--yes", is_flag=True, help="Send, even to another machine.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")
-@click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-@click.option(
-    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
-)
 @click.option("--upstream-dsn", metavar="DSN", help="Where every message goes first.")
 @click.option("--saas-dsn", metavar="DSN", help="The second destination.")
 @click.option("--workers", metavar="N", type=int, help="Worker processes; default: usable CPUs.")
-@click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
-def dlq_replay_command(
-    topics: Topics,
-    config: Path | None,
-    settings: tuple[str, ...],
-    **given: Any,
-) -> None:
+@connection_options
+def dlq_replay_command(topics: Topics, connection: Connection, **given: Any) -> None:
     """Send dead letters through their consumer again, mended if need be.
 
     Each is restored first: without its dlq.* headers, and with the event id that it had.
     """
     from consumers.dlq.place import dead_letter_topic
     from consumers.dlq.replay import DeadLetterReplay
-    from fleet.bootstrap.logging_setup import configure_logging
     from fleet.bootstrap.options import delivery_mode
-    from fleet.bootstrap.sources import resolve_options, set_pairs
-    from fleet.errors import ConfigurationError
-    from fleet.kafka.configuration import client_config
 
-    names = ("bootstrap_servers", "kafka_config", "upstream_dsn", "saas_dsn", "workers")
-    command_line = {name: given[name] for name in names if given[name] not in (None, {})}
-    command_line = {**set_pairs(settings), **command_line}
-    options = resolve_options(command_line, config, os.environ).options
-    configure_logging(options.log_format, options.log_level)
-    if not options.brokers:
-        raise ConfigurationError(
-            "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
-            "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
-            "bootstrap_servers."
-        )
+    connection = connection.adding(**{name: given[name] for name in DELIVERY_OPTIONS})
+    cluster = connection.resolve()
     if not given["dry_run"]:
         # Never a demonstration: its receiver keeps nothing, and the group would move all the same.
-        delivery_mode(options)
-    place = dead_letter_topic(*topics, options)
-    kafka = client_config(options.brokers, options.kafka_config)
-    replay = DeadLetterReplay(place, _request(given), options, kafka)
-    sys.exit(replay.run(command_line, config))
+        delivery_mode(cluster.options)
+    place = dead_letter_topic(*topics, cluster.options)
+    replay = DeadLetterReplay(place, _request(given), cluster.options, cluster.kafka)
+    sys.exit(replay.run(connection.command_line, connection.config))
 
 
 def _request(given: dict[str, Any]) -> Any:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import click
 
-from consumers.commands.cluster_options import pairs
+from consumers.commands.cluster_options import Connection, connection_options
 from consumers.commands.completion import complete_consumer
 from fleet.errors import EXIT_FINDINGS, EXIT_OK
 
@@ -39,34 +38,21 @@ Examples:
     help="The consumer to check for; may be repeated. Default: the configured one, else all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-@click.option(
-    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
-)
-@click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
-def doctor_command(
-    topics: tuple[str, ...],
-    as_json: bool,
-    bootstrap_servers: str | None,
-    kafka_config: dict[str, str],
-    config: Path | None,
-    settings: tuple[str, ...],
-) -> None:
+@connection_options
+def doctor_command(topics: tuple[str, ...], as_json: bool, connection: Connection) -> None:
     """Check everything that a consumer needs, and say how to mend what is wrong.
 
     The configuration, Kafka, topics, groups, access, destinations, and this machine, with the
     options that `consumer run` would have. It takes up to 13 seconds and only reads: no topic is
     made, no group joined, no offset committed. Each destination is sent one empty report, twice.
     """
-    from consumers.commands.cluster_options import resolve_cluster
     from consumers.doctor.examination import examine
     from consumers.doctor.finding import report_lines
 
     if len(topics) == 1:
         # As `consumer run` has it: physical_topic, group and dlq_topic are this consumer's.
-        settings = (*settings, f"topic={topics[0]}")
-    cluster = resolve_cluster(bootstrap_servers, kafka_config, config, settings, required=False)
+        connection = connection.adding(topic=topics[0])
+    cluster = connection.resolve(required=False)
     _quieten(cluster.options.log_level)
     findings = examine(cluster, topics)
     if as_json:

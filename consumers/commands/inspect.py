@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumers.commands.cluster_options import pairs
+from consumers.commands.cluster_options import Connection, connection_options
 from consumers.commands.completion import complete_consumer
 
 if TYPE_CHECKING:
@@ -80,30 +80,20 @@ Examples:
 @click.option("--codecov-branch", metavar="B", help="For files of a commit that it has not.")
 @click.option("--codecov-url", metavar="URL", help="A Codecov of your own.")
 @click.option("--codecov-token-file", metavar="F", type=_FILE, help=f"Or {_CODECOV_VARIABLE}.")
-@click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-@click.option(
-    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
-)
-@click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
-def inspect_command(**given: Any) -> None:
+@connection_options
+def inspect_command(connection: Connection, **given: Any) -> None:
     """Show events on a page: of a topic, of dead letters, of a recording, or received here.
 
     It is live until a signal stops it.
     """
-    from consumers.commands.cluster_options import resolve_cluster
     from inspector.security import Access
 
     wanted = _wanted(given)
     token = _secret(given["token_file"], _TOKEN_VARIABLE)
     access = Access(given["host"], token, given["allow_host"])
     coverage = _coverage(given)
-    cluster = resolve_cluster(
-        given["bootstrap_servers"],
-        given["kafka_config"],
-        given["config"],
-        given["settings"],
-        required=wanted.topic is not None or wanted.dead_letter_topic is not None,
+    cluster = connection.resolve(
+        required=wanted.topic is not None or wanted.dead_letter_topic is not None
     )
     _run(wanted, cluster, access, coverage, given)
 

@@ -15,7 +15,7 @@ from consumers.commands.completion import complete_consumer
 
 if TYPE_CHECKING:
     from consumers.recording.record import Change, Keep, Recorded
-    from consumers.recording.topic_name import NamedTopic
+    from consumers.targets import NamedTopic
     from fleet.kafka.reader import TopicReader
     from fleet.recording.header import RecordingHeader
 
@@ -79,7 +79,7 @@ def record_command(cluster: ClusterOptions, **given: Any) -> None:
 
 
 def _record(cluster: ClusterOptions, given: dict[str, Any]) -> int:
-    from consumers.recording.topic_name import named_topic
+    from consumers.targets import named_topic
     from fleet.errors import EXIT_FINDINGS
     from fleet.kafka.places import LATEST, parse_place
     from fleet.kafka.reader import TopicReader

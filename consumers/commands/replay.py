@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumers.commands.cluster_options import ClusterOptions, pairs, resolve_cluster
+from consumers.commands.cluster_options import (
+    DELIVERY_OPTIONS,
+    ClusterOptions,
+    Connection,
+    connection_options,
+)
 from consumers.commands.completion import complete_consumer
 
 if TYPE_CHECKING:
@@ -93,13 +97,8 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
 @click.option("--transform", metavar="M:F", help="With --through: a function that mends messages.")
 @click.option("--yes", is_flag=True, help="Do it where it would be refused without.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-@click.option(
-    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
-)
-@click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-@click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
-def replay_command(**given: Any) -> None:
+@connection_options
+def replay_command(connection: Connection, **given: Any) -> None:
     """Replay FILE, a recording, or a topic: into another topic, or through a consumer.
 
     Writes into the topic that the messages are from, and delivers to a DSN on another machine,
@@ -110,18 +109,17 @@ def replay_command(**given: Any) -> None:
     if (given["to_topic"] is None) is (given["through"] is None):
         raise click.UsageError("say where to: --to-topic TOPIC, or --through CONSUMER")
     _refuse_what_does_nothing(given)
-    cluster = resolve_cluster(
-        given["bootstrap_servers"],
-        given["kafka_config"],
-        given["config"],
-        given["settings"],
-        required=given["topic"] is not None or given["to_topic"] is not None,
+    connection = connection.adding(**{name: given[name] for name in DELIVERY_OPTIONS})
+    cluster = connection.resolve(
+        required=given["topic"] is not None or given["to_topic"] is not None
     )
-    sys.exit(_to_topic(cluster, given) if given["through"] is None else _through(cluster, given))
+    if given["through"] is None:
+        sys.exit(_to_topic(cluster, given))
+    sys.exit(_through(cluster, connection, given))
 
 
 _ONLY_TO_TOPIC = ("create", "as_json")
-_ONLY_THROUGH = ("upstream_dsn", "saas_dsn", "workers", "rejects", "transform")
+_ONLY_THROUGH = (*DELIVERY_OPTIONS, "rejects", "transform")
 
 
 def _refuse_what_does_nothing(given: dict[str, Any]) -> None:
@@ -183,11 +181,11 @@ def _format_of(source: Source, given: dict[str, Any]) -> str:
 def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
     from rich.console import Console
 
-    from consumers.recording.topic_name import named_topic
     from consumers.recording.transfer_progress import TransferProgress
     from consumers.replay.target import prepare_target
     from consumers.replay.to_topic import replay_to_topic
     from consumers.shutdown import Shutdown
+    from consumers.targets import named_topic
     from fleet.errors import EXIT_OK
     from fleet.kafka.topic_writer import TopicWriter
 
@@ -253,21 +251,14 @@ def _summarise(
 # -- through a consumer ---------------------------------------------------------------------------
 
 
-def _through(cluster: ClusterOptions, given: dict[str, Any]) -> int:
+def _through(cluster: ClusterOptions, connection: Connection, given: dict[str, Any]) -> int:
     from arroyo.types import Topic
 
     from consumers.replay.through import Source as ThroughSource
     from consumers.replay.through import remote_destinations, replay_through
-    from fleet.bootstrap.sources import resolve_options, set_pairs
     from fleet.recording.reader import chunks_of
 
-    names = ("upstream_dsn", "saas_dsn", "workers", "bootstrap_servers", "kafka_config")
-    command_line: dict[str, object] = {
-        **set_pairs(given["settings"]),
-        **{name: given[name] for name in names if given[name]},
-    }
-    options = resolve_options(command_line, given["config"], os.environ).options
-    remote = remote_destinations(options)
+    remote = remote_destinations(cluster.options)
     if remote and not given["yes"]:
         raise click.UsageError(
             f"this would deliver to {' and '.join(remote)}: say so with --yes, or name a DSN on "
@@ -285,8 +276,8 @@ def _through(cluster: ClusterOptions, given: dict[str, Any]) -> int:
         return replay_through(
             ThroughSource(source.name, source.topic, source.partitions, chunks()),
             given["through"],
-            command_line=command_line,
-            config=given["config"],
+            command_line=connection.command_line,
+            config=connection.config,
             rejects=given["rejects"],
             transform=given["transform"],
         )

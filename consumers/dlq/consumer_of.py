@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consumers import registry
+from consumers.targets import consumer_of_topic
+from fleet.bootstrap.options import Options
 from fleet.errors import ConfigurationError
 
-_BY_TOPIC = {definition.logical_topic: definition.name for definition in registry.CONSUMERS}
 
-
-def consumer_of(topic: str | None, named: str | None) -> str | None:
+def consumer_of(topic: str | None, named: str | None, options: Options) -> str | None:
     """The consumer of the topic that a dead letter came from, else the one that was named."""
-    return _BY_TOPIC.get(topic or "", named)
+    found = None if topic is None else consumer_of_topic(topic, options)
+    return named if found is None else found.name
 
 
-def consumers_of(topics: Iterable[str | None], named: str | None) -> dict[str, str]:
+def consumers_of(
+    topics: Iterable[str | None], named: str | None, options: Options
+) -> dict[str, str]:
     """Topic of origin → consumer. Raises ConfigurationError where that is not known for one."""
     found: dict[str, str] = {}
     for topic in topics:
-        consumer = consumer_of(topic, named)
+        consumer = consumer_of(topic, named, options)
         if topic is None:
             raise ConfigurationError(
                 "some of them do not say where they came from (no dlq.* headers): name their "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consumers import registry
+from consumers.targets import default_dead_letter_topic, named_topic, taken_for
 from fleet.bootstrap.options import Options
 from fleet.errors import ConfigurationError
 
@@ -30,22 +31,17 @@ def dead_letter_topic(topic: str | None, named: str | None, options: Options) ->
     """The topic that ``--dlq-topic`` names, or that of ``--topic``, a consumer or a topic's name on
     the brokers; by the rule of ``consumer run``. Raises ConfigurationError where none is named.
     """
+    known = [definition.name for definition in registry.CONSUMERS]
     source = topic or options.topic
-    known = {definition.name: definition for definition in registry.CONSUMERS}
-    definition = None if source is None else known.get(source)
-    consumer = None if definition is None else definition.name
-    # What the configuration says of one consumer's topics does not hold for another one.
-    is_configured = topic is None or topic == options.topic or options.topic is None
-    if named is None and is_configured:
+    if source is not None:
+        options = taken_for(source, options)
+    if named is None and source == options.topic:
         named = options.dlq_topic
-    if named is not None:
-        return DeadLetterTopic(named, consumer)
-    if source is None:
-        raise ConfigurationError(
-            "no dead letter topic is named: give --topic, the consumer whose messages were "
-            f"rejected (one of {', '.join(known)}, or a topic's name), or --dlq-topic"
-        )
-    if definition is None:
-        return DeadLetterTopic(f"{source}-dlq", None)
-    physical = options.physical_topic if is_configured else None
-    return DeadLetterTopic(f"{physical or definition.logical_topic}-dlq", consumer)
+    if named is None:
+        if source is None:
+            raise ConfigurationError(
+                "no dead letter topic is named: give --topic, the consumer whose messages were "
+                f"rejected (one of {', '.join(known)}, or a topic's name), or --dlq-topic"
+            )
+        named = default_dead_letter_topic(named_topic(source, options).physical)
+    return DeadLetterTopic(named, source if source in known else None)

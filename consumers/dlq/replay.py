@@ -135,7 +135,7 @@ class DeadLetterReplay:
                     tally.add(letter)
         consumers = {}
         if request.through is None:
-            consumers = consumers_of(tally.topics, self._place.consumer)
+            consumers = consumers_of(tally.topics, self._place.consumer, self._options)
         return Plan(tally, consumers, within)
 
     def _described(self, plan: Plan, before: Standing) -> str:

@@ -17,8 +17,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import admin_config, translate_client_error
+from fleet.kafka.clients import make_client
+from fleet.kafka.configuration import admin_config
 
 LOGIN_TIMEOUT_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 4.0
@@ -100,10 +100,7 @@ def log_in(kafka: Mapping[str, Any]) -> Login:
     """
     errors: list[KafkaError] = []
     config = {**admin_config(kafka), "error_cb": errors.append}
-    try:
-        admin = AdminClient(config, logger=rdkafka_log)
-    except KafkaException as error:
-        raise translate_client_error(error) from error
+    admin = make_client(AdminClient, config)
     login = Login(admin, errors)
     try:
         admin.list_topics(timeout=LOGIN_TIMEOUT_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consumers import registry
 from consumers.registry import ConsumerDefinition
-from consumers.targets import group_of, physical_topic
+from consumers.targets import default_dead_letter_topic, group_of, physical_topic
 from fleet.bootstrap.options import Options
 
 
@@ -38,7 +38,9 @@ def subjects_of(options: Options, named: Iterable[str]) -> tuple[Subject, ...]:
 
 def _subject(definition: ConsumerDefinition, options: Options, *, is_wanted: bool) -> Subject:
     topic = physical_topic(definition, options)
-    dead_letter_topic = None if options.no_dlq else options.dlq_topic or f"{topic}-dlq"
+    dead_letter_topic = None
+    if not options.no_dlq:
+        dead_letter_topic = options.dlq_topic or default_dead_letter_topic(topic)
     return Subject(
         definition.name, topic, group_of(definition, options), dead_letter_topic, is_wanted
     )

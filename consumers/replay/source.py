@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from consumers import registry
-from consumers.recording.topic_name import named_topic
 from consumers.registry import ConsumerDefinition
+from consumers.targets import named_topic
 from fleet.bootstrap.options import Options
 from fleet.errors import ConfigurationError
 from fleet.kafka.chunk import Record

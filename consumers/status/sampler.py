@@ -9,7 +9,7 @@ from typing import Self
 
 from consumers.commands.cluster_options import ClusterOptions
 from consumers.status.report import ConsumerStatus, PartitionStatus, Report
-from consumers.targets import Target
+from consumers.targets import DEAD_LETTER_SUFFIX, Target
 from fleet.errors import KafkaUnreachable
 from fleet.kafka.groups import Group, Groups, Spot
 from fleet.kafka.ranges import Oldest, oldest_messages
@@ -18,7 +18,6 @@ from fleet.kafka.retention import Retention, read_retention
 
 _OLDEST_TIMEOUT_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
-DEAD_LETTER_SUFFIX = "-dlq"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from consumers import registry
+from consumers.targets import default_dead_letter_topic
 from consumers.testing.made import Message, Messages
 from consumers.testing.replayed import in_order
 from consumers.testing.seen import DeadLettered, SentEnvelope
@@ -69,7 +70,8 @@ class KafkaCluster:
         """
         topic = registry.get(consumer).logical_topic
         self._cluster.create_topic(topic)
-        self._cluster.create_topic(f"{topic}-dlq")
+        dead_letter_topic = default_dead_letter_topic(topic)
+        self._cluster.create_topic(dead_letter_topic)
         with Receiver() as receiver:
             done = subprocess.run(  # noqa: S603 - this program itself
                 [
@@ -99,7 +101,7 @@ class KafkaCluster:
         return ClusterRun(
             done.returncode,
             in_order(envelopes),
-            self.dead_letters(f"{topic}-dlq"),
+            self.dead_letters(dead_letter_topic),
             done.stdout,
             done.stderr,
         )

@@ -14,6 +14,7 @@ from arroyo.types import Partition, Topic
 from consumers import registry
 from consumers.shutdown import Shutdown
 from consumers.stream import run_stream
+from consumers.targets import consumer_of_topic
 from consumers.testing.answers import Answers, InMemoryDestinations
 from consumers.testing.logs import warnings_to_stderr
 from consumers.testing.replayed import Replayed, in_order, named_metrics
@@ -101,15 +102,15 @@ def replay(
 def _definition(header: RecordingHeader, consumer: str | None) -> registry.ConsumerDefinition:
     if consumer is None:
         consumer = header.consumer
-    if consumer is None:
-        names = {each.logical_topic: each.name for each in registry.CONSUMERS}
-        consumer = names.get(header.topic)
-    if consumer is None:
+    if consumer is not None:
+        return registry.get(consumer)
+    found = consumer_of_topic(header.topic, Options())
+    if found is None:
         raise ConfigurationError(
             f"nothing says which consumer reads the topic {header.topic!r}: give consumer=… or "
             "decode=…"
         )
-    return registry.get(consumer)
+    return found
 
 
 class _Replay:

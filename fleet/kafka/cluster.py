@@ -18,8 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import admin_config, translate_client_error
+from fleet.kafka.clients import make_admin_client
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +32,8 @@ class Cluster:
     """A short-lived view of the cluster, for the checks at start."""
 
     def __init__(self, base_config: Mapping[str, Any]) -> None:
-        self._config = admin_config(base_config)
-        self._servers = str(self._config.get("bootstrap.servers", ""))
-        try:
-            self._admin = AdminClient(self._config, logger=rdkafka_log)
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        self._servers = str(base_config.get("bootstrap.servers", ""))
+        self._admin = make_admin_client(base_config)
 
     @property
     def admin(self) -> AdminClient:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import KafkaException
-
 from fleet.errors import ConfigurationError
 
 # Setting one of these would break a promise; the value says what to use instead.
@@ -23,6 +21,8 @@ OWNED_SETTINGS = {
 _PREFETCH_KIB = 16 * 1024
 # How long librdkafka does not fetch after that is full. Its default of a second empties the queue.
 _FETCH_PAUSE_MS = 20
+# librdkafka asks for a group's name even where none is joined. Nothing is ever stored under it.
+_NO_GROUP = "consumer-fleet-reader"
 
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, Any]:
@@ -71,6 +71,15 @@ def consumer_config(base: Mapping[str, Any], group: str) -> dict[str, Any]:
     }
 
 
+def unjoined_config(base: Mapping[str, Any], group: str = _NO_GROUP) -> dict[str, Any]:
+    """Settings of a consumer that reads, or commits for a group, without joining one."""
+    config = consumer_config(base, group)
+    # Settings of a membership that does not come about; librdkafka refuses some by themselves.
+    for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
+        config.pop(name, None)
+    return config
+
+
 def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the dead letter producer: every in-sync replica has it, once and in order."""
     shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
@@ -89,10 +98,3 @@ def admin_config(base: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of the admin client, which must not create the topic that it asks about."""
     shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
     return {**shared, "allow.auto.create.topics": False}
-
-
-def translate_client_error(error: KafkaException) -> ConfigurationError:
-    """What librdkafka says of a setting that it refuses, as an error for the user."""
-    return ConfigurationError(
-        f"kafka_config: {error.args[0].str()}; settings are librdkafka's (CONFIGURATION.md there)"
-    )

@@ -31,9 +31,8 @@ from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from fleet.kafka.chunk import Chunk, split_into_chunks
-from fleet.kafka.client_log import rdkafka_log
+from fleet.kafka.clients import make_client
 from fleet.kafka.commits import Commits
-from fleet.kafka.configuration import translate_client_error
 from fleet.kafka.positions import OffsetPolicy, Positions
 
 log = structlog.get_logger(__name__)
@@ -78,13 +77,10 @@ class ChunkConsumer(Consumer[Chunk]):
         self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in str(
             config.get("partition.assignment.strategy", "")
         )
-        try:
-            self._client = KafkaConsumer(
-                {**config, "error_cb": self._on_client_error, "on_commit": self._on_commit},
-                logger=rdkafka_log,
-            )
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        self._client = make_client(
+            KafkaConsumer,
+            {**config, "error_cb": self._on_client_error, "on_commit": self._on_commit},
+        )
         self._positions = Positions(
             self._client,
             offset_policy,

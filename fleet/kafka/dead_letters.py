@@ -19,8 +19,8 @@ from confluent_kafka import Message as KafkaMessage
 from fleet.dead_letter_headers import Headers, with_facts
 from fleet.errors import FleetError, UndeliverableMessage
 from fleet.kafka.chunk import DeadLetter
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import producer_config, translate_client_error
+from fleet.kafka.clients import make_client
+from fleet.kafka.configuration import producer_config
 from fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
@@ -64,10 +64,7 @@ class DeadLetterProducer:
         self._outstanding: set[Ticket] = set()
         self._producer: Producer | None = None
         if topic is not None:
-            try:
-                self._producer = Producer(producer_config(base_config), logger=rdkafka_log)
-            except KafkaException as error:
-                raise translate_client_error(error) from error
+            self._producer = make_client(Producer, producer_config(base_config))
 
     @property
     def is_off(self) -> bool:

@@ -15,11 +15,11 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from fleet.errors import ConfigurationError, FleetError, GroupIsActive, KafkaUnreachable
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import admin_config, consumer_config, translate_client_error
+from fleet.kafka.clients import make_admin_client, make_client
+from fleet.kafka.configuration import unjoined_config
 from fleet.kafka.reader import Range
 
 #: A partition by its topic's name and its index.
@@ -105,10 +105,7 @@ class Groups:
         self._servers = str(base_config.get("bootstrap.servers", ""))
         self._clients: dict[str, Consumer] = {}
         self._leaderless: set[Spot] = set()
-        try:
-            self.admin = AdminClient(admin_config(base_config), logger=rdkafka_log)
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        self.admin = make_admin_client(base_config)
 
     # -- what there is --------------------------------------------------------------------------
 
@@ -226,11 +223,7 @@ class Groups:
 
     def _client(self, group: str) -> Consumer:
         if group not in self._clients:
-            config = consumer_config(self._base_config, group)
-            # Settings of a membership that does not come about.
-            for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
-                config.pop(name, None)
-            self._clients[group] = Consumer(config, logger=rdkafka_log)
+            self._clients[group] = make_client(Consumer, unjoined_config(self._base_config, group))
         return self._clients[group]
 
     # -- answers --------------------------------------------------------------------------------

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import KafkaUnreachable
 from fleet.kafka.chunk import Record
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import consumer_config, translate_client_error
+from fleet.kafka.clients import make_client
+from fleet.kafka.configuration import unjoined_config
 from fleet.kafka.groups import Spot
 from fleet.kafka.reader import Range
 
-_NO_GROUP = "consumer-fleet-reader"
 _WAIT_S = 0.02
 _BATCH = 1000
 # Enough for one message of each partition: a broker sends a first batch of any size.
@@ -35,14 +34,8 @@ class RangeReader:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """``settings`` are librdkafka's, on top. Raises ConfigurationError for a wrong one."""
-        config = {**consumer_config(base_config, _NO_GROUP), **(settings or {})}
-        # Settings of a membership that does not come about.
-        for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
-            config.pop(name, None)
-        try:
-            self._client = Consumer(config, logger=rdkafka_log)
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        config = {**unjoined_config(base_config), **(settings or {})}
+        self._client = make_client(Consumer, config)
         self._ranges = ranges
         #: What is still to be read.
         self.open = {spot for spot, span in ranges.items() if span.size}

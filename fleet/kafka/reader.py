@@ -10,16 +10,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import consumer_config, translate_client_error
+from fleet.kafka.clients import make_client
+from fleet.kafka.configuration import unjoined_config
 from fleet.kafka.places import EARLIEST, LATEST, Place
 
 log = structlog.get_logger(__name__)
 
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
-# librdkafka asks for a group's name even where none is joined. Nothing is ever stored under it.
-_NO_GROUP = "consumer-fleet-reader"
 _NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
@@ -60,17 +58,11 @@ class TopicReader:
         self._patience_s = patience_s
         self._idle_s = 0.0
         config = {
-            **consumer_config(base_config, _NO_GROUP),
+            **unjoined_config(base_config),
             "allow.auto.create.topics": False,
             "error_cb": self._on_client_error,
         }
-        # Settings of a membership that does not come about; librdkafka refuses some by themselves.
-        for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
-            config.pop(name, None)
-        try:
-            self._client = Consumer(config, logger=rdkafka_log)
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        self._client = make_client(Consumer, config)
         try:
             present = self._present(partitions)
             self.watermarks = {index: self._watermarks(index) for index in present}

@@ -11,8 +11,8 @@ from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import FleetError, KafkaUnreachable, UndeliverableMessage
 from fleet.kafka.chunk import Record
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import producer_config, translate_client_error
+from fleet.kafka.clients import make_client
+from fleet.kafka.configuration import producer_config
 
 # What may wait for the broker: librdkafka's default is a gigabyte.
 _QUEUE_KIB = 64 * 1024
@@ -45,10 +45,7 @@ class TopicWriter:
             "delivery.report.only.error": True,
             "on_delivery": self._not_delivered,
         }
-        try:
-            self._producer = Producer(config, logger=rdkafka_log)
-        except KafkaException as error:
-            raise translate_client_error(error) from error
+        self._producer = make_client(Producer, config)
 
     @property
     def acknowledged(self) -> int:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.client_log import rdkafka_log
-from fleet.kafka.configuration import admin_config, translate_client_error
+from fleet.kafka.clients import make_admin_client
 
 _REQUEST_TIMEOUT_S = 15.0
 
@@ -25,7 +24,7 @@ class TopicFacts(NamedTuple):
 def describe_topic(base_config: Mapping[str, Any], topic: str) -> TopicFacts:
     """Blocks on the broker. Raises KafkaUnreachable, ConfigurationError (no access, a bad name)."""
     try:
-        metadata = _admin(base_config).list_topics(topic, timeout=_REQUEST_TIMEOUT_S)
+        metadata = make_admin_client(base_config).list_topics(topic, timeout=_REQUEST_TIMEOUT_S)
     except KafkaException as error:
         raise KafkaUnreachable(f"topic {topic!r}: {error.args[0].str()}") from error
     found = metadata.topics[topic]
@@ -40,7 +39,7 @@ def create_topic(
     """Block until the topic is made. Raises ConfigurationError where it can't be."""
     request = NewTopic(topic, num_partitions=partitions, config=dict(config))
     # Held until the answer is there: a client that is let go of forgets its requests.
-    admin = _admin(base_config)
+    admin = make_admin_client(base_config)
     answers = admin.create_topics([request], operation_timeout=_REQUEST_TIMEOUT_S)
     try:
         answers[topic].result()
@@ -48,10 +47,3 @@ def create_topic(
         raise ConfigurationError(
             f"topic {topic!r} can't be created: {error.args[0].str()}"
         ) from error
-
-
-def _admin(base_config: Mapping[str, Any]) -> AdminClient:
-    try:
-        return AdminClient(admin_config(base_config), logger=rdkafka_log)
-    except KafkaException as error:
-        raise translate_client_error(error) from error

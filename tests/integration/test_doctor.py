@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.commands.cluster_options import ClusterOptions, resolve_cluster
+from consumers.commands.cluster_options import ClusterOptions, Connection
 from consumers.doctor.destination_checks import examine_destination
 from consumers.doctor.examination import examine
 from consumers.doctor.finding import Finding
@@ -25,8 +25,7 @@ from tests.support.processes import wait_until
 def cluster(kafka: KafkaBroker, topic: str, **options: object) -> ClusterOptions:
     """As ``consumer doctor --topic events`` resolves it, without a destination."""
     named = {"topic": "events", "physical_topic": topic, "group": f"g-{topic}", **options}
-    settings = tuple(f"{name}={value}" for name, value in named.items())
-    return resolve_cluster(kafka.bootstrap_servers, {}, None, settings)
+    return Connection({"bootstrap_servers": kafka.bootstrap_servers, **named}).resolve()
 
 
 def examined(given: ClusterOptions) -> dict[str, list[Finding]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumers.commands.cluster_options import resolve_cluster
+from consumers.commands.cluster_options import ClusterOptions, Connection
 from consumers.doctor.examination import examine
 from consumers.doctor.finding import Finding
 from tests.support.requirements import MissingPart, require
@@ -32,9 +32,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafkaBr
         broker.close()
 
 
+def cluster(servers: str, kafka: dict[str, str], **options: str) -> ClusterOptions:
+    return Connection({"bootstrap_servers": servers, "kafka_config": kafka, **options}).resolve()
+
+
 def examined(servers: str, kafka: dict[str, str]) -> dict[str, Finding]:
     """By check, but for the machine's; none is found twice."""
-    found = examine(resolve_cluster(servers, kafka, None, ()), (TOPIC,))
+    found = examine(cluster(servers, kafka), (TOPIC,))
     assert not any(password in str(found) for password in USERS.values())
     wanted = [
         each
@@ -80,10 +84,8 @@ def test_a_dead_letter_topic_that_the_user_may_not_make_is_a_problem(
     secured: SecuredKafkaBroker,
 ) -> None:
     secured.grant("bob", "DESCRIBE", "topic", "bobs-dlq")
-    settings = {**secured.login("bob")}
-    given = resolve_cluster(
-        secured.sasl_servers, settings, None, (f"topic={TOPIC}", "dlq_topic=bobs-dlq")
-    )
+    login = secured.login("bob")
+    given = cluster(secured.sasl_servers, login, topic=TOPIC, dlq_topic="bobs-dlq")
     (finding,) = [each for each in examine(given, ()) if each.check == "dead_letters.exists"]
     assert finding.status == "problem"
     assert "may not be made by this user" in finding.seen
@@ -96,7 +98,7 @@ def test_a_dead_letter_topic_that_the_user_may_not_make_is_a_problem(
 def test_a_broker_that_makes_what_it_is_asked_about_is_not_asked_in_that_way(
     secured: SecuredKafkaBroker,
 ) -> None:
-    found = examine(resolve_cluster(secured.bootstrap_servers, {}, None, ()), ("envelopes",))
+    found = examine(cluster(secured.bootstrap_servers, {}), ("envelopes",))
     missing = [each for each in found if each.check in ("topic.exists", "dead_letters.exists")]
     assert [each.status for each in missing] == ["problem", "ok"]
     present = secured.admin.list_topics(timeout=30).topics

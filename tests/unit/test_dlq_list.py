@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from arroyo.types import Topic
 
@@ -132,6 +134,12 @@ def test_what_is_held_goes_out_when_nothing_arrives() -> None:
             ("envelopes-dlq", "envelopes"),
         ),
         (
+            "events",
+            None,
+            {"snuba_topic_map": {"events": "events-eu"}},
+            ("events-eu-dlq", "events"),
+        ),
+        (
             "envelopes",
             None,
             {"topic": "events", "physical_topic": "e"},
@@ -140,9 +148,9 @@ def test_what_is_held_goes_out_when_nothing_arrives() -> None:
     ],
 )
 def test_the_topic_is_found_by_the_rule_of_run(
-    topic: str | None, named: str | None, options: dict[str, str], expected: tuple[str, str | None]
+    topic: str | None, named: str | None, options: dict[str, Any], expected: tuple[str, str | None]
 ) -> None:
-    place = dead_letter_topic(topic, named, Options(**options))  # type: ignore[arg-type]  # parametrized
+    place = dead_letter_topic(topic, named, Options(**options))
     assert place == DeadLetterTopic(*expected)
     assert place.group == f"consumer-fleet-dlq-{expected[0]}"
 
@@ -153,13 +161,13 @@ def test_without_any_name_the_consumers_are_listed() -> None:
 
 
 def test_each_topic_of_origin_has_its_own_consumer_and_others_the_one_that_is_named() -> None:
-    found = consumers_of(["events", "ingest-events", "physical-1"], "envelopes")
+    found = consumers_of(["events", "ingest-events", "physical-1"], "envelopes", Options())
     assert found == {
         "events": "events",
         "ingest-events": "ingest-events",
         "physical-1": "envelopes",
     }
     with pytest.raises(ConfigurationError, match=r"'physical-1'.*--through"):
-        consumers_of(["physical-1"], None)
+        consumers_of(["physical-1"], None, Options())
     with pytest.raises(ConfigurationError, match=r"do not say where they came from.*--through"):
-        consumers_of([None], "events")
+        consumers_of([None], "events", Options())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import KafkaError
 
-from consumers.commands.cluster_options import ClusterOptions, resolve_cluster
+from consumers.commands.cluster_options import ClusterOptions, Connection
 from consumers.doctor.access_checks import (
     dead_letter_access,
     group_access,
@@ -156,7 +156,7 @@ def test_the_new_group_protocol_on_a_broker_without_it_is_a_problem() -> None:
 
 def cluster(**kafka: str) -> ClusterOptions:
     settings = {name.replace("_", "."): value for name, value in kafka.items()}
-    return resolve_cluster(SERVER, settings, None, ())
+    return Connection({"bootstrap_servers": SERVER, "kafka_config": settings}).resolve()
 
 
 def login(failure: str = "", *errors: KafkaError) -> Login:

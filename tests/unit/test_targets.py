@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from consumers.registry import CONSUMERS, get
-from consumers.targets import Target, group_of, one_target, physical_topic, registry_targets
+from consumers.targets import (
+    NamedTopic,
+    Target,
+    consumer_of_topic,
+    group_of,
+    named_topic,
+    one_target,
+    physical_topic,
+    registry_targets,
+)
 from fleet.bootstrap.options import Options
 from fleet.errors import ConfigurationError
 
@@ -35,6 +44,44 @@ def test_all_consumers_are_meant_where_none_is_named() -> None:
     ]
     with pytest.raises(ConfigurationError, match="did you mean 'events'"):
         registry_targets(("event",), options())
+
+
+def test_what_is_said_of_one_consumer_is_said_of_the_one_that_is_named() -> None:
+    said = {"physical_topic": "raw", "group": "mine"}
+    assert one_target("events", None, options(**said)) == Target("events", "mine", "raw")
+    assert registry_targets(("events",), options(**said)) == [Target("events", "mine", "raw")]
+    of_another = options(**said, topic="envelopes")
+    assert one_target("events", None, of_another) == Target(
+        "events", "consumer-fleet-events", "events"
+    )
+    assert "raw" not in [each.topic for each in registry_targets((), options(**said))]
+
+
+@pytest.mark.parametrize(
+    ("name", "physical", "consumer"),
+    [
+        ("events", "events-eu", "events"),
+        ("events-eu", "events-eu", "events"),
+        ("envelopes", "raw", "envelopes"),
+        ("raw", "raw", "envelopes"),
+        ("outcomes", "outcomes-eu", None),
+        ("anything", "anything", None),
+    ],
+)
+def test_a_name_is_a_consumers_a_logical_topics_or_a_topics_own(
+    name: str, physical: str, consumer: str | None
+) -> None:
+    configured = options(
+        topic="envelopes",
+        physical_topic="raw",
+        snuba_topic_map={"events": "events-eu", "outcomes": "outcomes-eu"},
+    )
+    definition = None if consumer is None else get(consumer)
+    assert named_topic(name, configured) == NamedTopic(physical, definition)
+    assert consumer_of_topic(name, configured) == definition
+    assert named_topic(name, configured, "ingest-events") == NamedTopic(
+        physical, get("ingest-events")
+    )
 
 
 def test_a_group_on_a_topic_is_named_by_the_consumer_or_by_both() -> None:
