@@ -17,6 +17,7 @@ from consumers import registry
 from consumers.progress import Progress
 from consumers.registry import ConsumerDefinition
 from consumers.shutdown import Shutdown
+from consumers.start_checks import refuse_long_drain, refuse_own_topic
 from consumers.stream import run_stream
 from consumers.targets import default_dead_letter_topic
 from consumers.time_to_loss import TimeToLoss
@@ -41,7 +42,6 @@ log = structlog.get_logger(__name__)
 
 _DUTIES_INTERVAL_S = 1.0
 _WORKER_STOP_TIMEOUT_S = 3.0
-_DEFAULT_MAX_POLL_INTERVAL_MS = 300_000
 
 
 def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int:
@@ -111,26 +111,13 @@ class ConsumerRun:
         self._duties_due = 0.0
         refuse_reserved_group(self._group)
         self._dead_letter_topic = self._name_dead_letter_topic()
-        self._check_timeouts()
+        refuse_own_topic(self._topic, self._dead_letter_topic)
+        refuse_long_drain(self._options)
 
     def _name_dead_letter_topic(self) -> str | None:
         if self._options.no_dlq:
             return None
-        name = self._options.dlq_topic or default_dead_letter_topic(self._topic)
-        if name == self._topic:
-            raise ConfigurationError(f"dlq_topic: {name!r} is the topic that is consumed itself")
-        return name
-
-    def _check_timeouts(self) -> None:
-        interval_ms = str(self._kafka.get("max.poll.interval.ms", _DEFAULT_MAX_POLL_INTERVAL_MS))
-        if not interval_ms.isdecimal():
-            raise ConfigurationError("kafka_config: max.poll.interval.ms is not a whole number")
-        if self._options.shutdown_timeout * 1000 >= int(interval_ms):
-            raise ConfigurationError(
-                f"shutdown_timeout is {self._options.shutdown_timeout:g} s, but Kafka takes the "
-                f"partitions away after max.poll.interval.ms = {interval_ms}: draining must end "
-                "before that"
-            )
+        return self._options.dlq_topic or default_dead_letter_topic(self._topic)
 
     def run(self) -> int:
         """Blocks until the run has ended; raises the error that ended it."""

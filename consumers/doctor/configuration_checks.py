@@ -7,13 +7,13 @@ from typing import Final
 
 from consumers.doctor.finding import Finding, ok, problem, warning
 from consumers.doctor.subjects import Subject
+from consumers.start_checks import refuse_long_drain, refuse_own_topic
 from fleet.bootstrap.dangers import dangerous_modes
 from fleet.bootstrap.options import Options, delivery_mode
 from fleet.bootstrap.reserved_groups import refuse_reserved_group
 from fleet.bootstrap.validate_snuba import validate_snuba
 from fleet.errors import ConfigurationError
 
-_DEFAULT_MAX_POLL_INTERVAL_MS: Final = 300_000
 _EMBEDDED: Final = (
     "nothing is configured: `consumer run` is a demonstration, with a broker and a receiver of "
     "its own"
@@ -33,7 +33,7 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
     if is_embedded(options):
         yield ok("configuration", "options", _EMBEDDED)
         return
-    found = [*wholeness(options), *timeouts(options)]
+    found = list(wholeness(options))
     for subject in subjects:
         found += names(subject)
     if not any(finding.status == "problem" for finding in found):
@@ -44,7 +44,7 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
 
 def wholeness(options: Options) -> Iterator[Finding]:
     """What ``consumer run`` checks before it connects to anything."""
-    for check in (delivery_mode, _fits_snuba):
+    for check in (delivery_mode, _fits_snuba, refuse_long_drain):
         try:
             check(options)
         except ConfigurationError as error:
@@ -57,32 +57,16 @@ def _fits_snuba(options: Options) -> None:
     validate_snuba(options.model_copy(update={"group": None}), "worker")
 
 
-def timeouts(options: Options) -> Iterator[Finding]:
-    """A drain that outlasts the poll interval loses its partitions before it commits."""
-    text = options.kafka_config.get("max.poll.interval.ms", str(_DEFAULT_MAX_POLL_INTERVAL_MS))
-    if text.isdecimal() and options.shutdown_timeout * 1000 >= int(text):
-        yield problem(
-            "configuration",
-            "shutdown_timeout",
-            f"{options.shutdown_timeout:g} s, but Kafka takes the partitions away after "
-            f"max.poll.interval.ms = {text}",
-            "Lower shutdown_timeout, or raise max.poll.interval.ms in kafka_config.",
-        )
-
-
 def names(subject: Subject) -> Iterator[Finding]:
     """A group or a dead letter topic that belongs to somebody else."""
     try:
         refuse_reserved_group(subject.group)
     except ConfigurationError as error:
         yield _as_problem("group", error)
-    if subject.dead_letter_topic == subject.topic:
-        yield problem(
-            "configuration",
-            "dlq_topic",
-            f"{subject.topic!r} is the topic that is consumed itself",
-            "Name another one with dlq_topic.",
-        )
+    try:
+        refuse_own_topic(subject.topic, subject.dead_letter_topic)
+    except ConfigurationError as error:
+        yield _as_problem("dlq_topic", error)
 
 
 def dangers(options: Options) -> Iterator[Finding]:

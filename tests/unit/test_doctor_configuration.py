@@ -60,13 +60,19 @@ def test_without_any_configuration_it_says_that_run_is_a_demonstration() -> None
             {**WHOLE, "topic": "events", "dlq_topic": "events"},
             "dlq_topic",
             "is the topic that is consumed itself",
-            "dlq_topic",
+            "Name another one",
         ),
         (
             {**WHOLE, "shutdown_timeout": 10, "kafka_config": {"max.poll.interval.ms": "10000"}},
-            "shutdown_timeout",
+            "options",
             "max.poll.interval.ms = 10000",
             "Lower shutdown_timeout",
+        ),
+        (
+            {**WHOLE, "kafka_config": {"max.poll.interval.ms": "soon"}},
+            "options",
+            "not a whole number",
+            "in milliseconds",
         ),
     ],
 )
