@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-import structlog
 
 from consumers.replay.source import Source
 from fleet.errors import ConfigurationError
-from fleet.kafka.topics import create_topic, describe_topic
-
-log = structlog.get_logger(__name__)
+from fleet.kafka.cluster import Cluster
 
 # A replayed message keeps its timestamp: with an expiry, old ones would be deleted at once.
 _CREATED_WITH = {"retention.ms": "-1"}
@@ -32,7 +29,8 @@ def prepare_target(
     Raises click.UsageError for the source itself, ConfigurationError for a topic that is missing or
     has too few partitions.
     """
-    facts = describe_topic(kafka, topic)
+    cluster = Cluster(kafka)
+    facts = cluster.describe(topic)
     # A recording of a mock cluster, or of an old broker, does not name its cluster.
     same_cluster = source.cluster_id in (None, facts.cluster_id)
     if topic == source.topic and same_cluster and not same_topic_is_fine:
@@ -46,8 +44,7 @@ def prepare_target(
                 f"the topic {topic!r} does not exist: create it, or let this command do it with "
                 "--create"
             )
-        create_topic(kafka, topic, source.partitions, _CREATED_WITH)
-        log.info("topic_created", topic=topic, partitions=source.partitions, config=_CREATED_WITH)
+        cluster.create_topic(topic, source.partitions, _CREATED_WITH)
     elif keep_partitions and facts.partitions < source.partitions:
         raise ConfigurationError(
             f"{topic!r} has {facts.partitions} partition(s), but {source.name} has "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from arroyo.types import Partition, Topic
@@ -26,10 +26,19 @@ _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
 # Room for the dlq.* headers around a message that is as large as its own topic allows.
 HEADER_ROOM_BYTES = 64 * 1024
+# Metadata of a topic that does not exist, or whose leaders are being chosen, is an answer, too.
+_REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION)
+
+
+class TopicFacts(NamedTuple):
+    """``partitions`` is 0 where there is no such topic."""
+
+    cluster_id: str | None
+    partitions: int
 
 
 class Cluster:
-    """A short-lived view of the cluster, for the checks at start."""
+    """A short-lived view of the cluster, for the checks before anything is read or written."""
 
     def __init__(self, base_config: Mapping[str, Any]) -> None:
         self._servers = str(base_config.get("bootstrap.servers", ""))
@@ -70,9 +79,22 @@ class Cluster:
             else:
                 return
 
+    def describe(self, topic: str) -> TopicFacts:
+        """Blocks on the broker. Raises KafkaUnreachable, or ConfigurationError where the topic may
+        not be looked at or its name is none.
+        """
+        try:
+            metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise KafkaUnreachable(f"topic {topic!r}: {error.args[0].str()}") from error
+        found = metadata.topics[topic]
+        if found.error is not None and found.error.code() in _REFUSALS:
+            raise ConfigurationError(f"topic {topic!r}: {found.error.str()}")
+        return TopicFacts(metadata.cluster_id, len(found.partitions))
+
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has. Raises ConfigurationError if it is not there."""
-        count = self._count(topic)
+        count = self.describe(topic).partitions
         if count:
             return count
         raise ConfigurationError(
@@ -80,17 +102,21 @@ class Cluster:
             "one with --physical-topic"
         )
 
-    def _count(self, topic: str) -> int:
+    def create_topic(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
+        """Block until the topic is made; also where somebody else makes it at the same time.
+        Raises ConfigurationError where it can't be.
+        """
+        request = NewTopic(topic, num_partitions=partitions, config=dict(config))
+        answers = self._admin.create_topics([request], operation_timeout=_REQUEST_TIMEOUT_S)
         try:
-            metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+            answers[topic].result()
         except KafkaException as error:
-            raise KafkaUnreachable(f"the topic {topic!r}: {error.args[0].str()}") from error
-        if metadata.error is not None and metadata.error.code() in (
-            KafkaError.TOPIC_AUTHORIZATION_FAILED,
-            KafkaError.TOPIC_EXCEPTION,
-        ):
-            raise ConfigurationError(f"topic {topic!r}: {metadata.error.str()}")
-        return len(metadata.partitions)
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return
+            raise ConfigurationError(
+                f"topic {topic!r} can't be created: {error.args[0].str()}"
+            ) from error
+        log.info("topic_created", topic=topic, partitions=partitions, config=dict(config))
 
     def end_offsets(self, topic: str) -> dict[Partition, int]:
         """Where each partition ends now, open transactions left out. Blocks on the broker."""
@@ -115,26 +141,19 @@ class Cluster:
         with it), and with room for the largest message of its source.
         Raises ConfigurationError if it is missing and can't be created.
         """
-        if self._count(dead_letter_topic):
+        if self.describe(dead_letter_topic).partitions:
             return
         limit = self._setting(source, "max.message.bytes")
         config = {"retention.ms": "-1", "cleanup.policy": "delete"}
         if limit is not None:
             config["max.message.bytes"] = str(int(limit) + HEADER_ROOM_BYTES)
-        topic = NewTopic(dead_letter_topic, num_partitions=1, config=config)
         try:
-            self._admin.create_topics([topic], operation_timeout=_REQUEST_TIMEOUT_S)[
-                dead_letter_topic
-            ].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                return
+            self.create_topic(dead_letter_topic, 1, config)
+        except ConfigurationError as error:
             raise ConfigurationError(
-                f"the dead letter topic {dead_letter_topic!r} does not exist and could not be "
-                f"created ({error.args[0].str()}): create it, name another one with --dlq-topic, "
-                "or run with --no-dlq"
+                f"the dead letter {error}: create it, name another one with --dlq-topic, or run "
+                "with --no-dlq"
             ) from error
-        log.info("dead_letter_topic_created", topic=dead_letter_topic, config=config)
 
     def _setting(self, topic: str, name: str) -> str | None:
         """A topic's setting, or None where it may not be read."""
