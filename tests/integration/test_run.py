@@ -511,7 +511,7 @@ def test_a_stop_while_the_upstream_is_down_ends_in_time_and_commits_only_what_it
     ids = produce_events(stage, 500)
     upstream.respond(lambda request: Reply(503 if len(upstream._requests) >= 100 else 200))
     with stage.run(upstream, "--shutdown-timeout", "4") as consumer:
-        consumer.wait_until(lambda: len(upstream._requests) > 150, "the outage")
+        consumer.wait_for("destination_backing_off")
         consumer.signal(signal.SIGTERM)
         assert consumer.wait(15) == 0
         assert consumer.events("abandoned")
