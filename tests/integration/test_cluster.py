@@ -58,6 +58,14 @@ def test_a_dead_letter_topic_that_is_there_stays_as_it_is(
     assert kafka.partitions(own) == [0, 1, 2]
 
 
+def test_a_topic_that_somebody_else_makes_at_the_same_time_is_theirs(
+    kafka: KafkaBroker, topic: TopicFactory, cluster: Cluster
+) -> None:
+    theirs = topic(3)
+    cluster.create_topic(theirs, 1, {})
+    assert kafka.partitions(theirs) == [0, 1, 2]
+
+
 def test_a_dead_letter_topic_that_can_t_be_made_is_an_error_with_ways_out(
     topic: TopicFactory, cluster: Cluster
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from fleet.errors import ConfigurationError
 from fleet.kafka.clients import make_client
@@ -16,6 +16,7 @@ from fleet.kafka.configuration import (
     client_config,
     consumer_config,
     producer_config,
+    unjoined_config,
 )
 from fleet.kafka.consumer import ChunkConsumer
 from fleet.kafka.dead_letters import DeadLetterProducer
@@ -108,6 +109,21 @@ def test_librdkafka_has_nothing_to_say_of_the_producer_s_settings(
     producer = make_producer(client_config("", CONSUMER_SETTINGS))
     producer.poll(0.05)
     assert "is a consumer property" not in caplog.text
+    make_client(Producer, {"session.timeout.ms": "10000"}).poll(0.05)
+    assert "is a consumer property" in caplog.text, "what it does have to say is in the log"
+
+
+def test_a_client_that_joins_no_group_has_no_settings_of_a_membership() -> None:
+    membership = {
+        "group.instance.id": "pod-1",
+        "group.protocol": "consumer",
+        "group.remote.assignor": "uniform",
+    }
+    config = unjoined_config(client_config("", {**membership, "client.id": "mine"}))
+    assert not membership.keys() & config.keys()
+    assert config["client.id"] == "mine"
+    assert config["enable.auto.commit"] is False
+    make_client(Consumer, config).close()
 
 
 @pytest.mark.parametrize("make", [make_consumer, make_producer, Cluster])
