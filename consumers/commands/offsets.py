@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,21 +49,30 @@ Examples:
 """
 
 
+def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--consumer`` (the command's ``name``) and ``--group``: see ``one_target``."""
+    for option in (
+        click.option("--group", metavar="G", help="Consumer group; default the consumer's own."),
+        click.option(
+            "--consumer",
+            "--topic",
+            "name",
+            metavar="NAME",
+            shell_complete=complete_consumer,
+            help="A consumer, or a topic.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.group("offsets")
 def offsets_command() -> None:
     """Show where a group stands in a topic, and move it."""
 
 
 @offsets_command.command("show", epilog=_SHOW_EPILOG)
-@click.option(
-    "--consumer",
-    "--topic",
-    "name",
-    metavar="NAME",
-    shell_complete=complete_consumer,
-    help="A consumer, or a topic.",
-)
-@click.option("--group", metavar="G", help="Consumer group; default the consumer's own.")
+@_target_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @cluster_options
 def show_command(
@@ -89,15 +99,7 @@ def show_command(
 
 
 @offsets_command.command("reset", epilog=_RESET_EPILOG)
-@click.option(
-    "--consumer",
-    "--topic",
-    "name",
-    metavar="NAME",
-    shell_complete=complete_consumer,
-    help="A consumer, or a topic.",
-)
-@click.option("--group", metavar="G", help="Consumer group; default the consumer's own.")
+@_target_options
 @click.option(
     "--to",
     "place_text",

@@ -40,23 +40,24 @@ def run_command(
     )
 
 
-class ConsumerProcess:
-    """A running ``consumer run``, or another ``command`` that logs; its whole process group is
-    killed at the end of the block.
+class CommandProcess:
+    """A running ``consumer …``, with its output in a file NAME-N.log of ``folder``; its whole
+    process group is killed at the end of the block.
     """
 
     def __init__(
         self,
+        name: str,
         folder: Path,
-        *arguments: str,
-        command: Sequence[str] = ("run", "--log-format", "json"),
-        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
     ) -> None:
-        self._number = len(list(folder.glob("consumer-*.log")))
+        self._name = name
+        number = len(list(folder.glob(f"{name}-*.log")))
         self._process = ManagedProcess(
-            "consumer",
-            [CONSUMER, *command, *arguments],
-            log=folder / f"consumer-{self._number}.log",
+            name,
+            [CONSUMER, *arguments],
+            log=folder / f"{name}-{number}.log",
             env=clean_environment(environment),
             cwd=folder,
         )
@@ -71,19 +72,32 @@ class ConsumerProcess:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            error.add_note(f"the consumer's log:\n{self._process.log_tail()}")
+            error.add_note(f"the {self._name}'s log:\n{self._process.log_tail()}")
         self._process.kill()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    def output(self) -> str:
+        return self._process.log.read_text(errors="replace")
+
+
+class ConsumerProcess(CommandProcess):
+    """A running ``consumer run``, or another ``command`` that logs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        command: Sequence[str] = ("run", "--log-format", "json"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__("consumer", folder, (*command, *arguments), environment)
+
     @property
     def is_running(self) -> bool:
         return self._process.is_running
-
-    def output(self) -> str:
-        return self._process.log.read_text(errors="replace")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log's events of that name so far."""

@@ -10,30 +10,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.support.consumer_process import CONSUMER, clean_environment
-from tests.support.processes import ManagedProcess, wait_until
+from tests.support.consumer_process import CommandProcess
+from tests.support.processes import wait_until
 
 _PAGE = re.compile(r"^  Page  (http://\S+/)$", re.MULTILINE)
 _DSN = re.compile(r"^  DSN   (http://\S+)$", re.MULTILINE)
 
 
-class InspectorProcess:
+class InspectorProcess(CommandProcess):
     """Running from its construction, when its page is there, to the end of the block."""
 
     def __init__(
         self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> None:
-        number = len(list(folder.glob("inspect-*.log")))
-        self._process = ManagedProcess(
-            "inspector",
-            [CONSUMER, "inspect", *arguments],
-            log=folder / f"inspect-{number}.log",
-            env=clean_environment(environment),
-            cwd=folder,
-        )
+        super().__init__("inspector", folder, ("inspect", *arguments), environment)
         try:
             self._process.wait_ready(lambda: _PAGE.search(self.output()) is not None, timeout_s=60)
         except BaseException:
@@ -41,29 +33,9 @@ class InspectorProcess:
             raise
         self.url = _PAGE.findall(self.output())[0]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            error.add_note(f"the inspector's log:\n{self._process.log_tail()}")
-        self._process.kill()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     @property
     def dsn(self) -> str:
         return str(_DSN.findall(self.output())[0])
-
-    def output(self) -> str:
-        return self._process.log.read_text(errors="replace")
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON of an answer; one other than 2xx raises HTTPError."""
