@@ -116,6 +116,7 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], _Replacement], ...]] = (
                 re.IGNORECASE), r"\1[user]"),
 )  # fmt: skip
 
+_SHORT: Final = 300  # characters: what is remembered stays below some ten megabytes
 
 # Without one of these no pattern matches: most strings of an event are names without any.
 _WORTH_A_LOOK: Final = re.compile(
@@ -129,9 +130,17 @@ def scrub_text(text: str) -> str:
     """The text without what is recognised in it."""
     if _WORTH_A_LOOK.search(text) is None:
         return text
+    return _remembered(text) if len(text) <= _SHORT else _replace_matches(text)
+
+
+def _replace_matches(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+# Modules, file names and lines of source come again and again.
+_remembered: Final = lru_cache(maxsize=20_000)(_replace_matches)
 
 
 def scrub_number(number: float) -> float:
