@@ -261,8 +261,11 @@ class Destination:
 
     def _on_refusal(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
-        if self._gate.refused(is_probe=is_probe):
+        newly_paused = self._gate.refused(is_probe=is_probe)
+        if newly_paused or is_probe:
+            # With each probe: an alert on the growth stays on for as long as the pause.
             self._ledger.count_pause(answer.status)
+        if newly_paused:
             text = describe(answer, self._secrets)
             self._trouble.paused(answer.status, text, advice(answer.status))
         # With a wait of its own, not at once: it may be this very envelope that some firewall

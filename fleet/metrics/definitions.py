@@ -162,8 +162,8 @@ DEFINITIONS: tuple[Metric, ...] = (
     Metric(
         "capture.paused",
         "counter",
-        "pauses",
-        "Times a destination was paused because it refused the DSN, by HTTP status.",
+        "answers",
+        "Answers that paused a destination or kept it so: it refuses the DSN. By HTTP status.",
         ("destination", "status"),
     ),
     Metric(

@@ -251,16 +251,19 @@ def test_a_refusal_pauses_and_resumes_by_itself(
     assert "0c0ffee0" not in repr(logs)
 
 
-def test_401_pauses_and_resumes_by_itself(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
-    receiver.respond(401)
-    destination = make_destination(loop, receiver.dsn())
+def test_a_pause_is_counted_again_with_each_probe_that_is_refused(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    """An alert on the growth stays on for as long as the pause."""
+    metrics = CountedMetrics()
+    receiver.respond(lambda _: Reply(200 if len(receiver.requests) >= 3 else 401))
+    destination = make_destination(loop, receiver.dsn(), incr=metrics.incr)
     outcomes: Outcomes = []
     destination.send(event(), outcomes.append)
-    drive_until(loop.run_once, lambda: destination.status().state == "paused")
-    receiver.respond(200)
     drive_until(loop.run_once, lambda: bool(outcomes))
-    assert outcomes == [None]
     assert destination.status().state == "open"
+    destination.ledger.report()
+    assert metrics.total("capture.paused", destination="upstream", status="401") == 3
 
 
 def test_while_paused_one_envelope_at_a_time_is_tried(
