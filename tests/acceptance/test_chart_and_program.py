@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,22 @@ def test_librdkafka_takes_the_properties_that_the_chart_makes(
     # The pod's name is known in the cluster alone; the DSN stands for it here.
     assert ("group.instance.id" in given) == (values.get("membership") == "static")
     Consumer(consumer_config(client_config("localhost:1", given), "group")).close()
+
+
+def test_chart_image_and_compose_file_are_of_the_programs_version() -> None:
+    root = CHART.parents[2]
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == version
+    image = re.findall(r"\nARG VERSION=(.*)", (root / "deploy/Containerfile").read_text())
+    composed = re.findall(r"image: consumer-fleet:(.*)", (root / "deploy/compose.yaml").read_text())
+    assert image == composed == [version]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_says_from_which_registry_its_image_comes(example: Path) -> None:
+    for workload in _consumers(render(example)):
+        # Without one, Kubernetes looks for it at Docker's own.
+        assert "." in _container(workload)["image"].partition("/")[0]
 
 
 def test_a_change_of_options_replaces_the_pods_of_that_consumer_alone() -> None:

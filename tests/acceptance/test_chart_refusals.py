@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.chart import refusal
+from tests.support.chart import refusal, try_render
 from tests.support.chart_files import CHART
 
 _MINIMAL: dict[str, Any] = yaml.safe_load((CHART / "examples/minimal.yaml").read_text())
@@ -50,6 +52,46 @@ def test_wrong_values_are_refused_by_their_key(case: dict[str, Any]) -> None:
     assert "hunter2" not in message
 
 
+def test_a_budget_on_the_command_line_is_a_number_too() -> None:
+    budget = "consumers.events.podDisruptionBudget"
+    message = refusal(
+        _merged(_MINIMAL, _events(replicas=3)),
+        f"--set={budget}.minAvailable=3,{budget}.maxUnavailable=null",
+    )
+    assert f"{budget}.minAvailable: 3 of 3 pods" in message
+
+
+def _paths(values: dict[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key of values.yaml with a default that Helm would take away with a null."""
+    for key, value in values.items():
+        if value is not None:
+            yield (*place, key)
+        if isinstance(value, dict):
+            yield from _paths(value, (*place, key))
+
+
+_DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+# Maps that are handed on as they are: a null takes one of their keys away, as it should.
+_FREE = re.compile(r"(resources|[sS]ecurityContext|behavior|grafanaDashboard\.labels)\.")
+
+
+@pytest.mark.parametrize("path", [".".join(path) for path in _paths(_DEFAULTS)])
+def test_a_null_never_meets_a_template_that_needs_a_value(path: str) -> None:
+    *parents, key = path.split(".")
+    values: dict[str, Any] = {key: None}
+    for parent in reversed(parents):
+        values = {parent: values}
+    run = try_render(_merged(_MINIMAL, values))
+    if _FREE.search(path):
+        assert run.returncode == 0, run.stderr
+        assert "<no value>" not in run.stdout
+    elif path == "defaults.podDisruptionBudget.maxUnavailable":
+        assert "podDisruptionBudget.maxUnavailable: neither it nor minAvailable" in run.stderr
+    else:
+        place = "".join(f"/{parent}" for parent in parents)
+        assert f"at '{place}': missing property '{key}'" in run.stderr
+
+
 def test_the_smallest_example_is_not_refused() -> None:
     assert refusal(_MINIMAL) == ""
 
@@ -81,6 +123,26 @@ def test_what_all_consumers_share_is_said_once() -> None:
         _events(upstream={"existingSecret": {"name": "other"}}),
         {"consumers": {"events": {}, "again": {"topic": "events", "group": "again"}}},
         {"kafka": _SCRAM},
+        # Brokers of a consumer's own, without the login of the others.
+        {
+            "kafka": _SCRAM,
+            **_events(kafka={"securityProtocol": "PLAINTEXT", "sasl": {"mechanism": ""}}),
+        },
+        _events(replicas=3, podDisruptionBudget={"minAvailable": "66%", "maxUnavailable": None}),
+        _events(replicas=3, podDisruptionBudget={"minAvailable": 2, "maxUnavailable": None}),
+        _events(autoscaling={"maxReplicas": 4, "keda": {"enabled": False}}),
+        _events(membership="kip848", kafka={"rdkafka": {"max.poll.interval.ms": 100000}}),
+        _events(extraArgs=["--max-in-flight-mb=8"], podLabels={"team": "events"}),
+        _events(extraEnv=[{"name": "CONSUMER_LOG_LEVEL", "value": "debug"}]),
+        _events(
+            extraEnv=[
+                {
+                    "name": "CONSUMER_KAFKA_CONFIG_SASL_PASSWORD",
+                    "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}},
+                }
+            ]
+        ),
+        {"exporter": {"enabled": True}, **_events(config={"metrics_tags": {"region": "eu"}})},
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,15 +31,10 @@ def custom_resources(cluster: Cluster) -> Iterator[None]:
     cluster.kubectl("delete", *named)
 
 
-@pytest.mark.usefixtures("custom_resources")
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_accepted_by_the_api_server(
-    scene: Scene, figure: Figure, example: Path
-) -> None:
+def _applied(scene: Scene, *values: str) -> list[str]:
+    """The objects that the API server would take, of the chart with these values."""
     place = f"--namespace={scene.release.namespace}"
-    rendered = scene.cluster.helm(
-        *("template", "fleet", str(CHART), place, f"--values={example}", "--no-hooks")
-    )
+    rendered = scene.cluster.helm("template", "fleet", str(CHART), place, *values, "--no-hooks")
     assert rendered.returncode == 0, rendered.stderr
     applied = scene.cluster.try_kubectl(
         *("apply", "--server-side", "--dry-run=server", "--filename=-", place),
@@ -47,6 +43,31 @@ def test_an_example_is_accepted_by_the_api_server(
     assert applied.returncode == 0, applied.stderr
     # A workload is only warned of what its pods will be refused for.
     assert "would violate PodSecurity" not in applied.stderr
-    objects = applied.stdout.splitlines()
+    return applied.stdout.splitlines()
+
+
+@pytest.mark.usefixtures("custom_resources")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_accepted_by_the_api_server(
+    scene: Scene, figure: Figure, example: Path
+) -> None:
+    objects = _applied(scene, f"--values={example}")
     assert len(objects) > 2
     figure("accepted", f"{len(objects)} objects")
+
+
+_OWN_CONTAINERS = {
+    "annotations": {"reloader.stakater.com/auto": "true"},
+    "initContainers": [{"name": "first", "image": "one"}],
+    "extraContainers": [{"name": "beside", "image": "two"}],
+    "resources": {"requests": {"memory": "1Gi"}},
+}
+
+
+def test_containers_of_a_users_own_are_as_restricted_as_the_consumers(scene: Scene) -> None:
+    objects = _applied(
+        scene,
+        f"--values={CHART / 'examples/minimal.yaml'}",
+        f"--set-json=defaults={json.dumps(_OWN_CONTAINERS)}",
+    )
+    assert len(objects) > 2

@@ -31,13 +31,13 @@ def tool(program: str) -> str:
         raise
 
 
-def try_render(values: Values | Path) -> subprocess.CompletedProcess[str]:
-    """`helm template`, whatever it says."""
+def try_render(values: Values | Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`helm template`, whatever it says. ``arguments`` are more of Helm's, as `--set=…`."""
     source = str(values) if isinstance(values, Path) else "-"
     return subprocess.run(
         [
             *(tool("helm"), "template", RELEASE, str(CHART)),
-            *(f"--namespace={NAMESPACE}", f"--values={source}"),
+            *(f"--namespace={NAMESPACE}", f"--values={source}", *arguments),
         ],
         # JSON is YAML, and says exactly what is a number and what is a text.
         input=None if isinstance(values, Path) else json.dumps(values),
@@ -59,7 +59,7 @@ def render(values: Values | Path) -> list[dict[str, Any]]:
     return [each for each in yaml.safe_load_all(render_text(values)) if each]
 
 
-def refusal(values: Values) -> str:
+def refusal(values: Values, *arguments: str) -> str:
     """What Helm says to values that it does not take; empty where it takes them."""
-    run = try_render(values)
+    run = try_render(values, *arguments)
     return run.stderr if run.returncode else ""

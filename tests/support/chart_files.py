@@ -4,7 +4,7 @@
 
 * ``files/program.yaml``: what the chart's checks have to know of the program;
 * ``files/statsd-mapping.yaml``: the metrics' names at the exporter;
-* in ``values.schema.json``, the options of ``config``.
+* in ``values.schema.json``, the options of ``config``, and which values there must be.
 """
 
 from __future__ import annotations
@@ -90,8 +90,33 @@ def option_schemas() -> dict[str, JsonSchemaValue]:
 def schema(text: str) -> str:
     """The whole of ``values.schema.json``, with the options of now."""
     whole = json.loads(text)
-    whole["definitions"]["config"]["properties"] = option_schemas()
+    definitions = whole["definitions"]
+    definitions["config"]["properties"] = option_schemas()
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    definitions["complete"] = _complete(whole, values, definitions)
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _complete(
+    node: JsonSchemaValue, values: dict[str, Any], definitions: JsonSchemaValue
+) -> JsonSchemaValue:
+    """The keys that a closed object of ``values.yaml`` must have: those with a default.
+
+    Helm drops a key that is set to null together with its default: the templates would not find it.
+    Only an entry of `consumers` may be null by its type (the chart's message says what to write
+    instead), not the defaults of all.
+    """
+    required, inside = [], {}
+    for name, default in values.items():
+        child = node.get("properties", {}).get(name, {})
+        reference = child.get("$ref", "").rpartition("/")[2]
+        child = definitions.get(reference, child)
+        if default is None or (reference != "consumer" and "null" in child.get("type", ())):
+            continue
+        required.append(name)
+        if default and "properties" in child and reference != "resources":
+            inside[name] = _complete(child, default, definitions)
+    return {"required": required, **({"properties": inside} if inside else {})}
 
 
 def program() -> str:

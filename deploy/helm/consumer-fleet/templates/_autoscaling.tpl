@@ -34,7 +34,6 @@ spec:
 
 {{- define "consumer-fleet.scaledObject" -}}
 {{- $scaling := .c.autoscaling -}}
-{{- $kafka := .c.kafka -}}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
@@ -56,29 +55,29 @@ spec:
   triggers:
     - type: kafka
       metadata:
-        bootstrapServers: {{ join "," $kafka.bootstrapServers | quote }}
-        consumerGroup: {{ .group | quote }}
-        topic: {{ .physicalTopic | quote }}
-        lagThreshold: {{ int64 $scaling.keda.lagThreshold | quote }}
-        activationLagThreshold: {{ int64 $scaling.keda.activationLagThreshold | quote }}
-        # Where the group has no offset yet; the program's `error` starts nowhere, so all is lag.
-        offsetResetPolicy: {{ ternary "latest" "earliest" (eq (toString .c.config.auto_offset_reset) "latest") }}
-        {{- with include "consumer-fleet.kedaSasl" . }}
-        sasl: {{ . }}
-        {{- end }}
-        {{- if contains "SSL" $kafka.securityProtocol }}
-        tls: enable
-        {{- end }}
-        {{- if .c.allowStandby }}
-        allowIdleConsumers: "true"
-        {{- end }}
-        {{- with $scaling.keda.triggerMetadata }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+        {{- include "consumer-fleet.kedaMetadata" . | nindent 8 }}
       {{- if include "consumer-fleet.hasTriggerAuthentication" . }}
       authenticationRef:
         name: {{ .fullname }}
       {{- end }}
+{{- end -}}
+
+{{/* What KEDA's Kafka trigger looks at. `triggerMetadata` wins where the checks let it through. */}}
+{{- define "consumer-fleet.kedaMetadata" -}}
+{{- $keda := .c.autoscaling.keda -}}
+{{- /* Where the group has no offset yet; the program's `error` starts nowhere, so all is lag. */ -}}
+{{- $reset := ternary "latest" "earliest" (eq (toString .c.config.auto_offset_reset) "latest") -}}
+{{- $metadata := dict "offsetResetPolicy" $reset -}}
+{{- if .c.allowStandby }}{{ $_ := set $metadata "allowIdleConsumers" "true" }}{{ end -}}
+{{- $_ := mergeOverwrite $metadata $keda.triggerMetadata -}}
+{{- $_ := set $metadata "bootstrapServers" (join "," .c.kafka.bootstrapServers) -}}
+{{- $_ := set $metadata "consumerGroup" .group -}}
+{{- $_ := set $metadata "topic" .physicalTopic -}}
+{{- $_ := set $metadata "lagThreshold" (int64 $keda.lagThreshold | toString) -}}
+{{- $_ := set $metadata "activationLagThreshold" (int64 $keda.activationLagThreshold | toString) -}}
+{{- with include "consumer-fleet.kedaSasl" . }}{{ $_ := set $metadata "sasl" . }}{{ end -}}
+{{- if contains "SSL" .c.kafka.securityProtocol }}{{ $_ := set $metadata "tls" "enable" }}{{ end -}}
+{{- toYaml $metadata -}}
 {{- end -}}
 
 {{/* KEDA's own names of the mechanisms. */}}

@@ -9,8 +9,8 @@ Everything about every consumer that runs, worked out once: (dict "root" $ "into
 {{- $shared := pick $root.Values "kafka" "upstream" "saas" "destinationCa" -}}
 {{- range $name, $given := $root.Values.consumers -}}
 {{- $c := mergeOverwrite (deepCopy $shared) (deepCopy $root.Values.defaults) (deepCopy (default dict $given)) -}}
-{{- if $c.enabled -}}
-{{- $consumer := dict "root" $root "program" $program "name" $name "given" (default dict $given) "c" $c -}}
+{{- if and $c.enabled (not (kindIs "invalid" $given)) -}}
+{{- $consumer := dict "root" $root "program" $program "name" $name "given" $given "c" $c -}}
 {{- include "consumer-fleet.consumer" $consumer -}}
 {{- $_ := set $into $name $consumer -}}
 {{- end -}}
@@ -19,7 +19,7 @@ Everything about every consumer that runs, worked out once: (dict "root" $ "into
 
 {{/*
 Adds to a consumer (root, program, name, its values as given, and with the defaults as c):
-fullname, topic, physicalTopic, group, maxReplicas, autoscaler, kafkaConfig, memoryMi.
+fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kafkaConfig, memoryMi.
 */}}
 {{- define "consumer-fleet.consumer" -}}
 {{- $c := .c -}}
@@ -34,6 +34,7 @@ fullname, topic, physicalTopic, group, maxReplicas, autoscaler, kafkaConfig, mem
 {{- $_ := set . "autoscaler" $autoscaler -}}
 {{- $max := ternary (default $c.partitions $scaling.maxReplicas) $c.replicas (ne $autoscaler "") -}}
 {{- $_ := set . "maxReplicas" (int $max) -}}
+{{- $_ := set . "minReplicas" (ternary $scaling.minReplicas $c.replicas (ne $autoscaler "") | int) -}}
 {{- $_ := set . "kafkaConfig" (include "consumer-fleet.kafkaConfig" . | fromYaml) -}}
 {{- $_ := set . "memoryMi" (include "consumer-fleet.memoryMi" . | int) -}}
 {{- end -}}
@@ -89,8 +90,15 @@ MiB that a pod gets: what `consumer doctor` works out, a quarter more, and the v
 {{- end -}}
 {{- $inFlight := int (default .program.defaults.max_in_flight_mb $config.max_in_flight_mb) -}}
 {{- $needed := add $memory.parent (mul 2 $inFlight) (mul .c.workers $perWorker) -}}
-{{- $volumes := add 16 (include "consumer-fleet.shmMi" . | int) -}}
+{{- $volumes := add (include "consumer-fleet.quantityMi" .c.scratch.tmpSizeLimit) (include "consumer-fleet.shmMi" .) -}}
 {{- add (div (mul 5 $needed) 4) $volumes -}}
+{{- end -}}
+
+{{/* A quantity of memory in MiB, rounded up: 2 of "1.5Mi". */}}
+{{- define "consumer-fleet.quantityMi" -}}
+{{- $quantity := ternary . (printf "%f" (float64 .)) (kindIs "string" .) -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- divf (mulf (regexFind "^[0-9.]+" $quantity) (get $units (regexFind "[A-Za-z]*$" $quantity))) 1048576 | ceil | int64 -}}
 {{- end -}}
 
 {{- define "consumer-fleet.shmMi" -}}
@@ -114,7 +122,6 @@ MiB that a pod gets: what `consumer doctor` works out, a quarter more, and the v
 {{- end -}}
 {{- $statsd := .root.Values.statsd -}}
 {{- if .root.Values.exporter.enabled -}}
-{{- $_ := set $config "statsd_host" "127.0.0.1" -}}
 {{- $_ := set $config "statsd_port" 9125 -}}
 {{- else if eq $statsd.target "socket" -}}
 {{- $_ := set $config "statsd_socket_path" $statsd.socket.path -}}

@@ -48,7 +48,10 @@
     fieldRef:
       fieldPath: metadata.name
 {{ end -}}
-{{- if and (eq .root.Values.statsd.target "nodeIP") (not .root.Values.exporter.enabled) -}}
+{{- if .root.Values.exporter.enabled -}}
+- name: CONSUMER_STATSD_HOST
+  value: 127.0.0.1
+{{ else if eq .root.Values.statsd.target "nodeIP" -}}
 - name: CONSUMER_STATSD_HOST
   valueFrom:
     fieldRef:

@@ -10,7 +10,10 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of an object: (dict "root" $ "component" "events"); no component for the whole release. */}}
+{{/*
+Labels of an object: (dict "root" $ "component" "events" "more" (dict)); no component for the whole
+release, and no more where nobody asks for them.
+*/}}
 {{- define "consumer-fleet.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
@@ -19,7 +22,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 
 {{/* Labels of a pod: those that a new version of the chart alone does not change. */}}
 {{- define "consumer-fleet.podLabels" -}}
-{{- with .root.Values.commonLabels -}}
+{{- with mergeOverwrite (deepCopy .root.Values.commonLabels) (default dict .more) -}}
 {{ toYaml . }}
 {{ end -}}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}

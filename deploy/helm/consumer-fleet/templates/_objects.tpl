@@ -42,6 +42,10 @@ apiVersion: apps/v1
 kind: {{ ternary "StatefulSet" "Deployment" $static }}
 metadata:
   {{- include "consumer-fleet.metadata" . | nindent 2 }}
+  {{- with $c.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if not .autoscaler }}
   replicas: {{ int $c.replicas }}

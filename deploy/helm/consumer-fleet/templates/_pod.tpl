@@ -15,10 +15,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   labels:
-    {{- include "consumer-fleet.podLabels" .labelArguments | nindent 4 }}
-    {{- with $c.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "consumer-fleet.podLabels" (merge (dict "more" $c.podLabels) .labelArguments) | nindent 4 }}
 spec:
   {{- include "consumer-fleet.podBasics" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ int $c.terminationGracePeriodSeconds }}
@@ -26,9 +23,14 @@ spec:
   topologySpreadConstraints:
     {{- . | nindent 4 }}
   {{- end }}
-  {{- if $root.Values.exporter.enabled }}
+  {{- if or $root.Values.exporter.enabled $c.initContainers }}
   initContainers:
+    {{- if $root.Values.exporter.enabled }}
     {{- include "consumer-fleet.exporter" . | nindent 4 }}
+    {{- end }}
+    {{- with $c.initContainers }}
+    {{- include "consumer-fleet.extraContainers" (list $c .) | nindent 4 }}
+    {{- end }}
   {{- end }}
   containers:
     - name: consumer
@@ -66,13 +68,16 @@ spec:
           mountPath: /tmp
         - name: shm
           mountPath: /dev/shm
-        {{- if and (eq $root.Values.statsd.target "socket") (not $root.Values.exporter.enabled) }}
+        {{- if eq $root.Values.statsd.target "socket" }}
         - name: statsd
           mountPath: {{ dir $root.Values.statsd.socket.path }}
         {{- end }}
         {{- with $c.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with $c.extraContainers }}
+    {{- include "consumer-fleet.extraContainers" (list $c .) | nindent 4 }}
+    {{- end }}
   volumes:
     - {{ include "consumer-fleet.configVolume" . | indent 6 | trim }}
     - name: tmp
@@ -88,8 +93,7 @@ spec:
       configMap:
         name: {{ include "consumer-fleet.fullname" $root }}-statsd-mapping
     {{- else if eq $root.Values.statsd.target "socket" }}
-    - name: statsd
-      {{- toYaml $root.Values.statsd.socket.volume | nindent 6 }}
+    - {{ include "consumer-fleet.statsdVolume" $root | indent 6 | trim }}
     {{- end }}
     {{- with $c.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -125,20 +129,40 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* The user's own containers: (list $consumer.c (list …)). They run as restricted as the chart's. */}}
+{{- define "consumer-fleet.extraContainers" -}}
+{{- $own := pick (index . 0) "securityContext" -}}
+{{- $containers := list -}}
+{{- range index . 1 -}}
+{{- $containers = append $containers (ternary . (merge (deepCopy .) $own) (hasKey . "securityContext")) -}}
+{{- end -}}
+{{- toYaml $containers -}}
+{{- end -}}
+
+{{/* Where the agent's socket is. */}}
+{{- define "consumer-fleet.statsdVolume" -}}
+{{- $socket := .Values.statsd.socket -}}
+{{- $ofNode := dict "hostPath" (dict "path" (dir $socket.path) "type" "DirectoryOrCreate") -}}
+name: statsd
+{{ toYaml (default $ofNode $socket.volume) }}
+{{- end -}}
+
 {{- define "consumer-fleet.topologySpread" -}}
 {{- $own := dict "labelSelector" (dict "matchLabels" (include "consumer-fleet.selector" .labelArguments | fromYaml)) -}}
 {{- $constraints := list -}}
 {{- range .c.topologySpreadConstraints -}}
-{{- $constraints = append $constraints (merge (deepCopy .) $own) -}}
+{{- $constraints = append $constraints (ternary . (merge (deepCopy .) $own) (hasKey . "labelSelector")) -}}
 {{- end -}}
 {{- with $constraints }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- define "consumer-fleet.resources" -}}
 {{- $memory := printf "%dMi" .memoryMi -}}
+{{- $request := dig "requests" "memory" "" .c.resources -}}
 {{- $limit := dig "limits" "memory" "" .c.resources -}}
 {{- /* A request above the limit would be refused. */ -}}
-{{- $missing := dict "requests" (dict "memory" (default $memory $limit)) "limits" (dict "memory" $memory) -}}
+{{- $highest := ternary $request $memory (gt (include "consumer-fleet.quantityMi" (default "0" $request) | int) .memoryMi) -}}
+{{- $missing := dict "requests" (dict "memory" (default $memory $limit)) "limits" (dict "memory" $highest) -}}
 {{- $resources := merge (deepCopy .c.resources) $missing -}}
 {{- range $kind := list "requests" "limits" -}}
 {{- range $name, $quantity := get $resources $kind -}}

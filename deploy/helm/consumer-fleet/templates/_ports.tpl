@@ -1,11 +1,13 @@
 {{/*
-Ports of all consumers' brokers and destinations, as far as the values say:
-{kafka: [9092], destinations: [443]}. A DSN out of a Secret is taken to be https on its usual port.
+Ports of what all consumers connect to, as far as the values say: {kafka: [9092], destinations: [443],
+services: [1218]}. A DSN out of a Secret is taken to be https on its usual port. Services are Snuba, and
+where tokens are fetched.
 */}}
 {{- define "consumer-fleet.egressPorts" -}}
 {{- $policy := .root.Values.networkPolicy -}}
 {{- $kafka := $policy.kafkaPorts -}}
 {{- $destinations := $policy.destinationPorts -}}
+{{- $services := list -}}
 {{- range $consumer := .consumers -}}
 {{- if not $policy.kafkaPorts -}}
 {{- range $consumer.c.kafka.bootstrapServers -}}
@@ -17,17 +19,22 @@ Ports of all consumers' brokers and destinations, as far as the values say:
 {{- if $destination.existingSecret.name -}}
 {{- $destinations = append $destinations 443 -}}
 {{- else if $destination.dsn -}}
-{{- $url := urlParse $destination.dsn -}}
-{{- $usual := ternary "443" "80" (eq $url.scheme "https") -}}
-{{- $destinations = append $destinations (default $usual (regexFind ":[0-9]+$" $url.host | trimPrefix ":") | int) -}}
+{{- $destinations = append $destinations (include "consumer-fleet.urlPort" $destination.dsn | int) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $consumer.c.kafka.sasl.mechanism "OAUTHBEARER" -}}
-{{- $url := urlParse $consumer.c.kafka.sasl.oauthbearer.tokenEndpointUrl -}}
-{{- $usual := ternary "443" "80" (eq $url.scheme "https") -}}
-{{- $destinations = append $destinations (default $usual (regexFind ":[0-9]+$" $url.host | trimPrefix ":") | int) -}}
+{{- $services = append $services (include "consumer-fleet.urlPort" $consumer.c.kafka.sasl.oauthbearer.tokenEndpointUrl | int) -}}
+{{- end -}}
+{{- with $consumer.c.config.snuba_url -}}
+{{- $services = append $services (include "consumer-fleet.urlPort" . | int) -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml (dict "kafka" ($kafka | uniq) "destinations" ($destinations | uniq)) -}}
+{{- toYaml (dict "kafka" ($kafka | uniq) "destinations" ($destinations | uniq) "services" ($services | uniq)) -}}
+{{- end -}}
+
+{{/* A URL's port, or its scheme's. Not by urlParse: that prints what it does not understand. */}}
+{{- define "consumer-fleet.urlPort" -}}
+{{- $host := regexReplaceAll "^[a-z]+://([^/@]*@)?([^/?#]*).*$" . "${2}" -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
 {{- end -}}

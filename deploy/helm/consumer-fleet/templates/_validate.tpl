@@ -39,6 +39,9 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- if not (has $x.topic $x.program.consumers) -}}
 {{- include "consumer-fleet.bad" (list . "topic" (printf "the program has no consumer %q; it has %s. An entry with a name of its own needs `topic: …`, and `physicalTopic: …` where the brokers call the topic otherwise" $x.topic (join ", " $x.program.consumers))) -}}
 {{- end -}}
+{{- if has $x.name (list "inspector" "dashboard" "statsd-mapping" "test") -}}
+{{- include "consumer-fleet.problem" (dict "report" .report "key" .place "text" (printf "the chart has objects called %q of its own: give the entry another name, and name the program's consumer by `topic: …`" $x.name)) -}}
+{{- end -}}
 {{- if gt (len $x.fullname) 52 -}}
 {{- include "consumer-fleet.problem" (dict "report" .report "key" .place "text" (printf "its objects would be called %q, which is longer than the 52 characters that leave room for a pod's suffix: shorten the entry's name, or set fullnameOverride" $x.fullname)) -}}
 {{- end -}}
@@ -96,6 +99,9 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- if and .consumer.root.Values.exporter.enabled (ne (default .consumer.program.defaults.metrics_prefix $config.metrics_prefix) .consumer.program.defaults.metrics_prefix) -}}
 {{- include "consumer-fleet.bad" (list . "config.metrics_prefix" "the exporter knows the metrics by their usual prefix: take it out, or set exporter.enabled to false") -}}
 {{- end -}}
+{{- if and .consumer.root.Values.exporter.enabled (ne (dig "consumer" .consumer.name (default dict $config.metrics_tags) | toString) .consumer.name) -}}
+{{- include "consumer-fleet.bad" (list . "config.metrics_tags.consumer" "alerts and the dashboard know a consumer by its entry's name: take it out, or set exporter.enabled to false") -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "consumer-fleet.validateScale" -}}
@@ -116,6 +122,13 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- end -}}
 {{- if and (eq $x.autoscaler "hpa") (not $scaling.hpa.metrics) (not (dig "requests" "cpu" "" $c.resources)) -}}
 {{- include "consumer-fleet.bad" (list . "resources.requests.cpu" "the HPA scales by the share of it that is used: set it") -}}
+{{- end -}}
+{{- else -}}
+{{- $given := default dict $x.given.autoscaling -}}
+{{- /* An entry that says `enabled: false` may keep its limits for later. */ -}}
+{{- $isOff := or (hasKey (default dict $given.keda) "enabled") (hasKey (default dict $given.hpa) "enabled") -}}
+{{- if and (or (hasKey $given "minReplicas") (hasKey $given "maxReplicas")) (not $isOff) -}}
+{{- include "consumer-fleet.bad" (list . "autoscaling" "minReplicas and maxReplicas do nothing without an autoscaler: set keda.enabled or hpa.enabled to true, or set replicas instead") -}}
 {{- end -}}
 {{- end -}}
 {{- if and $c.partitions (not $c.allowStandby) (gt $x.maxReplicas (int $c.partitions)) -}}
@@ -143,38 +156,15 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- include "consumer-fleet.bad" (list . "podDisruptionBudget.minAvailable" "maxUnavailable is set too, and Kubernetes takes one of the two: set maxUnavailable to null") -}}
 {{- else if not (or $hasMin $hasMax) -}}
 {{- include "consumer-fleet.bad" (list . "podDisruptionBudget.maxUnavailable" "neither it nor minAvailable is set: set one, or podDisruptionBudget.enabled to false") -}}
-{{- else if and $hasMin (kindIs "float64" $budget.minAvailable) (ge (int $budget.minAvailable) .consumer.maxReplicas) (gt .consumer.maxReplicas 1) -}}
-{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.minAvailable" (printf "%d of at most %d pods: no node could ever be drained. Lower it" (int $budget.minAvailable) .consumer.maxReplicas)) -}}
+{{- else if and $hasMin (gt .consumer.maxReplicas 1) -}}
+{{- /* With an autoscaler: of the fewest pods that there may be. Kubernetes rounds a share up. */ -}}
+{{- $pods := max 1 .consumer.minReplicas -}}
+{{- $stay := ternary (mulf (trimSuffix "%" (toString $budget.minAvailable)) 0.01 $pods | ceil) $budget.minAvailable (kindIs "string" $budget.minAvailable) -}}
+{{- if ge (int $stay) (int $pods) -}}
+{{- include "consumer-fleet.bad" (list . "podDisruptionBudget.minAvailable" (printf "%v of %d pods: no node could ever be drained. Lower it, or set maxUnavailable instead" $budget.minAvailable $pods)) -}}
+{{- end -}}
 {{- else if and $hasMax (has (toString $budget.maxUnavailable) (list "0" "0%")) -}}
 {{- include "consumer-fleet.bad" (list . "podDisruptionBudget.maxUnavailable" "0: no node could ever be drained. Set it to 1 or more") -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Secrets belong into Secrets, and what the chart sets can't be set twice. */}}
-{{- define "consumer-fleet.validateContainers" -}}
-{{- $at := . -}}
-{{- $c := .consumer.c -}}
-{{- $set := list -}}
-{{- range (printf "%s%s" (include "consumer-fleet.env" .consumer) (include "consumer-fleet.memberEnv" .consumer)) | fromYamlArray -}}
-{{- $set = append $set .name -}}
-{{- end -}}
-{{- range $c.extraEnv -}}
-{{- if has .name $set -}}
-{{- include "consumer-fleet.bad" (list $at "extraEnv" (printf "%s is set by the chart already: take it out, and use the value that sets it" .name)) -}}
-{{- else if and (regexMatch "^CONSUMER_((UPSTREAM|SAAS)_DSN|KAFKA_CONFIG_.*(PASSWORD|PASSPHRASE|SECRET|KEY_PEM))" .name) (hasKey . "value") -}}
-{{- include "consumer-fleet.bad" (list $at "extraEnv" (printf "%s holds a secret: take it from a Secret, by upstream, saas or kafka.sasl, or by valueFrom.secretKeyRef" .name)) -}}
-{{- end -}}
-{{- end -}}
-{{- range $c.extraArgs -}}
-{{- if regexMatch "^(--(upstream|saas)-dsn|--kafka-config|--bootstrap-servers|--topic|--physical-topic|--group|--config|--workers|--shutdown-timeout|--healthcheck-file|--stop-at-end)(=.*)?$" (toString .) -}}
-{{- include "consumer-fleet.bad" (list $at "extraArgs" (printf "%s: everybody who may list pods sees arguments, and the chart has a value for this one. Use that" (regexReplaceAll "=.*" (toString .) ""))) -}}
-{{- end -}}
-{{- end -}}
-{{- $volumes := list "config" "tmp" "shm" "statsd" "statsd-mapping" -}}
-{{- range $c.extraVolumes -}}
-{{- if has .name $volumes -}}
-{{- include "consumer-fleet.bad" (list $at "extraVolumes" (printf "the chart has a volume %q of its own: choose another name" .name)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -198,11 +188,31 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- if and $values.exporter.enabled (ne $values.statsd.target "none") -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "statsd.target" "text" (printf "%s, but exporter.enabled is on and metrics have one target: set statsd.target to none, or exporter.enabled to false" $values.statsd.target)) -}}
 {{- end -}}
+{{- if and $values.statsd.host (ne $values.statsd.target "host") -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "statsd.host" "text" (printf "statsd.target is %s, so nothing is sent there: set statsd.target to host, or take it out" $values.statsd.target)) -}}
+{{- end -}}
 {{- if and (eq $values.statsd.target "host") (not $values.statsd.host) -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "statsd.host" "text" "statsd.target is host: name the host") -}}
 {{- end -}}
 {{- if and $values.podMonitor.enabled (not $values.exporter.enabled) -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "podMonitor.enabled" "text" "there is nothing to scrape: the program speaks DogStatsD. Set exporter.enabled to true") -}}
+{{- end -}}
+{{- range $name := list "prometheusRule" "grafanaDashboard" -}}
+{{- if and (get $values $name).enabled (not $values.exporter.enabled) -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "%s.enabled" $name) "text" "it is made of the exporter's metrics: set exporter.enabled to true, or this to false") -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $labels := dict "commonLabels" $values.commonLabels "podMonitor.labels" $values.podMonitor.labels "prometheusRule.labels" $values.prometheusRule.labels "grafanaDashboard.labels" $values.grafanaDashboard.labels -}}
+{{- include "consumer-fleet.validateLabels" (dict "report" $report "key" $key "labels" $labels) -}}
+{{- end -}}
+{{- $fullname := include "consumer-fleet.fullname" .root -}}
+{{- if contains "." $fullname -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "fullnameOverride" "text" (printf "the objects' names would begin with %q, as the release's does, but not every object may have a dot in its name: set fullnameOverride to a name without" $fullname)) -}}
+{{- end -}}
+{{- range $name, $given := $values.consumers -}}
+{{- if kindIs "invalid" $given -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "consumers.%s" $name) "text" "null neither adds nor removes it: write {} for a consumer with the defaults, or set enabled to false to remove it") -}}
+{{- end -}}
 {{- end -}}
 {{- range $name := list "kafka" "upstream" "saas" "destinationCa" -}}
 {{- if hasKey $values.defaults $name -}}
@@ -210,6 +220,10 @@ said at once, each with its key, what is wrong, and what to do. `report` is (dic
 {{- end -}}
 {{- end -}}
 {{- if $values.inspector.enabled -}}
+{{- include "consumer-fleet.validateArguments" (dict "report" $report "key" "inspector.extraArgs" "arguments" $values.inspector.extraArgs "options" (list "consumer" "topic" "dlq" "from" "host" "port" "token_file" "bootstrap_servers" "kafka_config")) -}}
+{{- if regexMatch "^[0-9]" $fullname -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "fullnameOverride" "text" (printf "the inspector's Service would be called %s-inspector, but its name can't begin with a digit: set fullnameOverride" $fullname)) -}}
+{{- end -}}
 {{- if not $values.inspector.token.existingSecret.name -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.token.existingSecret.name" "text" "the page shows events to everybody who reaches it: create a Secret with a token and name it here") -}}
 {{- end -}}

@@ -25,6 +25,15 @@
 {{- include "consumer-fleet.bad" (list . "kafka.sasl.oauthbearer.tokenEndpointUrl" "OAUTHBEARER needs to know where tokens are fetched") -}}
 {{- end -}}
 {{- end -}}
+{{- /* An entry that takes the mechanism away from what all share need not take the rest away too. */ -}}
+{{- $tookAway := eq (dig "kafka" "sasl" "mechanism" "shared" .consumer.given) "" -}}
+{{- $login := or $sasl.username $sasl.existingSecret.name $sasl.existingSecret.usernameKey $sasl.oauthbearer.tokenEndpointUrl -}}
+{{- if and $login (not $sasl.mechanism) (not $tookAway) (not (hasPrefix "SASL" $kafka.securityProtocol)) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.sasl.mechanism" "without it the rest of kafka.sasl does nothing: set it, and securityProtocol to SASL_SSL or SASL_PLAINTEXT") -}}
+{{- end -}}
+{{- if and $kafka.tls.client.existingSecret.keyPasswordKey (not $kafka.tls.client.existingSecret.name) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.tls.client.existingSecret.name" "keyPasswordKey is the key of a password in it: name the Secret") -}}
+{{- end -}}
 {{- $hasCa := or $kafka.tls.ca.existingSecret.name $kafka.tls.ca.existingConfigMap.name -}}
 {{- if and (or $hasCa $kafka.tls.client.existingSecret.name) (not (hasSuffix "SSL" $kafka.securityProtocol)) -}}
 {{- include "consumer-fleet.bad" (list . "kafka.securityProtocol" (printf "%s does not encrypt, but kafka.tls is set: take SSL or SASL_SSL" $kafka.securityProtocol)) -}}
@@ -96,8 +105,8 @@
 {{- include "consumer-fleet.bad" (list $ (printf "probes.%s.timeoutSeconds" $name) "it is longer than heartbeat.freshnessSeconds: a few seconds are enough to look at a file") -}}
 {{- end -}}
 {{- end -}}
-{{- $session := get $c.kafka.rdkafka "session.timeout.ms" -}}
-{{- if and $session (gt (divf $session 1000.0) $maxPoll) -}}
-{{- include "consumer-fleet.bad" (list . "kafka.rdkafka.session.timeout.ms" (printf "it is longer than max.poll.interval.ms (%g s), which librdkafka refuses" $maxPoll)) -}}
+{{- $session := divf (default 45000 (get .consumer.kafkaConfig "session.timeout.ms")) 1000.0 -}}
+{{- if and (ne $c.membership "kip848") (gt $session $maxPoll) -}}
+{{- include "consumer-fleet.bad" (list . "kafka.rdkafka.session.timeout.ms" (printf "%g s%s is longer than max.poll.interval.ms (%g s), which librdkafka refuses: lower it, or raise the other" $session (ternary "" ", its default," (hasKey $c.kafka.rdkafka "session.timeout.ms")) $maxPoll)) -}}
 {{- end -}}
 {{- end -}}
