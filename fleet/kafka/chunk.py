@@ -58,9 +58,13 @@ class Chunk:
 
     @property
     def timestamp(self) -> datetime:
-        """The first message's broker timestamp: what latency is measured from."""
-        timestamp_ms = self.records[0].timestamp_ms
-        return datetime.fromtimestamp((timestamp_ms or 0) / 1000, tz=UTC)
+        """The first message's broker timestamp: what latency is measured from. 1970 where there is
+        none, or none of this calendar: a producer may count in nanoseconds.
+        """
+        try:
+            return datetime.fromtimestamp((self.records[0].timestamp_ms or 0) / 1000, tz=UTC)
+        except (ValueError, OverflowError):
+            return datetime.fromtimestamp(0, tz=UTC)
 
     def as_broker_value(self) -> BrokerValue[Chunk]:
         """Arroyo commits ``offset + 1`` of a value, hence the last message's offset."""

@@ -126,6 +126,24 @@ def test_20000_messages_are_accepted_exactly_once_and_committed(
     assert stage.dead_letters() == []
 
 
+def test_a_timestamp_beyond_the_calendar_stops_nothing(
+    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path, upstream: ScriptedReceiver
+) -> None:
+    """Producers that count in nanoseconds, and rejected messages of theirs."""
+    name = topic(1, {"message.timestamp.after.max.ms": 2**63 - 1, "retention.ms": -1})
+    stage = Scene(kafka, "ingest-events", name, tmp_path)
+    event_id = uuid.uuid4().hex
+    values = [ingest_event(event_id), b"not MessagePack"]
+    kafka.produce(stage.topic, values, timestamp_ms=1_700_000_000_000_000_000)
+    with stage.run(upstream, "--stop-at-end") as consumer:
+        assert consumer.wait() == 0
+    assert accepted_ids(upstream) == Counter([event_id])
+    assert stage.committed() == {0: 2}
+    ((value, headers),) = stage.dead_letters()
+    assert value == b"not MessagePack"
+    assert headers["dlq.timestamp_ms"] == b"1700000000000000000"
+
+
 def test_every_insert_of_sentrys_examples_shows_on_bugsink_as_the_right_error(
     scene: type[Scene], bugsink: Bugsink
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+from arroyo.types import Partition, Topic
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 
-from fleet.kafka.chunk import Record, split_into_chunks
+from fleet.kafka.chunk import Chunk, Record, split_into_chunks
 
 
 class Polled:
@@ -72,3 +74,9 @@ def test_a_tombstone_an_empty_value_and_a_missing_timestamp_stay_what_they_are()
     assert (tombstone.value, tombstone.timestamp_ms) == (None, None)
     assert (empty.value, empty.timestamp_ms) == (b"", 5)
     assert list(tombstone.headers) == [("a", b"1"), ("a", None)]
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, 1_700_000_000_000_000_000, 2**63 - 1, -(2**63)])
+def test_a_timestamp_that_is_no_time_is_1970(timestamp_ms: int | None) -> None:
+    chunk = Chunk(Partition(Topic("t"), 0), (Record(0, timestamp_ms, None, b"v", ()),), 1)
+    assert chunk.as_broker_value().timestamp.timestamp() == 0
