@@ -5,30 +5,35 @@ before it does anything else, and ``--help`` should not wait for librdkafka.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
+import os
+import select
 import sys
 import traceback
 from typing import Any
 
 import click
 
-from fleet.errors import EXIT_BUG, EXIT_FORCED_INT, FleetError
+from fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
 
 _EXIT_CODES = """
 \b
 Exit codes:
   0    done, or stopped by one signal
-  1    a check found a problem (doctor, status --check)
+  1    a check found a problem (doctor, status --check), or there was no message
+       (record, replay)
   2    the command line is wrong, or asks for something that needs --yes
   65   bad data: a rejected message without a dead letter topic, a damaged
        recording
   69   no Kafka broker answers
   70   a bug in this program
-  74   a file can't be written
+  74   a file, or the output, can't be written
   75   the group has members: stop them first
   78   the configuration is wrong
   130  forced by a second INT, or a replay that INT kept from its end; 143 the
        same by TERM
+  141  nobody reads the output any more, as after "| head"
 
 \b
 Examples:
@@ -85,7 +90,11 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                if sys.stdout is not None:  # it may be closed from the start
+                    sys.stdout.flush()
         except FleetError as error:
             click.echo(f"consumer: {error}", err=True)
             sys.exit(error.exit_code)
@@ -93,10 +102,33 @@ class _Commands(click.Group):
             raise
         except KeyboardInterrupt:
             sys.exit(EXIT_FORCED_INT)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError):
+                _exit_if_output_is_lost(error)
             traceback.print_exc()
             click.echo("consumer: this is a bug in consumer-fleet; the trace is above", err=True)
             sys.exit(EXIT_BUG)
+
+
+def _exit_if_output_is_lost(error: OSError) -> None:
+    """Where what is printed can't be written: into a pipe that was closed, as by ``| head``, or
+    onto a full disk.
+    """
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not is_full and not (error.errno == errno.EPIPE and _nobody_reads()):
+        return
+    # The interpreter flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not is_full:
+        sys.exit(EXIT_NO_READER)
+    click.echo(f"consumer: the output can't be written: {error.strerror}", err=True)
+    sys.exit(EXIT_OUTPUT)
+
+
+def _nobody_reads() -> bool:
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in output.poll(0))
 
 
 @click.group(cls=_Commands, epilog=_EXIT_CODES)

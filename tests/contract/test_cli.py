@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from consumers.cli import main
 from consumers.registry import CONSUMERS
 from fleet.bootstrap.layers import FIELDS
-from tests.support.consumer_process import ConsumerProcess, run_command
+from tests.support.consumer_process import CONSUMER, ConsumerProcess, clean_environment, run_command
 from tests.support.processes import free_ports
 
 SECRET = "hunter2verysecret"
@@ -249,7 +250,37 @@ def test_help_names_every_command_and_every_exit_code() -> None:
     run = run_command("--help")
     assert run.returncode == 0
     assert all(f"\n  {name} " in run.stdout for name in ("config", "list", "run"))
-    assert all(f" {code} " in run.stdout for code in (0, 2, 65, 69, 70, 78, 130, 143))
+    assert all(
+        f" {code} " in run.stdout for code in (0, 1, 2, 65, 69, 70, 74, 75, 78, 130, 143, 141)
+    )
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("command", ["list", "config --example"])
+def test_output_that_nobody_takes_is_no_bug(command: str, *, buffered: bool) -> None:
+    environment = clean_environment()
+    if buffered:
+        del environment["PYTHONUNBUFFERED"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    for target, code, says in (
+        (writing, 141, ""),
+        (os.open("/dev/full", os.O_WRONLY), 74, "the output can't be written: No space left"),
+    ):
+        run = subprocess.run(
+            [CONSUMER, *command.split()],
+            env=environment,
+            stdout=target,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        os.close(target)
+        assert run.returncode == code
+        assert says in run.stderr
+        assert "Traceback" not in run.stderr
+        assert bool(run.stderr) is bool(says)
 
 
 def test_a_command_that_does_not_exist_is_a_usage_error() -> None:
