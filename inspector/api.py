@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from fleet.capture.envelope import Envelope, parse
 from fleet.errors import RejectedMessage
@@ -17,6 +18,7 @@ from inspector.description import EVENT_ITEMS, event_index
 from inspector.entry import Summary
 from inspector.filters import Filter
 from inspector.store import Content, Store
+from inspector.threads import Threads
 
 SourceKind: TypeAlias = Literal["receiver", "topic", "dlq", "recording", "demo"]
 
@@ -24,6 +26,8 @@ _DEFAULT_LIMIT: Final = 100
 _LARGEST_LIMIT: Final = 1000
 _QUERY_CHARS: Final = 200
 _PREVIEW_BYTES: Final = 256
+_SLICE_BYTES: Final = 256 * 1024
+_OPENED: Final = 1  # at a time: an envelope may be large, and is in memory twice then
 
 
 @dataclass(slots=True)
@@ -43,11 +47,13 @@ class EventsApi:
         self._source = source
         self._dsn = dsn
         self._coverage = coverage
+        self._threads = Threads(_OPENED)
 
     async def status(self, _request: Request) -> Response:
         return as_json(
             {
                 "version": _version(),
+                "store": self._store.instance,
                 "source": self._source,
                 "counts": self._store.counts()._asdict(),
                 "coverage": self._coverage,
@@ -72,9 +78,18 @@ class EventsApi:
             before=None if before is None else whole_number("before", before),
             limit=min(whole_number("limit", given.get("limit", _DEFAULT_LIMIT)), _LARGEST_LIMIT),
         )
-        return as_json(page._asdict())
+        return as_json({"store": self._store.instance, **page._asdict()})
 
     async def event(self, request: Request) -> Response:
+        return await self._threads.run(lambda: self._event(request))
+
+    async def item(self, request: Request) -> Response:
+        return await self._threads.run(lambda: self._item(request))
+
+    async def raw(self, request: Request) -> Response:
+        return await self._threads.run(lambda: self._raw(request))
+
+    def _event(self, request: Request) -> Response:
         summary, content = self._entry(request)
         envelope = _envelope(content)
         return as_json(
@@ -92,28 +107,28 @@ class EventsApi:
             }
         )
 
-    async def item(self, request: Request) -> Response:
+    def _item(self, request: Request) -> Response:
         summary, content = self._entry(request)
         envelope = _envelope(content)
-        index = request.path_params["index"]
+        index = _number_in_path(request, "index")
         if envelope is None or index >= len(envelope.items):
             raise HTTPException(404, "the entry has no such item")
         item = envelope.items[index]
         if item.type in EVENT_ITEMS:
-            return Response(item.payload, media_type="application/json")
-        return _download(item.payload, f"entry-{summary.id}-item-{index}.bin")
+            return _bytes([item.payload], "application/json", {})
+        return _download(f"entry-{summary.id}-item-{index}.bin", item.payload)
 
-    async def raw(self, request: Request) -> Response:
+    def _raw(self, request: Request) -> Response:
         summary, content = self._entry(request)
         if content.undecodable is not None:
-            return _download(content.raw, f"entry-{summary.id}.bin")
+            return _download(f"entry-{summary.id}.bin", content.raw)
         header = orjson.dumps(shown_header(content.raw))
         end = content.raw.find(b"\n")
-        rest = b"" if end < 0 else content.raw[end:]
-        return _download(header + rest, f"entry-{summary.id}.envelope")
+        rest = memoryview(content.raw)[end:] if end >= 0 else b""
+        return _download(f"entry-{summary.id}.envelope", header, rest)
 
     def _entry(self, request: Request) -> tuple[Summary, Content]:
-        entry_id = request.path_params["id"]
+        entry_id = _number_in_path(request, "id")
         summary, content = self._store.get(entry_id), self._store.content(entry_id)
         if summary is None or content is None:
             raise HTTPException(404, "no such entry: it may have made room for newer ones")
@@ -133,9 +148,18 @@ def whole_number(name: str, value: str | int) -> int:
     return int(text)
 
 
+def _number_in_path(request: Request, name: str) -> int:
+    """Raises HTTPException (404) for what is none, or of more digits than any id has."""
+    text = request.path_params[name]
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise HTTPException(404, f"no such {name}")
+    return int(text)
+
+
 def shown_header(raw: bytes) -> dict[str, Any]:
     """An envelope's header without its keys: the DSN, and the public key of a trace."""
-    header: dict[str, Any] = orjson.loads(raw.partition(b"\n")[0])
+    end = raw.find(b"\n")
+    header: dict[str, Any] = orjson.loads(raw if end < 0 else raw[:end])
     header.pop("dsn", None)
     trace = header.get("trace")
     if isinstance(trace, dict):
@@ -164,10 +188,26 @@ def _items(envelope: Envelope) -> list[dict[str, Any]]:
     ]
 
 
-def _download(content: bytes, name: str) -> Response:
+def _download(name: str, *parts: bytes | memoryview) -> Response:
     # The name is ours: one from the envelope could be anything.
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, headers=headers, media_type="application/octet-stream")
+    return _bytes(parts, "application/octet-stream", headers)
+
+
+def _bytes(
+    parts: Sequence[bytes | memoryview], media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """Sent in slices, as fast as the client reads: the server would copy what it has not sent."""
+    length = str(sum(map(len, parts)))
+    return StreamingResponse(
+        _slices(parts), media_type=media_type, headers={**headers, "Content-Length": length}
+    )
+
+
+async def _slices(parts: Sequence[bytes | memoryview]) -> AsyncIterator[bytes]:
+    for part in parts:
+        for start in range(0, len(part), _SLICE_BYTES):
+            yield bytes(part[start : start + _SLICE_BYTES])
 
 
 def _version() -> str:

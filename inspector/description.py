@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from fleet.capture.envelope import Item
+from fleet.capture.envelope import Item, normalize_event_id
 from inspector.entry import NewEntry
 
 # Items that hold an event. At most one of them is in an envelope.
@@ -41,27 +41,36 @@ _NOTHING: Final[JsonObject] = MappingProxyType({})
 
 
 class Description(NamedTuple):
-    """``searched`` is what a text search looks at, case-folded."""
+    """``searched`` is what a text search looks at, case-folded.
+
+    ``event_id`` is the envelope's, or where its header has none, the event's own.
+    """
 
     type: str
     level: str | None
     title: str
     culprit: str
     platform: str | None
-    searched: str
+    searched: str = ""
+    event_id: str | None = None
 
 
 def describe(entry: NewEntry) -> Description:
     """Never raises. Takes a few microseconds per KiB of the event."""
     found, event = _describe_content(entry)
-    words = [found.title, found.culprit, found.type, *_tags(event)]
-    if entry.envelope is not None and entry.envelope.event_id is not None:
-        words.append(entry.envelope.event_id)
+    event_id = None if entry.envelope is None else entry.envelope.event_id
+    if event_id is None:
+        event_id = normalize_event_id(event.get("event_id"))
+    # Tags come last: of many, some are left out.
+    words = [found.title, found.culprit, found.type]
+    if event_id is not None:
+        words.append(event_id)
     if entry.origin is not None:
         words.append(entry.origin.topic)
     if entry.dead_letter is not None:
         words += [entry.dead_letter.reason, entry.dead_letter.detail, entry.dead_letter.topic]
-    return found._replace(searched="\n".join(words)[:_SEARCHED_CHARS].casefold())
+    searched = "\n".join([*words, *_tags(event)])[:_SEARCHED_CHARS].casefold()
+    return found._replace(event_id=event_id, searched=searched)
 
 
 def event_index(items: tuple[Item, ...]) -> int | None:
@@ -90,16 +99,16 @@ def one_line(value: object, limit: int = _TITLE_CHARS) -> str:
 def _describe_content(entry: NewEntry) -> tuple[Description, JsonObject]:
     if entry.envelope is None:
         title = one_line(entry.undecodable) or "undecodable"
-        return Description("undecodable", None, title, "", None, ""), _NOTHING
+        return Description("undecodable", None, title, "", None), _NOTHING
     items = entry.envelope.items
     index = event_index(items)
     if index is not None:
         event = _load(items[index].payload)
         return _describe_event(items[index].type, event), event
     if not items:
-        return Description("empty", None, "an envelope without items", "", None, ""), _NOTHING
+        return Description("empty", None, "an envelope without items", "", None), _NOTHING
     kind = one_line(items[0].type, _NAME_CHARS)
-    return Description(kind, None, _title_of_items(items), "", None, ""), _NOTHING
+    return Description(kind, None, _title_of_items(items), "", None), _NOTHING
 
 
 def _describe_event(item_type: str, event: JsonObject) -> Description:
@@ -115,7 +124,6 @@ def _describe_event(item_type: str, event: JsonObject) -> Description:
         _event_title(kind, event, exception) or "(no title)",
         one_line(event.get("transaction")) or _place(exception),
         one_line(event.get("platform"), _NAME_CHARS) or None,
-        "",
     )
 
 

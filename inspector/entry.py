@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fleet.capture.envelope import Envelope
+
+# What an entry's envelope may have. Each item costs some hundred bytes, however short it is.
+MAX_ITEMS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

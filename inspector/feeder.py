@@ -32,8 +32,9 @@ _STOP_TIMEOUT_S: Final = 5.0
 class Feeder:
     """Moves a feed's entries into the store from ``start`` to its end or to ``stop``.
 
-    A feed that fails ends with a line in the log and in ``source.problem``; what it had brought
-    stays. With ``skip_known``, messages that the store has from an earlier run are left out.
+    A feed that fails, for whatever reason, ends with a line in the log and in ``source.problem``;
+    what it had brought stays. With ``skip_known``, messages that the store has from an earlier run
+    are left out.
     """
 
     def __init__(
@@ -66,6 +67,10 @@ class Feeder:
         except FleetError as error:
             self._source.problem = str(error)
             log.error("inspector_feed_ended", source=self._source.name, error=str(error))
+        except Exception as error:  # whatever it is, nobody else would notice
+            problem = f"{type(error).__name__}: {error}"
+            self._source.problem = f"{problem} (a bug: the inspector's log has the trace)"
+            log.exception("inspector_feed_ended", source=self._source.name, error=problem)
         finally:
             self._feed.close()  # a recording's file is open in it
 

@@ -14,7 +14,7 @@ from fleet.dead_letter_headers import restore
 from fleet.errors import RejectedMessage
 from fleet.kafka.chunk import Record
 from inspector.description import one_line
-from inspector.entry import DeadLetter, NewEntry, Origin
+from inspector.entry import MAX_ITEMS, DeadLetter, NewEntry, Origin
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,9 @@ def _decoded(
         return _undecodable(message.value, why, origin, letter)
     if isinstance(decoded, Skipped):
         return _undecodable(message.value, f"filtered: {decoded.reason}", origin, letter)
+    if len(decoded.items) > MAX_ITEMS:
+        why = f"too many items: {len(decoded.items)}, of which {MAX_ITEMS} can be shown"
+        return _undecodable(message.value, why, origin, letter)
     return NewEntry(
         as_bytes(decoded), decoded, _received_at(origin), origin=origin, dead_letter=letter
     )

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from fleet.capture.dsn import Dsn
+from fleet.errors import ConfigurationError
 from inspector.api import EventsApi, Source
 from inspector.coverage import CoverageSettings, build_coverage
 from inspector.envelope_endpoint import EnvelopeEndpoint
@@ -29,8 +31,10 @@ from inspector.services_api import CoverageApi, LookupApi
 from inspector.store import Store
 from inspector.stream import Changes, StreamEndpoint
 
+log = structlog.get_logger(__name__)
+
 # The published limit of an envelope, decompressed (https://develop.sentry.dev/sdk/envelopes/).
-_LIMIT_BYTES = 200 * 1024 * 1024
+_PUBLISHED_LIMIT_BYTES = 200 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Receiver:
         store: Store | None = None,
         *,
         project: str = "1",
-        limit_bytes: int = _LIMIT_BYTES,
+        limit_bytes: int = _PUBLISHED_LIMIT_BYTES,
         access: Access | None = None,
         view: View | None = None,
     ) -> None:
@@ -66,12 +70,20 @@ class Receiver:
         self.store = Store() if store is None else store
         self._project = project
         self._key = secrets.token_hex(16)
-        self._limit_bytes = limit_bytes
+        self._endpoint = EnvelopeEndpoint(
+            self.store,
+            project=project,
+            key=self._key,
+            # What can't be kept is refused: who sent it had better know.
+            limit_bytes=min(limit_bytes, self.store.max_bytes),
+        )
         self._access = access or Access()
         self._view = view or View()
         self._changes = Changes(self.store)
         self._coverage = build_coverage(self._view.coverage)
+        self._coverage_api = CoverageApi(self._coverage)
         self._lookup = self._view.lookup or build_lookup(store=self.store)
+        self._lookup_api = LookupApi(self.store, self._lookup)
         self._server: ServerThread | None = None
 
     @property
@@ -97,8 +109,10 @@ class Receiver:
 
     def stop(self) -> None:
         """Finish the requests under way, for a few seconds at most, and close."""
-        # First the streams, which would never finish.
+        # First the streams, which would never finish, and what may take longer than that.
         self._changes.close()
+        self._coverage_api.close()
+        self._lookup_api.close()
         if self._server is not None:
             self._server.stop()
         self._coverage.close()
@@ -126,9 +140,6 @@ class Receiver:
         return self._access.url_host
 
     def _app(self) -> ASGIApp:
-        endpoint = EnvelopeEndpoint(
-            self.store, project=self._project, key=self._key, limit_bytes=self._limit_bytes
-        )
         coverage = self._view.coverage
         pages = Pages(self.store, self._view.bundle)
         api = EventsApi(
@@ -137,7 +148,6 @@ class Receiver:
             dsn=str(self.dsn) if self._access.is_loopback else None,
             coverage=bool(coverage.reports or coverage.codecov),
         )
-        lookup = LookupApi(self.store, self._lookup)
         pages_app = Starlette(
             routes=[
                 Route("/", pages.index),
@@ -145,23 +155,32 @@ class Receiver:
                 Route("/assets/{path:path}", pages.asset),
                 Route("/api/status", api.status),
                 Route("/api/events", api.events),
-                Route("/api/events/{id:int}", api.event),
-                Route("/api/events/{id:int}/items/{index:int}", api.item),
-                Route("/api/events/{id:int}/raw", api.raw),
-                Route("/api/lookup/{event_id}", lookup.get),
-                Route("/api/coverage", CoverageApi(self._coverage).get),
+                Route("/api/events/{id}", api.event),
+                Route("/api/events/{id}/items/{index}", api.item),
+                Route("/api/events/{id}/raw", api.raw),
+                Route("/api/lookup/{event_id}", self._lookup_api.get),
+                Route("/api/coverage", self._coverage_api.get),
                 Route("/api/stream", StreamEndpoint(self._changes).get),
             ],
-            exception_handlers={HTTPException: _refused, Exception: _failed},
+            exception_handlers={
+                HTTPException: _refused,
+                ConfigurationError: _unreadable,
+                Exception: _failed,
+            },
         )
         pages_app.router.redirect_slashes = False
-        return Guard(pages_app, endpoint, access=self._access, port=self._running.port)
+        return Guard(pages_app, self._endpoint, access=self._access, port=self._running.port)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+async def _unreadable(_request: Request, error: Exception) -> Response:
+    log.error("inspector_store_failed", error=str(error))
+    return JSONResponse({"detail": "the store can't be read"}, 503)
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:

@@ -13,9 +13,8 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
@@ -159,13 +158,18 @@ class Guard:
         """The answer to ``/?token=…``; None for every other request."""
         if scope["path"] != "/":
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token")
+        parameters = scope["query_string"].decode("latin-1").split("&")
+        given = dict(parameter.partition("=")[::2] for parameter in parameters).get("token")
         if given is None:
             return None
-        if not self._is_token(given[0]):
+        # As it was pasted, or as a form or a program encodes it.
+        if not any(self._is_token(form) for form in (given, unquote(given), unquote_plus(given))):
             return JSONResponse({"detail": "the token is wrong"}, 401)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(self._cookie, self._cookie_value, httponly=True, samesite="strict")
+        # Lax, not strict: with that, a browser that follows a link from elsewhere, be it to this
+        # login, comes without it. Other sites can make a browser open a page here, with it, but
+        # can't read or frame what they open, and opening a page deletes or sends nothing.
+        answer.set_cookie(self._cookie, self._cookie_value, httponly=True, samesite="lax")
         return answer
 
     def _may_look(self, headers: Headers) -> bool:
@@ -174,11 +178,13 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return cookie is not None and _same(cookie.value, self._cookie_value)
+        # Split by hand: http.cookies takes none of them where one, of whatever else is on this
+        # host, is not to its taste.
+        cookies = ";".join(headers.getlist("cookie")).split(";")
+        pairs = (cookie.strip().partition("=") for cookie in cookies)
+        return any(
+            name == self._cookie and _same(value, self._cookie_value) for name, _, value in pairs
+        )
 
     def _is_token(self, given: str) -> bool:
         return self._access.token is not None and _same(given, self._access.token)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
-from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,22 +18,13 @@ from inspector.coverage import CoverageQuery, CoverageService
 from inspector.entry import NewEntry
 from inspector.lookup import EventLookup, Found
 from inspector.store import Store
+from inspector.threads import Threads
 
 _TEXT_CHARS: Final = 4096
-# Calls of one kind that may block at a time. More wait, and take no thread from the other pages.
-_CALLS: Final = 4
-
-_Result = TypeVar("_Result")
-
-
-class _Threads:
-    """Runs what may block in a few threads of its own kind, in the request's context."""
-
-    def __init__(self) -> None:
-        self._limiter = CapacityLimiter(_CALLS)
-
-    async def run(self, function: Callable[[], _Result]) -> _Result:
-        return await to_thread.run_sync(function, limiter=self._limiter)
+# Most of them wait for Codecov, for some seconds at most. There are enough for what reports on this
+# machine or earlier answers tell at once.
+_COVERAGE_CALLS: Final = 64
+_LOOKUPS: Final = 4
 
 
 class CoverageApi:
@@ -42,7 +32,11 @@ class CoverageApi:
 
     def __init__(self, service: CoverageService) -> None:
         self._service = service
-        self._threads = _Threads()
+        self._threads = Threads(_COVERAGE_CALLS)
+
+    def close(self) -> None:
+        """Answer all who wait, from whatever thread."""
+        self._threads.close()
 
     async def get(self, request: Request) -> Response:
         query = _coverage_query(request)
@@ -81,14 +75,22 @@ class LookupApi:
     def __init__(self, store: Store, lookup: EventLookup) -> None:
         self._store = store
         self._lookup = lookup
-        self._threads = _Threads()
+        self._threads = Threads(_LOOKUPS)
+        self._keeping = threading.Lock()
+
+    def close(self) -> None:
+        """As above."""
+        self._threads.close()
 
     async def get(self, request: Request) -> Response:
         event_id = normalize_event_id(request.path_params["event_id"])
         if event_id is None:
             raise HTTPException(400, "that is no event id: it has 32 hexadecimal digits")
         try:
-            entry_id = await self._threads.run(lambda: self._find(event_id))
+            # What is here needs not wait for those who search elsewhere.
+            entry_id = self._kept(event_id)
+            if entry_id is None:
+                entry_id = await self._threads.run(lambda: self._find(event_id))
         except FleetError as error:
             raise HTTPException(502, str(error)) from error
         if entry_id is None:
@@ -105,6 +107,11 @@ class LookupApi:
         origin = found.origin
         at_ms = None if origin is None else origin.timestamp_ms
         received_at = time.time() if at_ms is None else at_ms / 1000
-        self._store.add(NewEntry(found.raw, parse(found.raw), received_at, origin=origin))
+        with self._keeping:  # several may have searched for it at once
+            if self._kept(event_id) is None:
+                self._store.add(NewEntry(found.raw, parse(found.raw), received_at, origin=origin))
+            return self._kept(event_id)
+
+    def _kept(self, event_id: str) -> int | None:
         kept = self._store.find(event_id)
         return kept[-1].id if kept else None

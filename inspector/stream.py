@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from fleet.errors import ConfigurationError
 from inspector.entry import Summary
 from inspector.store import Store
+
+log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S: Final = 15.0
 # A burst is sent in batches: a page that draws them one by one could not follow it anyway.
 _BATCH: Final = 100
 _BATCH_INTERVAL_S: Final = 0.05
 _STREAMS: Final = 50
+# The number of an entry, with the store that it is in, or without it.
+_LAST_ID: Final = re.compile(r"(?:([0-9a-f]+)-)?([0-9]{1,19})")
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -80,21 +87,27 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        store = self._changes.store
         waker = self._changes.join()
         gone = asyncio.ensure_future(_disconnected(receive))
         gone.add_done_callback(lambda _: waker.set())
         try:
-            # At once, so that a browser knows that it is connected.
-            await _send(send, b": connected\n\n")
+            # At once, so that a browser knows that it is connected, and to which store.
+            await _send(send, b'event: store\ndata: "%b"\n\n' % store.instance.encode())
             while not gone.done() and not self._changes.closed:
                 waker.clear()
-                found = self._changes.store.after(self._last_id, _BATCH)
+                found = store.after(self._last_id, _BATCH)
                 if found:
-                    await _send(send, _as_events(found))
+                    await _send(send, _as_events(store.instance, found))
                     self._last_id = found[-1].id
                     await asyncio.sleep(_BATCH_INTERVAL_S)
                 elif not await _is_set_within(waker, KEEP_ALIVE_S):
                     await _send(send, b": keep-alive\n\n")
+        except ConfigurationError as error:
+            log.error("inspector_store_failed", error=str(error))
         finally:
             self._changes.leave(waker)
             gone.cancel()
@@ -112,19 +125,23 @@ class StreamEndpoint:
 
     def _start(self, request: Request) -> int:
         """After which entry to begin: where the client was, else at the newest."""
-        newest = self._changes.store.newest_id()
-        given = request.headers.get("last-event-id", "")
-        if not (given.isascii() and given.isdigit() and len(given) < 20):
+        store = self._changes.store
+        newest = store.newest_id()
+        given = _LAST_ID.fullmatch(request.headers.get("last-event-id", ""))
+        if given is None:
             return newest
-        last_id = int(given)
-        # Higher than any: it is of an earlier server, whose entries are gone. Show all of ours.
-        return 0 if last_id > newest else last_id
+        last_id = int(given[2])
+        # Of an earlier server, whose entries are gone. Show all of ours.
+        is_foreign = given[1] not in (None, store.instance) or last_id > newest
+        return 0 if is_foreign else last_id
 
 
-def _as_events(entries: Sequence[Summary]) -> bytes:
+def _as_events(instance: str, entries: Sequence[Summary]) -> bytes:
     # JSON has no line breaks of its own here, so that one data line holds it.
     return b"".join(
-        b"id: %d\nevent: entry\ndata: %b\n\n" % (entry.id, orjson.dumps(entry)) for entry in entries
+        b"id: %b-%d\nevent: entry\ndata: %b\n\n"
+        % (instance.encode(), entry.id, orjson.dumps(entry))
+        for entry in entries
     )
 
 

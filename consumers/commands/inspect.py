@@ -22,6 +22,7 @@ _TOKEN_VARIABLE = "INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable, not 
 _CODECOV_VARIABLE = "CODECOV_TOKEN"
 _STOP_TIMEOUT_S = 10.0
 _MEGABYTE = 1024 * 1024
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _EPILOG = """
@@ -144,6 +145,7 @@ def _run(
     from inspector.receiver import Receiver, View
     from inspector.store import Store
 
+    _give_memory_back()
     path, max_bytes = given["store"], given["keep_mb"] * _MEGABYTE
     shutdown = Shutdown(_STOP_TIMEOUT_S)
     with shutdown.signals(), ExitStack() as stack:
@@ -163,6 +165,18 @@ def _run(
             click.launch(receiver.url)
         while not shutdown.requested:
             shutdown.wait(3600.0)
+
+
+def _give_memory_back() -> None:
+    """Let the memory of each large envelope go when it is freed.
+
+    glibc would learn from the first ones to keep it, in each thread some tens of megabytes.
+    """
+    import ctypes
+    from contextlib import suppress
+
+    with suppress(OSError, AttributeError):  # other C libraries don't have it
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MEGABYTE)
 
 
 def _greeting(opened: Opened, receiver: Receiver, access: Access) -> str:

@@ -10,6 +10,7 @@ that all others keep their spelling, their order and their duplicates.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -56,7 +57,7 @@ class Envelope(NamedTuple):
     items: tuple[Item, ...]
 
 
-def parse(raw: bytes) -> Envelope:
+def parse(raw: bytes, max_items: int = sys.maxsize) -> Envelope:
     """Split an envelope into its frames.
 
     Raises RejectedMessage("invalid_envelope"), whose detail says where and what.
@@ -74,6 +75,8 @@ def parse(raw: bytes) -> Envelope:
         if raw[position] == _NEWLINE:  # blank lines between items and at the end mean nothing
             position += 1
             continue
+        if len(items) >= max_items:
+            raise _invalid(f"it has more than {max_items} items")
         item, position = _parse_item(raw, position, len(items))
         items.append(item)
     if not members:

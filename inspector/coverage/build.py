@@ -10,17 +10,12 @@ from fleet.services import (
     Context,
     ServiceDelegator,
     SynchronousExecutor,
-    ThreadedExecutor,
     note_timings,
 )
 from inspector.coverage.codecov import Codecov
 from inspector.coverage.interface import Coverage, CoverageQuery, CoverageService
 from inspector.coverage.local_reports import LocalReports
 from inspector.coverage.settings import CoverageSettings
-
-# Requests to Codecov at a time, and how many more calls may wait for them.
-_CODECOV_WORKERS = 4
-_CODECOV_QUEUE_LENGTH = 64
 
 
 class NoProvider(CoverageService):
@@ -42,8 +37,8 @@ def build_coverage(settings: CoverageSettings) -> CoverageService:
         backends["local"] = Backend(local, SynchronousExecutor())
     if settings.codecov is not None:
         codecov = Codecov(settings.codecov, settings.path_mappings)
-        executor = ThreadedExecutor(_CODECOV_WORKERS, _CODECOV_QUEUE_LENGTH, name="codecov")
-        backends["codecov"] = Backend(codecov, executor)
+        # In the caller's thread: behind a queue, answers that it has kept would wait for new ones.
+        backends["codecov"] = Backend(codecov, SynchronousExecutor())
     if not backends:
         backends["none"] = Backend(NoProvider(), SynchronousExecutor())
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from threading import BoundedSemaphore
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from inspector.coverage.answer_cache import AnswerCache, Kept
-from inspector.coverage.http_get import Answer, GetFailed, GetLimits, http_get
+from inspector.coverage.http_get import Answer, GetFailed, GetLimits, http_get, too_slow
 from inspector.coverage.interface import Coverage, CoverageQuery, CoverageService, Line, Lines
 from inspector.coverage.paths import FramePath
 from inspector.coverage.settings import CodecovSettings, PathMapping
@@ -22,6 +24,7 @@ from inspector.coverage.settings import CodecovSettings, PathMapping
 _NAME = "codecov"
 _BODY_LIMIT_BYTES = 8 * 1024 * 1024
 _MAX_ANSWERS = 256
+_CALLS = 4  # that ask at a time; more wait for them
 # How long answers are kept. A commit's report does not change once it is there; a branch moves on,
 # and a report that is missing may be on its way.
 _KEEP_COMMIT_S = inf
@@ -36,11 +39,11 @@ class Codecov(CoverageService):
     def __init__(self, settings: CodecovSettings, mappings: Sequence[PathMapping]) -> None:
         self._settings = settings
         self._mappings = tuple(mappings)
-        self._limits = GetLimits(settings.timeout_s, _BODY_LIMIT_BYTES, settings.ca_file)
+        self._places = BoundedSemaphore(_CALLS)
         self._cache: AnswerCache[Coverage] = AnswerCache(_MAX_ANSWERS)
 
     def coverage(self, query: CoverageQuery) -> Coverage:
-        """Blocks for two requests at most, each for the configured time."""
+        """Blocks for the configured time at most: for a place among others, and two requests."""
         path = FramePath.of(query, self._mappings).in_repository
         if path is None:
             return Coverage.no_data(
@@ -52,15 +55,28 @@ class Codecov(CoverageService):
         return self._cache.get(key, lambda: self._fetch(path, query.commit or None, branch))
 
     def _fetch(self, path: str, commit: str | None, branch: str | None) -> Kept[Coverage]:
-        named_branch = f"branch {branch}" if branch else "the default branch"
+        timeout_s = self._settings.timeout_s
+        deadline_s = monotonic() + timeout_s
+        limits = GetLimits(timeout_s, deadline_s, _BODY_LIMIT_BYTES, self._settings.ca_file)
         try:
-            if commit is not None:
-                answer = self._get(path, {"sha": commit})
-                if answer.status != 404:
-                    return _coverage(answer, None, _KEEP_COMMIT_S)
-            answer = self._get(path, {"branch": branch} if branch else {})
+            if not self._places.acquire(timeout=timeout_s):
+                raise too_slow(timeout_s)
+            try:
+                return self._ask(path, commit, branch, limits)
+            finally:
+                self._places.release()
         except GetFailed as error:
             return Kept(Coverage.no_data(_NAME, f"Codecov: {error}"), _KEEP_FAILURE_S)
+
+    def _ask(
+        self, path: str, commit: str | None, branch: str | None, limits: GetLimits
+    ) -> Kept[Coverage]:
+        named_branch = f"branch {branch}" if branch else "the default branch"
+        if commit is not None:
+            answer = self._get(path, {"sha": commit}, limits)
+            if answer.status != 404:
+                return _coverage(answer, None, _KEEP_COMMIT_S)
+        answer = self._get(path, {"branch": branch} if branch else {}, limits)
         if answer.status == 404:
             at = f"at commit {commit} or on {named_branch}" if commit else f"on {named_branch}"
             reason = f"Codecov has no report of {path} {at}"
@@ -68,7 +84,7 @@ class Codecov(CoverageService):
         note = f"of {named_branch}: Codecov does not know commit {commit}" if commit else None
         return _coverage(answer, note, _KEEP_OTHER_S)
 
-    def _get(self, path: str, parameters: dict[str, str]) -> Answer:
+    def _get(self, path: str, parameters: dict[str, str], limits: GetLimits) -> Answer:
         settings = self._settings
         owner, repository = settings.slug.split("/")
         url = (
@@ -79,7 +95,7 @@ class Codecov(CoverageService):
         if parameters:
             url += f"?{urlencode(parameters, errors='replace')}"
         headers = [f"Authorization: Bearer {settings.token}", "Accept: application/json"]
-        return http_get(url, headers, self._limits)
+        return http_get(url, headers, limits)
 
 
 def _coverage(answer: Answer, note: str | None, keep_s: float) -> Kept[Coverage]:

@@ -12,11 +12,13 @@ import orjson
 from inspector.coverage.interface import Line, Lines
 from inspector.coverage.report import Report, UnreadableReport
 
+_BOM = b"\xef\xbb\xbf"
+
 
 def read_json(path: Path) -> Report:
     """``coverage json``. Branches are there if they were measured."""
     try:
-        document = orjson.loads(path.read_bytes())
+        document = orjson.loads(path.read_bytes().removeprefix(_BOM))
     except orjson.JSONDecodeError as error:
         raise UnreadableReport(f"not JSON: {error}") from error
     files = document.get("files")
@@ -61,7 +63,10 @@ def _lines(about: Any) -> Lines:
         raise UnreadableReport("a file's entry is not an object")
     lines: Lines = dict.fromkeys(_numbers(about, "missing_lines"), Line.UNCOVERED)
     lines.update(dict.fromkeys(_numbers(about, "executed_lines"), Line.COVERED))
-    for branch in about.get("missing_branches", ()):
+    branches = about.get("missing_branches", [])
+    if not isinstance(branches, list):
+        raise UnreadableReport("missing_branches is not a list of pairs of lines")
+    for branch in branches:
         if not isinstance(branch, list) or not branch or type(branch[0]) is not int:
             raise UnreadableReport("a missing branch is not a pair of lines")
         if lines.get(branch[0]) is Line.COVERED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import NamedTuple
 
 import certifi
@@ -22,15 +23,19 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GetLimits:
-    """``timeout_s`` is for all of it, from the name's resolution to the last byte."""
+    """``deadline_s``, a monotonic time, is for all of it, from the name's resolution on.
+
+    ``timeout_s`` is what a person knows of it.
+    """
 
     timeout_s: float
+    deadline_s: float
     body_bytes: int
     ca_file: str | None = None
 
 
 def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
-    """Blocks, for ``timeout_s`` at most. Redirects are not followed. Raises GetFailed.
+    """Blocks, up to the deadline. Redirects are not followed. Raises GetFailed.
 
     Proxies come from the environment, as in curl. Neither headers nor the answer are logged.
     """
@@ -52,10 +57,14 @@ def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
         if len(body) > limits.body_bytes:
             raise GetFailed(f"the answer is longer than {limits.body_bytes} bytes") from error
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            raise GetFailed(f"no answer within {limits.timeout_s:g} s") from error
+            raise too_slow(limits.timeout_s) from error
         raise GetFailed(f"no answer (libcurl error {code}: {handle.errstr()})") from error
     finally:
         handle.close()
+
+
+def too_slow(timeout_s: float) -> GetFailed:
+    return GetFailed(f"no answer within {timeout_s:g} s")
 
 
 def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, object]:
@@ -65,7 +74,7 @@ def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, objec
         pycurl.USERAGENT: client_name(),
         pycurl.FOLLOWLOCATION: 0,  # a redirect would take the token elsewhere
         pycurl.NOSIGNAL: 1,  # else it times out names with a signal, which only a main thread gets
-        pycurl.TIMEOUT_MS: max(1, int(limits.timeout_s * 1000)),
+        pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
         pycurl.ACCEPT_ENCODING: "gzip",
         # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
         pycurl.CAINFO: limits.ca_file or certifi.where(),

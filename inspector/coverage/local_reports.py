@@ -46,6 +46,9 @@ class _ReportFile:
         except UnreadableReport as error:
             self.files, self.problem = (), str(error)
             log.warning("coverage_report_unreadable", path=str(self.path), error=str(error))
+        except Exception as error:  # whatever it is, the other reports are good
+            self.files, self.problem = (), f"{type(error).__name__}: {error}"
+            log.exception("coverage_report_unreadable", path=str(self.path), error=self.problem)
         return True
 
     def _version_now(self) -> _Version:

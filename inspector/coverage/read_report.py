@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from inspector.coverage import coverage_py, lcov, xml_reports
@@ -12,6 +13,8 @@ _LIMIT_BYTES = 512 * 1024 * 1024
 _SNIFFED_BYTES = 4096
 _SQLITE = b"SQLite format 3\0"
 _BOM = b"\xef\xbb\xbf"
+_UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_COMMENT_LINES = re.compile(rb"(?:#[^\n]*\n\s*)+")
 
 
 def read_report(path: Path) -> Report:
@@ -44,8 +47,8 @@ def _parse(path: Path) -> Report:
     text = start.removeprefix(_BOM).lstrip()
     if text.startswith(b"{"):
         return coverage_py.read_json(path)
-    if text.startswith(b"<"):
+    if text.startswith((b"<", *_UTF_16_BOMS)):
         return xml_reports.read_xml(path)
-    if text.startswith((b"TN:", b"SF:")):
+    if _COMMENT_LINES.sub(b"", text, count=1).startswith((b"TN:", b"SF:")):
         return lcov.read_lcov(path)
     raise UnreadableReport(f"not a coverage report; known are {FORMATS}")

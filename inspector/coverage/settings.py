@@ -42,8 +42,9 @@ class PathMapping:
 class CodecovSettings:
     """``slug`` is OWNER/REPOSITORY; ``branch`` None means Codecov's default one.
 
-    ``timeout_s`` bounds each request as a whole. ``ca_file`` None means certifi's authorities.
-    Raises ConfigurationError, which never shows the token.
+    ``timeout_s`` bounds an answer as a whole, with all the requests that it takes; browsers give
+    up after 10 s. ``ca_file`` None means certifi's authorities. Raises ConfigurationError, which
+    never shows the token.
     """
 
     token: str = field(repr=False)
@@ -51,7 +52,7 @@ class CodecovSettings:
     service: str = "github"
     base_url: str = CODECOV_URL
     branch: str | None = None
-    timeout_s: float = 5.0
+    timeout_s: float = 6.0
     ca_file: str | None = None
 
     def __post_init__(self) -> None:

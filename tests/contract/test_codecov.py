@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from inspector.coverage import (
     build_coverage,
 )
 from inspector.coverage.interface import Line
+from inspector.receiver import Receiver, View
 from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
+from tests.support.inspecting import get
+from tests.support.processes import wait_until
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PATH = "shop/models.py"
@@ -329,6 +333,72 @@ def test_only_so_much_of_an_answer_is_read(codecov: Codecov, build: Build) -> No
     found = build(timeout_s=20).coverage(QUERY)
     assert found.reason == f"Codecov: the answer is longer than {8 << 20} bytes"
     assert len(sent) < 64
+
+
+def test_both_requests_and_the_wait_before_them_have_one_time_limit(
+    codecov: Codecov, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = threading.Event()
+
+    def unknown(handler: BaseHTTPRequestHandler) -> None:
+        stop.wait(0.6)
+        with suppress(OSError):  # it was given up
+            reply(handler, 404, {})
+
+    codecov.answer = unknown
+    service = build(timeout_s=1.0)
+    with ThreadPoolExecutor(12) as pool:
+        started_s = time.monotonic()
+        queries = [CoverageQuery(f"{n}.py", commit=COMMIT) for n in range(12)]
+        answers = [found.reason for found in pool.map(service.coverage, queries)]
+        took_s = time.monotonic() - started_s
+    stop.set()
+    assert set(answers) == {"Codecov: no answer within 1 s"}
+    assert took_s < 1.8
+
+
+def test_what_is_known_is_answered_while_codecov_is_slow(codecov: Codecov, tmp_path: Path) -> None:
+    settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url)
+    view = View(coverage=CoverageSettings((lcov(tmp_path / "l.info", "local.py"),), (), settings))
+    go_on = threading.Event()
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        go_on.wait(WAIT_S)
+        reply(handler, 404, {})
+
+    with Receiver(view=view) as receiver, ThreadPoolExecutor(12) as pool:
+
+        def ask(file: str) -> Any:
+            return get(receiver, f"/api/coverage?file={file}&commit={COMMIT}").json
+
+        assert ask(PATH)["provider"] == "codecov"
+        codecov.answer = hold
+        slow = [pool.submit(ask, f"slow/{n}.py") for n in range(12)]
+        wait_until(lambda: len(codecov.asked) >= 5, timeout_s=10, what="the requests")
+        for file, lines in (("local.py", [[1, 0]]), (PATH, LINES)):
+            assert ask(file)["lineCoverage"] == lines
+        assert not any(each.done() for each in slow)
+        go_on.set()
+        assert {each.result(WAIT_S)["status"] for each in slow} == {"NO_COVERAGE_DATA"}
+
+
+def test_a_stop_does_not_wait_for_codecov(
+    codecov: Codecov, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+    codecov.answer = lambda _handler: bool(go_on.wait(WAIT_S)) and None
+    settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url)
+    receiver = Receiver(view=View(coverage=CoverageSettings(codecov=settings)))
+    receiver.start()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, receiver, "/api/coverage?file=a.py")
+        wait_until(lambda: len(codecov.asked) == 1, timeout_s=10, what="the request")
+        started_s = time.monotonic()
+        receiver.stop()
+        assert time.monotonic() - started_s < 1.5
+        assert asked.result(WAIT_S).status == 503
+        go_on.set()
+    assert caplog.records == []
 
 
 def test_a_server_that_is_away_is_no_data(codecov: Codecov, build: Build) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleet.capture.envelope import build, make_item
+from fleet.errors import ConfigurationError
 from inspector.api import Source
 from inspector.coverage import CoverageSettings
 from inspector.demo import REPORT
@@ -83,7 +86,7 @@ def test_an_entry_is_listed_with_all_that_is_known_of_it(receiver: Receiver) -> 
     )
     listed = get(receiver, "/api/events").json
     (event,) = listed.pop("events")
-    assert listed == {"total": 1, "next": None}
+    assert listed == {"store": receiver.store.instance, "total": 1, "next": None}
     assert event.pop("size_bytes") > 0
     assert event == {
         "id": newest(receiver),
@@ -147,8 +150,11 @@ def test_a_bad_parameter_is_a_bad_request_that_names_it(receiver: Receiver, quer
 
 def test_no_number_is_too_large(receiver: Receiver) -> None:
     assert get(receiver, f"/api/events?limit=99999&before={2**63}").status == 200
-    for path in (f"/api/events/{10**30}", f"/api/events/{2**63}", "/api/events/0"):
-        assert get(receiver, path).status == 404
+    digits = "9" * 5000
+    for path in (str(10**30), str(2**63), "0", digits, f"{digits}/raw", f"{digits}/items/0"):
+        assert get(receiver, f"/api/events/{path}").status == 404
+    receiver.store.add(raw_entry(RAW))
+    assert get(receiver, f"/api/events/{newest(receiver)}/items/{digits}").status == 404
 
 
 def test_one_entry_shows_its_items_and_no_key(receiver: Receiver) -> None:
@@ -228,6 +234,80 @@ class Elsewhere(EventLookup):
     ) -> Found | None:
         raw = as_bytes(build(event_id, [make_item("event", b'{"message":"found"}')]))
         return Found(raw, Origin("events", 1, 2, 3000), "topic")
+
+
+def test_who_searches_at_once_finds_one_entry(store: Store) -> None:
+    together = threading.Barrier(4)
+
+    class Simultaneous(Elsewhere):
+        def find(
+            self, event_id: str | None, place: Origin | None = None, source: str | None = None
+        ) -> Found | None:
+            together.wait(10)
+            return super().find(event_id, place, source)
+
+    view = View(lookup=Simultaneous())
+    with Receiver(store, view=view) as receiver, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(get, receiver, f"/api/lookup/{ID}") for _ in range(4)]
+        found = {answer.result(10).json["id"] for answer in answers}
+    assert found == {newest(receiver)}
+    assert store.counts().kept == 1
+
+
+class Stuck(EventLookup):
+    """Searches until it is told to end."""
+
+    def __init__(self) -> None:
+        self.asked, self.end = threading.Semaphore(0), threading.Event()
+
+    def find(
+        self, event_id: str | None, place: Origin | None = None, source: str | None = None
+    ) -> Found | None:
+        self.asked.release()
+        self.end.wait(20)
+        return None
+
+
+def test_what_is_kept_is_found_while_others_search_elsewhere(store: Store) -> None:
+    lookup = Stuck()
+    store.add(raw_entry(RAW))
+    with Receiver(store, view=View(lookup=lookup)) as receiver, ThreadPoolExecutor(4) as pool:
+        searches = [pool.submit(get, receiver, f"/api/lookup/{n:032x}") for n in range(4)]
+        for _ in searches:
+            assert lookup.asked.acquire(timeout=10)
+        assert get(receiver, f"/api/lookup/{ID}").json == {"id": newest(receiver)}
+        lookup.end.set()
+        assert {search.result(10).status for search in searches} == {404}
+
+
+def test_a_stop_does_not_wait_for_searches(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    lookup = Stuck()
+    receiver = Receiver(store, view=View(lookup=lookup))
+    receiver.start()
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(get, receiver, f"/api/lookup/{ID}")
+        assert lookup.asked.acquire(timeout=10)
+        started = time.monotonic()
+        receiver.stop()
+        # Less than what uvicorn gives to requests that do not end.
+        assert time.monotonic() - started < 1.5
+        assert search.result(10).status == 503
+        lookup.end.set()
+    assert caplog.records == []
+
+
+def test_a_store_that_can_t_be_read_is_told(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConfigurationError("the store '/secret/path' can't be used: malformed")
+
+    for name in ("page", "content"):
+        monkeypatch.setattr(receiver.store, name, fail)
+    receiver.store.add(raw_entry(RAW))
+    for path in ("/api/events", f"/api/events/{newest(receiver)}"):
+        answer = get(receiver, path)
+        assert (answer.status, answer.json) == (503, {"detail": "the store can't be read"})
 
 
 def test_what_is_found_elsewhere_is_kept_and_shown(store: Store) -> None:

@@ -19,6 +19,7 @@ from fleet.capture.dsn import Dsn
 from fleet.kafka.chunk import Record
 from fleet.recording.header import RecordingHeader
 from fleet.recording.writer import RecordingWriter
+from inspector.store import Store
 from tests.support.consumer_process import run_command
 from tests.support.inspector_process import InspectorProcess
 
@@ -70,6 +71,7 @@ BAD = (
     Bad("senseless place", (*NOBODY, "--topic", "events", "--from", "noon"), ("'noon' names no",)),
     Bad("store of another", ("--store", "{weak}"), ("{weak}", "can't be used")),
     Bad("store nowhere", ("--store", "/nonexistent/x.db"), ("/nonexistent/x.db", "can't be used")),
+    Bad("damaged store", ("--store", "{damaged}"), ("{damaged}", "can't be used", "malformed")),
     Bad("coverage missing", ("--coverage", "none.xml"), ("none.xml", "does not exist"), code=2),
     Bad("mapping", ("--path-map", "x"), ("path mapping 'x'", "FROM=TO")),
     Bad("no codecov token", ("--codecov-repo", "o/r"), ("--codecov-token-file", "CODECOV_TOKEN")),
@@ -90,7 +92,11 @@ def test_bad_input_is_told_in_words_and_by_the_exit_code(
     files = {"token": SECRET, "weak": "0123", "empty": " \n"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    places = {"taken": taken, **{name: name for name in files}}
+    Store(tmp_path / "damaged").close()
+    (tmp_path / "damaged").write_bytes(
+        (tmp_path / "damaged").read_bytes()[:4096] + b"\x99" * 20_000
+    )
+    places = {"taken": taken, **{name: name for name in (*files, "damaged")}}
     monkeypatch.chdir(tmp_path)
     for name in ("INSPECTOR_TOKEN", "CODECOV_TOKEN", "CONSUMER_BOOTSTRAP_SERVERS"):
         monkeypatch.delenv(name, raising=False)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import json
 import sys
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from fleet.capture.dsn import Dsn
 from inspector.demo import demo_feed
@@ -15,6 +22,7 @@ from tests.support.posting import post_all
 
 EVENTS = 10_000
 LIMIT_MB = 150
+KEPT_MB = 50
 
 
 def errors(count: int) -> list[bytes]:
@@ -44,3 +52,67 @@ def test_10000_events_fit_into_150_mb(tmp_path: Path, capsys: pytest.CaptureFixt
             print(f"\n  {kept}: {rss_mb:.0f} MB")  # noqa: T201 - the figure is worth a line
         assert counts["kept"] == EVENTS
         assert rss_mb <= LIMIT_MB
+
+
+def bombs() -> Iterator[tuple[str, bytes]]:
+    """A gigabyte each."""
+    compressor = zlib.compressobj(9, wbits=31)
+    zeros = bytes(1024 * 1024)
+    gzipped = b"".join([*(compressor.compress(zeros) for _ in range(1024)), compressor.flush()])
+    yield "gzip", gzipped
+    yield "zstd", zstandard.compress(zeros * 1024)
+    yield "gzip", gzip.compress(b"{}\n" + b'{"type":"a"}\n\n' * 1_000_000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_bomb_takes_no_more_than_what_may_be_kept_and_holds_up_nobody(tmp_path: Path) -> None:
+    with InspectorProcess(tmp_path) as inspector, ThreadPoolExecutor(4) as pool:
+        dsn, before_mb = Dsn.parse(inspector.dsn), inspector.rss_mb()
+        for encoding, bomb in bombs():
+            posted = [pool.submit(post, dsn, bomb, encoding) for _ in range(4)]
+            waits_s = []
+            while not all(each.done() for each in posted):
+                started_s = time.monotonic()
+                inspector.events("limit=1")
+                waits_s.append(time.monotonic() - started_s)
+            assert {each.result() for each in posted} <= {400, 413}
+            assert not waits_s or max(waits_s) < 1
+        assert inspector.peak_rss_mb() - before_mb < KEPT_MB * 1.6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_envelope_takes_twice_its_size_for_a_moment(tmp_path: Path) -> None:
+    large_mb = KEPT_MB - 5
+    raw = b'{}\n{"type":"attachment"}\n' + b"x" * (large_mb * 1024 * 1024)
+    with InspectorProcess(tmp_path) as inspector:
+        dsn, before_mb = Dsn.parse(inspector.dsn), inspector.rss_mb()
+        for _ in range(2):
+            assert post(dsn, raw, "identity") == 200
+        (event,) = inspector.events()
+        assert inspector.get(f"/api/events/{event['id']}")["items"][0]["size_bytes"] > 0
+        # Once more for what is kept.
+        assert inspector.peak_rss_mb() - before_mb < large_mb * 3 + 20
+        assert inspector.rss_mb() - before_mb < large_mb + 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_large_envelopes_is_given_back(tmp_path: Path) -> None:
+    with InspectorProcess(tmp_path) as inspector:
+        dsn, before_mb = Dsn.parse(inspector.dsn), inspector.rss_mb()
+        for size_mb in (10, 20, 30, 20, 10):
+            raw = b'{}\n{"type":"attachment"}\n' + b"x" * (size_mb * 1024 * 1024)
+            assert post(dsn, raw, "identity") == 200
+            newest = inspector.events("limit=1")[0]["id"]
+            for _ in range(2):
+                inspector.get(f"/api/events/{newest}")
+        assert inspector.rss_mb() - before_mb < KEPT_MB + 20
+
+
+def post(dsn: Dsn, body: bytes, encoding: str) -> int:
+    connection = http.client.HTTPConnection(dsn.host, dsn.port, timeout=30)
+    headers = {"X-Sentry-Auth": dsn.auth_header, "Content-Encoding": encoding}
+    try:
+        connection.request("POST", f"/api/{dsn.project_id}/envelope/", body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()

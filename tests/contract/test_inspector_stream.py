@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import pytest
 import sentry_sdk
 from sentry_sdk.utils import event_from_exception
+from structlog.testing import capture_logs
 
+from fleet.errors import ConfigurationError
 from inspector import server, stream
 from inspector.receiver import Receiver
 from inspector.store import Store
-from tests.support.inspecting import event_entry, following, get
+from tests.support.inspecting import event_entry, following, get, request
 from tests.support.processes import wait_until
 
 
@@ -78,7 +80,7 @@ def test_a_client_goes_on_where_it_left_off(receiver: Receiver) -> None:
         assert titles(reader.wait_for(3)) == ["number 2", "number 3", "number 4"]
 
 
-@pytest.mark.parametrize("last_id", ["", "x", "-1", "9" * 30, "1.5"])
+@pytest.mark.parametrize("last_id", ["", "x", "-1", "x-1", "9" * 30, "1.5"])
 def test_a_senseless_last_id_starts_at_the_newest(receiver: Receiver, last_id: str) -> None:
     add(receiver.store, 1)
     with following(receiver, {"Last-Event-ID": last_id}) as reader:
@@ -90,6 +92,41 @@ def test_a_last_id_of_an_earlier_server_shows_all_of_this_one(receiver: Receiver
     add(receiver.store, 1, 2)
     with following(receiver, {"Last-Event-ID": "4711"}) as reader:
         assert titles(reader.wait_for(2)) == ["number 1", "number 2"]
+
+
+def test_a_stream_says_first_which_store_it_is_of(receiver: Receiver) -> None:
+    with following(receiver) as reader:
+        assert reader.store == receiver.store.instance
+    for path in ("/api/status", "/api/events"):
+        assert get(receiver, path).json["store"] == receiver.store.instance
+
+
+def test_only_an_id_of_this_store_is_a_place_to_go_on_from(receiver: Receiver) -> None:
+    add(receiver.store, 1, 2)
+    seen = receiver.store.latest(2)[1].id
+    own, other = f"{receiver.store.instance}-{seen}", f"{'0' * 16}-{seen}"
+    with following(receiver, {"Last-Event-ID": own}) as reader:
+        assert titles(reader.wait_for(1)) == ["number 2"]
+    with following(receiver, {"Last-Event-ID": other}) as reader:
+        assert titles(reader.wait_for(2)) == ["number 1", "number 2"]
+
+
+def test_a_store_that_can_t_be_read_ends_the_stream(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConfigurationError("the store is damaged")
+
+    with capture_logs() as logs, following(receiver) as reader:
+        monkeypatch.setattr(receiver.store, "after", fail)
+        add(receiver.store, 1)
+        assert reader.has_ended.wait(10)
+    assert [line["event"] for line in logs] == ["inspector_store_failed"]
+
+
+def test_who_asks_for_the_head_alone_does_not_follow(receiver: Receiver) -> None:
+    assert request(receiver, "HEAD", "/api/stream", None, {}).status == 200
+    assert receiver._changes.followers == 0
 
 
 def test_a_burst_arrives_whole_and_in_order(receiver: Receiver) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import random
 import socket
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brotli  # type: ignore[import-untyped]  # it ships no type information
@@ -18,12 +20,14 @@ import zstandard
 
 from fleet.capture.envelope import build, make_item
 from fleet.errors import OutputError, ServiceError
+from inspector import envelope_endpoint
 from inspector.entry import Origin
 from inspector.messages import as_bytes
 from inspector.receiver import Receiver, View
 from inspector.request_body import BodyRefused, decompress
 from inspector.store import Store
 from tests.support.addresses import outward_address
+from tests.support.processes import wait_until
 
 EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 LIMIT_BYTES = 10_000
@@ -136,6 +140,104 @@ def test_a_damaged_or_cut_body_is_a_bad_request(receiver: Receiver, name: str) -
         assert answer.status == 400, answer.body
         assert isinstance(answer.json, dict)
         assert set(answer.json) == {"detail"}
+
+
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_parts_that_follow_one_another_are_all_decoded(receiver: Receiver, name: str) -> None:
+    encoding, encode = ENCODERS[name]
+    raw = envelope_bytes()
+    whole = b"".join(encode(part) for part in (raw[:50], b"", raw[50:]))
+    assert post(receiver, whole, Content_Encoding=encoding).status == 200
+    assert receiver.store.raw(receiver.store.latest(1)[0].id) == raw
+
+
+def _zstd_without_size(body: bytes) -> bytes:
+    compressor = zstandard.ZstdCompressor().compressobj()
+    return compressor.compress(body) + compressor.flush()
+
+
+STREAMS = {**ENCODERS, "zstd without its size": ("zstd", _zstd_without_size)}
+STREAMS = {name: codec for name, codec in STREAMS.items() if name not in ("upper case", "identity")}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_nothing_is_taken_that_was_cut_or_is_followed_by_something(name: str) -> None:
+    encoding, encode = STREAMS[name]
+    # Of several slices, and so short that all of it is in one.
+    for body in (random.Random(1).randbytes(300_000) + bytes(600_000), b"x"):
+        whole = encode(body)
+        assert decompress(whole, encoding, len(body)) == body
+        cuts = [whole[:end] for end in (1, len(whole) // 2, len(whole) - 5, len(whole) - 1)]
+        tails = [whole + tail for tail in (b"g", b"garbage", bytes(20), whole[: len(whole) // 2])]
+        for damaged in cuts + tails:
+            with pytest.raises(BodyRefused) as refused:
+                decompress(damaged, encoding, 10 * len(body))
+            assert refused.value.status == 400
+
+
+def test_endless_parts_are_refused() -> None:
+    for part, encoding in ((gzip.compress(b""), "gzip"), (zstandard.compress(b""), "zstd")):
+        with pytest.raises(BodyRefused, match="follows"):
+            decompress(part * 20_000, encoding, LIMIT_BYTES)
+
+
+def test_what_can_t_be_kept_is_refused() -> None:
+    store = Store(max_bytes=1_000_000)
+    with Receiver(store) as receiver:
+        large = b'{}\n{"type":"attachment"}\n' + b"x" * 1_000_000
+        for body, encoding in ((large, "identity"), (gzip.compress(large), "gzip")):
+            answer = post(receiver, body, Content_Encoding=encoding)
+            assert answer.status == 413
+        for body, encoding in (
+            (large[:-9_000], "identity"),
+            (gzip.compress(large[:-8_000]), "gzip"),
+        ):
+            assert post(receiver, body, Content_Encoding=encoding).status == 200
+            assert receiver.store.counts().kept == 1
+    store.close()
+
+
+def test_more_items_than_can_be_shown_are_refused(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inspector.envelope_endpoint.MAX_ITEMS", 3)
+    assert post(receiver, b"{}\n" + b'{"type":"a"}\n\n' * 3).status == 200
+    answer = post(receiver, b"{}\n" + b'{"type":"a"}\n\n' * 4)
+    assert answer.status == 400
+    assert b"more than 3 items" in answer.body
+
+
+def test_large_envelopes_wait_for_one_another_and_small_ones_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(envelope_endpoint, "_SMALL_BYTES", 1000)
+    large = b'{}\n{"type":"attachment"}\n' + b"x" * 5000
+    with Receiver() as receiver, socket.create_connection(("127.0.0.1", receiver.dsn.port)) as slow:
+        head = f"POST /api/1/envelope/?sentry_key={receiver.dsn.public_key} HTTP/1.1\r\n"
+        length = f"Host: localhost\r\nContent-Length: {len(large)}\r\n\r\n"
+        slow.sendall(f"{head}{length}".encode() + large[:-1])
+        endpoint = receiver._endpoint
+        wait_until(endpoint._large.locked, timeout_s=10, what="the first large one")
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(post, receiver, large)
+            assert post(receiver, envelope_bytes()).status == 200
+            assert not second.done()
+            slow.sendall(large[-1:])
+            assert second.result(10).status == 200
+        assert [entry.item_types for entry in receiver.store.latest(5)] == [
+            ("attachment",), ("attachment",), ("event",),
+        ]  # fmt: skip
+
+
+def test_a_large_envelope_that_does_not_arrive_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelope_endpoint, "_SMALL_BYTES", 10)
+    monkeypatch.setattr(envelope_endpoint, "_LARGE_TIMEOUT_S", 0.2)
+    with Receiver() as receiver, socket.create_connection(("127.0.0.1", receiver.dsn.port)) as slow:
+        head = f"POST /api/1/envelope/?sentry_key={receiver.dsn.public_key} HTTP/1.1\r\n"
+        slow.sendall(f"{head}Host: localhost\r\nContent-Length: 5000\r\n\r\n{'x' * 50}".encode())
+        slow.settimeout(10)
+        assert slow.recv(1000).startswith(b"HTTP/1.1 408")
+        assert post(receiver, envelope_bytes()).status == 200
 
 
 def test_a_body_above_the_limit_is_too_large(receiver: Receiver) -> None:
@@ -276,6 +378,19 @@ def test_a_client_that_leaves_in_the_middle_is_no_bug(caplog: pytest.LogCaptureF
         assert receiver.store.counts().accepted == 1
     # The server has ended: what it had to say is said.
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_stop_in_the_middle_of_a_request_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver()
+    receiver.start()
+    with socket.create_connection(("127.0.0.1", receiver.dsn.port), timeout=10) as client:
+        head = f"POST /api/1/envelope/?sentry_key={receiver.dsn.public_key} HTTP/1.1\r\n"
+        tail = "Host: localhost\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n"
+        client.sendall(f"{head}{tail}".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 100")  # it waits for the body
+        receiver.stop()
+        assert client.recv(1000).startswith(b"HTTP/1.1 503")
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_it_listens_on_loopback_only(receiver: Receiver) -> None:

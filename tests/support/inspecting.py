@@ -68,7 +68,8 @@ class StreamReader:
         self._connection.request("GET", "/api/stream", headers=dict(headers))
         self.response = self._connection.getresponse()
         assert self.response.status == 200, self.response.read()
-        assert self.response.readline() == b": connected\n"
+        assert self.response.readline() == b"event: store\n"
+        self.store = json.loads(self.response.readline().removeprefix(b"data: "))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -99,7 +100,9 @@ class StreamReader:
             if line.startswith(":"):
                 self.comments.append(line)
             elif name == "id":
-                self.ids.append(int(value))
+                store, _, number = value.partition("-")
+                assert store == self.store
+                self.ids.append(int(number))
             elif name == "data":
                 self.entries.append(json.loads(value))
             self.arrived.notify_all()

@@ -63,6 +63,13 @@ class InspectorProcess(CommandProcess):
 
     def rss_mb(self) -> float:
         """Resident memory of the process."""
+        return self._memory_mb("VmRSS")
+
+    def peak_rss_mb(self) -> float:
+        """The most that it ever was."""
+        return self._memory_mb("VmHWM")
+
+    def _memory_mb(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+        (kib,) = re.findall(rf"{name}:\s+(\d+) kB", status)
         return int(kib) / 1024

@@ -172,6 +172,30 @@ def test_a_damaged_report_spoils_only_itself_and_is_mended_by_its_next_version(
     assert reports.coverage(QUERY).lines == ((1, COVERED), (2, COVERED), (3, COVERED))
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_report_that_nobody_thought_of_spoils_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    good, odd = write(tmp_path / "good.json", [1], []), tmp_path / "odd.json"
+
+    def read(path: Path) -> Report:
+        if path == odd:
+            raise KeyError("nobody thought of it")
+        return read_report(path)
+
+    monkeypatch.setattr("inspector.coverage.local_reports.read_report", read)
+    reports = LocalReports([odd, good] if is_first else [good, odd], ())
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert reports.coverage(QUERY).lines == ((1, COVERED),)
+    assert [(line["event"], line["exc_info"]) for line in logs] == [
+        ("coverage_report_unreadable", True)
+    ]
+    other = reports.coverage(CoverageQuery("other.py")).reason
+    assert other is not None
+    assert f"{odd}: KeyError" in other
+
+
 def test_simultaneous_queries_read_a_report_once(tmp_path: Path, reads: list[Path]) -> None:
     path = write(tmp_path / "a.json", list(range(1, 5000)), [])
     reports = LocalReports([path], ())

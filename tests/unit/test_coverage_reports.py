@@ -200,8 +200,9 @@ def test_lines_that_were_left_out_of_the_measurement_have_no_state(tmp_path: Pat
 
 def test_json_without_branches_is_read_by_lines(tmp_path: Path) -> None:
     about = {"executed_lines": [1], "missing_lines": []}
-    document = {"meta": {}, "files": {"a.py": about}}
-    assert read(tmp_path, orjson.dumps(document)) == {"a.py": {1: COVERED}}
+    document = orjson.dumps({"meta": {}, "files": {"a.py": about}})
+    for text in (document, b"\xef\xbb\xbf" + document):
+        assert read(tmp_path, text) == {"a.py": {1: COVERED}}
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,10 @@ def test_json_without_branches_is_read_by_lines(tmp_path: Path) -> None:
         b'{"meta": {}, "files": {"a.py": {"executed_lines": ["1"], "missing_lines": []}}}',
         b'{"meta": {}, "files": {"a.py": {"executed_lines": [], "missing_lines": [],'
         b' "missing_branches": [[[]]]}}}',
+        b'{"meta": {}, "files": {"a.py": {"executed_lines": [], "missing_lines": [],'
+        b' "missing_branches": null}}}',
+        b'{"meta": {}, "files": {"a.py": {"executed_lines": [], "missing_lines": [],'
+        b' "missing_branches": 5}}}',
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, document: bytes) -> None:
@@ -250,7 +255,7 @@ def test_jacoco_tells_lines_by_instructions_and_branches(tmp_path: Path) -> None
     }
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "iso-8859-1"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "iso-8859-1", "utf-16"])
 def test_xml_is_read_in_the_encoding_that_it_names(tmp_path: Path, encoding: str) -> None:
     name = encoding.removesuffix("-sig")
     text = JACOCO.replace("UTF-8", name).replace("Main.java", "Mäin.java")
@@ -310,6 +315,11 @@ def test_lcov_adds_up_the_records_of_several_tests(tmp_path: Path) -> None:
         "src/cart.c": {**STATES, 5: COVERED, 6: UNCOVERED},
         "src/other.c": {1: COVERED},
     }
+
+
+def test_lcov_may_begin_with_comments(tmp_path: Path) -> None:
+    text = "# made by: a tool\n\n  # SF:no.c\n" + LCOV
+    assert set(read(tmp_path, text)) == {"src/cart.c", "src/other.c"}
 
 
 def test_lcov_with_windows_line_ends_and_a_byte_order_mark_is_read(tmp_path: Path) -> None:

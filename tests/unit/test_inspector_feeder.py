@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumers.envelopes import decode
 from fleet.errors import FleetError, KafkaUnreachable
@@ -83,6 +84,24 @@ def test_a_feed_that_fails_says_so_and_what_it_brought_stays(store: Store) -> No
     feeder.stop()
     assert source.problem == "the topic is gone"
     assert titles(store) == ["1"]
+
+
+def test_a_bug_ends_the_feed_with_a_word_and_a_trace(store: Store) -> None:
+    def feed() -> Feed:
+        yield [entry(1)]
+        raise KeyError("frames")
+
+    source = Source("topic", "events")
+    feeder = Feeder(store, feed(), source)
+    with capture_logs() as logs:
+        feeder.start()
+        wait_until(lambda: not feeder._thread.is_alive(), timeout_s=10, what="the end")
+    assert source.problem is not None
+    assert "KeyError: 'frames'" in source.problem
+    (line,) = logs
+    assert (line["event"], line["log_level"], line["exc_info"]) == (
+        "inspector_feed_ended", "error", True,
+    )  # fmt: skip
 
 
 def test_what_an_earlier_run_has_stored_is_not_stored_again(store: Store) -> None:

@@ -119,3 +119,12 @@ def test_a_letter_of_an_unknown_topic_or_none_at_all_is_shown_as_it_is() -> None
     plain = dead_letter_entry("d", 0, record(b"x"), lambda _topic: decode)
     assert (plain.raw, plain.dead_letter) == (b"x", None)
     assert "dlq." in (plain.undecodable or "")
+
+
+def test_more_items_than_can_be_shown_are_shown_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.messages.MAX_ITEMS", 2)
+    items = [make_item("attachment", b"x")] * 3
+    assert entry_of("t", 0, record(as_bytes(build(None, items[:2]))), decode).undecodable is None
+    entry = entry_of("t", 0, record(as_bytes(build(None, items))), decode)
+    assert entry.envelope is None
+    assert entry.undecodable == "too many items: 3, of which 2 can be shown"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,112 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ConfigurationError, match="version 99"):
         Store(path)
+
+
+def test_a_store_is_told_from_every_other_also_when_it_is_opened_again(tmp_path: Path) -> None:
+    found = []
+    for name in ("a.db", "a.db", "b.db", None, None):
+        store = Store(None if name is None else tmp_path / name)
+        found.append(store.instance)
+        store.close()
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+    assert all(re.fullmatch("[0-9a-f]{16}", instance) for instance in found)
+
+
+def test_a_file_that_an_earlier_version_has_written_gets_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(path)
+    add(store, 1)
+    store._db.execute("DROP TABLE about")
+    store.close()
+    store = Store(path)
+    assert (times(store), len(store.instance)) == ([1.0], 16)
+    store.close()
+
+
+def damage(path: Path, table: str) -> None:
+    """Overwrite the start of a table's first page."""
+    with sqlite3.connect(path) as database:
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+    database.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\x99" * 8)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Store]:
+    """A store whose entries are good, and the table of their bytes is not."""
+    path = tmp_path / "store.db"
+    store = Store(path)
+    store.add_all([numbered(number, "x" * 3000) for number in range(50)])
+    store.close()
+    damage(path, "contents")
+    store = Store(path)
+    yield store
+    store.close()
+
+
+def test_a_damaged_file_is_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store(path).close()
+    damage(path, "entries")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"store\.db.*malformed"):
+            Store(path)
+
+
+def test_damage_that_shows_later_is_an_error_each_time_and_counts_nothing(damaged: Store) -> None:
+    before = damaged.counts()
+    for number in (100, 101):
+        with pytest.raises(OutputError, match="malformed"):
+            add(damaged, number)
+        with pytest.raises(ConfigurationError, match=r"store\.db.*malformed"):
+            damaged.content(1)
+    assert damaged.counts() == before
+    assert len(damaged.latest(100)) == 50
+
+
+def test_a_bug_in_the_middle_of_an_entry_undoes_it(store: Store) -> None:
+    add(store, 1)
+    before = store.counts()
+    with pytest.raises(OverflowError):
+        store.add_all([numbered(2), replace(numbered(3), received_at=2**70)])
+    assert store.counts() == before
+    add(store, 3)
+    assert times(store) == [3.0, 1.0]
+
+
+def test_an_entry_that_fills_the_store_is_kept_alone(path: Path | None) -> None:
+    store = Store(path, max_bytes=100_000)
+    for number in range(20):
+        add(store, number)
+    store.add(numbered(20, "x" * 99_000))
+    assert times(store) == [20.0]
+    assert 99_000 < store.counts().kept_bytes <= 100_000
+    add(store, 21)
+    assert times(store)[0] == 21.0
+    store.close()
+
+
+def test_large_bytes_are_kept_as_they_are(path: Path | None) -> None:
+    store = Store(path)
+    raw = b'{}\n{"type":"attachment"}\n' + bytes(range(11, 256)) * 10_000
+    store.add(raw_entry(raw))
+    assert store.raw(store.newest_id()) == raw
+    store.close()
+
+
+def test_an_event_is_found_by_the_id_that_only_its_payload_has(store: Store) -> None:
+    event_id = "9ec79c33ec9942ab8353589fcb2e04dc"
+    tags = {f"{n}{'x' * 90}": "y" * 190 for n in range(50)}  # more than a search looks at
+    store.add(event_entry({"event_id": event_id.upper(), "tags": tags}))
+    (found,) = store.find(event_id)
+    assert found.event_id == event_id
+    assert store.page(Filter(text=event_id)).total == 1
 
 
 def test_what_can_t_be_written_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
