@@ -1,6 +1,8 @@
-"""Numbers as people read them in a narrow column."""
+"""Numbers and times as people read them in a narrow column."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
@@ -22,3 +24,15 @@ def short_duration(seconds: float) -> str:
             number = int(seconds / size * 10) / 10
             return f"{number:.1f}{unit}" if number < 10 else f"{number:.0f}{unit}"
     return f"{int(seconds)}s"
+
+
+def moment(timestamp_ms: int | None) -> datetime | None:
+    """A message's time in UTC. None where it has none, or one that no calendar has: there are
+    producers that count in microseconds.
+    """
+    if timestamp_ms is None:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -21,12 +21,14 @@ log = structlog.get_logger(__name__)
 
 _LOG_INTERVAL_S = 10.0
 _COLUMNS = 80
+_BAR_COLUMNS = 10
 
 
 @dataclass(slots=True)
 class Figures:
     """The numbers of a moment; ``rate`` is settled messages per second, ``lag`` in messages, None
-    where nobody knows how many are left.
+    where nobody knows how many are left; ``share`` is how much of all is done, from 0 to 1, if
+    that is known.
     """
 
     delivered: int = 0
@@ -38,15 +40,25 @@ class Figures:
     rate: float = 0.0
     trouble: list[DestinationStatus] = field(default_factory=list)
     rejected_as: str = "dead-lettered"
+    share: float | None = None
 
     def line(self) -> str:
         """One line of at most 80 columns, without the troubles; large figures are rounded then."""
-        exact = self._line(lambda number: f"{number:,.0f}", "  ")
-        return exact if len(exact) <= _COLUMNS else self._line(short_number, " ")
+        bar = self._bar()
+        exact = bar + self._line(lambda number: f"{number:,.0f}", "  ")
+        return exact if len(exact) <= _COLUMNS else bar + self._line(short_number, " ")
+
+    def _bar(self) -> str:
+        if self.share is None:
+            return ""
+        # Not whole before it is.
+        done = int(self.share * _BAR_COLUMNS)
+        return f"{'━' * done:─<{_BAR_COLUMNS}} {int(self.share * 100):>3}%  "
 
     def _line(self, shown: Callable[[float], str], gap: str) -> str:
         counts = {
-            **({} if self.lag is None else {"lag": self.lag}),
+            # A bar says how much is left, and there is no room for both.
+            **({} if self.lag is None or self.share is not None else {"lag": self.lag}),
             "delivered": self.delivered,
             "filtered": self.filtered,
             "retried": self.retried,
@@ -80,7 +92,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def figures(self, lag: Mapping[Partition, int] | None) -> Figures:
+    def figures(self, lag: Mapping[Partition, int] | None, share: float | None = None) -> Figures:
         """The numbers now. ``lag`` per partition, in messages."""
         outcomes = self._pool.outcomes
         statuses = self._pool.statuses()
@@ -98,11 +110,12 @@ class Progress:
             rate=rate,
             trouble=[status for status in statuses if status.state != "open"],
             rejected_as=self._rejected_as,
+            share=share,
         )
 
-    def show(self, lag: Mapping[Partition, int] | None) -> Figures:
+    def show(self, lag: Mapping[Partition, int] | None, share: float | None = None) -> Figures:
         """Called about once per second by the run loop. Gives what it showed."""
-        figures = self.figures(lag)
+        figures = self.figures(lag, share)
         if self._live is not None:
             self._live.update(self._render(figures), refresh=True)
         elif monotonic() >= self._log_at:
@@ -116,6 +129,7 @@ class Progress:
                 retried=figures.retried,
                 dead_lettered=figures.dead_lettered,
                 not_open={status.name: status.state for status in figures.trouble} or None,
+                **({} if share is None else {"percent": round(100 * share, 1)}),
             )
         return figures
 
@@ -129,9 +143,9 @@ class Progress:
             text.append(f"{status.name} {status.state}  ", style="bold yellow")
         return text.append(figures.line(), style="bold")
 
-    def summarise(self) -> None:
+    def summarise(self, *, is_quiet: bool = False) -> None:
         """The last word of a run, on standard output: what became of the messages. The log, which
-        goes to standard error, has it as an event, too.
+        goes to standard error, has it as an event, too; the only one where it ``is_quiet``.
         """
         outcomes = self._pool.outcomes
         statuses = self._pool.statuses()
@@ -148,6 +162,8 @@ class Progress:
                 accepted={status.name: status.accepted for status in statuses},
                 workers_restarted=self._pool.restarts,
             )
+        if is_quiet:
+            return
         click.echo(
             f"delivered {outcomes.delivered:,}"
             f", filtered {_with_reasons(outcomes.filtered)}"

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from consumers.commands.cluster_options import Connection, connection_options
+from consumers.commands.cluster_options import ClusterOptions, Connection, connection_options
 from consumers.commands.completion import complete_consumer
 
 if TYPE_CHECKING:
     from consumers.dlq.letters import Selection
+    from consumers.dlq.place import DeadLetterTopic
     from fleet.kafka.places import Place
 
 #: What --topic and --dlq-topic say.
@@ -63,6 +64,12 @@ def cluster_and_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(file=file, cluster=connection.resolve(required=file is None), **others)
 
     return with_both
+
+
+def dead_letters_of(topics: Topics, cluster: ClusterOptions) -> DeadLetterTopic:
+    from consumers.dlq.place import dead_letter_topic
+
+    return dead_letter_topic(*topics, cluster.options)
 
 
 def selection_of(reasons: tuple[str, ...], origin: str | None) -> Selection:

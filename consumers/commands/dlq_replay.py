@@ -52,6 +52,7 @@ What is rejected goes to a file, never back to the topic.
 )
 @click.option("--yes", is_flag=True, help="Send, even to another machine.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @click.option("--upstream-dsn", metavar="DSN", help="Where every message goes first.")
 @click.option("--saas-dsn", metavar="DSN", help="The second destination.")
 @click.option("--workers", metavar="N", type=int, help="Worker processes; default: usable CPUs.")
@@ -89,4 +90,5 @@ def _request(given: dict[str, Any]) -> Any:
         rejects=given["rejects"],
         yes=given["yes"],
         dry_run=given["dry_run"],
+        as_json=given["as_json"],
     )

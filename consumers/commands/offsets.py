@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from consumers.targets import Target
     from fleet.kafka.places import Place
 
+_EPILOG = """
+\b
+Examples:
+  consumer offsets show --consumer events
+  consumer offsets reset --consumer events --to earliest
+  consumer offsets reset --consumer events --to earliest --execute
+"""
 _SHOW_EPILOG = """
 \b
 Examples:
@@ -47,6 +54,7 @@ Examples:
     consumer offsets reset --group my-group --topic my-topic \\
         --to 2026-01-31T12:00
 """
+_NO_WIDTH = 10_000
 
 
 def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +74,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group("offsets")
+@click.group("offsets", epilog=_EPILOG)
 def offsets_command() -> None:
     """Show where a group stands in a topic, and move it."""
 
@@ -141,10 +149,12 @@ def reset_command(
         affected = {(target.topic, move.partition): move.affected for move in moves}
         tallies = tally(cluster.kafka, affected)
         if flags["execute"]:
-            from consumers.offsets.plan import execute
+            from consumers.offsets.plan import confirm, execute
 
             execute(groups, target, moves)
+            # Before the answer is checked: the group has moved, whatever has become of it since.
             _audit(target, moves, tallies)
+            confirm(groups, target, moves)
     if flags["as_json"]:
         from consumers.offsets.document import reset_document
 
@@ -221,9 +231,7 @@ def _print_reset(
 
 
 def _print(table: Table) -> None:
+    """As wide as it is: on a narrow terminal lines wrap, since half an offset is a wrong one."""
     from rich.console import Console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=80, no_color=True)
-    console.print(table)
+    Console(width=_NO_WIDTH).print(table)

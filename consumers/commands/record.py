@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fleet.kafka.reader import TopicReader
     from fleet.recording.header import RecordingHeader
 
+# Of a recording's numbers.
+_MAX = 2**63 - 1
 _EPILOG = """
 A place is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or -15m.
 A filter compares facts of a message: key, value, partition, offset, size,
@@ -53,7 +55,7 @@ Examples:
 )
 @click.option("--from", "start", metavar="PLACE", default="earliest", help="Default: earliest.")
 @click.option("--to", "end", metavar="PLACE", help="Default: latest, as it is at the start.")
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most N messages.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, _MAX), help="At most N messages.")
 @click.option(
     "--partition", "partitions", metavar="P", type=click.IntRange(0), multiple=True,
     help="Only this partition. May be repeated.",
@@ -61,8 +63,9 @@ Examples:
 @click.option("--filter", "filter_text", metavar="EXPR", help="Only messages that EXPR is true of.")
 @click.option("--scrub", is_flag=True, help="Take personal data and secrets out.")
 @click.option(
-    "--format", "message_format", metavar="NAME", help="The consumer whose messages they are."
-)
+    "--format", "message_format", metavar="NAME", shell_complete=complete_consumer,
+    help="The consumer whose messages they are.",
+)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Go on with what comes, until a signal.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -157,6 +160,7 @@ def _record_range(
         "topic": topic.physical,
         "interrupted": shutdown.requested,
         "file_bytes": writer.file_bytes,
+        "gone": {str(index): offsets for index, offsets in sorted(reader.gone.items())},
         "replaced_whole": getattr(change, "replaced_whole", None),
     }
     _summarise(recorded, facts, as_json=given["as_json"])
@@ -210,6 +214,8 @@ def _summarise(recorded: Recorded, facts: dict[str, Any], *, as_json: bool) -> N
         f"{len(recorded.messages)} partition(s), {decimal(recorded.payload_bytes)}"
         f"{_times(recorded)}, in {facts['path']} ({decimal(facts['file_bytes'])})"
     )
+    if facts["gone"]:
+        click.echo(f"gone before they were recorded: {sum(facts['gone'].values()):,} offsets")
     if recorded.left_out:
         click.echo(f"left out by the filter: {recorded.left_out:,}")
     if facts["replaced_whole"]:
@@ -222,7 +228,8 @@ def _times(recorded: Recorded) -> str:
     first, last = recorded.first_timestamp_ms, recorded.last_timestamp_ms
     if first is None or last is None:
         return ""
-    shown = [
-        f"{datetime.fromtimestamp(each / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}" for each in (first, last)
-    ]
-    return f", {shown[0]} to {shown[1]}"
+    try:
+        shown = [datetime.fromtimestamp(each / 1000, UTC) for each in (first, last)]
+    except (ValueError, OverflowError, OSError):
+        return ""  # a producer that counts in another unit
+    return f", {shown[0]:%Y-%m-%dT%H:%M:%SZ} to {shown[1]:%Y-%m-%dT%H:%M:%SZ}"

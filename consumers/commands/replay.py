@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from consumers.commands.completion import complete_consumer
 if TYPE_CHECKING:
     from consumers.replay.rewrite import Rewriter
     from consumers.replay.source import Pair, Source
-    from consumers.replay.to_topic import Replayed
 
 _EPILOG = """
 A place is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or -15m;
@@ -63,7 +61,12 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
     shell_complete=complete_consumer,
     help="Replay this topic instead of a file.",
 )
-@click.option("--to-topic", metavar="T2", help="Write the messages into this topic.")
+@click.option(
+    "--to-topic",
+    metavar="T2",
+    shell_complete=complete_consumer,
+    help="Write the messages into this topic.",
+)
 @click.option(
     "--through",
     metavar="CONSUMER",
@@ -83,10 +86,14 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
 )  # fmt: skip
 @click.option("--create", is_flag=True, help="Create T2 if it is missing.")
 @click.option("--new-event-ids", is_flag=True, help="Give the events other ids.")
-@click.option("--shift-time", is_flag=True, help="Move all times: the first message is now.")
 @click.option(
-    "--format", "message_format", metavar="NAME", help="The consumer whose messages they are."
-)
+    "--shift-time", is_flag=True,
+    help="Move all times: the first message is now; faster than 1x, the last.",
+)  # fmt: skip
+@click.option(
+    "--format", "message_format", metavar="NAME", shell_complete=complete_consumer,
+    help="The consumer whose messages they are.",
+)  # fmt: skip
 @click.option("--upstream-dsn", metavar="DSN", help="With --through: where they go first.")
 @click.option("--saas-dsn", metavar="DSN", help="With --through: the second destination.")
 @click.option("--workers", metavar="N", type=int, help="With --through: worker processes.")
@@ -118,7 +125,7 @@ def replay_command(connection: Connection, **given: Any) -> None:
     sys.exit(_through(cluster, connection, given))
 
 
-_ONLY_TO_TOPIC = ("create", "as_json")
+_ONLY_TO_TOPIC = ("create",)
 _ONLY_THROUGH = (*DELIVERY_OPTIONS, "rejects", "transform")
 
 
@@ -143,20 +150,40 @@ def _open_source(cluster: ClusterOptions, given: dict[str, Any]) -> Source:
 
 
 def _batches(
-    source: Source, given: dict[str, Any], rewriter: Rewriter | None
+    source: Source,
+    given: dict[str, Any],
+    rewriter: Rewriter | None,
+    check: Callable[[Pair], None] | None = None,
 ) -> Iterator[list[Pair]]:
+    """Ends the command with 1, as ``record`` does, where there is no message."""
     from consumers.replay.batches import batches_of
+    from fleet.errors import EXIT_FINDINGS
 
-    return batches_of(source, limit=given["limit"], speed=given["speed"], rewrite=rewriter)
+    batches = batches_of(
+        source, limit=given["limit"], speed=given["speed"], check=check, rewrite=rewriter
+    )
+    if batches is None:
+        span = f"from {given['start']} to {given['end']}"
+        click.echo(
+            f"consumer: nothing is replayed: {source.name} holds no message {span}", err=True
+        )
+        raise click.exceptions.Exit(EXIT_FINDINGS)
+    return batches
 
 
 def _rewriter(source: Source, given: dict[str, Any]) -> Rewriter | None:
-    from consumers.replay.rewrite import Rewriter, Shift
+    from consumers.replay.batches import latest_ms
+    from consumers.replay.rewrite import Rewriter
+    from consumers.replay.times import Shift
 
     if not given["new_event_ids"] and not given["shift_time"]:
         return None
-    shift = Shift(time.time) if given["shift_time"] else None
     consumer = _format_of(source, given)
+    shift = None
+    if given["shift_time"]:
+        # Kafka and upstreams refuse what lies in the future, as the later ones would here.
+        is_faster = given["speed"] is None or given["speed"] > 1
+        shift = Shift(time.time, latest_ms(source, given["limit"]) if is_faster else None)
     return Rewriter(consumer, new_event_ids=given["new_event_ids"], shift=shift)
 
 
@@ -182,8 +209,8 @@ def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
     from rich.console import Console
 
     from consumers.recording.transfer_progress import TransferProgress
-    from consumers.replay.target import prepare_target
-    from consumers.replay.to_topic import replay_to_topic
+    from consumers.replay.target import prepare_target, refuse_dead_letters_of
+    from consumers.replay.to_topic import replay_to_topic, summarise
     from consumers.shutdown import Shutdown
     from consumers.targets import named_topic
     from fleet.errors import EXIT_OK
@@ -191,15 +218,19 @@ def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
 
     source = _open_source(cluster, given)
     try:
-        rewriter = _rewriter(source, given)
-        target = prepare_target(
+        target = named_topic(given["to_topic"], cluster.options).physical
+        make_target = prepare_target(
             cluster.kafka,
-            named_topic(given["to_topic"], cluster.options).physical,
+            target,
             source,
             create=given["create"],
             keep_partitions=given["partition_by"] == "original",
             same_topic_is_fine=given["yes"],
         )
+        rewriter = _rewriter(source, given)
+        check = None if given["yes"] else refuse_dead_letters_of(target)
+        batches = _batches(source, given, rewriter, check)
+        make_target()
         shutdown = Shutdown(cluster.options.shutdown_timeout)
         console = Console(stderr=True)
         live = console.is_terminal and cluster.options.log_format != "json"
@@ -208,7 +239,7 @@ def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
             TransferProgress("replay", source.total, console, live=live) as progress,
         ):
             replayed = replay_to_topic(
-                _batches(source, given, rewriter),
+                batches,
                 source,
                 TopicWriter(cluster.kafka, target),
                 progress,
@@ -217,35 +248,10 @@ def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
             )
     finally:
         source.close()
-    unreadable = 0 if rewriter is None else rewriter.unreadable
-    _summarise(source, target, replayed, unreadable, as_json=given["as_json"])
+    summarise(source, target, replayed, rewriter, as_json=given["as_json"])
     if replayed.failure is not None:
         raise replayed.failure
-    return EXIT_OK
-
-
-def _summarise(
-    source: Source, target: str, replayed: Replayed, unreadable: int, *, as_json: bool
-) -> None:
-    if as_json:
-        document = {
-            "source": source.name,
-            "topic": target,
-            "messages": replayed.acknowledged,
-            "payload_bytes": replayed.payload_bytes,
-            "interrupted": replayed.interrupted,
-            "unreadable": unreadable,
-            "complete": not replayed.interrupted and replayed.failure is None,
-        }
-        click.echo(json.dumps(document))
-        return
-    ended = "interrupted: " if replayed.interrupted else "failed: " if replayed.failure else ""
-    click.echo(
-        f"{ended}replayed {replayed.acknowledged:,} messages of {source.name} into {target}, "
-        "acknowledged"
-    )
-    if unreadable:
-        click.echo(f"not rewritten, since they can't be parsed: {unreadable:,}")
+    return (shutdown.signal_code if replayed.interrupted else None) or EXIT_OK
 
 
 # -- through a consumer ---------------------------------------------------------------------------
@@ -254,8 +260,10 @@ def _summarise(
 def _through(cluster: ClusterOptions, connection: Connection, given: dict[str, Any]) -> int:
     from arroyo.types import Topic
 
+    from consumers.replay.destinations import remote_destinations
+    from consumers.replay.extent import Extent
     from consumers.replay.through import Source as ThroughSource
-    from consumers.replay.through import remote_destinations, replay_through
+    from consumers.replay.through import replay_through
     from fleet.recording.reader import chunks_of
 
     remote = remote_destinations(cluster.options)
@@ -265,21 +273,27 @@ def _through(cluster: ClusterOptions, connection: Connection, given: dict[str, A
             "this machine with --upstream-dsn"
         )
     source = _open_source(cluster, given)
-    topic = Topic(source.topic)
-    batches = _batches(source, given, _rewriter(source, given))
 
-    def chunks() -> Iterator[Any]:
+    def chunks(batches: Iterator[list[Pair]]) -> Iterator[Any]:
         for batch in batches:
-            yield from chunks_of(topic, batch) if batch else (None,)
+            yield from chunks_of(Topic(source.topic), batch) if batch else (None,)
+
+    def read() -> float:
+        limit = given["limit"] or float("inf")
+        return max(source.given / limit, source.done / max(1, source.total))
 
     try:
+        batches = _batches(source, given, _rewriter(source, given))
         return replay_through(
-            ThroughSource(source.name, source.topic, source.partitions, chunks()),
+            ThroughSource(
+                source.name, source.topic, source.partitions, chunks(batches), Extent(None, read)
+            ),
             given["through"],
             command_line=connection.command_line,
             config=connection.config,
             rejects=given["rejects"],
             transform=given["transform"],
+            as_json=given["as_json"],
         )
     finally:
         source.close()

@@ -30,8 +30,20 @@ Examples:
   consumer status --check --consumer events || echo "look at it"
 """
 _RATE_INTERVAL_S = 1.0
+_MIN_INTERVAL_S = 0.2
+_MAX_INTERVAL_S = 86_400
 # A consumer commits once per second: one that seems to stand still gets this many looks more.
 _FURTHER_LOOKS = 3
+
+
+def _interval(_: click.Context, parameter: click.Parameter, seconds: float) -> float:
+    # Not click's own range, which NaN is within.
+    if not _MIN_INTERVAL_S <= seconds <= _MAX_INTERVAL_S:
+        raise click.BadParameter(
+            f"{seconds:g} is not within {_MIN_INTERVAL_S:g} to {_MAX_INTERVAL_S:,} seconds",
+            param=parameter,
+        )
+    return seconds
 
 
 @click.command("status", epilog=_EPILOG)
@@ -49,7 +61,8 @@ _FURTHER_LOOKS = 3
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.2),
+    type=float,
+    callback=_interval,
     default=2.0,
     metavar="S",
     show_default=True,

@@ -17,7 +17,8 @@ from fleet.errors import RejectedMessage
 # What the messages of the registry's consumers are; of others, the first byte decides.
 _FORMATS: Final = {"events": "json", "ingest-events": "msgpack", "envelopes": "envelope"}
 _SECRET: Final = re.compile(
-    r"authori[sz]ation|cookie|x-sentry-auth|passw|secret|token|api[-_]?key|csrf|\bdsn\b|public_key",
+    r"authori[sz]ation|cookie|(?:^|[-_])auth$|passw|secret|credential|token|csrf|jwt|\bdsn\b|"
+    r"(?:api|private|public|access)[-_]?key|session[-_]?id",
     re.IGNORECASE,
 )
 _MAX_DEPTH: Final = 50
@@ -161,8 +162,13 @@ def _redacted_scalar(content: Any, depth: int) -> Any:
     return repr(content)
 
 
+def is_secret(name: str) -> bool:
+    """Whether the name says that its value may be a credential."""
+    return _SECRET.search(name) is not None
+
+
 def _redacted_member(name: str, item: Any, depth: int) -> Any:
-    if _SECRET.search(name) and item not in (None, "", [], {}):
+    if is_secret(name) and item not in (None, "", [], {}):
         return REDACTED
     return redacted(item, depth + 1)
 

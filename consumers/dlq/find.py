@@ -56,6 +56,7 @@ def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
 def _parse(where: str) -> tuple[int | None, int]:
     partition, separator, offset = where.rpartition("/")
     texts = [partition, offset] if separator else [offset]
-    if not all(text.isascii() and text.isdigit() for text in texts):
+    # Python itself refuses to read thousands of digits; Kafka's numbers have no more than these.
+    if not all(text.isascii() and text.isdigit() and len(text) <= 19 for text in texts):
         raise ConfigurationError(f"{where!r} is no place: expected OFFSET or PARTITION/OFFSET")
     return (int(partition) if separator else None), int(offset)

@@ -58,7 +58,8 @@ class Selection:
         if origin is None:
             return cls(frozenset(reasons))
         topic, separator, partition = origin.partition("/")
-        if not topic or (separator and not (partition.isascii() and partition.isdigit())):
+        is_number = partition.isascii() and partition.isdigit() and len(partition) <= 10
+        if not topic or (separator and not is_number):
             raise ConfigurationError(f"--origin {origin!r}: expected TOPIC or TOPIC/PARTITION")
         return cls(frozenset(reasons), topic, int(partition) if separator else None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumers.dlq.letters import NO_DEAD_LETTER, LettersTopic
+from consumers.dlq.letters import LettersTopic
 from consumers.dlq.place import DeadLetterTopic
 from consumers.dlq.standing import Standing, standing
 from consumers.dlq.tally import Tally
@@ -44,11 +44,10 @@ def plan_purge(kafka: Mapping[str, Any], place: DeadLetterTopic, before: Place) 
         for letter in topic.letters():
             tally.add(letter)
             never_replayed += letter.record.offset >= now.replayed.get(letter.partition, 0)
-    strangers = tally.topics[None]
-    if strangers:
+    if tally.strangers:
         raise ConfigurationError(
-            f"{strangers:,} messages of {place.name!r} are no dead letters {NO_DEAD_LETTER}: is it "
-            "the right topic? Nothing was deleted; Kafka's own kafka-delete-records.sh asks nothing"
+            f"{tally.strangers:,} messages of {place.name!r} are no dead letters: is it the right "
+            "topic? Nothing was deleted; Kafka's own kafka-delete-records.sh asks nothing"
         )
     return PurgePlan(tally, ends, never_replayed)
 
@@ -68,7 +67,7 @@ def purge(kafka: Mapping[str, Any], place: DeadLetterTopic, plan: PurgePlan) -> 
             topic=place.name,
             before={str(index): end for index, end in plan.before.items()},
             messages=plan.tally.total,
-            reasons={each.reason: each.count for each in plan.tally.by_reason},
+            reasons=plan.tally.as_document(),
             never_replayed=plan.never_replayed,
         )
         _move_group(groups, place, plan, standing(kafka, place))

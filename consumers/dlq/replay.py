@@ -7,9 +7,11 @@ not commit past what it leaves out. It moves nothing, and repeating it sends the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -21,6 +23,8 @@ from consumers.dlq.letters import Letter, LettersTopic, Selection
 from consumers.dlq.place import DeadLetterTopic
 from consumers.dlq.standing import Standing, standing
 from consumers.dlq.tally import Tally
+from consumers.replay.destinations import remote_destinations
+from consumers.replay.extent import Extent
 from consumers.replay.rejects import free_path
 from consumers.replay.restore import DecodeByOrigin
 from consumers.replay.through import (
@@ -30,13 +34,12 @@ from consumers.replay.through import (
     ThroughRun,
     local_input,
     rejects_header,
-    remote_destinations,
 )
 from consumers.replay.transform import load_transform
 from fleet.bootstrap.configure import configure
 from fleet.bootstrap.options import Options
 from fleet.codec import Decode
-from fleet.errors import EXIT_OK
+from fleet.errors import EXIT_OK, FleetError
 from fleet.kafka.chunk import Chunk, Record
 from fleet.kafka.configuration import consumer_config
 from fleet.kafka.consumer import CHUNK_BYTES, CHUNK_MESSAGES, ChunkConsumer
@@ -44,6 +47,11 @@ from fleet.kafka.places import LATEST, Place
 
 # Letters that may be looked at before the run loop is given a turn.
 _LOOKED_AT = 1000
+# What a replay of nothing has done.
+_NOTHING: Mapping[str, Any] = MappingProxyType(
+    {"delivered": 0, "filtered": {}, "rejected": {}, "rejects_file": None, "interrupted": False,
+     "complete": True}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class ReplayRequest:
     rejects: Path | None = None
     yes: bool = False
     dry_run: bool = False
+    as_json: bool = False
 
     @property
     def is_filtered(self) -> bool:
@@ -103,8 +112,12 @@ class DeadLetterReplay:
         if not request.dry_run:
             before.refuse_a_second()
         plan = self._plan(before)
-        click.echo(self._described(plan, before), err=not request.dry_run)
+        if not (request.as_json and request.dry_run):
+            click.echo(self._described(plan, before), err=not request.dry_run)
         if request.dry_run or not plan.total:
+            if request.as_json:
+                nothing = {} if request.dry_run else _NOTHING
+                self._print_document(plan, {**nothing, "not_replayed": before.left})
             return EXIT_OK
         remote = remote_destinations(self._options)
         if remote and not request.yes:
@@ -113,7 +126,8 @@ class DeadLetterReplay:
                 "first with --dry-run"
             )
         code = self._replay(plan, before, command_line, config)
-        click.echo(self._where_it_stands())
+        if not request.as_json:
+            click.echo(self._where_it_stands())
         return code
 
     # -- the plan -------------------------------------------------------------------------------
@@ -138,15 +152,31 @@ class DeadLetterReplay:
             consumers = consumers_of(tally.topics, self._place.consumer, self._options)
         return Plan(tally, consumers, within)
 
+    def _print_document(self, plan: Plan, more: Mapping[str, Any]) -> None:
+        document = {
+            "topic": self._place.name,
+            "group": self._place.group,
+            "dry_run": self._request.dry_run,
+            "dead_letters": plan.total,
+            "reasons": plan.tally.as_document(),
+            "consumers": self._consumers(plan),
+            **more,
+        }
+        click.echo(json.dumps(document))
+
+    def _consumers(self, plan: Plan) -> list[str]:
+        named = self._request.through
+        return sorted(set(plan.consumers.values())) if named is None else [named]
+
     def _described(self, plan: Plan, before: Standing) -> str:
         selection = self._request.selection
         what = f"{self._place.name}{'' if selection.is_everything else f' ({selection})'}"
         if not plan.total:
             return f"Nothing to replay in {what}. {_stands(self._place, before)}"
-        through = self._request.through or ", ".join(sorted(set(plan.consumers.values())))
+        through = ", ".join(self._consumers(plan))
         verb = "Would replay" if self._request.dry_run else "To replay:"
         return (
-            f"{verb} {plan.total:,} dead letters of {what} through {through}:\n"
+            f"{verb} {plan.tally.counted} of {what} through {through}:\n"
             f"  {plan.tally}\n"
             f"{_stands(self._place, before)}"
         )
@@ -162,27 +192,49 @@ class DeadLetterReplay:
     ) -> int:
         name = self._place.name
         app = configure(config=config, command_line=command_line, role="parent")
-        through = {self._request.through, *plan.consumers.values()} - {None}
+        through = self._consumers(plan)
         run = ThroughRun(
             app,
             self._decode(plan),
             name=name,
             rejects=self._request.rejects or free_path(name),
             header=rejects_header(
-                name, before.partitions, through.pop() if len(through) == 1 else None
+                name, before.partitions, through[0] if len(through) == 1 else None
             ),
             transform=self._request.transform,
+            is_quiet=self._request.as_json,
         )
-        with run.shutdown.signals():
-            if not self._request.is_filtered:
-                return run.run(name, lambda hooks: self._as_group(plan, hooks), plan.total)
-            start = Place("offset", min((span[0] for span in plan.within.values()), default=0))
-            with LettersTopic(
-                self._kafka, name, start=start, end=LATEST, within=plan.within
-            ) as topic:
-                chunks = chunks_of(topic.letters_or_none(), Topic(name), self._request.selection)
-                source = Source(name, name, before.partitions, chunks, plan.total)
-                return run.run(name, lambda hooks: local_input(source, hooks), plan.total)
+        try:
+            with run.shutdown.signals():
+                return self._run(run, plan, before)
+        finally:
+            if self._request.as_json:
+                self._print_document(plan, {**run.outcome(), "not_replayed": self._left()})
+
+    def _run(self, run: ThroughRun, plan: Plan, before: Standing) -> int:
+        name, total = self._place.name, plan.total
+        if not self._request.is_filtered:
+            extent = Extent(total, is_settled=lambda: self._has_replayed(plan))
+            return run.run(name, lambda hooks: self._as_group(plan, hooks), extent)
+        start = Place("offset", min((span[0] for span in plan.within.values()), default=0))
+        with LettersTopic(self._kafka, name, start=start, end=LATEST, within=plan.within) as topic:
+            chunks = chunks_of(topic.letters_or_none(), Topic(name), self._request.selection)
+            source = Source(name, name, before.partitions, chunks, Extent(total))
+            return run.run(name, lambda hooks: local_input(source, hooks), source.extent)
+
+    def _has_replayed(self, plan: Plan) -> bool:
+        """Whether the group stands behind all of the plan."""
+        try:
+            now = standing(self._kafka, self._place).next
+        except FleetError:
+            return False
+        return all(now.get(index, 0) >= end for index, (_, end) in plan.within.items())
+
+    def _left(self) -> int | None:
+        try:
+            return standing(self._kafka, self._place).left
+        except FleetError:
+            return None  # what has ended the replay is told
 
     def _decode(self, plan: Plan) -> Decode:
         if self._request.through is not None:

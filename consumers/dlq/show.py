@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consumers import registry
-from consumers.dlq.decoded import Decoded, decode_bytes
+from consumers.dlq.decoded import Decoded, decode_bytes, is_secret
 from consumers.dlq.letters import Letter
 from consumers.printable import hex_dump, printable, printable_bytes
+from fleet.bootstrap.redaction import REDACTED, without_credentials
 from fleet.codec import RawMessage, Skipped
 from fleet.dead_letter_headers import Headers
 from fleet.errors import RejectedMessage
@@ -96,7 +97,8 @@ def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
     own = _own_headers(letter)
     yield f"Headers   {'none' if not own else ''}".rstrip()
     for name, value in own:
-        yield f"  {printable(name)}: {_shown(value)}"
+        hidden = value and is_secret(name)
+        yield f"  {printable(name)}: {REDACTED if hidden else without_credentials(_shown(value))}"
     yield f"Key       {_shown(record.key)}"
     decoded = decode_bytes(record.value, consumer)
     yield from _value(record.value, decoded)

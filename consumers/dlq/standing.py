@@ -25,6 +25,11 @@ class Standing:
         return len(self.ends)
 
     @property
+    def held(self) -> int:
+        """Messages that are there, gaps counted in."""
+        return sum(end - self.starts.get(index, end) for index, end in self.ends.items())
+
+    @property
     def next(self) -> dict[int, int]:
         """Where an unfiltered replay begins. A lost place counts as the oldest that is there."""
         return {

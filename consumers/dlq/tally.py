@@ -62,6 +62,25 @@ class Tally:
         """Most first."""
         return sorted(self._reasons.values(), key=lambda each: (-each.count, each.reason))
 
+    @property
+    def strangers(self) -> int:
+        """Messages that are no dead letters."""
+        return self.topics[None]
+
+    @property
+    def counted(self) -> str:
+        """``300 dead letters``, and what of it is none."""
+        dead = self.total - self.strangers
+        if not self.strangers:
+            return f"{dead:,} dead letters"
+        if not dead:
+            return f"{self.strangers:,} messages that are no dead letters"
+        return f"{dead:,} dead letters and {self.strangers:,} messages that are none"
+
+    def as_document(self) -> dict[str, int]:
+        """By reason, as ``--json`` prints it."""
+        return {each.reason: each.count for each in self.by_reason}
+
     def __str__(self) -> str:
         """``invalid_json 300, http_400 12``."""
         return ", ".join(f"{each.reason} {each.count:,}" for each in self.by_reason)

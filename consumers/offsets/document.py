@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from consumers.offsets.plan import Move
 from consumers.offsets.tally import Tally
-from consumers.status.document import partition
+from consumers.status.document import iso_time, partition
 from consumers.status.report import ConsumerStatus
 from consumers.targets import Target
 from fleet.kafka.groups import Spot
@@ -51,8 +50,8 @@ def move_row(move: Move, counted: Tally) -> dict[str, Any]:
         "repeated": counted.messages if move.repeated.size else 0,
         "gone": move.gone,
         "exact": counted.exact,
-        "first": timestamp(counted.first_ms),
-        "last": timestamp(counted.last_ms),
+        "first": iso_time(counted.first_ms),
+        "last": iso_time(counted.last_ms),
     }
 
 
@@ -63,9 +62,3 @@ def show_document(status: ConsumerStatus, now_s: float) -> dict[str, Any]:
         "state": status.group.state,
         "partitions": [partition(row, now_s) for row in status.rows],
     }
-
-
-def timestamp(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time
 
 from consumers.targets import Target
 from fleet.errors import ConfigurationError, GroupIsActive, KafkaUnreachable
@@ -73,19 +74,22 @@ def plan_reset(
     if missing:
         raise KafkaUnreachable(f"{_named(missing[0])} has no leader: its offsets can't be read")
     wanted = _wanted(groups, place, held, committed)
+    # What comes before that time is read all the same.
+    is_future = place.kind == "time" and place.number > time() * 1000
     moves = []
     for spot in spots:
         low, high = held[spot]
         to = min(max(wanted[spot], low), high)
-        moves.append(Move(spot[1], held[spot], committed.get(spot), to, to != wanted[spot]))
+        clamped = to != wanted[spot] or (is_future and to == high)
+        moves.append(Move(spot[1], held[spot], committed.get(spot), to, clamped))
     return moves
 
 
 def execute(groups: Groups, target: Target, moves: list[Move]) -> None:
-    """Move the group as planned, and read it back. Blocks on the broker.
+    """Move the group as planned. Blocks on the broker.
 
     Raises GroupIsActive where it has members, now or at the broker's own check, or where it stands
-    elsewhere than at the time of the plan, or than where it was put.
+    elsewhere than at the time of the plan.
     """
     groups.describe([target.group])[target.group].refuse_members()
     spots = [(target.topic, move.partition) for move in moves]
@@ -96,10 +100,16 @@ def execute(groups: Groups, target: Target, moves: list[Move]) -> None:
     }
     _expect(target, groups.committed(target.group, spots), before, "the plan was made")
     offsets = {(target.topic, move.partition): move.to for move in moves if move.moves}
-    if not offsets:
-        return
-    groups.commit(target.group, offsets)
-    _expect(target, groups.committed(target.group, spots), {**before, **offsets}, "it was moved")
+    if offsets:
+        groups.commit(target.group, offsets)
+
+
+def confirm(groups: Groups, target: Target, moves: list[Move]) -> None:
+    """Read back where the group was put. Blocks on the broker. Raises GroupIsActive where it
+    stands elsewhere.
+    """
+    put = {(target.topic, move.partition): move.to for move in moves}
+    _expect(target, groups.committed(target.group, list(put)), put, "it was moved")
 
 
 def _expect(

@@ -1,12 +1,12 @@
-"""The tables of ``consumer offsets``, at most 80 columns wide."""
+"""The tables of ``consumer offsets``: as wide as their figures, mostly less than 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from rich.table import Table
 
+from consumers.figures import moment
 from consumers.offsets.plan import Move
 from consumers.offsets.tally import Tally
 from consumers.status.report import ConsumerStatus
@@ -79,9 +79,8 @@ def _messages(found: Tally) -> str:
 
 def _span(found: Tally) -> str:
     """``01-31 12:00:05 to 13:10:00``: the day once where it is the same."""
-    if found.first_ms is None or found.last_ms is None:
+    first, last = moment(found.first_ms), moment(found.last_ms)
+    if first is None or last is None:
         return "-"
-    first = datetime.fromtimestamp(found.first_ms / 1000, UTC)
-    last = datetime.fromtimestamp(found.last_ms / 1000, UTC)
     same_day = first.date() == last.date()
     return f"{first:%m-%d %H:%M:%S} to {last:{'%H:%M:%S' if same_day else '%m-%d %H:%M:%S'}}"

@@ -43,9 +43,8 @@ def tally(
 ) -> dict[Spot, Tally]:
     """Count by reading, up to so many offsets over all ranges. Blocks for seconds at most."""
     if sum(span.size for span in ranges.values()) <= counted_offsets:
-        counted, unfinished = _read(base_config, ranges, _COUNT_TIMEOUT_S)
-        if not unfinished:
-            return counted
+        counted, unread = _read(base_config, ranges, _COUNT_TIMEOUT_S)
+        return counted | _estimate(base_config, {spot: ranges[spot] for spot in unread})
     return _estimate(base_config, ranges)
 
 
@@ -69,7 +68,9 @@ def _estimate(base_config: Mapping[str, Any], ranges: Mapping[Spot, Range]) -> d
 def _read(
     base_config: Mapping[str, Any], ranges: Mapping[Spot, Range], timeout_s: float
 ) -> tuple[dict[Spot, Tally], set[Spot]]:
-    """What there is in each range, and the ranges that were not read to their end in time."""
+    """What there is in each range, and the ranges that were not read to their end: in time, or
+    because Kafka does not let them be read.
+    """
     found = {spot: Tally() for spot in ranges}
     deadline = monotonic() + timeout_s
     if not any(span.size for span in ranges.values()):
@@ -83,4 +84,4 @@ def _read(
                     one.first_ms = timestamp_ms
                 one.messages += 1
                 one.last_ms = timestamp_ms
-        return found, set(reader.open)
+        return found, reader.open | reader.unread

@@ -53,6 +53,8 @@ def parse_filter(text: str, consumer: ConsumerDefinition | None) -> Callable[[in
 
     Raises FilterError, which shows the place. ``consumer`` says where a message's event is.
     """
+    if not text.isascii() and text.encode(errors="replace").decode() != text:
+        raise FilterError("it is no UTF-8: compare other bytes with ~= and escapes as \\xff")
     predicate = _Parser(text, consumer).parse()
     name = None if consumer is None else consumer.name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeAlias
@@ -14,6 +14,7 @@ from fleet.kafka.chunk import Record
 from fleet.kafka.reader import TopicReader
 from fleet.recording.writer import RecordingWriter
 
+Pair: TypeAlias = tuple[int, Record]
 Keep: TypeAlias = Callable[[int, Record], bool]
 Change: TypeAlias = Callable[[Record], Record]
 
@@ -28,7 +29,7 @@ _FLUSH_INTERVAL_S = 2.0
 
 @dataclass(slots=True)
 class Recorded:
-    """What a recording holds; ``left_out`` counts what the filter did not want."""
+    """What a recording holds; ``left_out`` counts what the filter did not want before its end."""
 
     messages: Mapping[int, int]
     payload_bytes: int = 0
@@ -90,9 +91,7 @@ class Recorder:
         mean = sum(map(len, messages)) / len(messages) + 1
         self._read_messages = max(1, min(_READ_MESSAGES, int(_READ_BYTES / mean)))
         if self._keep is not None:
-            kept = [pair for pair in pairs if self._keep(*pair)]
-            self.recorded.left_out += len(pairs) - len(kept)
-            pairs = kept
+            pairs = list(self._wanted(pairs, self._keep))
         if self._left is not None:
             pairs = pairs[: self._left]
             self._left -= len(pairs)
@@ -101,3 +100,15 @@ class Recorder:
         self._writer.write(pairs)
         self.recorded.payload_bytes = self._writer.payload_bytes
         self.recorded.add(pairs)
+
+    def _wanted(self, pairs: list[Pair], keep: Keep) -> Iterator[Pair]:
+        """At most as many as are still to be recorded; what follows the last is not looked at."""
+        wanted = 0
+        for pair in pairs:
+            if wanted == self._left:
+                return
+            if keep(*pair):
+                wanted += 1
+                yield pair
+            else:
+                self.recorded.left_out += 1

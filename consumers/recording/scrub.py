@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 
 from consumers.recording.formats import UnreadableMessage, visit
+from consumers.recording.scrub_credentials import FILTERED
 from consumers.recording.scrub_text import (
-    FILTERED,
     is_sensitive_name,
     pseudonym,
     scrub_header,
@@ -149,6 +149,10 @@ def _object(members: dict[str, Any]) -> dict[str, Any]:
         while shown in scrubbed:
             shown += "_"
         scrubbed[shown] = _member(name, value)
+    # {"name": "password", "value": "…"}
+    named = members.get("name", members.get("key"))
+    if isinstance(named, str) and isinstance(members.get("value"), str):
+        scrubbed["value"] = _member(named, members["value"])
     return scrubbed
 
 
@@ -174,13 +178,19 @@ def _filtered(value: Any) -> Any:
 
 
 def _list(values: list[Any]) -> list[Any]:
-    """Pairs of a name and a value (tags, headers, a query) are looked at as members."""
-    return [
-        [scrub_name(each[0]), _member(*each)]
-        if isinstance(each, list) and len(each) == 2 and isinstance(each[0], str)
-        else _any(each)
-        for each in values
-    ]
+    """Pairs of a name and a value (tags, headers, a query) are looked at as members, and so are
+    an option of a command line and what follows it.
+    """
+    scrubbed: list[Any] = []
+    takes_secret = False
+    for each in values:
+        is_option = isinstance(each, str) and each.startswith("-")
+        if isinstance(each, list) and len(each) == 2 and isinstance(each[0], str):
+            scrubbed.append([scrub_name(each[0]), _member(*each)])
+        else:
+            scrubbed.append(FILTERED if takes_secret and not is_option else _any(each))
+        takes_secret = is_option and "=" not in each and is_sensitive_name(each)
+    return scrubbed
 
 
 def _user(user: Any) -> Any:

@@ -7,21 +7,19 @@ The names and patterns follow the defaults of Sentry's own scrubbing (getsentry/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
-from typing import Final, TypeAlias
+from typing import Final
 
-FILTERED: Final = "[Filtered]"
-
-# Parts of a member's name that say: what stands there is a secret, or tells who somebody is.
-_NAMES_OF_SECRETS: Final = (
-    r"password|passwd|passphrase|pwd|secret|credential|token|api[-_ ]?key|apikey|auth|"
-    r"private[-_ ]?key|access[-_ ]?key|encryption[-_ ]?key|signature|cookie|session(?!s$)|csrf|"
-    r"xsrf|jwt|bearer|otp|two[-_]?factor|pin[-_]?code|cvv|cvc|card[-_]?(?:number|no)|"
-    r"credit[-_ ]?card|iban"
+from consumers.recording.scrub_credentials import (
+    CREDENTIALS,
+    FILTERED,
+    NAMES_OF_SECRETS,
+    Replacement,
 )
+
+# Parts of a member's name that say: what stands there tells who somebody is.
 _NAMES_OF_A_PERSON: Final = (
     r"e[-_]?mail|phone|mobile[-_]?n|user[-_ ]?name|first[-_ ]?name|last[-_ ]?name|full[-_ ]?name|"
     r"given[-_ ]?name|family[-_ ]?name|surname|nick[-_ ]?name|maiden|birth|ssn|"
@@ -29,7 +27,7 @@ _NAMES_OF_A_PERSON: Final = (
     r"(client|remote|real|forwarded|source|peer)[-_.]?(ip|addr|address|for|host)\b|"
     r"ip[-_]?addr|\bip\b|user[-_.]ip|device[-_ ]?name|host[-_ ]?name|server[-_ ]?name"
 )
-_SENSITIVE_NAME: Final = re.compile(f"{_NAMES_OF_SECRETS}|{_NAMES_OF_A_PERSON}", re.IGNORECASE)
+_SENSITIVE_NAME: Final = re.compile(f"{NAMES_OF_SECRETS}|{_NAMES_OF_A_PERSON}", re.IGNORECASE)
 # Names that those parts occur in, of members that an event can't do without.
 _PLAIN_NAMES: Final = frozenset({"authors", "author", "sessions", "session_id_kind", "in_app"})
 
@@ -46,8 +44,6 @@ _PLAIN_KEY: Final = re.compile(
     rb"\d{1,19}|[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
 
-_Replacement: TypeAlias = str | Callable[[re.Match[str]], str]
-
 
 def _ip_or_not(match: re.Match[str]) -> str:
     try:
@@ -57,46 +53,8 @@ def _ip_or_not(match: re.Match[str]) -> str:
     return "[ip]"
 
 
-# In this order: what is long and marked comes before what may be a part of it.
-_PATTERNS: Final[tuple[tuple[re.Pattern[str], _Replacement], ...]] = (
-    (
-        re.compile(
-            r"-----BEGIN [A-Z ]*(?:KEY|CERTIFICATE)-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL
-        ),
-        "[pem]",
-    ),
-    (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"), "[token]"),
-    (
-        # English has "basic" and "token" before words, too: what follows must look like neither.
-        re.compile(
-            r"\b(bearer|(?:basic|token|digest|negotiate)(?=\s+\S*[\d=]))\s+[\w.~+/=:-]{6,}",
-            re.IGNORECASE,
-        ),
-        rf"\1 {FILTERED}",
-    ),
-    (
-        re.compile(
-            r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}|\bgh[oprsu]_\w{20,}"
-            r"|\bgithub_pat_\w{20,}|\bgl[a-z]{2,4}-[\w-]{20,}|\bsntry[a-z]{1,2}_[\w.=+/-]{20,}"
-            r"|\bxox[a-z]-[\w-]{10,}|\b[rsp]k_(?:live|test)_\w{10,}|\bsk-[\w-]{20,}"
-        ),
-        "[token]",
-    ),
-    # scheme://user:password@host
-    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]+@", re.IGNORECASE),
-     rf"\1{FILTERED}@"),
-    # A URL's query and fragment.
-    (re.compile(r"(\b(?:https?|wss?)://[^\s?#\"'<>]{0,2000})[?#][^\s\"'<>]*", re.IGNORECASE),
-     rf"\1?{FILTERED}"),
-    # password=… and "password": "…", in whatever stands around it.
-    (
-        re.compile(
-            rf"(?P<name>(?:{_NAMES_OF_SECRETS})[\w.-]{{0,40}}[\"']?\s*[:=]\s*)"
-            r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s,;&\"'}\])]+)",
-            re.IGNORECASE,
-        ),
-        rf"\g<name>{FILTERED}",
-    ),
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
+    *CREDENTIALS,
     (
         # Begun at the start of a word only: a long one without an @ is not tried again and again.
         re.compile(
@@ -120,8 +78,8 @@ _SHORT: Final = 300  # characters: what is remembered stays below some ten megab
 
 # Without one of these no pattern matches: most strings of an event are names without any.
 _WORTH_A_LOOK: Final = re.compile(
-    r"[@:=/\\%_]|\d\.?\d|-----|[0-9a-f]{2}-|eyJ|AKIA|ASIA|AIza|[sg]\w{1,4}-|xox"
-    r"|bearer|basic|token|digest|negotiate",
+    r"[@:=/\\%_<&]|\d\.?\d|--|[0-9a-f]{2}-|eyJ|AKIA|ASIA|AIza|[sg]\w{1,4}-|xox|xapp|pypi-"
+    r"|SG\.|hv[bs]\.|[\"'`]\s*,|(?:passw|\sby\s|basic|bearer|token|digest|negotiate|ntlm)",
     re.IGNORECASE,
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from consumers.replay.source import Pair
-from fleet.errors import ConfigurationError
+from fleet.errors import ConfigurationError, FleetError
 
 # How far partitions are read ahead to find the earliest message. A recording holds them in the
 # order in which they were fetched, at most some megabytes of a partition at once.
@@ -37,17 +37,21 @@ def paced(
     began: float | None = None
     first_ms = 0
     due: list[Pair] = []
-    for timestamp_ms, pair in _by_time(batches):
-        if began is None:
-            began, first_ms = clock(), timestamp_ms
-        due_at = began + (timestamp_ms - first_ms) / 1000 / speed
-        if due and (len(due) >= _MAX_BATCH or due_at > clock()):
-            yield due
-            due = []
-        while (left_s := due_at - clock()) > 0:
-            wait(min(left_s, _WAIT_S))
-            yield []
-        due.append(pair)
+    try:
+        for timestamp_ms, pair in _by_time(batches):
+            if began is None:
+                began, first_ms = clock(), timestamp_ms
+            due_at = began + (timestamp_ms - first_ms) / 1000 / speed
+            if due and (len(due) >= _MAX_BATCH or due_at > clock()):
+                yield due
+                due = []
+            while (left_s := due_at - clock()) > 0:
+                wait(min(left_s, _WAIT_S))
+                yield []
+            due.append(pair)
+    except FleetError:
+        yield due
+        raise
     if due:
         yield due
 
@@ -59,9 +63,14 @@ def _by_time(batches: Iterable[list[Pair]]) -> Iterator[tuple[int, Pair]]:
     source = iter(batches)
     held_bytes = held = 0
     more = True
+    failure: FleetError | None = None
     while True:
         while more and held_bytes < _AHEAD_BYTES and held < _AHEAD_MESSAGES:
-            batch = next(source, None)
+            try:
+                batch = next(source, None)
+            except FleetError as error:
+                # What came before it is sent first.
+                batch, failure = None, error
             more = batch is not None
             for pair in batch or ():
                 partition, record = pair
@@ -72,6 +81,8 @@ def _by_time(batches: Iterable[list[Pair]]) -> Iterator[tuple[int, Pair]]:
                 held += 1
                 held_bytes += record.size + _OVERHEAD_BYTES
         if not heads:
+            if failure is not None:
+                raise failure
             return
         timestamp_ms, partition = heapq.heappop(heads)
         queue = waiting[partition]

@@ -12,7 +12,7 @@ from consumers.targets import named_topic
 from fleet.bootstrap.options import Options
 from fleet.errors import ConfigurationError
 from fleet.kafka.chunk import Record
-from fleet.kafka.places import Place
+from fleet.kafka.places import EARLIEST, LATEST, Place
 from fleet.kafka.reader import TopicReader
 from fleet.recording.reader import Recording
 
@@ -23,7 +23,11 @@ _READ_TIMEOUT_S = 0.05
 
 
 class Source(Protocol):
-    """``done`` of ``total`` is read: bytes or offsets. An empty batch means: nothing now."""
+    """``done`` of ``total`` is read: bytes or offsets. An empty batch means: nothing now.
+
+    ``given`` counts the messages of ``batches``. ``candidates`` reads the source once more: it has
+    all that the first ``limit`` of ``batches`` may be.
+    """
 
     name: str
     topic: str
@@ -34,10 +38,14 @@ class Source(Protocol):
     @property
     def total(self) -> int: ...
 
+    given: int
+
     @property
     def done(self) -> int: ...
 
     def batches(self) -> Iterator[list[Pair]]: ...
+
+    def candidates(self, limit: int | None) -> Iterator[list[Pair]]: ...
 
     def close(self) -> None: ...
 
@@ -55,8 +63,10 @@ class RecordingSource:
         known = {definition.name: definition for definition in registry.CONSUMERS}
         self.consumer = known.get(header.consumer or "")
         self.total = self._recording.size_bytes
-        self._starts = _is_at_or_after(start)
-        self._ends = _is_at_or_after(end)
+        self.given = 0
+        # None where there is nothing to look at each message for.
+        self._starts = None if start == EARLIEST else _is_at_or_after(start)
+        self._ends = None if end == LATEST else _is_at_or_after(end)
 
     @property
     def done(self) -> int:
@@ -64,6 +74,14 @@ class RecordingSource:
 
     def batches(self) -> Iterator[list[Pair]]:
         """Raises RecordingError where the file is cut or damaged, after what comes before."""
+        for batch in self._selected():
+            self.given += len(batch)
+            yield batch
+
+    def candidates(self, limit: int | None) -> Iterator[list[Pair]]:
+        return at_most(limit, self._selected())
+
+    def _selected(self) -> Iterator[list[Pair]]:
         starts, ends = self._starts, self._ends
         for block in self._recording.blocks():
             if starts is None and ends is None:
@@ -86,28 +104,64 @@ class TopicSource:
         self, name: str, options: Options, kafka: dict[str, object], start: Place, end: Place
     ) -> None:
         found = named_topic(name, options)
+        self._range = (kafka, found.physical, start, end)
         self._reader = TopicReader(kafka, found.physical, start=start, end=end)
         self.name = self.topic = found.physical
         self.partitions = self._reader.partitions
         self.cluster_id = self._reader.cluster_id
         self.consumer = found.consumer
         self.total = self._reader.total
+        self.given = 0
 
     @property
     def done(self) -> int:
         return self._reader.done
 
     def batches(self) -> Iterator[list[Pair]]:
-        while not self._reader.at_end:
-            messages = self._reader.read(_READ_MESSAGES, _READ_TIMEOUT_S)
-            yield [(message.partition() or 0, Record.from_kafka(message)) for message in messages]
+        for batch in _read(self._reader):
+            self.given += len(batch)
+            yield batch
+
+    def candidates(self, limit: int | None) -> Iterator[list[Pair]]:
+        kafka, topic, start, end = self._range
+        ranges = self._reader.ranges
+        # Partitions come in another order each time: any of them may have all of the first.
+        left = {index: span.size if limit is None else limit for index, span in ranges.items()}
+        with TopicReader(kafka, topic, start=start, end=end, partitions=ranges) as reader:
+            for batch in _read(reader):
+                chosen = []
+                for index, record in batch:
+                    # What the topic has got in the meantime lies past the ends of the first time.
+                    if left[index] > 0 and record.offset < ranges[index].end:
+                        chosen.append((index, record))
+                        left[index] -= 1
+                yield chosen
+                if not any(left[index] for index, span in ranges.items() if span.size):
+                    return
 
     def close(self) -> None:
         self._reader.close()
 
 
-def _is_at_or_after(place: Place) -> Callable[[Record], bool] | None:
-    """None where the place bounds nothing."""
+def at_most(limit: int | None, batches: Iterator[list[Pair]]) -> Iterator[list[Pair]]:
+    """The first messages of all; without a limit, all."""
+    left = limit
+    for batch in batches:
+        chosen = batch if left is None else batch[:left]
+        yield chosen
+        if left is not None:
+            left -= len(chosen)
+            if not left:
+                return
+
+
+def _read(reader: TopicReader) -> Iterator[list[Pair]]:
+    while not reader.at_end:
+        messages = reader.read(_READ_MESSAGES, _READ_TIMEOUT_S)
+        yield [(message.partition() or 0, Record.from_kafka(message)) for message in messages]
+
+
+def _is_at_or_after(place: Place) -> Callable[[Record], bool]:
     number = place.number
     if place.kind == "offset":
         return lambda record: record.offset >= number
@@ -116,4 +170,4 @@ def _is_at_or_after(place: Place) -> Callable[[Record], bool] | None:
         return lambda record: record.timestamp_ms is not None and record.timestamp_ms >= number
     if place.kind == "relative":
         raise ConfigurationError(f"{place} is no place in a recording")
-    return None
+    return lambda _: place == EARLIEST

@@ -6,6 +6,7 @@ topic: that may be where it came from.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -13,25 +14,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import click
 import structlog
-from arroyo.types import Partition, Topic
+from arroyo.types import Topic
 from rich.console import Console
 
 from consumers import registry
 from consumers.progress import Progress
+from consumers.replay.destinations import receiver_if_needed
+from consumers.replay.extent import Extent
 from consumers.replay.rejects import RejectsFile, free_path
 from consumers.replay.restore import Restore
 from consumers.replay.transform import load_transform
 from consumers.shutdown import Shutdown
 from consumers.stream import run_stream
 from fleet.bootstrap.configure import App, configure
-from fleet.bootstrap.options import Options
 from fleet.bootstrap.sources import resolve_options
 from fleet.codec import Decode
 from fleet.errors import EXIT_OK, FleetError
@@ -53,7 +54,7 @@ _WORKER_STOP_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where chunks come from. ``name`` is for people; ``total`` counts the messages, if known.
+    """Where chunks come from. ``name`` is for people.
 
     Each chunk is of ``topic``, and of a partition below ``partitions``. An iterator that gives None
     has nothing now and is asked again; one that raises a FleetError ends the replay in order.
@@ -63,7 +64,7 @@ class Source:
     topic: str
     partitions: int
     chunks: Iterator[Chunk | None]
-    total: int | None = None
+    extent: Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,16 @@ def replay_through(
     config: Path | None,
     rejects: Path | None = None,
     transform: str | None = None,
+    as_json: bool = False,
 ) -> int:
     """Replay a source through the consumer of that name; gives the exit code.
 
     Where no DSN is configured, a receiver in this process takes the envelopes and shows them.
-    Raises FleetError.
+    With ``as_json``, standard output gets one document and nothing else. Raises FleetError.
     """
     definition = registry.get(consumer)
     with ExitStack() as stack:
-        demonstration = _receiver_if_needed(
+        demonstration = receiver_if_needed(
             stack, resolve_options(command_line, config, os.environ).options
         )
         app = configure(
@@ -109,28 +111,23 @@ def replay_through(
             rejects=rejects or free_path(Path(source.name).name.removesuffix(".recording")),
             header=rejects_header(source.topic, source.partitions, consumer),
             transform=transform,
+            is_quiet=as_json,
         )
-        with run.shutdown.signals():
-            code = run.run(source.topic, lambda hooks: local_input(source, hooks), source.total)
-        if demonstration is not None and code == EXIT_OK and sys.stderr.isatty():
+        try:
+            with run.shutdown.signals():
+                code = run.run(
+                    source.topic, lambda hooks: local_input(source, hooks), source.extent
+                )
+        finally:
+            if as_json:
+                click.echo(
+                    json.dumps({"source": source.name, "consumer": consumer, **run.outcome()})
+                )
+        if demonstration is not None and code == EXIT_OK and sys.stderr.isatty() and not as_json:
             click.echo("The receiver goes on showing what it has. Ctrl-C ends it.", err=True)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
         return code
-
-
-def _receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, object] | None:
-    if options.upstream_dsn is not None or options.saas_dsn is not None:
-        return None
-    from inspector.receiver import Receiver  # noqa: PLC0415 - real replays need no web server
-
-    receiver = stack.enter_context(Receiver())
-    click.echo(
-        "This is a demonstration: no DSN is configured (--upstream-dsn).\n"
-        f"A receiver in this process takes the envelopes and shows them at {receiver.url}\n",
-        err=True,
-    )
-    return {"upstream_dsn": str(receiver.dsn)}
 
 
 def local_input(source: Source, hooks: Hooks) -> LocalChunkConsumer:
@@ -147,25 +144,10 @@ def rejects_header(topic: str, partitions: int, consumer: str | None) -> Recordi
     return RecordingHeader(topic, partitions, now_ms, ranges={}, consumer=consumer)
 
 
-def remote_destinations(options: Options) -> list[str]:
-    """The destinations that are on another machine, as ``upstream sentry.example.com``."""
-    dsns = (("upstream", options.upstream_dsn), ("saas", options.saas_dsn))
-    return [
-        f"{name} {dsn.host}"
-        for name, dsn in dsns
-        if dsn is not None and not _is_loopback(dsn.host.strip("[]"))
-    ]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class ThroughRun:
-    """One replay: from the start of its workers to the summary."""
+    """One replay: from the start of its workers to the summary, which it leaves out if it
+    ``is_quiet``.
+    """
 
     def __init__(
         self,
@@ -176,6 +158,7 @@ class ThroughRun:
         rejects: Path,
         header: RecordingHeader,
         transform: str | None,
+        is_quiet: bool = False,
     ) -> None:
         if transform is not None:
             # Here as well, so that what is wrong with it is said before anything starts.
@@ -183,6 +166,7 @@ class ThroughRun:
         self._options = app.options
         self._name = name
         self._consumer = header.consumer
+        self._is_quiet = is_quiet
         self.shutdown = Shutdown(app.options.shutdown_timeout)
         self._pool = WorkerPool(
             WorkerSpec(decode, app.snapshot, Restore(transform)),
@@ -199,27 +183,39 @@ class ThroughRun:
         self._duties_due = 0.0
         self._finished = False
 
-    def run(self, topic: str, open_input: OpenInput, total: int | None) -> int:
+    def run(self, topic: str, open_input: OpenInput, extent: Extent) -> int:
         """Blocks until the input is at its end and everything settled, or until a signal.
 
-        Gives the exit code: the signal's, where it came before the end. Raises the error that
-        ended the replay.
+        Gives the exit code: the signal's, where it has left something. Raises the error that ended
+        the replay.
         """
         self._pool.start()
         try:
-            self._stream(topic, open_input, total)
+            self._stream(topic, open_input, extent)
         finally:
             self._pool.stop(_WORKER_STOP_TIMEOUT_S)
         if self.shutdown.failure is not None:
             raise self.shutdown.failure
         return EXIT_OK if self._finished else self.shutdown.signal_code or EXIT_OK
 
-    def _stream(self, topic: str, open_input: OpenInput, total: int | None) -> None:
+    def outcome(self) -> dict[str, Any]:
+        """What became of the messages, for scripts; after ``run``, however that has ended."""
+        outcomes = self._pool.outcomes
+        return {
+            "delivered": outcomes.delivered,
+            "filtered": dict(sorted(outcomes.filtered.items())),
+            "rejected": dict(sorted(outcomes.rejected.items())),
+            "rejects_file": str(self.rejects.path) if self.rejects.messages else None,
+            "interrupted": self.shutdown.signal_code is not None and not self._finished,
+            "complete": self._finished and self.shutdown.failure is None,
+        }
+
+    def _stream(self, topic: str, open_input: OpenInput, extent: Extent) -> None:
         install_arroyo_bridge(recorder, {"consumer": self._consumer or "replay"})
         log.info(
             "replaying",
             source=self._name,
-            messages=total,
+            messages=extent.total,
             consumer=self._consumer,
             workers=self._options.worker_count,
         )
@@ -227,7 +223,7 @@ class ThroughRun:
         live = console.is_terminal and self._options.log_format != "json"
         with Progress(self._pool, console, live=live, rejected_as="rejected") as progress:
             hooks = Hooks(
-                on_poll=lambda: self._duties(source, progress, total),
+                on_poll=lambda: self._duties(source, progress, extent),
                 on_failure=self.shutdown.fail,
                 on_partitions_lost=self._pipeline.abandon,
                 wait=self._pool.wait,
@@ -239,11 +235,20 @@ class ThroughRun:
                 )
             finally:
                 self.rejects.close(0.0)
+            if not self._finished and self.shutdown.failure is None:
+                # The signal may have come while the last messages were in flight.
+                self._finished = self._has_settled_all(source, extent)
         self._pool.stop(_WORKER_STOP_TIMEOUT_S)
-        progress.summarise()
-        self._say_what_is_left(source)
+        progress.summarise(is_quiet=self._is_quiet)
+        if not self._is_quiet:
+            self._say_what_is_left(source)
 
-    def _duties(self, source: Input, progress: Progress, total: int | None) -> None:
+    def _has_settled_all(self, source: Input, extent: Extent) -> bool:
+        if isinstance(source, ChunkConsumer):
+            return extent.is_settled()
+        return source.at_end and self._pool.outcomes.total >= source.given
+
+    def _duties(self, source: Input, progress: Progress, extent: Extent) -> None:
         """What the run loop does beside the stream, at each poll."""
         self._pool.poll()
         if source.at_end and self._pipeline.idle and not self.shutdown.requested:
@@ -252,12 +257,8 @@ class ThroughRun:
         now = monotonic()
         if now >= self._duties_due:
             self._duties_due = now + _DUTIES_INTERVAL_S
-            progress.show(self._left(total))
-
-    def _left(self, total: int | None) -> Mapping[Partition, int] | None:
-        if total is None:
-            return None
-        return {Partition(Topic(self._name), 0): max(0, total - self._pool.outcomes.total)}
+            settled = self._pool.outcomes.total
+            progress.show(extent.left(self._name, settled), extent.share(settled))
 
     def _say_what_is_left(self, source: Input) -> None:
         if self.rejects.messages:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from consumers.figures import moment
 from consumers.status.findings import Finding
 from consumers.status.report import ConsumerStatus, PartitionStatus, Report
 
 
 def document(report: Report, findings: list[Finding], notes: list[str]) -> dict[str, Any]:
     return {
-        "at": _time(report.at_s),
+        "at": iso_time(int(report.at_s * 1000)),
         "consumers": [_consumer(status, report.at_s) for status in report.consumers],
         "findings": [
             {
@@ -26,7 +26,8 @@ def document(report: Report, findings: list[Finding], notes: list[str]) -> dict[
             for finding in findings
         ],
         "unread": report.unread,
-        "dead_letters": report.dead_letters,
+        "dead_letters": {topic: each.waiting for topic, each in report.dead_letters.items()},
+        "dead_letters_held": {topic: each.held for topic, each in report.dead_letters.items()},
         "notes": notes,
     }
 
@@ -83,7 +84,7 @@ def partition(row: PartitionStatus, now_s: float) -> dict[str, Any]:
         "lost": row.lost,
         "out_of_range": bool(row.lost) or row.past_end,
         "owner": row.owner,
-        "oldest": None if row.oldest_ms is None else _time(row.oldest_ms / 1000),
+        "oldest": iso_time(row.oldest_ms),
         "lag_s": None if row.oldest_ms is None else _seconds(now_s - row.oldest_ms / 1000),
         "rate_per_s": _seconds(row.rate),
         "time_to_loss_s": row.loss and _seconds(row.loss.seconds),
@@ -91,8 +92,9 @@ def partition(row: PartitionStatus, now_s: float) -> dict[str, Any]:
     }
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def iso_time(timestamp_ms: int | None) -> str | None:
+    found = moment(timestamp_ms)
+    return None if found is None else found.isoformat(timespec="milliseconds")
 
 
 def _seconds(value: float | None) -> float | None:

@@ -79,10 +79,16 @@ def notes(report: Report) -> list[str]:
     if missing:
         named = ", ".join(_with_topic(target.name, target.topic) for target in missing)
         found.append(f"No topic on this cluster: {named}.")
+    found += [
+        f"No group {group!r} on this cluster: it has no member and no offset."
+        for group in report.nowhere
+    ]
     for topic, messages in report.unread.items():
         found.append(f"{topic}: {messages:,} messages, and no group shown here has consumed any.")
-    for topic, messages in report.dead_letters.items():
-        found.append(f"{topic}: {messages:,} dead letters wait; see consumer dlq.")
+    for topic, (waiting, held) in report.dead_letters.items():
+        if waiting:
+            of_all = f" of {held:,}" if held > waiting else ""
+            found.append(f"{topic}: {waiting:,}{of_all} dead letters wait; see consumer dlq.")
     for status in report.consumers:
         if status.idle_members:
             found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from consumers.targets import Target
 from fleet.kafka.groups import Group
@@ -125,13 +126,22 @@ class ConsumerStatus:
         return [row.index for row in self.rows if row.owner is None]
 
 
+class DeadLetters(NamedTuple):
+    """Of what a dead letter topic holds, that waits which ``consumer dlq replay`` has not sent."""
+
+    waiting: int
+    held: int
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``at_s`` is seconds since 1970. ``dead_letters`` is how many messages each dead letter topic
-    holds, ``unread`` those of each topic of the registry that no group here has begun.
+    """``at_s`` is seconds since 1970. ``dead_letters`` has each dead letter topic that holds any,
+    ``unread`` the messages of each topic of the registry that no group here has begun; ``nowhere``
+    are groups that were asked for and consume nothing.
     """
 
     at_s: float
     consumers: tuple[ConsumerStatus, ...]
     unread: dict[str, int] = field(default_factory=dict)
-    dead_letters: dict[str, int] = field(default_factory=dict)
+    dead_letters: dict[str, DeadLetters] = field(default_factory=dict)
+    nowhere: list[str] = field(default_factory=list)

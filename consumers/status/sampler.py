@@ -8,7 +8,8 @@ from time import monotonic, time
 from typing import Self
 
 from consumers.commands.cluster_options import ClusterOptions
-from consumers.status.report import ConsumerStatus, PartitionStatus, Report
+from consumers.dlq.place import DeadLetterTopic
+from consumers.status.report import ConsumerStatus, DeadLetters, PartitionStatus, Report
 from consumers.targets import DEAD_LETTER_SUFFIX, Target
 from fleet.errors import KafkaUnreachable
 from fleet.kafka.groups import Group, Groups, Spot
@@ -30,6 +31,8 @@ class _Look:
     groups: dict[str, Group]
     ranges: dict[Spot, Range]
     committed: dict[tuple[str, Spot], int]
+    #: Up to where dead letters are replayed.
+    replayed: dict[Spot, int]
 
     def spots(self, target: Target) -> list[Spot]:
         return [(target.topic, index) for index in self.topics.get(target.topic, ())]
@@ -90,11 +93,24 @@ class Sampler:
             # One request, however many partitions.
             for spot, offset in self._groups.committed(name, spots).items():
                 committed[name, spot] = offset
+        replayed = self._replayed([spot for spot in spots if self._is_dead_letter_topic(spot[0])])
         ends = self._groups.ends(spots)
         taken_at = monotonic()
         ranges = {spot: Range(starts[spot], ends[spot]) for spot in starts if spot in ends}
         targets = [*self._targets, *self._further_targets(described, committed)]
-        return _Look(taken_at, topics, targets, described, ranges, committed)
+        return _Look(taken_at, topics, targets, described, ranges, committed, replayed)
+
+    def _replayed(self, spots: list[Spot]) -> dict[Spot, int]:
+        """Without an entry where nothing was replayed, or where this user may not know it."""
+        groups = {DeadLetterTopic(topic, None).group: topic for topic, _ in spots}
+        # Each takes a client of its own, so only those that are there are asked.
+        present = self._groups.visible(groups)
+        self._groups.prepare(present)
+        found: dict[Spot, int] = {}
+        for name in present:
+            own = [spot for spot in spots if spot[0] == groups[name]]
+            found |= self._groups.committed(name, own)
+        return found
 
     def _matters(self, topic: str) -> bool:
         # Which topics a further group consumes is known only once it was asked about all.
@@ -135,10 +151,11 @@ class Sampler:
             consumers=statuses,
             unread={topic: held for topic in sorted(idle) if (held := _held(look, topic))},
             dead_letters={
-                topic: held
+                topic: DeadLetters(_held(look, topic, look.replayed), held)
                 for topic in sorted(look.topics)
                 if self._is_dead_letter_topic(topic) and (held := _held(look, topic))
             },
+            nowhere=sorted(set(self._further_groups) - {each.group for each in look.targets}),
         )
 
     def _status(self, look: _Look, target: Target) -> ConsumerStatus:
@@ -151,7 +168,7 @@ class Sampler:
                 end=look.ranges[spot].end,
                 committed=look.committed.get((target.group, spot)),
                 owner=owners.get(spot),
-                rate=self._rate(look, target.group, spot),
+                rate=self._rate(look, group, spot),
             )
             for spot in look.spots(target)
             if spot in look.ranges
@@ -159,15 +176,18 @@ class Sampler:
         retention = self._retention.get(target.topic)
         return ConsumerStatus(target, group, len(look.spots(target)), rows, retention)
 
-    def _rate(self, look: _Look, group: str, spot: Spot) -> float | None:
+    def _rate(self, look: _Look, group: Group, spot: Spot) -> float | None:
         if self._before is None:
             return None
-        now, before = look.committed.get((group, spot)), self._before.committed.get((group, spot))
+        place = group.name, spot
+        now, before = look.committed.get(place), self._before.committed.get(place)
         if now is None or before is None:
             return None
-        elapsed_s = max(look.taken_at - self._before.taken_at, 1e-3)
         # A group that was set back has not consumed a negative number of messages.
-        return max(0, now - before) / elapsed_s
+        consumed = max(0, now - before)
+        if not consumed and not group.members:
+            return None  # nobody consumes
+        return consumed / max(look.taken_at - self._before.taken_at, 1e-3)
 
     def _with_ages(self, report: Report) -> Report:
         """Read the oldest waiting message of every partition that anybody has begun."""
@@ -210,8 +230,13 @@ class Sampler:
         self.close()
 
 
-def _held(look: _Look, topic: str) -> int:
-    return sum(span.size for (name, _), span in look.ranges.items() if name == topic)
+def _held(look: _Look, topic: str, from_: Mapping[Spot, int] | None = None) -> int:
+    """Messages of a topic, all of them or those at these places and later."""
+    return sum(
+        span._replace(start=max(span.start, (from_ or {}).get(spot, 0))).size
+        for spot, span in look.ranges.items()
+        if spot[0] == topic
+    )
 
 
 def _with_age(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.console import Group as Lines
-from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +14,12 @@ from consumers.status.findings import Finding
 from consumers.status.report import ConsumerStatus, PartitionStatus, Report
 
 WIDTH = 80
+_TITLES = ("CONSUMER", "STATE", "MEMBERS", "LAG", "BEHIND", "RATE/S", "LOSS IN")
+# By their place in the titles, what is missed least first: findings speak of state and loss, too.
+_DISPENSABLE = (2, 5, 1, 6)
 _NAME_WIDTH = 24
+_LEAST_NAME_WIDTH = 12
+_GAP = 2
 _STATES = {
     "empty": "stopped",
     "absent": "never ran",
@@ -28,18 +35,14 @@ def render(
     report: Report, findings: list[Finding], notes: list[str], *, partitions: bool = False
 ) -> RenderableType:
     """The table, what is wrong, and the notes. ``partitions`` adds a row for each of them."""
-    table = new_table("CONSUMER", "STATE")
-    for title in ("MEMBERS", "LAG", "BEHIND", "RATE/S", "LOSS IN"):
-        table.add_column(title, justify="right", no_wrap=True)
     wrong = {(finding.group, finding.topic) for finding in findings}
+    rows: list[_Row] = []
     for status in report.consumers:
-        target = status.target
-        bad = (target.group, target.topic) in wrong
-        _add_row(table, status, report.at_s, bad=bad)
+        bad = (status.target.group, status.target.topic) in wrong
+        rows.append(_Row(_cells(status, report.at_s, bad=bad)))
         if partitions:
-            for row in status.rows:
-                table.add_row(*_partition_cells(row, report.at_s), style="dim")
-    lines: list[RenderableType] = [table]
+            rows += [_Row(_partition_cells(row, report.at_s), "dim") for row in status.rows]
+    lines: list[RenderableType] = [_Fitted(rows)]
     for finding in findings:
         text = Text(f"! {finding.name}: ", style="bold red")
         lines.append(text.append(finding.text, style="not bold default"))
@@ -50,20 +53,49 @@ def render(
     return Lines(*lines)
 
 
-def new_table(*titles: str) -> Table:
-    """A table without lines, whose first column is cut where it is too long."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    first, *others = titles
-    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=_NAME_WIDTH)
-    for title in others:
-        table.add_column(title, no_wrap=True)
-    return table
+class _Row(NamedTuple):
+    """A cell for each title. The first one of a partition, which has a style, holds figures."""
+
+    cells: tuple[Text | str, ...]
+    style: str = ""
 
 
-def _add_row(table: Table, status: ConsumerStatus, now_s: float, *, bad: bool) -> None:
+class _Fitted:
+    """The table in the width that there is: names are cut first, then columns left out. No figure
+    is ever cut, as half of one is a wrong one; what is still too wide is left to the terminal.
+    """
+
+    def __init__(self, rows: list[_Row]) -> None:
+        self._rows = rows
+        columns = zip(_TITLES, *(row.cells for row in rows), strict=True)
+        self._widths = [max(map(len, column)) for column in columns]
+        figures = [len(row.cells[0]) for row in rows if row.style]
+        self._least = min(self._widths[0], max([_LEAST_NAME_WIDTH, *figures]))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = list(range(len(_TITLES)))
+        left = options.max_width - sum(self._widths[1:]) - _GAP * (len(shown) - 1)
+        for number in _DISPENSABLE:
+            if left >= self._least:
+                break
+            shown.remove(number)
+            left += self._widths[number] + _GAP
+        name_width = min(_NAME_WIDTH, max(left, self._least))
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+        table.add_column(_TITLES[0], no_wrap=True, overflow="ellipsis", max_width=name_width)
+        for number in shown[1:]:
+            justify: JustifyMethod = "left" if _TITLES[number] == "STATE" else "right"
+            table.add_column(_TITLES[number], no_wrap=True, justify=justify)
+        for row in self._rows:
+            table.add_row(*(row.cells[number] for number in shown), style=row.style)
+        width = options.max_width + max(0, self._least - left)
+        yield from console.render(table, options.update(width=width))
+
+
+def _cells(status: ConsumerStatus, now_s: float, *, bad: bool) -> tuple[Text | str, ...]:
     state = _state(status)
     style = "red" if bad else _STYLES.get(state, "dim")
-    table.add_row(
+    return (
         Text(status.target.name, style="bold" if status.group.members else ""),
         Text(state, style=style),
         str(status.members) if status.members else "-",
@@ -86,8 +118,10 @@ def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
     age = None if row.oldest_ms is None else now_s - row.oldest_ms / 1000
     if row.committed is not None and not row.waiting:
         age = 0.0
+    committed = "-" if row.committed is None else str(row.committed)
+    place = f"  {row.index}: {committed} of {row.end}"
     return (
-        f"  {row.index}: {'-' if row.committed is None else row.committed} of {row.end}",
+        place if len(place) <= _NAME_WIDTH else f"  {row.index}: {committed}",
         "" if row.owner else "no owner",
         "",
         count(row.waiting),

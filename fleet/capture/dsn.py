@@ -33,12 +33,13 @@ class Dsn:
 
     @classmethod
     def parse(cls, value: str) -> Dsn:
-        """Raises ValueError, which says what is wrong and what is expected, but no key."""
+        """Raises ValueError, which says what is wrong and what is expected, and shows no part."""
         parts = _split(value.strip())
         path, _, project_id = parts.path.rstrip("/").rpartition("/")
         if not (project_id.isascii() and project_id.isdigit()):
-            found = f"{project_id!r} is not a number" if project_id else "it is missing"
-            raise _bad(f"it must end with the project's id, but {found}")
+            # What stands there is not shown: it may be a secret that was pasted by mistake.
+            found = "what stands there is not a number" if project_id else "it is missing"
+            raise _bad(f"it must end with the id of a project, but {found}")
         assert parts.hostname is not None  # _split checked it
         assert parts.username is not None
         host = parts.hostname
@@ -105,7 +106,7 @@ def _split(value: str) -> SplitResult:
     if not parts.username:
         raise _bad("it has no public key before the @")
     if parts.query or parts.fragment:
-        raise _bad("nothing may follow the project's id")
+        raise _bad("nothing may follow the id of the project")
     return parts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, Self, TypeAlias, TypeVar
@@ -149,6 +150,20 @@ class Groups:
             return {name: _group(answer.result()) for name, answer in answers.items()}
 
         return self._patiently(ask, "the groups")
+
+    def visible(self, names: Collection[str]) -> list[str]:
+        """Those of these groups that are there, and that this user may look at now."""
+        if not names:
+            return []
+        answers = self.admin.describe_consumer_groups(
+            sorted(names), request_timeout=self._timeout_s
+        )
+        found = []
+        for name, answer in answers.items():
+            with suppress(KafkaException):
+                if _group(answer.result()).exists:
+                    found.append(name)
+        return found
 
     # -- offsets --------------------------------------------------------------------------------
 

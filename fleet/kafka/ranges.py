@@ -39,11 +39,13 @@ class RangeReader:
         self._ranges = ranges
         #: What is still to be read.
         self.open = {spot for spot, span in ranges.items() if span.size}
+        #: What ended before its end: Kafka does not let it be read, or not yet, or it is gone.
+        self.unread: set[Spot] = set()
         self._client.assign([TopicPartition(*spot, ranges[spot].start) for spot in self.open])
 
     def read(self) -> list[KafkaMessage]:
-        """The next messages, none if none came within a moment. A range also ends where Kafka
-        says that nothing more is readable, or that its place is gone.
+        """The next messages, none if none came within a moment. A range also ends, and is
+        ``unread``, where Kafka says that nothing more is readable, or that its place is gone.
 
         Raises KafkaUnreachable where the client has failed for good.
         """
@@ -55,6 +57,10 @@ class RangeReader:
                 if error.fatal():
                     raise KafkaUnreachable(f"topic {spot[0]!r}: {error.str()}")
                 if spot in self.open and error.code() in _ENDS:
+                    # An end before the range's is that of what is committed: a transaction is open.
+                    at_end = error.code() == KafkaError._PARTITION_EOF
+                    if not at_end or offset < self._ranges[spot].end:
+                        self.unread.add(spot)
                     self.finish(spot)
                 continue
             if spot not in self.open:

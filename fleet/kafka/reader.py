@@ -35,9 +35,10 @@ class Range(NamedTuple):
 class TopicReader:
     """Reads each partition from ``start`` to ``end``; without an end, for ever.
 
-    The range is fixed at construction, which blocks on the broker. Raises ConfigurationError for
-    a topic or a partition that is not there, KafkaUnreachable where no broker answers. Used from
-    one thread; a context manager.
+    The range is fixed at construction, which blocks on the broker. Where it asks for offsets that
+    are gone, it says so once, in ``gone`` and in the log, and begins with the oldest. Raises
+    ConfigurationError for a topic or a partition that is not there, KafkaUnreachable where no
+    broker answers. Used from one thread; a context manager.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class TopicReader:
             self.watermarks = {index: self._watermarks(index) for index in present}
             starts = self._resolve(start)
             ends = None if end is None else self._resolve(end)
+            self.gone = self._gone(start, end)
         except BaseException:
             self._client.close()
             raise
@@ -221,6 +223,25 @@ class TopicReader:
             named = known.get(place.kind, place.number)
             offsets[index] = min(max(named, low), high)
         return offsets
+
+    def _gone(self, start: Place, end: Place | None) -> dict[int, int]:
+        """Partition → how many offsets that were asked for by number the broker holds no more."""
+        if start.kind != "offset":
+            return {}
+        gone = {}
+        for index, (low, _) in self.watermarks.items():
+            until = low if end is None or end.kind != "offset" else min(low, end.number)
+            if start.number < until:
+                gone[index] = until - start.number
+                log.warning(
+                    "offsets_gone",
+                    topic=self.topic,
+                    partition=index,
+                    asked_for=start.number,
+                    oldest=low,
+                    gone=gone[index],
+                )
+        return gone
 
     def _at_time(self, timestamp_ms: int) -> dict[int, int]:
         """By partition the first offset with that timestamp or a later one; its end if none has."""

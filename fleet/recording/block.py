@@ -14,6 +14,9 @@ from fleet.recording.parts import BrokenPart
 
 _FIELDS: Final = len(Record._fields)
 _HEADERS: Final = 100_000
+# Kafka's numbers have 32 and 64 bits.
+_PARTITIONS: Final = 2**31
+_OFFSETS: Final = 2**63
 
 
 def pack_block(messages: Sequence[tuple[int, Record]]) -> bytes:
@@ -37,7 +40,13 @@ def unpack_block(compressed: bytes) -> list[tuple[int, Record]]:
             return [_unpack_large(body)]
         found = msgpack.unpackb(body, use_list=False, max_map_len=0, max_ext_len=0)
         return [_checked(partition, *fields) for partition, fields in found]
-    except (zstandard.ZstdError, ValueError, TypeError, RecursionError, msgpack.OutOfData) as error:
+    except (
+        zstandard.ZstdError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        msgpack.UnpackException,
+    ) as error:
         raise BrokenPart("a block holds something else than messages") from error
 
 
@@ -76,8 +85,11 @@ def _checked(
 ) -> tuple[int, Record]:
     if (
         type(partition) is not int
+        or not 0 <= partition < _PARTITIONS
         or type(offset) is not int
+        or not 0 <= offset < _OFFSETS
         or (timestamp_ms is not None and type(timestamp_ms) is not int)
+        or not -_OFFSETS <= (timestamp_ms or 0) < _OFFSETS
         or (key is not None and type(key) is not bytes)
         or (value is not None and type(value) is not bytes)
         or type(headers) is not tuple

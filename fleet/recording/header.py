@@ -26,6 +26,9 @@ FORMAT_VERSION: Final = 1
 MESSAGES: Final = "messages"
 END: Final = "end"
 
+#: More than any topic has. A replay through a consumer looks at each of them.
+MAX_PARTITIONS: Final = 100_000
+_MAX_INT: Final = 2**63 - 1
 #: A header or a trailer: what a topic of many thousand partitions needs.
 MAX_PART_BYTES: Final = 16 * 1024 * 1024
 #: A block with more than one message, unpacked.
@@ -81,7 +84,7 @@ def unpack_header(version: int, body: bytes) -> RecordingHeader:
     """The header that passed its checksum. Raises RecordingError if it makes no sense."""
     try:
         members = msgpack.unpackb(body)
-        ranges = {int(index): (int(a), int(b)) for index, (a, b) in members["ranges"].items()}
+        ranges = {int(index): (a, b) for index, (a, b) in members["ranges"].items()}
         known = {name: value for name, value in members.items() if name in _MEMBERS}
         others = {name: value for name, value in members.items() if name not in _MEMBERS}
         header = RecordingHeader(
@@ -89,6 +92,28 @@ def unpack_header(version: int, body: bytes) -> RecordingHeader:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordingError(f"its header is not a recording's: {error}") from error
-    if not isinstance(header.topic, str) or type(header.partitions) is not int:
-        raise RecordingError("its header names no topic")
+    _check(header)
     return header
+
+
+def _check(header: RecordingHeader) -> None:
+    """A file may come from anywhere: what a checksum is right of may be nonsense all the same."""
+    facts: dict[str, Any] = {name: getattr(header, name) for name in _MEMBERS}
+    texts = ("filter", "consumer", "cluster_id")
+    offsets = [offset for span in header.ranges.values() for offset in span]
+    is_right = {
+        "topic": isinstance(facts["topic"], str) and facts["topic"] != "",
+        "scrubbed": type(facts["scrubbed"]) is bool,
+        "partitions": _is_number(facts["partitions"], 1, MAX_PARTITIONS),
+        "recorded_at_ms": _is_number(facts["recorded_at_ms"], 0, _MAX_INT),
+        "ranges": all(_is_number(offset, 0, _MAX_INT) for offset in offsets),
+        "limit": facts["limit"] is None or _is_number(facts["limit"], 0, _MAX_INT),
+        **{name: isinstance(facts[name], str | None) for name in texts},
+    }
+    wrong = [name for name, right in is_right.items() if not right]
+    if wrong:
+        raise RecordingError(f"its header makes no sense: {', '.join(wrong)}")
+
+
+def _is_number(value: object, first: int, last: int) -> bool:
+    return type(value) is int and first <= value <= last

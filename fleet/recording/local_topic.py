@@ -136,6 +136,11 @@ class LocalChunkConsumer(LocalConsumer[Chunk]):
         self.settled.update(offsets)
 
     @property
+    def given(self) -> int:
+        """Messages that were given out."""
+        return self._topic.given
+
+    @property
     def at_end(self) -> bool:
         """The iterator has ended, and every chunk was given out."""
         return self._topic.at_end

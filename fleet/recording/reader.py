@@ -44,9 +44,12 @@ class Recording:
         #: How far the file is read, of ``size_bytes``.
         self.position = 0
         with self._open() as file:
-            parts = PartReader(file)
-            self.size_bytes = parts.size
-            self.header = self._header(parts)
+            try:
+                parts = PartReader(file)
+                self.size_bytes = parts.size
+                self.header = self._header(parts)
+            except OSError as error:
+                raise self._unreadable(error) from error
 
     def messages(self) -> Iterator[Pair]:
         """Every whole block's (partition, message) pairs.
@@ -125,6 +128,8 @@ class Recording:
                 f"{self.path}: the recording's header is cut or damaged ({error}); nothing of it "
                 "is readable"
             ) from error
+        except RecordingError as error:
+            raise RecordingError(f"{self.path} can't be read: {error}") from error
         self.position = parts.position
         return header
 
@@ -137,6 +142,9 @@ class Recording:
 
     def _open(self) -> BinaryIO:
         try:
+            # A pipe waits for its writer, and its header can't be read twice.
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise RecordingError(f"{self.path} is no regular file: save the recording in one")
             return self.path.open("rb")
         except OSError as error:
             raise self._unreadable(error) from error

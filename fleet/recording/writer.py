@@ -8,6 +8,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -40,13 +41,16 @@ _LEVEL = 1
 class RecordingWriter:
     """Writes ``PATH.partial``, and renames it to ``PATH`` once it is complete; a context manager.
 
-    Left without ``complete``, the ``.partial`` file stays and is readable to its last whole block.
+    Left without ``complete``, the ``.partial`` file stays and is readable to its last whole block;
+    one without any block goes.
     Compressing and writing happen in a thread of its own; ``write`` blocks while that one is
     behind. Raises OutputError where the file is there already (unless ``overwrite``) or can't be
     written, at the latest from ``complete``.
     """
 
     def __init__(self, path: Path, header: RecordingHeader, *, overwrite: bool = False) -> None:
+        if not path.name:
+            raise OutputError(f"{str(path)!r} names no file: name the recording")
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
         #: Messages written, by partition, and the bytes of their keys and values.
@@ -57,15 +61,24 @@ class RecordingWriter:
         self._overwrite = overwrite
         self._held: list[tuple[int, Record]] = []
         self._held_bytes = 0
+        self._blocks_written = 0
+        self._is_complete = False
         self._failure: OSError | None = None
         self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
-        self._refuse_existing(path)
-        if not overwrite:
-            self._refuse_existing(self.partial)
+        start = pack_header(header)
         try:
-            self._file = self.partial.open("wb" if overwrite else "xb")
-            self._write_bytes(pack_header(header))
+            self._refuse_existing(path)
+            self._refuse_existing(self.partial)
+            if overwrite:
+                # Made anew: a link of that name is replaced, and what it points to stays.
+                self.partial.unlink(missing_ok=True)
+            self._file = self.partial.open("xb")
         except OSError as error:
+            raise self._translated(error) from error
+        try:
+            self._write_bytes(start)
+        except OSError as error:
+            self._close()
             raise self._translated(error) from error
         self._thread = threading.Thread(target=self._compress, name="recording", daemon=True)
         self._thread.start()
@@ -119,6 +132,7 @@ class RecordingWriter:
             self._file.close()
             self._refuse_existing(self.path)
             self.partial.replace(self.path)
+            self._is_complete = True
         except OSError as error:
             raise self._translated(error) from error
 
@@ -131,12 +145,10 @@ class RecordingWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with suppress(OutputError):
+            self.flush()
         self._stop()
-        try:
-            self._file.close()
-        except OSError as failure:
-            if error is None:
-                raise self._translated(failure) from failure
+        self._close()
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -152,6 +164,7 @@ class RecordingWriter:
             self._queue(held[half:])
         else:
             partition, record = held[0]
+            self._blocks.join()
             raise OutputError(
                 f"the message at {partition}/{record.offset} has {len(body):,} bytes: a recording "
                 f"takes {MAX_MESSAGE_BYTES:,}; {self._what_is_there()}"
@@ -163,6 +176,7 @@ class RecordingWriter:
             try:
                 if self._failure is None:
                     self._write_bytes(pack_part(MESSAGES, compressor.compress(body)))
+                    self._blocks_written += 1
             except OSError as error:
                 self._failure = error
             finally:
@@ -181,8 +195,20 @@ class RecordingWriter:
         self._file.flush()
         self.file_bytes += len(part)
 
+    def _close(self) -> None:
+        """Not an error by itself: whoever calls it has told of the one before, or completed it."""
+        with suppress(OSError):
+            self._file.close()
+        if not self._blocks_written and not self._is_complete:
+            with suppress(OSError):
+                self.partial.unlink()
+
     def _refuse_existing(self, path: Path) -> None:
-        if not self._overwrite and os.path.lexists(path):
+        if not os.path.lexists(path):
+            return
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is no regular file and stays: name another file")
+        if not self._overwrite:
             raise OutputError(f"{path} exists: name another file, or replace it with --force")
 
     def _translated(self, error: OSError) -> OutputError:
@@ -190,6 +216,6 @@ class RecordingWriter:
         return OutputError(f"{self.partial} can't be written: {why}; {self._what_is_there()}")
 
     def _what_is_there(self) -> str:
-        if not self.partial.exists():
+        if not self._blocks_written:
             return "nothing was written"
         return f"what was recorded before is in {self.partial}"

@@ -30,7 +30,7 @@ NO_DATA = {
 }
 # Help must not wait for these, nor must a worker, which imports the command line first.
 SLOW = ("confluent_kafka", "pydantic", "sentry_sdk", "arroyo", "pycurl", "rich", "structlog")
-NAMES_OF_CONSUMERS = {"--topic", "--consumer", "--through"}
+NAMES_OF_CONSUMERS = {"--topic", "--to-topic", "--consumer", "--through", "--format"}
 
 
 def commands(

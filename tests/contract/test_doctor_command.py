@@ -6,15 +6,19 @@ import json
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers.doctor.examination import TIMEOUT_S
 from tests.support.consumer_process import run_command
 from tests.support.processes import free_ports
 from tests.support.scripted_receiver import ScriptedReceiver
 
 SECRET = "hunter2verysecret"
+# A second more than its checks may take, to start and to print.
+PROMISED_S = TIMEOUT_S + 1
 MEMBERS = ["check", "status", "subject", "seen", "fix"]
 
 
@@ -51,7 +55,7 @@ def test_the_json_has_the_same_members_in_every_finding() -> None:
     assert findings[0]["check"] == "configuration"
 
 
-def test_nothing_that_answers_is_told_within_fifteen_seconds_and_hides_nothing() -> None:
+def test_nothing_that_answers_is_told_in_the_time_that_is_promised_and_hides_nothing() -> None:
     (closed,) = free_ports(1)
     # A backlog of nobody: connections are taken by the kernel, and nothing ever answers.
     with (
@@ -69,12 +73,18 @@ def test_nothing_that_answers_is_told_within_fifteen_seconds_and_hides_nothing()
         )
         took_s = time.monotonic() - started
     assert code == 1
-    assert took_s < 15.0
+    assert took_s < PROMISED_S
     problems = {(each["check"], each["subject"]) for each in findings if each["fix"]}
     assert {check for check, _ in problems} == {"kafka.server", "kafka.login", "destination.reach"}
     assert len([1 for check, _ in problems if check == "kafka.server"]) == 3
     assert len([1 for check, _ in problems if check == "destination.reach"]) == 2
     assert any(each["check"] == "machine.memory" for each in findings)
+
+
+def test_the_help_and_the_page_promise_the_same_time() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text()
+    for text in (page, run_command("doctor", "--help").stdout):
+        assert f"It takes up to {PROMISED_S:g} seconds" in " ".join(text.split())
 
 
 def test_the_environment_and_the_file_count_as_they_do_for_run(tmp_path: Any) -> None:

@@ -51,6 +51,9 @@ def test_dead_letters_are_listed_shown_and_exported_without_a_group(
     assert scene.json("list", "--until", "1")["total"] == 1
     assert scene.json("list", "--since", "-1h")["total"] == 4
     assert scene.json("list", "--until", "-1h")["total"] == 0
+    typo = scene.command("list", "--reason", "typo", "--since", "2030-01-01")
+    nothing = f"None of the 4 messages in {scene.dlq} matches: reason typo, since 2030-01-01.\n"
+    assert (typo.returncode, typo.stdout) == (0, nothing)
 
     shown = scene.command("show", "1")
     assert shown.returncode == 0, shown.stderr
@@ -72,6 +75,13 @@ def test_dead_letters_are_listed_shown_and_exported_without_a_group(
     assert recording.header.filter == "reason invalid_msgpack"
     there = scene.command("export", "-o", "dead.recording")
     assert (there.returncode, "Traceback" in there.stderr) == (74, False)
+    again = scene.json("export", "-o", "dead.recording", "--force", "--reason", "invalid_msgpack")
+    assert again == {
+        "topic": scene.dlq,
+        "file": "dead.recording",
+        "dead_letters": 3,
+        "reasons": {"invalid_msgpack": 3},
+    }
     from_file = scene.command("list", "--file", "dead.recording")
     assert "3 dead letters in dead.recording" in from_file.stdout
     same = scene.command("show", "--file", "dead.recording", "1")
@@ -92,6 +102,16 @@ def test_a_purge_says_what_would_go_and_deletes_nothing_else(
     assert "partition 0: all before offset 3" in planned.stdout
     assert "3 of them were never replayed" in planned.stdout
     assert "add --yes" in planned.stdout
+    document = {
+        "topic": scene.dlq,
+        "dead_letters": 3,
+        "reasons": {"invalid_msgpack": 2, "unknown_type": 1},
+        "before": {"0": 3},
+        "group": scene.group,
+        "never_replayed": 3,
+        "executed": False,
+    }
+    assert scene.json("purge", "--before", "3") == document
     assert scene.kafka.start_offsets(scene.dlq) == {0: 0}
 
     done = scene.command("purge", "--before", "3", "--yes")
@@ -107,8 +127,8 @@ def test_a_purge_says_what_would_go_and_deletes_nothing_else(
     assert replayed.returncode == 0, replayed.stderr
     assert "offsets_out_of_range" not in replayed.stderr
     assert scene.replayed() == {0: 4}
-    all_gone = scene.command("purge", "--all", "--yes")
-    assert "never replayed" not in all_gone.stdout
+    all_gone = scene.json("purge", "--all", "--yes")
+    assert (all_gone["never_replayed"], all_gone["executed"]) == (0, True)
     assert scene.kafka.start_offsets(scene.dlq) == {0: 4}
     assert "Nothing to purge" in scene.command("purge", "--all").stdout
 
@@ -143,6 +163,7 @@ def test_a_topic_of_other_messages_is_not_purged(
         (("list", "--file", "missing.recording"), 65, "missing.recording"),
         (("list", "--file", "missing.recording", "--since", "1"), 2, "--since"),
         (("show", "x"), 78, "expected OFFSET or PARTITION/OFFSET"),
+        (("show", "9" * 5000), 78, "expected OFFSET or PARTITION/OFFSET"),
         (("show", "9"), 78, "no message at offset 9: it holds offsets 0 to 3"),
         (("show", "1/0"), 78, "has no partition 1"),
         (("show", "0", "--json", "--raw"), 2, "exclude each other"),

@@ -214,3 +214,62 @@ def test_a_second_replay_at_the_same_time_is_refused_and_a_stopped_one_goes_on_w
     repeated = ids(upstream) - Counter(wanted)
     assert repeated.total() <= len(accepted) - settled
     assert scene.replayed() == scene.kafka.end_offsets(scene.dlq)
+
+
+def test_a_signal_while_all_is_in_flight_leaves_nothing_for_the_next_time(
+    scene: DeadLetterScene, upstream: ScriptedReceiver
+) -> None:
+    wanted = [uuid.uuid4().hex for _ in range(6)]
+    scene.dead_letter([ingest_event(each, type="evemt") for each in wanted], upstream)
+    upstream.respond(lambda _: Reply(delay_s=2.0))
+    with ConsumerProcess(
+        scene.folder,
+        *("--topic", "ingest-events", "--dlq-topic", scene.dlq, "--transform", "fix:run"),
+        *("--bootstrap-servers", scene.kafka.bootstrap_servers, "--workers", "1"),
+        *("--upstream-dsn", upstream.dsn(), "--set", "connections=6"),
+        command=("dlq", "replay"),
+    ) as replay:
+        replay.wait_until(lambda: len(upstream.requests) == 6, "deliveries")
+        replay.signal(signal.SIGINT)
+        assert replay.wait() == 0
+        said = replay.output()
+    assert "Stopped before the end" not in said
+    assert "0 are not replayed" in said
+    assert ids(upstream) == Counter(wanted)
+    assert scene.replayed() == scene.kafka.end_offsets(scene.dlq)
+
+
+def test_a_script_gets_one_document_of_what_became_of_them(
+    scene: DeadLetterScene, upstream: ScriptedReceiver
+) -> None:
+    scene.dead_letter(
+        [*(ingest_event(uuid.uuid4().hex, type="evemt") for _ in range(3)), b"bad"], upstream
+    )
+    fix = ("--transform", "fix:run")
+    base = {
+        "topic": scene.dlq,
+        "group": scene.group,
+        "dry_run": True,
+        "dead_letters": 4,
+        "reasons": {"unknown_type": 3, "invalid_msgpack": 1},
+        "consumers": ["ingest-events"],
+        "not_replayed": 4,
+    }
+    assert scene.json("replay", "--dry-run", *fix) == base
+    delivery = ("--upstream-dsn", upstream.dsn(), "--workers", "1")
+    assert scene.json("replay", *delivery, *fix) == {
+        **base,
+        "dry_run": False,
+        "delivered": 3,
+        "filtered": {},
+        "rejected": {"invalid_msgpack": 1},
+        "rejects_file": f"{scene.dlq}.rejected.recording",
+        "interrupted": False,
+        "complete": True,
+        "not_replayed": 0,
+    }
+    nothing = scene.json("replay", *delivery, *fix)
+    assert (nothing["dead_letters"], nothing["delivered"], nothing["complete"]) == (0, 0, True)
+    # A filtered replay says it of its own messages; the group stays.
+    again = scene.json("replay", *delivery, *fix, "--since", "earliest", "--reason", "unknown_type")
+    assert (again["delivered"], again["complete"]) == (3, True)

@@ -8,12 +8,18 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from structlog.testing import capture_logs
 
-from consumers.offsets.plan import execute, plan_reset
+from consumers.cli import main
+from consumers.commands import offsets
+from consumers.offsets.plan import Move, execute, plan_reset
+from consumers.offsets.table import reset_table
 from consumers.offsets.tally import Tally, tally
 from consumers.targets import Target
 from fleet.errors import GroupIsActive
@@ -25,7 +31,9 @@ from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.group_members import commit, members
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
+from tests.support.secured_kafka_broker import SecuredKafkaBroker
 
 
 @pytest.fixture
@@ -157,6 +165,10 @@ def test_each_move_is_counted_and_executed_exactly(kafka: KafkaBroker, topic: To
     ]
     beyond = reset.json("--to", "+100", "--partition", "0")["partitions"][0]
     assert (beyond["to"], beyond["clamped"], beyond["lost"]) == (30, True, 20)
+    future = reset.json("--to", "2999-01-01", "--partition", "0")["partitions"][0]
+    assert (future["to"], future["clamped"]) == (30, True), "what comes until then is read"
+    since_then = reset.json("--to", "-1m", "--partition", "0")["partitions"][0]
+    assert (since_then["to"], since_then["clamped"]) == (30, False), "nothing is that young"
 
     assert reset.committed() == {0: 10, 1: 20}
     run = reset.run("--to", "-3", "--partition", "1", "--execute")
@@ -198,6 +210,50 @@ def test_offsets_that_hold_no_message_are_not_counted_as_messages(
     assert tally(kafka.client_config(), {spot: Range(3, 3)})[spot] == Tally()
 
 
+def test_what_can_not_be_read_is_an_upper_bound_and_never_nothing(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    """A topic that is not there, a place that is gone, and what a transaction holds back."""
+    name = topic(3)
+    for index in range(2):
+        kafka.produce(name, [b"x"] * 10, partition=index)
+    kafka.delete_records(name, {0: 4})
+    still_open = kafka.transaction(name, 5, partition=1)
+    kafka.produce(name, [b"x"] * 10, partition=2)
+    absent = (f"{name}-not-there", 0)
+    ranges = {(name, 0): Range(2, 10), (name, 1): Range(4, 15), (name, 2): Range(3, 8)}
+    found = tally(kafka.client_config(), {**ranges, absent: Range(20, 100)})
+    still_open.abort()
+    assert {spot: (each.messages, each.exact) for spot, each in found.items()} == {
+        (name, 0): (8, False),
+        (name, 1): (11, False),
+        (name, 2): (5, True),
+        absent: (80, False),
+    }
+
+
+def test_who_may_not_read_the_topic_is_told_an_upper_bound(tmp_path: Path) -> None:
+    try:
+        broker = SecuredKafkaBroker(tmp_path)
+    except MissingPart as error:
+        require("Kafka", str(error))
+    with closing(broker):
+        broker.start()
+        reset = Reset(broker, broker.create_topic("t", 2))
+        for index in range(2):
+            broker.produce("t", [b"x"] * 100, partition=index)
+        reset.commit({0: 20, 1: 20})
+        broker.grant("alice", "DESCRIBE", "topic", "t")
+        broker.grant("alice", "DESCRIBE", "group", reset.group)
+        reset.brokers = ("--bootstrap-servers", broker.sasl_servers)
+        login = [f"--kafka-config={name}={value}" for name, value in broker.login("alice").items()]
+        document = reset.json("--to", "latest", *login)
+        assert (document["lost"], document["exact"]) == (160, False)
+        run = reset.run("--to", "latest", *login)
+        assert "at most 160 messages lost" in run.stdout
+        assert "<=80" in run.stdout
+
+
 def test_a_group_with_members_is_not_moved(kafka: KafkaBroker, topic: TopicFactory) -> None:
     for protocol in ("classic", "consumer"):
         reset = Reset(kafka, topic(1))
@@ -235,6 +291,29 @@ def test_a_member_that_joins_after_the_plan_keeps_its_offsets(
         with pytest.raises(GroupIsActive, match="stands at 4, not at 3"):
             execute(groups, target, moves)
         assert reset.committed() == {0: 4}
+
+
+def test_a_move_is_in_the_log_even_where_something_else_commits_right_behind_it(
+    kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reset = Reset(kafka, topic(1))
+    kafka.produce(reset.topic, [b"x"] * 5)
+    reset.commit({0: 3})
+    move = Groups.commit
+
+    def move_and_be_overtaken(groups: Groups, group: str, offsets: dict[Any, int]) -> None:
+        move(groups, group, offsets)
+        reset.commit({0: 4})
+
+    monkeypatch.setattr(Groups, "commit", move_and_be_overtaken)
+    monkeypatch.setattr("fleet.bootstrap.logging_setup.configure_logging", lambda *_: None)
+    place = ("--group", reset.group, "--topic", reset.topic, "--to", "latest", "--execute")
+    with capture_logs() as logs:
+        run = CliRunner().invoke(main, ["offsets", "reset", *place, *reset.brokers])
+    assert run.exit_code == 75
+    assert "stands at 4, not at 5: something else has committed since it was moved" in run.stderr
+    (line,) = [line for line in logs if line["event"] == "offsets_reset"]
+    assert (line["from_offset"], line["to_offset"], line["lost"]) == (3, 5, 2)
 
 
 def test_what_is_not_there_is_named_and_nothing_is_made(
@@ -315,6 +394,19 @@ def test_show_says_where_the_group_stands(kafka: KafkaBroker, topic: TopicFactor
     assert table[0] == f"group {reset.group} (empty) on topic {name}"
     assert table[2].split()[:7] == ["0", "5", "2", "8", "6", "3", "1.0h"]
     assert table[2].split()[7] == "LOST"
+
+
+def test_no_offset_is_cut_however_long_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    first = 10**15
+    moves = [Move(0, Range(first, first + 5000), first + 10, first + 5000)]
+    offsets._print(reset_table("t", moves, {("t", 0): Tally(4990, True, 0, 10**12)}))
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        *("0", f"{first + 10}", f"{first + 5000}", "4,990", "0", "0"),
+        *("01-01", "00:00:00", "to", "09-09", "01:46:40"),
+    ]
 
 
 def test_latest_of_an_empty_topic_moves_nothing(kafka: KafkaBroker, topic: TopicFactory) -> None:

@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import orjson
 import pytest
@@ -21,6 +22,7 @@ from tests.conftest import TopicFactory
 from tests.support.consumer_process import CONSUMER, clean_environment, run_command
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import ManagedProcess, wait_until
+from tests.support.recordings import random_pairs, write_recording
 
 PARTITIONS = 4
 MANY = 200_000
@@ -212,6 +214,24 @@ def test_a_range_is_recorded_by_places_and_partitions(
     assert recorded("--from", "2023-11-17", "--to", "2023-11-19") == [(0, 1), (1, 1)]
 
 
+def test_what_was_asked_for_and_is_gone_is_in_the_summary_and_in_the_log(
+    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+) -> None:
+    source, path = topic(2, KEEP), str(tmp_path / "r")
+    pairs = [(n % 2, Record(n, FIRST_MS, None, b"x", ())) for n in range(60)]
+    fill(kafka, source, pairs)
+    kafka.delete_records(source, {0: 20})
+    place = ("--topic", source, "-o", path, "--from", "5", "--to", "25", "--force")
+    run = run_command("record", *place, "--bootstrap-servers", kafka.bootstrap_servers, "--json")
+    assert run.returncode == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert (document["partitions"], document["gone"]) == ({"0": 5, "1": 20}, {"0": 15})
+    assert Recording(Path(path)).header.ranges == {0: (20, 25), 1: (5, 25)}
+    (warning,) = [line for line in run.stderr.splitlines() if "offsets_gone" in line]
+    assert '"asked_for": 5' in warning
+    assert "gone before they were recorded: 15 offsets" in consumer(kafka, "record", *place)
+
+
 def test_an_empty_range_writes_nothing_and_says_what_the_topic_has(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
@@ -237,6 +257,18 @@ def test_mistakes_are_named(kafka: KafkaBroker, topic: TopicFactory, tmp_path: P
     assert "--yes" in consumer(kafka, *replay, source, code=2)
     consumer(kafka, *replay, source, "--yes")
     assert len(kafka.read(source)) == 2
+
+
+def test_a_replay_to_brokers_that_are_away_says_within_seconds_what_to_check(
+    tmp_path: Path,
+) -> None:
+    path = write_recording(tmp_path / "r", random_pairs(1, 5))
+    started = monotonic()
+    run = run_command("replay", str(path), "--to-topic", "t", "--bootstrap-servers", "127.0.0.1:9")
+    assert run.returncode == 69
+    assert "no Kafka broker answers at 127.0.0.1:9" in run.stderr
+    assert "check --bootstrap-servers" in run.stderr
+    assert monotonic() - started < 12
 
 
 def test_the_source_is_recognised_under_another_name(
@@ -297,8 +329,13 @@ def test_a_message_that_the_target_refuses_ends_the_replay_with_what_was_sent(
     assert f"failed: replayed {held} messages" in run.stdout
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_paced_replay_keeps_the_distances_and_ends_at_a_signal(
-    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+    kafka: KafkaBroker,
+    topic: TopicFactory,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     source, target = topic(2, KEEP), topic(2, KEEP)
     hour_ms = 3_600_000
@@ -313,8 +350,8 @@ def test_a_paced_replay_keeps_the_distances_and_ends_at_a_signal(
         cwd=tmp_path,
     )  # fmt: skip
     wait_until(lambda: len(kafka.read(target)) == 3, timeout_s=30, what="what is due")
-    os.kill(with_signal.pid, signal.SIGINT)
-    assert with_signal.wait(20) == 0
+    os.kill(with_signal.pid, number)
+    assert with_signal.wait(20) == code
     assert "interrupted: replayed 3 messages" in with_signal.log.read_text()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from consumers.commands.cluster_options import ClusterOptions
+from consumers.dlq.place import DeadLetterTopic
+from consumers.dlq.standing import standing
 from consumers.status.sampler import Sampler
 from consumers.targets import Target
 from fleet.bootstrap.options import Options
@@ -145,7 +147,7 @@ def test_the_rate_is_what_was_consumed_between_two_looks(
     assert before.rate is None, "one look knows no rate"
     assert after.rate is not None
     assert 50 / (ended - started) <= after.rate <= 50 / (again - looked)
-    assert set_back.rate == 0
+    assert set_back.rate is None, "nobody consumes"
     assert (before.waiting, after.waiting, set_back.waiting) == (80, 30, 90)
 
 
@@ -252,7 +254,8 @@ def test_missing_topics_unread_topics_and_dead_letters_stand_beside_the_table(
     status = Status(kafka, name, new_group())
     document = status.json()
     assert document["unread"] == {name: 3}
-    assert document["dead_letters"][dead] == 2
+    assert document["dead_letters"][dead] == document["dead_letters_held"][dead] == 2
+    assert f"{dead}: 2 dead letters wait; see consumer dlq." in document["notes"]
     assert document["consumers"][0]["state"] == "absent"
     assert document["consumers"][0]["waiting"] is None
     assert status.check() == 0, "a consumer that never ran is no failure"
@@ -261,6 +264,58 @@ def test_missing_topics_unread_topics_and_dead_letters_stand_beside_the_table(
     everything = run_command("status", "--bootstrap-servers", kafka.bootstrap_servers)
     assert everything.returncode == 0
     assert "never ran" in run_command("status", *status.arguments).stdout
+
+
+def test_a_group_that_consumes_nothing_is_not_passed_over_in_silence(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, group = topic(1), new_group()
+    commit(kafka, group, name, {0: 0})
+    status = Status(kafka, name, new_group())
+    document = status.json("--group", group, "--group", f"{group}x")
+    said = [note for note in document["notes"] if note.startswith("No group")]
+    assert said == [f"No group '{group}x' on this cluster: it has no member and no offset."]
+
+
+def test_a_message_from_beyond_the_calendar_is_shown_without_its_time(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    """Of a producer that counts in microseconds."""
+    name, group = topic(1, {"message.timestamp.after.max.ms": 2**63 - 1}), new_group()
+    kafka.produce(name, [b"x"], timestamp_ms=int(time.time() * 1e6))
+    commit(kafka, group, name, {0: 0})
+    status = Status(kafka, name, group)
+    assert status.one("--partitions")["partitions"][0]["oldest"] is None
+    assert run_command("status", *status.arguments).returncode == 0
+    place = ("--group", group, "--topic", name, "--bootstrap-servers", kafka.bootstrap_servers)
+    reset = run_command("offsets", "reset", *place, "--to", "latest")
+    assert reset.stdout.splitlines()[2].split() == ["0", "0", "1", "1", "0", "0", "-"]
+    document = json.loads(
+        run_command("offsets", "reset", *place, "--to", "latest", "--json").stdout
+    )
+    assert (document["partitions"][0]["lost"], document["partitions"][0]["first"]) == (1, None)
+    assert run_command("offsets", "show", *place).returncode == 0
+
+
+def test_dead_letters_that_were_replayed_do_not_wait(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name = topic(1)
+    dead = kafka.create_topic(f"{name}-dlq", 2)
+    kafka.produce(dead, [b"x"] * 5, partition=0)
+    kafka.produce(dead, [b"x"] * 4, partition=1)
+    status = Status(kafka, name, new_group())
+    place = DeadLetterTopic(dead, None)
+    commit(kafka, place.group, dead, {0: 3})
+    kafka.delete_records(dead, {1: 1})
+    document = status.json()
+    assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (5, 8)
+    assert document["dead_letters"][dead] == standing(kafka.client_config(), place).left
+    assert f"{dead}: 5 of 8 dead letters wait; see consumer dlq." in document["notes"]
+    commit(kafka, place.group, dead, {0: 5, 1: 4})
+    document = status.json()
+    assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (0, 8)
+    assert not any(dead in note for note in document["notes"])
 
 
 def test_an_absent_broker_is_said_within_seconds(tmp_path: Path) -> None:

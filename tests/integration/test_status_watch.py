@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import (
     CONSUMER,
@@ -162,6 +164,15 @@ def test_watching_and_a_document_exclude_each_other() -> None:
         run = run_command("status", "--watch", other, "--bootstrap-servers", "127.0.0.1:9")
         assert run.returncode == 2
         assert "--watch" in run.stderr
+
+
+@pytest.mark.parametrize("seconds", ["0.1", "nan", "inf", "1e300", "86401"])
+def test_an_interval_that_nobody_can_wait_for_is_a_usage_error(seconds: str) -> None:
+    run = run_command(
+        *("status", "--watch", "--interval", seconds, "--bootstrap-servers", "127.0.0.1:9")
+    )
+    assert run.returncode == 2
+    assert "is not within 0.2 to 86,400 seconds" in run.stderr
 
 
 def test_a_running_consumer_reports_and_warns_how_soon_it_loses_what_it_holds(

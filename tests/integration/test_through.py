@@ -129,6 +129,26 @@ def test_a_stop_in_the_middle_settles_in_order_and_says_how_far(
         assert {wanted[4 * n + int(index)] for n in below} <= accepted
 
 
+def test_a_signal_while_the_last_messages_are_in_flight_leaves_nothing(
+    tmp_path: Path, upstream: ScriptedReceiver
+) -> None:
+    wanted = [uuid.uuid4().hex for _ in range(6)]
+    record(tmp_path, map(ingest_event, wanted))
+    upstream.respond(lambda _: Reply(delay_s=2.0))
+    arguments = ("--upstream-dsn", upstream.dsn(), "--set", "connections=6", "--json")
+    with ConsumerProcess(tmp_path, *arguments, command=REPLAY) as replay:
+        replay.wait_until(lambda: len(upstream.requests) == 6, "deliveries")
+        replay.signal(signal.SIGINT)
+        assert replay.wait(60) == 0
+        document = json.loads(replay.output().splitlines()[-1])
+    assert ids(upstream) == Counter(wanted)
+    assert (document["delivered"], document["interrupted"], document["complete"]) == (
+        6,
+        False,
+        True,
+    )
+
+
 def test_an_upstream_that_is_away_is_waited_for_and_memory_stays_flat(
     tmp_path: Path, upstream: ScriptedReceiver
 ) -> None:

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from structlog.testing import capture_logs
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
 from fleet.kafka.places import EARLIEST, LATEST, Place
@@ -139,6 +140,34 @@ def test_what_retention_took_during_the_reading_is_named(
         kafka.delete_records(name, {0: 10})
         with pytest.raises(ConfigurationError, match=r"/0: offset \d is gone \(retention"):
             read_all(reader)
+
+
+def test_offsets_that_were_asked_for_and_are_gone_are_told_once_by_partition(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name = topic(3, KEEP)
+    for index in range(2):
+        fill(kafka, name, 30, partition=index)
+    kafka.delete_records(name, {0: 10, 1: 30})
+
+    def gone(start: Place, end: Place | None) -> tuple[dict[int, int], list[tuple[int, ...]]]:
+        with (
+            capture_logs() as logs,
+            TopicReader(kafka.client_config(), name, start=start, end=end) as reader,
+        ):
+            reader.read(1, 0.1)
+        keys = ("partition", "asked_for", "oldest", "gone")
+        told = [tuple(line[key] for key in keys) for line in logs]
+        assert {line["event"] for line in logs} <= {"offsets_gone"}
+        return reader.gone, told
+
+    both = ({0: 5, 1: 25}, [(0, 5, 10, 5), (1, 5, 30, 25)])
+    assert gone(Place("offset", 5), LATEST) == gone(Place("offset", 5), None) == both
+    assert gone(Place("offset", 5), Place("offset", 15))[0] == {0: 5, 1: 10}
+    assert gone(Place("offset", 5), Place("offset", 8))[0] == {0: 3, 1: 3}
+    assert gone(Place("offset", 10), LATEST) == ({1: 20}, [(1, 10, 30, 20)])
+    for start in (EARLIEST, LATEST, Place("relative", -100), Place("time", FIRST_MS)):
+        assert gone(start, LATEST) == ({}, []), "nobody asked for what is gone"
 
 
 def test_a_topic_that_is_not_there_and_no_broker_are_named(kafka: KafkaBroker) -> None:

@@ -56,7 +56,9 @@ def test_a_selection_takes_what_it_names(
     assert selection.is_everything == (not reasons and origin is None)
 
 
-@pytest.mark.parametrize("origin", ["/1", "events/", "events/x", "events/-1", ""])
+@pytest.mark.parametrize(
+    "origin", ["/1", "events/", "events/x", "events/-1", "events/" + "1" * 5000, ""]
+)
 def test_an_origin_that_is_no_place_is_refused(origin: str) -> None:
     with pytest.raises(ConfigurationError, match=r"expected TOPIC or TOPIC/PARTITION"):
         Selection.parse((), origin)
@@ -79,6 +81,19 @@ def test_a_line_for_each_fits_80_columns_on_a_terminal_and_is_whole_in_a_pipe() 
     assert len(listing.head()) <= 80
     assert listing.line(far, 10_000).count("is wrong") == 20
     assert "-name/31@1234560" in listing.line(far, 80)
+
+
+def test_messages_that_are_no_dead_letters_are_not_counted_as_some() -> None:
+    assert Tally(LETTERS[:3]).counted == "3 dead letters"
+    assert Tally(LETTERS).counted == "3 dead letters and 1 messages that are none"
+    assert Tally([letter(1, None), letter(2, None)]).counted == (
+        "2 messages that are no dead letters"
+    )
+    assert Tally(LETTERS).as_document() == {
+        "http_400": 2,
+        "(no dead letter)": 1,
+        "invalid_json": 1,
+    }
 
 
 def test_times_are_those_of_the_oldest_and_the_newest() -> None:

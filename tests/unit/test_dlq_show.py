@@ -153,6 +153,16 @@ def test_secrets_are_hidden_in_the_decoded_view() -> None:
         assert "[redacted]" in shown
 
 
+@pytest.mark.parametrize("name", ["x-token", "Authorization", "X-Auth", "cookie", "x-session-id"])
+def test_headers_of_such_names_are_hidden_too(name: str) -> None:
+    own = ((name, SECRET.encode()), ("link", f"https://u:{SECRET}@h/".encode()), ("kept", b"kept"))
+    shown = "\n".join(as_lines(letter(b"{}", own), "d", "events"))
+    assert SECRET not in shown
+    assert f"  {name}: [redacted]" in shown
+    assert "  link: https://[redacted]@h/" in shown
+    assert "  kept: kept" in shown
+
+
 # -- the whole view
 
 

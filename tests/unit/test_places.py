@@ -63,6 +63,35 @@ def test_what_is_no_place_lists_the_forms(text: str) -> None:
         parse_place(text, NOW_S)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("9223372036854775808", "is too large: Kafka counts up to 9223372036854775807"),
+        ("+9223372036854775808", "is too large"),
+        ("-9223372036854775808", "is too large"),
+        ("9" * 5000, "is too large"),
+        ("-" + "9" * 5000 + "w", "is too large"),
+        ("-9223372036854775808d", "is too large"),
+        ("-99999999999999d", "is before 1970"),
+        ("-9223372036854775807w", "is before 1970"),
+        ("1969-12-31T23:59:59Z", "is before 1970"),
+        ("0001-01-01T00:00+23:00", "names no place"),
+        ("9999-12-31T23:59-05:00", "names no place"),
+    ],
+)
+def test_what_kafka_can_not_count_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parse_place(text, NOW_S, relative=True)
+    assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["9223372036854775807", "-9223372036854775807", "1970-01-01", "9999-12-31T23:59"]
+)
+def test_all_that_kafka_can_count_is_a_place(text: str) -> None:
+    assert str(parse_place(text, NOW_S, relative=True)).startswith(text)
+
+
 @pytest.mark.parametrize("text", ["earliest", "latest", "17", "2027-01-15T08:00:00+00:00"])
 def test_a_place_is_shown_as_it_may_be_written(text: str) -> None:
     assert str(parse_place(text, NOW_S)) == text

@@ -75,6 +75,17 @@ def test_the_line_names_every_figure() -> None:
     )
 
 
+@pytest.mark.parametrize("figure", [0, 9_999, 123_456_789, 999_999_999_999])
+def test_a_bar_says_how_much_is_done_and_the_line_still_fits(figure: int) -> None:
+    figures = Figures(
+        figure, figure, figure, figure, figure, figure, float(figure), rejected_as="rejected"
+    )
+    for share, bar in ((0.0, "──────────   0%"), (0.999, "━━━━━━━━━─  99%"), (1.0, "━" * 10)):
+        figures.share = share
+        assert figures.line().startswith(bar)
+        assert len(figures.line()) <= 80
+
+
 def test_large_figures_are_rounded_to_the_unit_that_they_reach() -> None:
     figures = Figures(
         delivered=999_600_000,

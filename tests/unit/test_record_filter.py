@@ -165,3 +165,9 @@ def test_an_error_says_what_is_expected_and_shows_where(
     assert problem in message
     assert line == f"  {expression}"
     assert pointer == " " * (caret + 2) + "^"
+
+
+def test_an_expression_that_is_no_utf_8_is_an_error_that_names_the_way() -> None:
+    with pytest.raises(FilterError, match="no UTF-8"):
+        parse_filter("key=\udcff", None)  # as a command line gives the byte 0xFF
+    assert is_true(r"key~=\xff", RECORD._replace(key=b"a\xffb"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import re
 import zlib
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,11 @@ def compressed(value: object) -> bytes:
         compressed({"a": 1}),
         compressed([[0, [1, 2]]]),
         compressed([["0", [1, None, None, None, []]]]),
+        compressed([[-1, [1, None, None, None, []]]]),
+        compressed([[1 << 31, [1, None, None, None, []]]]),
+        compressed([[0, [-1, None, None, None, []]]]),
+        compressed([[0, [1 << 63, None, None, None, []]]]),
+        compressed([[0, [1, 1 << 63, None, None, []]]]),
         compressed([[0, [1, "soon", None, None, []]]]),
         compressed([[0, [1, None, "key", None, []]]]),
         compressed([[0, [1, None, None, None, ""]]]),
@@ -327,16 +334,111 @@ def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path) -> None:
         RecordingWriter(tmp_path / "missing" / "r", HEADER)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-def test_a_full_disk_names_the_file_and_what_is_there(tmp_path: Path) -> None:
-    (tmp_path / "r.partial").symlink_to("/dev/full")
-    message = (0, Record(1, 1, None, random.Random(1).randbytes(100_000), ()))
+class FullDisk(io.FileIO):
+    """Takes so many writes."""
+
+    room = 1
+
+    def write(self, content: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= 1
+        return super().write(content)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_disk_names_the_file_and_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(FullDisk, "room", room)
+    monkeypatch.setattr(Path, "open", lambda path, mode: FullDisk(path, mode))  # noqa: PLW0108 - a method
 
     def record() -> None:
-        with RecordingWriter(tmp_path / "r", HEADER, overwrite=True) as writer:
-            writer.write([message])
+        with RecordingWriter(tmp_path / "r", HEADER) as writer:
+            for number in range(3):
+                writer.write([(0, Record(number, 1, None, b"v", ()))])
+                writer.sync()
             writer.complete()
 
-    with pytest.raises(OutputError, match=r"r\.partial can't be written: no room is left"):
+    with pytest.raises(OutputError, match=r"r\.partial can't be written: no room is left") as told:
         record()
-    assert not (tmp_path / "r").exists()
+    monkeypatch.undo()
+    if room < 2:
+        assert str(told.value).endswith("; nothing was written")
+        assert list(tmp_path.iterdir()) == [], "a file without any message"
+    else:
+        assert str(told.value).endswith(
+            "; what was recorded before is in " + f"{tmp_path}/r.partial"
+        )
+        assert len(read_until_error(tmp_path / "r.partial")[0]) == 1
+
+
+def test_what_was_not_flushed_is_in_the_partial_file_too(tmp_path: Path) -> None:
+    pairs = random_pairs(11, 3)
+    with RecordingWriter(tmp_path / "r", HEADER) as writer:
+        writer.write(pairs)
+    assert read_until_error(tmp_path / "r.partial")[0] == pairs
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_regular_file_is_refused_at_once_and_stays(
+    tmp_path: Path, overwrite: bool
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "r.partial").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name in ("folder", "pipe", "link", "r"):
+        with pytest.raises(OutputError, match="is no regular file and stays"):
+            RecordingWriter(tmp_path / name, HEADER, overwrite=overwrite)
+    for path in (Path(), Path("/")):
+        with pytest.raises(OutputError, match="names no file"):
+            RecordingWriter(path, HEADER, overwrite=overwrite)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    for name in ("r", "r.partial"):
+        (tmp_path / f"{name}.target").write_bytes(b"kept")
+        (tmp_path / name).symlink_to(tmp_path / f"{name}.target")
+    with RecordingWriter(tmp_path / "r", HEADER, overwrite=True) as writer:
+        writer.complete()
+    assert not (tmp_path / "r").is_symlink()
+    assert list(Recording(tmp_path / "r").messages()) == []
+    assert (tmp_path / "r.target").read_bytes() == b"kept"
+    assert (tmp_path / "r.partial.target").read_bytes() == b"kept"
+
+
+def test_a_header_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OverflowError):
+        RecordingWriter(tmp_path / "r", replace(HEADER, limit=10**30))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("topic", 1), ("topic", ""), ("topic", None), ("partitions", 0), ("partitions", -1),
+        ("partitions", 10**9), ("partitions", True), ("partitions", "4"), ("consumer", ["x"]),
+        ("cluster_id", {"a": 1}), ("filter", 5), ("scrubbed", "no"), ("limit", "9"), ("limit", -1),
+        ("recorded_at_ms", 1.5), ("recorded_at_ms", 2**63), ("recorded_at_ms", None),
+        ("ranges", {"0": ["1", 2]}), ("ranges", {"0": [1, 2.5]}), ("ranges", {"0": [-1, 2]}),
+        ("ranges", {"x": [1, 2]}), ("ranges", {"0": [1]}), ("ranges", []), ("ranges", None),
+    ],
+)  # fmt: skip
+def test_a_header_that_makes_no_sense_is_refused(
+    tmp_path: Path, member: str, value: object
+) -> None:
+    members = msgpack.unpackb(walk(write_recording(tmp_path / "r", []))[0][2][3])
+    body = msgpack.packb(members | {member: value})
+    path = tmp_path / "crafted"
+    path.write_bytes(pack_part("consumer-fleet-recording", body, version=1))
+    with pytest.raises(RecordingError, match=r"crafted can't be read: its header "):
+        Recording(path)
+
+
+def test_a_pipe_is_no_recording_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordingError, match="pipe is no regular file"):
+        Recording(tmp_path / "pipe")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from consumers.replay.pace import paced
-from fleet.errors import ConfigurationError
+from fleet.errors import ConfigurationError, RecordingError
 from fleet.kafka.chunk import Record
 from tests.support.recordings import Pair
 
@@ -78,6 +78,20 @@ def test_what_is_not_due_is_an_empty_batch_so_that_others_get_a_turn() -> None:
 def test_a_message_without_a_timestamp_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"2/77 has no timestamp .* --speed max"):
         sent([[pair(2, 77, None)]], 1, Clock())
+
+
+def test_what_was_read_before_an_error_is_sent_before_it() -> None:
+    def cut() -> Iterator[list[Pair]]:
+        yield [pair(0, 1, 0), pair(0, 2, 300)]
+        yield [pair(1, 1, 100)]
+        raise RecordingError("cut")
+
+    clock = Clock()
+    batches = paced(cut(), 1, clock=lambda: clock.now_s, wait=clock.wait)
+    found: list[Pair] = []
+    with pytest.raises(RecordingError):
+        found.extend(each for batch in batches for each in batch)
+    assert [record.timestamp_ms for _, record in found] == [0, 100, 300]
 
 
 def test_reading_ahead_is_bounded() -> None:

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from consumers.registry import CONSUMERS, get
-from consumers.replay.rewrite import Rewriter, Shift
+from consumers.replay.rewrite import Rewriter
+from consumers.replay.times import Shift
 from fleet.capture.envelope import Envelope
 from fleet.kafka.chunk import Record
 from tests.support.messages import examples, message
@@ -134,3 +135,158 @@ def test_tombstones_keys_and_headers_stay() -> None:
 
 def test_a_message_without_a_timestamp_gets_none() -> None:
     assert shifted()(record(b"[]", None)).timestamp_ms is None
+
+
+def test_the_last_message_becomes_the_present_where_it_is_known() -> None:
+    shift = Shift(lambda: NOW_S, 1_700_000_060_000)
+    assert shift.of_record(record(b"", 1_700_000_000_000)).timestamp_ms == NOW_S * 1000 - 60_000
+    assert shift.of_record(record(b"", 1_700_000_060_000)).timestamp_ms == NOW_S * 1000
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("20231114T221320Z", "20270115T080000Z"),
+        ("20231114T221320.5+0200", "20270115T080000.5+0200"),
+        ("2023-11-14T22:13Z", "2027-01-15T07:59Z"),
+        ("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:00.123Z"),
+        ("2023-11-14t22:13:20,123456789z", "2027-01-15t08:00:00,123456789z"),
+        ("2023-11-14 22:13:20+01", "2027-01-15 08:00:00+01"),
+        ("1700000000000000001", "1800000000000000001"),
+        ("2023-11-14", "2023-11-14"),
+        ("2023-13-14T22:13:20Z", "2023-13-14T22:13:20Z"),
+        ("9999-12-31T00:00:00Z", "9999-12-31T00:00:00Z"),
+        ("2023-W46-2T22:13:20Z", "2023-W46-2T22:13:20Z"),
+        ("1700000000", "1700000000"),
+        (1_700_000_000, 1_800_000_000),
+        (1_700_000_000_123, 1_800_000_000_123),
+        (1_700_000_000_123_456, 1_800_000_000_123_456),
+        (1_700_000_000_123_456_789, 1_800_000_000_123_456_789),
+        (1_700_000_000.25, 1_800_000_000.25),
+        (1_700_000_000_000.5, 1_800_000_000_000.5),
+        (12, 12), (-1_700_000_000, -1_700_000_000), (True, True), (None, None), (1e300, 1e300),
+    ],
+)  # fmt: skip
+def test_a_moved_time_keeps_its_spelling_and_its_unit(before: object, after: object) -> None:
+    shift = Shift(lambda: NOW_S)
+    shift.of_record(record(None))
+    assert shift.of_value(before) == after
+    assert type(shift.of_value(before)) is type(after)
+
+
+def items(*payloads: tuple[str, object]) -> bytes:
+    lines: list[bytes] = [b"{}"]
+    for kind, payload in payloads:
+        lines += [orjson.dumps({"type": kind}), orjson.dumps(payload)]
+    return b"\n".join(lines)
+
+
+def payloads_of(changed: Record) -> list[Any]:
+    return [orjson.loads(line) for line in value_of(changed).split(b"\n")[2::2] if line]
+
+
+def test_every_time_of_an_item_moves() -> None:
+    span = {"start_timestamp": 1_700_000_000.5, "end_timestamp": 1_700_000_001.5}
+    replay = {"timestamp": 1_700_000_002, "replay_start_timestamp": 1_700_000_000}
+    nanoseconds = {"value": "1700000000000000000", "type": "integer"}
+    log = {"timestamp": 1_700_000_000.0, "attributes": {
+        "sentry.observed_timestamp_nanos": nanoseconds, "of.mine": nanoseconds}}  # fmt: skip
+    otel = {"startTimeUnixNano": "1700000000000000000", "end_time_unix_nano": 1_700_000_001 * 10**9}
+    app = {"start_timestamp_ms": 1_700_000_000_000, "contexts": {"app": {
+        "app_start_time": "2023-11-14T22:13:20Z"}}}  # fmt: skip
+    value = items(("span", span), ("replay_event", replay), ("log", {"items": [log]}),
+                  ("otel_span", otel), ("event", app))  # fmt: skip
+    moved = payloads_of(shifted("envelopes")(record(value)))
+    assert moved[0] == {"start_timestamp": NOW_S + 0.5, "end_timestamp": NOW_S + 1.5}
+    assert moved[1] == {"timestamp": NOW_S + 2, "replay_start_timestamp": NOW_S}
+    attributes = moved[2]["items"][0]["attributes"]
+    assert attributes["sentry.observed_timestamp_nanos"]["value"] == "1800000000000000000"
+    assert attributes["of.mine"] == nanoseconds
+    assert moved[3] == {
+        "startTimeUnixNano": "1800000000000000000", "end_time_unix_nano": 1_800_000_001 * 10**9
+    }  # fmt: skip
+    assert moved[4]["start_timestamp_ms"] == NOW_S * 1000
+    assert moved[4]["contexts"]["app"]["app_start_time"] == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("consumer", "value"),
+    [
+        ("events", b'[2,"insert",{"data":{"message":"m"}},{}]'),
+        ("events", b'[2,"insert",{"event_id":"none","data":{"event_id":7,"message":"m"}},{}]'),
+        ("ingest-events", msgpack.packb({"type": "event", "payload": b'{"message":"m"}'})),
+        ("ingest-events", msgpack.packb({"type": "event", "payload": b"no json"})),
+        ("ingest-events", msgpack.packb({"type": "user_report", "payload": b'{"comments":"c"}'})),
+        ("ingest-events", msgpack.packb({"type": "attachment", "attachment": {"data": b"x"}})),
+        ("envelopes", items(("event", {"message": "m"}), ("session", {"sid": "s"}))),
+        ("envelopes", items(("event", {"message": "m"})) .replace(b"{}", b'{"event_id":"x"}', 1)),
+        ("envelopes", b'{"a":1}\n{"type":"attachment","length":2,"filename":"f"}\nab'),
+    ],
+)  # fmt: skip
+def test_an_event_without_an_id_gets_one(consumer: str, value: bytes) -> None:
+    decode, ids = get(consumer).decode, set()
+    before = decode(message(value))
+    for rewriter in (new_ids(consumer), new_ids(consumer)):
+        for _ in range(2):
+            changed = value_of(rewriter(record(value)))
+            after = decode(message(changed, topic="elsewhere"))
+            assert isinstance(before, Envelope)
+            assert isinstance(after, Envelope)
+            assert after.event_id is not None
+            ids.add(after.event_id)
+            assert [item.type for item in after.items] == [item.type for item in before.items]
+            for item in after.items:
+                if item.type == "event" and item.payload != b"no json":
+                    assert orjson.loads(item.payload)["event_id"] == after.event_id
+        assert (rewriter.unreadable, rewriter.without_id) == (0, 0)
+    assert len(ids) == 4
+    assert before.event_id not in ids
+
+
+@pytest.mark.parametrize(
+    ("consumer", "value"),
+    [
+        ("events", b'[2,"end_merge",{"data":{"project":1}},{}]'),
+        ("envelopes", items(("session", {"sid": "s"}))),
+        ("envelopes", b"{}"),
+    ],
+)
+def test_what_is_no_event_gets_no_id(consumer: str, value: bytes) -> None:
+    rewriter = new_ids(consumer)
+    assert b"event_id" not in value_of(rewriter(record(value)))
+    assert (rewriter.unreadable, rewriter.without_id) == (0, 0)
+
+
+def test_an_event_that_only_its_payload_names_keeps_one_id() -> None:
+    event = {"type": "event", "payload": orjson.dumps({"event_id": OLD_ID})}
+    rewriter = new_ids("ingest-events")
+    fields = msgpack.unpackb(value_of(rewriter(record(msgpack.packb(event)))))
+    assert fields["event_id"] == orjson.loads(fields["payload"])["event_id"] != OLD_ID
+    changed = new_ids("envelopes")(record(items(("event", {"event_id": OLD_ID}))))
+    assert value_of(changed).startswith(b"{}\n")
+
+
+def test_what_its_consumer_rejects_is_counted_where_it_has_no_id() -> None:
+    rewriter = new_ids("ingest-events")
+    value = msgpack.packb({"type": "attachment_chunk", "payload": b"x"})
+    assert rewriter(record(value)).value == value
+    assert (rewriter.unreadable, rewriter.without_id) == (0, 1)
+
+
+def test_a_replay_and_a_profile_keep_their_ties() -> None:
+    rewriter = new_ids("envelopes")
+    replay = {"event_id": OLD_ID, "replay_id": OLD_ID, "error_ids": [OLD_ID, "x"]}
+    profile = {"event_id": OLD_ID, "transaction": {"id": OLD_ID}, "transactions": [{"id": OLD_ID}]}
+    event = {"contexts": {"profile": {"profile_id": OLD_ID}, "trace": {"trace_id": OLD_ID}}}
+    new = payloads_of(
+        rewriter(record(items(("replay_event", replay), ("profile", profile), ("event", event))))
+    )
+    other = new[0]["event_id"]
+    assert other != OLD_ID
+    assert new[0] == {"event_id": other, "replay_id": other, "error_ids": [other, "x"]}
+    assert new[1] == {
+        "event_id": other, "transaction": {"id": other}, "transactions": [{"id": other}]
+    }  # fmt: skip
+    assert new[2]["contexts"] == {
+        "profile": {"profile_id": other}, "trace": {"trace_id": OLD_ID}
+    }  # fmt: skip

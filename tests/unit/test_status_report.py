@@ -12,7 +12,7 @@ from rich.console import Console
 from consumers.figures import short_duration, short_number
 from consumers.status.document import document
 from consumers.status.findings import Judge, notes
-from consumers.status.report import ConsumerStatus, PartitionStatus, Report
+from consumers.status.report import ConsumerStatus, DeadLetters, PartitionStatus, Report
 from consumers.status.table import count, render
 from consumers.targets import Target
 from fleet.kafka.groups import Group, Member
@@ -149,11 +149,53 @@ def test_every_line_fits_into_eighty_columns_however_large_the_figures_are() -> 
     name = "a-consumer-with-a-very-long-name-indeed"
     one = status(*(huge, replace(huge, owner=None)), name=name, members=(member(0, 7), member(1)))
     shown = text_of(
-        Report(NOW_S, (one, status(name="x", partitions=0)), {"t" * 70: 10**9}, {"y-dlq": 1})
+        Report(
+            NOW_S,
+            (one, status(name="x", partitions=0)),
+            {"t" * 70: 10**9},
+            {"y-dlq": DeadLetters(1, 2)},
+        )
     )
     assert max(map(len, shown.splitlines())) <= 80
     assert "~900d" in shown
     assert "a-consumer-with-a-very-…" in shown
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 41, 50, 60, 70, 79])
+def test_a_narrow_terminal_has_fewer_columns_and_shorter_names_but_no_cut_figure(
+    width: int,
+) -> None:
+    late = row(
+        12,
+        end=199_100,
+        committed=100,
+        hours_old=5.5,
+        rate=1234.0,
+        loss=Loss(7200, "size"),
+    )
+    name = "a-consumer-with-a-very-long-name"
+    one = report(status(late, name=name, members=(member(0, 12), member(1))))
+
+    def table(width: int, *, partitions: bool) -> list[str]:
+        return text_of(one, width=width, partitions=partitions).splitlines()[: 2 + partitions]
+
+    for partitions in (False, True):
+        wide = {word for line in table(200, partitions=partitions) for word in line.split()}
+        found = table(width, partitions=partitions)
+        words = [word for line in found for word in line.split()]
+        assert [word for word in words if word not in wide and not word.endswith("…")] == []
+        assert {"LAG", "BEHIND", "199,000", "5.5h"} <= set(words)
+        assert "…" not in found[0]
+        assert found[1].count("…") == 1, "the name"
+        assert max(map(len, found)) <= max(width, 41)
+    assert "LOSS" in table(60, partitions=False)[0]
+
+
+def test_the_place_of_a_partition_is_never_cut() -> None:
+    for committed, end in ((12_345_678, 12_345_999), (10**15, 10**15 + 7), (5, 7)):
+        shown = text_of(report(status(row(3, committed=committed, end=end))))
+        assert f"  3: {committed} " in shown
+        assert f" of {end} " in shown or "of" not in shown
 
 
 def test_the_column_of_loss_tells_lost_from_due_from_estimated() -> None:
@@ -174,7 +216,9 @@ def test_figures_are_exact_where_they_fit() -> None:
 def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     one = report(status(row(start=70, hours_old=1.0, loss=Loss(9 * HOUR_S, "time"))))
     found = json.loads(json.dumps(document(one, Judge(300.0).findings(one), notes(one))))
-    assert found.keys() == {"at", "consumers", "findings", "unread", "dead_letters", "notes"}
+    assert found.keys() == {
+        *("at", "consumers", "findings", "unread", "dead_letters", "dead_letters_held", "notes")
+    }
     (consumer,) = found["consumers"]
     assert consumer.keys() == {
         *("consumer", "group", "topic", "topic_exists", "state", "protocol", "members"),
