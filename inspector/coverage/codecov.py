@@ -133,6 +133,6 @@ def _lines(pairs: Any) -> Lines:
 
 def _page(document: dict[str, Any]) -> str | None:
     url = document.get("commit_file_url")
-    # A browser shows it as a link.
+    # The page shows it as the report's address.
     is_link = isinstance(url, str) and url.startswith(("https://", "http://"))
     return url if is_link else None

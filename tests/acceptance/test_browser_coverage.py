@@ -18,7 +18,7 @@ from fleet.capture.dsn import Dsn
 from inspector.coverage import CodecovSettings, CoverageSettings
 from inspector.receiver import Receiver, View
 from tests.support.browser import OpenPage, frame, head, open_row
-from tests.support.codecov_api import SLUG, TOKEN, Codecov
+from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_event
 
@@ -212,6 +212,25 @@ def test_where_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
     shown_marks(page, "sign")
     assert states(frame(page, "sign").get_by_test_id("context-line")) == STATES
     assert codecov.refs == [f"sha:{COMMIT}", "branch:stable"]
+    note = frame(page, "sign").locator(".fc-coverage-note")
+    expect(note).to_contain_text(f"of branch stable: Codecov does not know commit {COMMIT}")
+    note.get_by_role("button", name="Copy the report's address").click()
+    expect(note.get_by_role("status")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == f"https://app.codecov.io/gh/{SLUG}/commit/{'f' * 40}/blob/program.py"
+    assert note.get_by_role("link").count() == 0
+
+
+def test_why_there_are_no_colours_is_said_below_the_source(
+    visit: OpenPage, codecov: Codecov, asking_codecov: InspectorProcess
+) -> None:
+    codecov.answer = lambda handler: reply(handler, 401, {"detail": "Invalid token."})
+    page = visit(asking_codecov.url).page
+    open_row(page, "Measured")
+    note = frame(page, "sign").locator(".fc-coverage-note")
+    expect(note).to_have_text("CoverageCodecov refused the token (HTTP 401)")
+    head(frame(page, "sign")).click()
+    expect(note).to_have_count(0)
 
 
 def test_a_codecov_that_does_not_answer_costs_the_colours_only(

@@ -155,9 +155,9 @@ function coverage() {
   return {
     status: 'COVERAGE_EXISTS',
     lineCoverage,
-    coverageUrl: null,
+    coverageUrl: 'https://coverage.example/orders',
     provider: 'mock',
-    reason: null,
+    reason: 'of branch main: Codecov does not know the commit',
     timings_ms: {},
   };
 }

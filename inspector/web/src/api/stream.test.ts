@@ -30,8 +30,13 @@ afterEach(() => {
 });
 
 function streamOf(...ids: number[]): Response {
+  return storeStream(null, ...ids);
+}
+
+function storeStream(store: string | null, ...ids: number[]): Response {
+  const first = store === null ? '' : `event: store\ndata: ${JSON.stringify(store)}\n\n`;
   const text = ids.map((id) => `id: ${id}\nevent: entry\ndata: ${JSON.stringify(summary(id))}\n\n`);
-  return new Response(text.join(''), { headers: { 'content-type': 'text/event-stream' } });
+  return new Response(first + text.join(''), { headers: { 'content-type': 'text/event-stream' } });
 }
 
 /** Answers requests in turn; the last stays open. Gives the Last-Event-IDs that were sent. */
@@ -54,11 +59,12 @@ function forever(options: RequestInit): Promise<Response> {
   });
 }
 
-function follow(lastId: number, timing = TIMING) {
+function follow(lastId: number, timing = TIMING, store: string | null = null) {
   const seen: number[] = [];
   const connections: (Connection | 'restarted')[] = [];
   close = openStream({
     lastId,
+    store,
     onSummary: ({ id }) => seen.push(id),
     onConnection: (connection) => connections.push(connection),
     onRestart: () => connections.push('restarted'),
@@ -93,6 +99,34 @@ test('a server that counts anew ends the stream, for the list to be loaded again
   });
   expect(seen).toEqual([8]);
   expect(lastIds).toEqual(['7', '8']);
+});
+
+test('another store ends the stream before any of its entries, though its ids may fit', async () => {
+  const lastIds = serve(storeStream('old', 8), storeStream('new', 9, 10));
+  const { seen, connections } = follow(7, TIMING, 'old');
+  await vi.waitFor(() => {
+    expect(connections).toContain('restarted');
+  });
+  expect(seen).toEqual([8]);
+  expect(lastIds).toEqual(['7', '8']);
+});
+
+test('the store that a stream was the first to name is told from a later one', async () => {
+  serve(storeStream('old', 8), storeStream('new', 9));
+  const { seen, connections } = follow(7);
+  await vi.waitFor(() => {
+    expect(connections).toContain('restarted');
+  });
+  expect(seen).toEqual([8]);
+});
+
+test('a server that names no store is followed as before', async () => {
+  serve(storeStream('old', 8), streamOf(9), storeStream('old', 10));
+  const { seen, connections } = follow(7, TIMING, 'old');
+  await vi.waitFor(() => {
+    expect(seen).toEqual([8, 9, 10]);
+  });
+  expect(connections).not.toContain('restarted');
 });
 
 test('an answer such as 503 is tried again', async () => {

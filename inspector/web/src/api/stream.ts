@@ -1,14 +1,16 @@
-import { SseParser } from './sse';
-import type { Summary } from './types';
+import { SseParser, type ServerSentEvent } from './sse';
+import type { StoreId, Summary } from './types';
 
 export type Connection = 'connecting' | 'live' | 'disconnected';
 
 export interface StreamOptions {
   /** The newest entry that is already known: the stream begins behind it. */
   lastId: number;
+  /** Whose entry that is; null where the server does not say. */
+  store: StoreId | null;
   onSummary: (summary: Summary) => void;
   onConnection: (connection: Connection) => void;
-  /** The server has begun to count anew: what is known of it is void. The stream has ended. */
+  /** The server has another store, or counts anew: what is known is void. The stream has ended. */
   onRestart: () => void;
   timing?: Partial<StreamTiming>;
 }
@@ -37,20 +39,24 @@ export function openStream(options: StreamOptions): () => void {
 
 async function follow(options: StreamOptions, closing: AbortSignal): Promise<void> {
   const timing = { ...TIMING, ...options.timing };
-  let { lastId } = options;
+  let { lastId, store } = options;
   let retryMs = timing.firstRetryMs;
   // Said once: further attempts are still a disconnection to whoever looks at the page.
   options.onConnection('connecting');
   while (!closing.aborted) {
     try {
-      for await (const summary of connect(lastId, timing.silenceLimitMs, closing, () => {
+      for await (const { event, data } of connect(lastId, timing.silenceLimitMs, closing, () => {
         options.onConnection('live');
         retryMs = timing.firstRetryMs;
       })) {
-        if (summary.id <= lastId) {
+        const sent = event === 'store' ? (JSON.parse(data) as StoreId) : store;
+        const summary = event === 'entry' ? (JSON.parse(data) as Summary) : null;
+        if ((store !== null && sent !== store) || (summary !== null && summary.id <= lastId)) {
           options.onRestart();
           return;
         }
+        store = sent;
+        if (summary === null) continue;
         lastId = summary.id;
         options.onSummary(summary);
       }
@@ -69,7 +75,7 @@ async function* connect(
   silenceLimitMs: number,
   closing: AbortSignal,
   onOpen: () => void,
-): AsyncGenerator<Summary> {
+): AsyncGenerator<ServerSentEvent> {
   const silence = new AbortController();
   let timer = setTimeout(() => {
     silence.abort();
@@ -91,9 +97,7 @@ async function* connect(
       timer = setTimeout(() => {
         silence.abort();
       }, silenceLimitMs);
-      for (const { event, data } of parser.push(value)) {
-        if (event === 'entry') yield JSON.parse(data) as Summary;
-      }
+      yield* parser.push(value);
     }
   } finally {
     clearTimeout(timer);

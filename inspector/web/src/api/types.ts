@@ -42,10 +42,14 @@ export interface Summary {
   dead_letter: DeadLetter | null;
 }
 
+/** Ids of entries mean something in the store that gave them only: another one counts anew. */
+export type StoreId = string;
+
 export interface EventPage {
   events: Summary[];
   total: number;
   next: number | null;
+  store?: StoreId;
 }
 
 export interface EnvelopeItem {
@@ -75,6 +79,7 @@ export interface Status {
   counts: { accepted: number; kept: number; kept_bytes: number };
   coverage: boolean;
   dsn: string | null;
+  store?: StoreId;
 }
 
 export interface Filters {

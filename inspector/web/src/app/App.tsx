@@ -1,4 +1,4 @@
-import { useCallback, useLayoutEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
 
 import type { Filters } from '../api/types';
 import type { CoverageAnswers } from '../context/coverageCache';
@@ -17,7 +17,7 @@ export function App() {
   const [route, navigate] = useRoute();
   const [snapshot, feed] = useFeed(route.filters);
   const status = useStatus(snapshot.connection);
-  const [coverageAnswers] = useState<CoverageAnswers>(() => new Map());
+  const coverageAnswers = useCoverageAnswers(snapshot.restarts);
   const target = useTarget(route.target);
   const { filters } = route;
 
@@ -37,6 +37,14 @@ export function App() {
   const goBack = useCallback(() => {
     navigate({ target: null, filters });
   }, [navigate, filters]);
+  const forgetEntry = useCallback(() => {
+    navigate({ target: null, filters }, 'replace');
+  }, [navigate, filters]);
+
+  useEffect(() => {
+    feed.noteStore(status?.store);
+  }, [feed, status?.store]);
+  useAtRestart(snapshot.restarts, forgetEntry);
 
   const selectedId = target.phase === 'ready' ? target.value : null;
   const view = route.target === null ? 'list' : 'detail';
@@ -72,6 +80,29 @@ export function App() {
       </main>
     </div>
   );
+}
+
+/** Coverage that is known already, of the server as it was started last. */
+function useCoverageAnswers(restarts: number): CoverageAnswers {
+  const [known, setKnown] = useState({ restarts, answers: newAnswers() });
+  if (known.restarts === restarts) return known.answers;
+  const answers = newAnswers();
+  setKnown({ restarts, answers });
+  return answers;
+}
+
+function newAnswers(): CoverageAnswers {
+  return new Map();
+}
+
+/** What was open is another entry now, or none. */
+function useAtRestart(restarts: number, forgetEntry: () => void) {
+  const lastRestarts = useRef(restarts);
+  useLayoutEffect(() => {
+    if (lastRestarts.current === restarts) return;
+    lastRestarts.current = restarts;
+    forgetEntry();
+  }, [restarts, forgetEntry]);
 }
 
 /** A narrow page shows either the list or an event: the focus follows to the one that is shown. */

@@ -17,23 +17,25 @@ const DEAD = {
   offset: 18_231,
 };
 
+const STATUS = {
+  version: '1',
+  source: { kind: 'demo', name: 'embedded', problem: null },
+  counts: { accepted: 30, kept: 30, kept_bytes: 99 },
+  coverage: false,
+  dsn: 'http://key@127.0.0.1:4100/1',
+};
+
 let requested: string[] = [];
 let answers: Record<string, () => Response> = {};
+let stream: () => Promise<Response>;
 
 function json(body: unknown, status = 200): Response {
   return new Response(JSON.stringify(body), { status });
 }
 
 function usualAnswers(): Record<string, () => Response> {
-  const status = {
-    version: '1',
-    source: { kind: 'demo', name: 'embedded', problem: null },
-    counts: { accepted: 30, kept: 30, kept_bytes: 99 },
-    coverage: false,
-    dsn: 'http://key@127.0.0.1:4100/1',
-  };
   return {
-    '/api/status': () => json(status),
+    '/api/status': () => json(STATUS),
     '/api/events': () => json({ events: KEPT, total: 30, next: null }),
     '/api/events/30': () => json(entry(30)),
     '/api/events/30/items/0': () => new Response(python),
@@ -44,13 +46,14 @@ function usualAnswers(): Record<string, () => Response> {
 beforeEach(() => {
   requested = [];
   answers = usualAnswers();
+  stream = () => new Promise<Response>(() => undefined);
   window.location.hash = '';
   // jsdom draws nothing: without a height, the virtual list would hold no rows.
   vi.spyOn(Element.prototype, 'clientHeight', 'get').mockReturnValue(800);
   vi.spyOn(Element.prototype, 'clientWidth', 'get').mockReturnValue(400);
   vi.stubGlobal('fetch', (path: string) => {
     requested.push(path);
-    if (path === '/api/stream') return new Promise<Response>(() => undefined);
+    if (path === '/api/stream') return stream();
     const answer = answers[path.split('?', 1)[0] ?? ''];
     return Promise.resolve(answer?.() ?? json({ detail: 'This entry is gone.' }, 404));
   });
@@ -77,6 +80,21 @@ test('the list shows what is kept, as many rows as fit', async () => {
   expect(rows.length).toBeLessThan(30);
   expect(rows[0]?.getAttribute('aria-setsize')).toBe('30');
   expect(screen.getByTestId('event-count').textContent).toBe('30 events');
+});
+
+test('a row names each type of its items once, however many there are', async () => {
+  const types = Array.from({ length: 10_000 }, (_, index) => (index % 2 === 0 ? 'log' : 'event'));
+  const many = Array.from({ length: 10_000 }, (_, index) => `type ${index}`);
+  const events = [
+    summary(2, { culprit: '', item_types: types }),
+    summary(1, { culprit: '', item_types: many }),
+  ];
+  answers['/api/events'] = () => json({ events, total: 2, next: null });
+  await open();
+  const rows = await within(await list()).findAllByRole('option');
+  const shown = rows.map((row) => row.querySelector('.event-culprit')?.textContent);
+  expect(shown[0]).toBe('log, event');
+  expect(shown[1]?.length).toBeLessThan(200);
 });
 
 test('arrow keys move the selection, and the address follows', async () => {
@@ -209,15 +227,36 @@ test('hostile content is text everywhere: no element, no link, no invisible char
   expect(links).toEqual(['#entry']);
 });
 
+test.each([
+  [
+    'the stream',
+    () => {
+      stream = () => Promise.resolve(new Response('event: store\ndata: "new"\n\n'));
+    },
+  ],
+  [
+    'the status',
+    () => {
+      answers['/api/status'] = () => json({ ...STATUS, store: 'new' });
+    },
+  ],
+])('after a restart that %s tells of, no entry is open and the list is new', async (_, tell) => {
+  const lists = ['old', 'old', 'new'];
+  answers['/api/events'] = () => {
+    const store = lists.shift() ?? 'new';
+    const title = `of the ${store} store`;
+    return json({ events: [summary(30, { title })], total: 1, next: null, store });
+  };
+  tell();
+  await open('#/events/30?level=error');
+  await within(await list()).findByText('of the new store');
+  expect(window.location.hash).toBe('#/events?level=error');
+  await screen.findByText('Choose an event from the list.');
+});
+
 test('a source that has ended says why', async () => {
   const source = { kind: 'topic', name: 'events', problem: 'the topic was deleted' };
-  answers['/api/status'] = () =>
-    json({
-      version: '1',
-      source,
-      counts: { accepted: 0, kept: 0, kept_bytes: 0 },
-      coverage: false,
-    });
+  answers['/api/status'] = () => json({ ...STATUS, source });
   await open();
   const banner = await screen.findByRole('alert');
   expect(banner.textContent).toBe('Nothing more arrives: the topic was deleted');

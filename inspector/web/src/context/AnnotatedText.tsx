@@ -1,7 +1,21 @@
-import type { JsonValue } from '../json/value';
-import { describeRemark, readValueMeta, splitChunks, type ValueMeta } from './redaction';
-import { revealInvisible, SafeText } from './SafeText';
-import { Tooltip } from './Tooltip';
+import { useState } from 'react';
+
+import type { JsonValue } from '../json/value.ts';
+import {
+  describeRemark,
+  firstChunks,
+  readValueMeta,
+  splitChunks,
+  type Chunk,
+  type Remark,
+  type ValueMeta,
+} from './redaction.ts';
+import { revealInvisible } from './SafeText.tsx';
+import { Tooltip } from './Tooltip.tsx';
+
+// Nobody reads more at once; each press of the button shows ten times as much.
+const SHOWN_LENGTH = 10_000;
+const SHOWN_REASONS = 10;
 
 interface Props {
   text: string;
@@ -14,44 +28,83 @@ export function AnnotatedText({ text, meta }: Props) {
   return (
     <>
       <RedactedText text={text} about={about} />
-      {about.errors.map((error) => (
-        <Tooltip key={error} text={`Processing error: ${error}`} className="fc-error-mark">
+      {about.errors.length > 0 && (
+        <Tooltip text={`Processing error: ${listed(about.errors)}`} className="fc-error-mark">
           !
         </Tooltip>
-      ))}
+      )}
     </>
   );
 }
 
 function RedactedText({ text, about }: { text: string; about: ValueMeta }) {
-  const [first] = about.remarks;
-  if (first === undefined) return <SafeText text={text} />;
-  const chunks = splitChunks(text, about.remarks);
-  if (!chunks.some((chunk) => chunk.remark !== null && chunk.text !== '')) {
-    return (
-      <Tooltip text={explain(about)} className="fc-redacted">
-        <SafeText text={text === '' ? '<redacted>' : text} />
-      </Tooltip>
-    );
-  }
-  return (
+  const [length, setLength] = useState(SHOWN_LENGTH);
+  const { chunks, isWhole } = chunksOf(text, about.remarks);
+  const shown = firstChunks(chunks, length);
+  const body = (
     <bdi>
-      {chunks.map((chunk, index) =>
-        chunk.remark === null ? (
-          <span key={index}>{revealInvisible(chunk.text)}</span>
-        ) : (
-          <Tooltip key={index} text={describeRemark(chunk.remark)} className="fc-redacted">
-            {chunk.text === '' ? '<redacted>' : revealInvisible(chunk.text)}
-          </Tooltip>
-        ),
-      )}
+      {shown.map((chunk, index) => (
+        <TextChunk key={index} chunk={chunk} />
+      ))}
     </bdi>
+  );
+  const isCut =
+    shown.length < chunks.length || shown.at(-1)?.text.length !== chunks.at(-1)?.text.length;
+  return (
+    <>
+      {isWhole ? (
+        <Tooltip text={explain(about)} className="fc-redacted">
+          {body}
+        </Tooltip>
+      ) : (
+        body
+      )}
+      {isCut && (
+        <button
+          type="button"
+          className="fc-show-more"
+          onClick={(event) => {
+            event.stopPropagation();
+            setLength(length * 10);
+          }}
+        >
+          Show more of {text.length.toLocaleString('en')} characters
+        </button>
+      )}
+    </>
+  );
+}
+
+/** `isWhole` where no remark names a part of the text: it was redacted as a whole. */
+function chunksOf(text: string, remarks: Remark[]): { chunks: Chunk[]; isWhole: boolean } {
+  if (remarks.length > 0) {
+    const chunks = splitChunks(text, remarks);
+    if (chunks.some((chunk) => chunk.remark !== null && chunk.text !== '')) {
+      return { chunks, isWhole: false };
+    }
+  }
+  const isWhole = remarks.length > 0;
+  const shown = isWhole && text === '' ? '<redacted>' : text;
+  return { chunks: [{ text: shown, remark: null }], isWhole };
+}
+
+function TextChunk({ chunk: { text, remark } }: { chunk: Chunk }) {
+  if (remark === null) return revealInvisible(text);
+  return (
+    <Tooltip text={describeRemark(remark)} className="fc-redacted">
+      {text === '' ? '<redacted>' : revealInvisible(text)}
+    </Tooltip>
   );
 }
 
 function explain({ remarks, originalLength }: ValueMeta): string {
-  const reasons = remarks.map(describeRemark).join('; ');
+  const reasons = listed(remarks.map(describeRemark));
   return originalLength === null ? reasons : `${reasons} (originally ${originalLength} long)`;
+}
+
+function listed(texts: string[]): string {
+  const more = texts.length - SHOWN_REASONS;
+  return texts.slice(0, SHOWN_REASONS).join('; ') + (more > 0 ? `; and ${more} more` : '');
 }
 
 /** The mark that a structure, not a text, was cut or removed. */

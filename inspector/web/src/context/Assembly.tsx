@@ -1,6 +1,6 @@
-import { parseAssembly } from './assemblyName';
-import { CopyButton } from './CopyButton';
-import { SafeText } from './SafeText';
+import { parseAssembly } from './assemblyName.ts';
+import { CopyButton } from './CopyButton.tsx';
+import { SafeText } from './SafeText.tsx';
 
 interface Props {
   displayName: string | null;

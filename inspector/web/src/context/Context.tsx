@@ -1,18 +1,19 @@
-import { member, type JsonValue } from '../json/value';
-import type { Frame, FrameEvent, RegisterMap, SourceLine } from '../model/event';
-import { Assembly } from './Assembly';
-import { markLines } from './coverage';
-import type { CoverageCache } from './coverageCache';
-import { FrameRegisters } from './FrameRegisters';
-import { FrameVariables } from './FrameVariables';
-import { SourceLines } from './SourceLines';
-import { useCoverage } from './useCoverage';
+import { member, type JsonValue } from '../json/value.ts';
+import type { Frame, FrameEvent, RegisterMap, SourceLine } from '../model/event.ts';
+import { Assembly } from './Assembly.tsx';
+import { markLines } from './coverage.ts';
+import type { CoverageCache } from './coverageCache.ts';
+import { CoverageNote } from './CoverageNote.tsx';
+import { FrameRegisters } from './FrameRegisters.tsx';
+import { FrameVariables } from './FrameVariables.tsx';
+import { SourceLines } from './SourceLines.tsx';
+import { useCoverage } from './useCoverage.ts';
 
 export interface ContextProps {
   event: FrameEvent;
   frame: Frame;
   registers: RegisterMap;
-  /** `_meta` of the frame: which of its values were redacted, and by which rule. */
+  /** Which of the frame's values were redacted, by which rule; the frame's own `meta` otherwise. */
   frameMeta?: JsonValue | undefined;
   registersMeta?: JsonValue | undefined;
   /** The language to write variables in; the frame's own platform where it has one. */
@@ -35,7 +36,7 @@ export function Context({
   event,
   frame,
   registers,
-  frameMeta,
+  frameMeta = frame.meta,
   registersMeta,
   platform = null,
   isExpanded = false,
@@ -53,7 +54,9 @@ export function Context({
     return emptySourceNotation ? <EmptyNotation /> : null;
   }
   const lines = hasLines ? visibleLines(frame, isExpanded) : NO_LINES;
-  const isCovered = answer?.status === 'COVERAGE_EXISTS' && frame.lineNo !== null;
+  const hasCoverage = answer?.status === 'COVERAGE_EXISTS';
+  const isCovered = hasCoverage && frame.lineNo !== null;
+  const isExplained = hasLines && isExpanded && (isCovered || !hasCoverage);
   const framePlatform = frame.platform ?? platform ?? event.platform;
   return (
     <div className="fc-context" data-expanded={isExpanded}>
@@ -64,6 +67,7 @@ export function Context({
         marks={isCovered ? markLines(lines, answer) : []}
         isExpanded={isExpanded}
       />
+      {isExplained && answer !== null && <CoverageNote answer={answer} />}
       {hasContextVars && (
         <FrameVariables
           data={frame.vars ?? {}}
@@ -81,7 +85,8 @@ export function Context({
 
 function visibleLines(frame: Frame, isExpanded: boolean): SourceLine[] {
   if (isExpanded) return frame.context;
-  return frame.context.filter(([lineNo]) => lineNo === frame.lineNo);
+  const active = frame.context.find(([lineNo]) => lineNo === frame.lineNo);
+  return active === undefined ? NO_LINES : [active];
 }
 
 function EmptyNotation() {

@@ -1,11 +1,12 @@
 import { useState } from 'react';
 
-import { member, type JsonValue } from '../json/value';
-import { AnnotatedText } from './AnnotatedText';
-import { ClippedBox } from './ClippedBox';
-import { sortRegisters } from './registerOrder';
-import { formatRegister, type RegisterView } from './registerValue';
-import { SafeText } from './SafeText';
+import { member, type JsonValue } from '../json/value.ts';
+import { AnnotatedText } from './AnnotatedText.tsx';
+import { ClippedBox } from './ClippedBox.tsx';
+import { ShowMore, usePages } from './pages.tsx';
+import { sortRegisters } from './registerOrder.ts';
+import { formatRegister, type RegisterView } from './registerValue.ts';
+import { SafeText } from './SafeText.tsx';
 
 const CLIP_HEIGHT_PX = 120;
 
@@ -17,6 +18,7 @@ interface Props {
 
 export function FrameRegisters({ registers, meta, deviceArch }: Props) {
   const known = sortRegisters(registers, deviceArch).filter(([, value]) => value !== null);
+  const pages = usePages(known);
   return (
     <div
       role="group"
@@ -31,10 +33,11 @@ export function FrameRegisters({ registers, meta, deviceArch }: Props) {
       </div>
       <ClippedBox clipHeightPx={CLIP_HEIGHT_PX} what="registers">
         <ul className="fc-register-grid">
-          {known.map(([name, value]) => (
+          {pages.shown.map(([name, value]) => (
             <Register key={name} name={name} value={value} meta={member(meta, name)} />
           ))}
         </ul>
+        <ShowMore pages={pages} what="registers" />
       </ClippedBox>
     </div>
   );

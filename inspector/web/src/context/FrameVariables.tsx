@@ -1,9 +1,10 @@
-import { printJson } from '../json/print';
-import { member, type JsonObject, type JsonValue } from '../json/value';
-import { ClippedBox } from './ClippedBox';
-import { CopyButton } from './CopyButton';
-import { SafeText } from './SafeText';
-import { StructuredValue } from './StructuredValue';
+import { printJson } from '../json/print.ts';
+import { member, type JsonObject, type JsonValue } from '../json/value.ts';
+import { ClippedBox } from './ClippedBox.tsx';
+import { CopyButton } from './CopyButton.tsx';
+import { ShowMore, usePages } from './pages.tsx';
+import { SafeText } from './SafeText.tsx';
+import { StructuredValue } from './StructuredValue.tsx';
 
 const CLIP_HEIGHT_PX = 100;
 
@@ -14,6 +15,7 @@ interface Props {
 }
 
 export function FrameVariables({ data, meta, platform }: Props) {
+  const pages = usePages(Object.entries(data));
   return (
     // A host may fold the frame on any click: one in here is meant for a value.
     <div
@@ -30,7 +32,7 @@ export function FrameVariables({ data, meta, platform }: Props) {
       </div>
       <ClippedBox clipHeightPx={CLIP_HEIGHT_PX} what="variables">
         <dl className="fc-pairs">
-          {Object.entries(data).map(([name, value]) => (
+          {pages.shown.map(([name, value]) => (
             <div className="fc-pair" key={name}>
               <dt>
                 <SafeText text={name} />
@@ -41,6 +43,7 @@ export function FrameVariables({ data, meta, platform }: Props) {
             </div>
           ))}
         </dl>
+        <ShowMore pages={pages} what="variables" />
       </ClippedBox>
     </div>
   );

@@ -6,11 +6,17 @@ import type { ReactNode } from 'react';
 const INVISIBLE =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
+// More of them are no part of a text: they are shown as text too, but without an element each.
+const MAX_MARKED = 100;
+// Names may be long; what is longer is in the event's JSON.
+const MAX_NAME_LENGTH = 5_000;
+
 /** Text in which characters that would hide or reorder others stand as their code points. */
 export function revealInvisible(text: string): ReactNode {
   const parts: ReactNode[] = [];
   let end = 0;
   for (const match of text.matchAll(INVISIBLE)) {
+    if (parts.length >= 2 * MAX_MARKED) break;
     parts.push(text.slice(end, match.index));
     parts.push(
       <span className="fc-invisible" key={match.index}>
@@ -19,7 +25,7 @@ export function revealInvisible(text: string): ReactNode {
     );
     end = match.index + match[0].length;
   }
-  return end === 0 ? text : [...parts, text.slice(end)];
+  return parts.length === 0 ? text : [...parts, revealInvisibleText(text.slice(end))];
 }
 
 /** The same where only plain text can stand, as in an <option>. */
@@ -32,7 +38,8 @@ function codePoint(character: string): string {
   return `U+${hex}`;
 }
 
-/** Text from an event: isolated, so that its direction cannot reorder the page around it. */
+/** A name from an event: isolated, so that its direction cannot reorder the page around it. */
 export function SafeText({ text }: { text: string }) {
-  return <bdi>{revealInvisible(text)}</bdi>;
+  const isCut = text.length > MAX_NAME_LENGTH;
+  return <bdi>{revealInvisible(isCut ? `${text.slice(0, MAX_NAME_LENGTH)} …` : text)}</bdi>;
 }

@@ -1,12 +1,13 @@
 import { useMemo, type KeyboardEvent } from 'react';
 
-import type { SourceLine } from '../model/event';
-import { CopyButton } from './CopyButton';
-import type { LineMark } from './coverage';
-import { highlightLines, type TokenLine } from './highlight';
-import { languageOf } from './languages';
-import { revealInvisible } from './SafeText';
-import { Tooltip } from './Tooltip';
+import type { SourceLine } from '../model/event.ts';
+import { CopyButton } from './CopyButton.tsx';
+import type { LineMark } from './coverage.ts';
+import { highlightLines, type TokenLine } from './highlight.ts';
+import { languageOf } from './languages.ts';
+import { ShowMore, usePages } from './pages.tsx';
+import { revealInvisible } from './SafeText.tsx';
+import { Tooltip } from './Tooltip.tsx';
 
 interface Props {
   lines: SourceLine[];
@@ -16,20 +17,35 @@ interface Props {
   isExpanded: boolean;
 }
 
+const PAGE_SIZE = 500;
+const MAX_LINE_LENGTH = 20_000;
+
 function withoutLineEnd(text: string): string {
-  return text.replace(/[\r\n]+$/, '');
+  let end = text.length;
+  while (end > 0 && '\r\n'.includes(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
+}
+
+function shownText(text: string): string {
+  const line = withoutLineEnd(text);
+  const shown = line.length > MAX_LINE_LENGTH ? `${line.slice(0, MAX_LINE_LENGTH)} …` : line;
+  return shown.replaceAll(/\r?\n|\r/g, ' ');
 }
 
 export function SourceLines({ lines, activeLineNo, filename, marks, isExpanded }: Props) {
+  const active = lines.findIndex(([lineNo]) => lineNo === activeLineNo);
+  const pages = usePages(lines, { size: PAGE_SIZE, around: active });
+  const { shown, start } = pages;
+  const end = start + shown.length;
   const highlighted = useMemo(() => {
-    const texts = lines.map(([, text]) => withoutLineEnd(text).replaceAll(/\r?\n|\r/g, ' '));
-    const active = lines.findIndex(([lineNo]) => lineNo === activeLineNo);
-    return highlightLines(texts, languageOf(filename), active < 0 ? null : active);
-  }, [lines, activeLineNo, filename]);
-  const [firstLine] = lines;
+    const texts = lines.slice(start, end).map(([, text]) => shownText(text));
+    return highlightLines(texts, languageOf(filename), active < start ? null : active - start);
+  }, [lines, start, end, active, filename]);
+  const [firstLine] = shown;
   if (firstLine === undefined) return null;
 
-  const focusable = focusableMark(lines, marks, activeLineNo);
+  const shownMarks = marks.slice(start, end);
+  const focusable = focusableMark(shown, shownMarks, activeLineNo);
   const source = () => lines.map(([, text]) => withoutLineEnd(text)).join('\n');
   return (
     <div className="fc-source">
@@ -41,17 +57,18 @@ export function SourceLines({ lines, activeLineNo, filename, marks, isExpanded }
         tabIndex={isExpanded ? 0 : undefined}
         onKeyDown={moveAmongMarks}
       >
-        {lines.map(([lineNo], index) => (
+        {shown.map(([lineNo], index) => (
           <Line
             key={index}
             lineNo={lineNo}
             tokens={highlighted[index] ?? []}
             isActive={lineNo === activeLineNo}
-            mark={marks[index]}
+            mark={shownMarks[index]}
             isTabStop={index === focusable}
           />
         ))}
       </ol>
+      <ShowMore pages={pages} what="lines" />
       {isExpanded && <CopyButton label="Copy source" text={source} />}
     </div>
   );

@@ -1,14 +1,14 @@
 import { Fragment, useState } from 'react';
 
-import { asText, ExactNumber, member, type JsonObject, type JsonValue } from '../json/value';
-import { AnnotatedText, StructureNote } from './AnnotatedText';
-import { SafeText } from './SafeText';
-import { formatScalar, type Scalar } from './scalarFormat';
+import { asText, ExactNumber, member, type JsonObject, type JsonValue } from '../json/value.ts';
+import { AnnotatedText, StructureNote } from './AnnotatedText.tsx';
+import { ShowMore, usePages } from './pages.tsx';
+import { SafeText } from './SafeText.tsx';
+import { formatScalar, type Scalar } from './scalarFormat.ts';
 
 // As in Sentry: two levels are open from the start, and only where they have few members.
 const OPEN_DEPTH = 2;
 const OPEN_MEMBERS = 5;
-const PAGE_SIZE = 100;
 const SHORT_LIST_ITEMS = 6;
 const SHORT_LIST_LENGTH = 60;
 
@@ -80,7 +80,7 @@ function Structure({ value, meta, platform, depth, openDepth }: StructureProps) 
   const [isOpen, setIsOpen] = useState(
     depth < openDepth || (depth < OPEN_DEPTH && entries.length <= OPEN_MEMBERS),
   );
-  const [shown, setShown] = useState(PAGE_SIZE);
+  const pages = usePages(entries);
   const [open, close] = isList ? ['[', ']'] : ['{', '}'];
 
   if (entries.length === 0) {
@@ -115,7 +115,7 @@ function Structure({ value, meta, platform, depth, openDepth }: StructureProps) 
       {isOpen && (
         <>
           <span className="fc-members">
-            {entries.slice(0, shown).map(([key, item]) => (
+            {pages.shown.map(([key, item]) => (
               <span className="fc-member" key={key}>
                 {!isList && (
                   <span className="fc-key">
@@ -131,17 +131,7 @@ function Structure({ value, meta, platform, depth, openDepth }: StructureProps) 
                 />
               </span>
             ))}
-            {entries.length > shown && (
-              <button
-                type="button"
-                className="fc-more-members"
-                onClick={() => {
-                  setShown(shown + PAGE_SIZE);
-                }}
-              >
-                Show {Math.min(PAGE_SIZE, entries.length - shown)} more of {entries.length}
-              </button>
-            )}
+            <ShowMore pages={pages} />
           </span>
           <span className="fc-value">{close}</span>
         </>

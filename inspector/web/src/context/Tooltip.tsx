@@ -1,6 +1,6 @@
 import { useEffect, useId, useLayoutEffect, useRef, useState, type ReactNode } from 'react';
 
-import { SafeText } from './SafeText';
+import { SafeText } from './SafeText.tsx';
 
 // As the style sheet has it, with a margin.
 const MAX_WIDTH_PX = 388;

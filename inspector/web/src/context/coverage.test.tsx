@@ -199,3 +199,40 @@ test('coverage is not used without an active line', async () => {
   await renderCovered(answering(ANSWER), true, { ...FRAME, lineNo: null });
   expect(new Set(states())).toEqual(new Set(['none']));
 });
+
+const note = () => document.querySelector('.fc-coverage-note')?.textContent ?? null;
+const BRANCH = 'of branch main: Codecov does not know commit 0123';
+
+test('what is special about the colours is said below the source', async () => {
+  await renderCovered(answering({ ...ANSWER, reason: BRANCH }));
+  expect(note()).toBe(`Coverage${BRANCH}`);
+  expect(document.querySelector('.fc-source + .fc-coverage-note')).not.toBeNull();
+});
+
+test.each(['NO_COVERAGE_DATA', 'NO_INTEGRATION'] as const)(
+  'why there are no colours is said where the status is %s',
+  async (status) => {
+    await renderCovered(answering({ status, lineCoverage: [], reason: 'refused\u202e <b>' }));
+    expect(note()).toBe('CoveragerefusedU+202E <b>');
+  },
+);
+
+test.each(['https://codecov.example/x', 'javascript:alert(1)'])(
+  "the report's address can be copied, and is no link: %s",
+  async (coverageUrl) => {
+    const user = userEvent.setup();
+    await renderCovered(answering({ ...ANSWER, coverageUrl }));
+    expect(note()).toContain(coverageUrl);
+    expect(screen.queryByRole('link')).toBeNull();
+    await user.click(screen.getByRole('button', { name: "Copy the report's address" }));
+    expect(await navigator.clipboard.readText()).toBe(coverageUrl);
+  },
+);
+
+test('nothing is said of coverage that has nothing to say or is not used', async () => {
+  await renderCovered(answering({ ...ANSWER, reason: null, coverageUrl: null }));
+  await renderCovered(answering(ANSWER));
+  await renderCovered(answering({ ...ANSWER, reason: BRANCH }), true, { ...FRAME, lineNo: null });
+  await renderCovered(answering({ ...ANSWER, reason: BRANCH }), false);
+  expect(note()).toBeNull();
+});

@@ -1,4 +1,4 @@
-import type { SourceLine } from '../model/event';
+import type { SourceLine } from '../model/event.ts';
 
 /** Sentry's codes for a line's coverage. */
 export const COVERAGE = {
@@ -13,6 +13,10 @@ export type CoverageStatus = 'COVERAGE_EXISTS' | 'NO_COVERAGE_DATA' | 'NO_INTEGR
 export interface CoverageAnswer {
   status: CoverageStatus;
   lineCoverage: [lineNo: number, code: number][];
+  /** One sentence for a person: what is special about the lines, or why there are none. */
+  reason?: string | null;
+  /** Where a person finds the whole report. */
+  coverageUrl?: string | null;
 }
 
 /** What a frame says about the file that its coverage is asked for. */

@@ -1,4 +1,4 @@
-import type { CoverageAnswer, CoverageQuery } from './coverage';
+import type { CoverageAnswer, CoverageQuery } from './coverage.ts';
 
 /** Asks where coverage is kept. Must give up when `signal` aborts. */
 export type FetchCoverage = (query: CoverageQuery, signal: AbortSignal) => Promise<CoverageAnswer>;

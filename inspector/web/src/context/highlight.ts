@@ -1,7 +1,7 @@
 import type { ElementContent, RootContent } from 'hast';
 import { createLowlight } from 'lowlight';
 
-import { GRAMMARS, type Language } from './languages';
+import { GRAMMARS, type Language } from './languages.ts';
 
 export interface Token {
   text: string;

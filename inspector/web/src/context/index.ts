@@ -1,8 +1,13 @@
-export { Context, type ContextProps } from './Context';
-export { CoverageCache, type FetchCoverage } from './coverageCache';
-export { COVERAGE, type CoverageAnswer, type CoverageQuery, type CoverageStatus } from './coverage';
-export type { Frame, FrameEvent, RegisterMap, SourceLine, Stacktrace } from '../model/event';
-export { readEvent } from '../model/normalise';
-export { readStacktrace } from '../model/stacktrace';
-export { parseJson } from '../json/parse';
-export type { JsonObject, JsonValue } from '../json/value';
+export { Context, type ContextProps } from './Context.tsx';
+export { CoverageCache, type FetchCoverage } from './coverageCache.ts';
+export {
+  COVERAGE,
+  type CoverageAnswer,
+  type CoverageQuery,
+  type CoverageStatus,
+} from './coverage.ts';
+export type { Frame, FrameEvent, RegisterMap, SourceLine, Stacktrace } from '../model/event.ts';
+export { readEvent } from '../model/normalise.ts';
+export { readStacktrace } from '../model/stacktrace.ts';
+export { parseJson } from '../json/parse.ts';
+export type { JsonObject, JsonValue } from '../json/value.ts';

@@ -100,6 +100,7 @@ const BY_EXTENSION = new Map(
 
 /** The language of a file, by its name's extension; a query or fragment behind it is ignored. */
 export function languageOf(filename: string | null): Language | null {
-  const extension = /\.([\w+]+)(?:[?#].*)?$/.exec(filename ?? '')?.[1];
+  // The end of it is enough; on a longer one the expression would take its time.
+  const extension = /\.([\w+]+)(?:[?#].*)?$/.exec(filename?.slice(-1_000) ?? '')?.[1];
   return BY_EXTENSION.get(extension?.toLowerCase() ?? '') ?? null;
 }

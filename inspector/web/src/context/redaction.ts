@@ -1,4 +1,4 @@
-import { asArray, asNumber, asText, member, type JsonValue } from '../json/value';
+import { asArray, asNumber, asText, member, type JsonValue } from '../json/value.ts';
 
 export interface Remark {
   rule: string;
@@ -19,20 +19,20 @@ export interface Chunk {
   remark: Remark | null;
 }
 
-const METHODS: Record<string, string> = {
-  a: 'Annotated',
-  x: 'Removed',
-  s: 'Replaced',
-  m: 'Masked',
-  p: 'Pseudonymized',
-  e: 'Encrypted',
-};
+const METHODS = new Map([
+  ['a', 'Annotated'],
+  ['x', 'Removed'],
+  ['s', 'Replaced'],
+  ['m', 'Masked'],
+  ['p', 'Pseudonymized'],
+  ['e', 'Encrypted'],
+]);
 
-const KNOWN_RULES: Record<string, string> = {
-  '!limit': 'size limits',
-  '!raw': 'raw payload',
-  '!config': 'SDK configuration',
-};
+const KNOWN_RULES = new Map([
+  ['!limit', 'size limits'],
+  ['!raw', 'raw payload'],
+  ['!config', 'SDK configuration'],
+]);
 
 /** What `_meta` says of one value: Relay keeps it under the empty key of the value's node. */
 export function readValueMeta(node: JsonValue | undefined): ValueMeta {
@@ -55,8 +55,8 @@ function readRemark(value: JsonValue): Remark[] {
 }
 
 export function describeRemark({ rule, remark }: Remark): string {
-  const method = METHODS[remark] ?? 'Changed';
-  const reason = KNOWN_RULES[rule] ?? `“${rule}”`;
+  const method = METHODS.get(remark) ?? 'Changed';
+  const reason = KNOWN_RULES.get(rule) ?? `“${rule}”`;
   return `${method} because of the PII rule ${reason}`;
 }
 
@@ -81,4 +81,19 @@ export function splitChunks(text: string, remarks: Remark[]): Chunk[] {
   }
   if (position < bytes.length) push(bytes.length, null);
   return chunks;
+}
+
+// A mark costs as much to draw as this many characters.
+const MARK_LENGTH = 100;
+
+/** The chunks that `length` characters and marks hold; the last one may be cut. */
+export function firstChunks(chunks: Chunk[], length: number): Chunk[] {
+  const first: Chunk[] = [];
+  let left = length;
+  for (const chunk of chunks) {
+    if (left <= 0) break;
+    first.push({ ...chunk, text: chunk.text.slice(0, left) });
+    left -= chunk.text.length + MARK_LENGTH;
+  }
+  return first;
 }

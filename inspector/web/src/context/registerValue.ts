@@ -1,4 +1,4 @@
-import { asText, type JsonValue } from '../json/value';
+import { asText, type JsonValue } from '../json/value.ts';
 
 export type RegisterView = 'hexadecimal' | 'decimal';
 
@@ -6,6 +6,8 @@ const HEX_DIGITS = 16;
 const HEX = /^(?:0x)?[0-9a-f]+$/i;
 // The widest register there is (AVX-512) has 128 digits; a longer text is not a register's value.
 const MAX_HEX_DIGITS = 130;
+
+const MAX_RAW_LENGTH = 1_000;
 
 /** A register's value, exact in all its bits; null where it cannot be read as a number.
  *
@@ -23,7 +25,7 @@ export function parseRegister(value: JsonValue): bigint | null {
 /** A register's text in a view; what cannot be parsed is shown as it came. */
 export function formatRegister(value: JsonValue, view: RegisterView): string {
   const parsed = parseRegister(value);
-  if (parsed === null) return asText(value) ?? '';
+  if (parsed === null) return asText(value)?.slice(0, MAX_RAW_LENGTH) ?? '';
   if (view === 'decimal') return parsed.toString();
   const sign = parsed < 0n ? '-' : '';
   const digits = (parsed < 0n ? -parsed : parsed).toString(16);

@@ -112,3 +112,15 @@ test('a redacted register is shown with its rule', () => {
   const id = note.getAttribute('aria-describedby') ?? '';
   expect(document.getElementById(id)?.textContent).toContain('“@anything:remove”');
 });
+
+test('any number of registers is shown by the hundred', async () => {
+  renderRegisters(Object.fromEntries(Array.from({ length: 20_000 }, (_, n) => [`r${n}`, n])));
+  expect(screen.getAllByRole('listitem')).toHaveLength(100);
+  await userEvent.click(screen.getByRole('button', { name: 'Show 100 more of 20,000 registers' }));
+  expect(screen.getAllByRole('listitem')).toHaveLength(200);
+});
+
+test('a text that is no number is cut where no register could be that long', () => {
+  renderRegisters({ rax: 'x'.repeat(100_000) });
+  expect(screen.getByRole('button').textContent).toHaveLength(1_000);
+});

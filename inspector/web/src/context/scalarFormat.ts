@@ -1,4 +1,4 @@
-import { isNumeric, type JsonObject, type JsonValue } from '../json/value';
+import { isNumeric, type JsonObject, type JsonValue } from '../json/value.ts';
 
 export type ScalarKind = 'null' | 'boolean' | 'number' | 'string' | 'plain' | 'filtered';
 

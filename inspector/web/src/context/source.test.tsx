@@ -1,6 +1,8 @@
 import { screen, within } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 
+import type { SourceLine } from '../model/event';
 import { frame, renderContext, SOURCE_FRAME } from './testing';
 
 function lineTexts(): string[] {
@@ -91,4 +93,32 @@ test('markup in source is text', () => {
   renderContext({ frame: hostile, hasContextSource: true, isExpanded: true });
   expect(lineTexts()).toEqual(['<img src=x onerror=alert(1)>']);
   expect(document.querySelector('img')).toBeNull();
+});
+
+test('of very many lines those around the active one are shown, and more on request', async () => {
+  const context = Array.from({ length: 20_000 }, (_, n): SourceLine => [n + 1, 'pass']);
+  const shown = frame({ context, lineNo: 10_000 });
+  renderContext({ frame: shown, hasContextSource: true, isExpanded: true });
+  const numbers = () =>
+    screen.getAllByTestId('context-line').map((line) => Number.parseInt(line.textContent));
+  expect(numbers()).toHaveLength(500);
+  expect(numbers()).toContain(10_000);
+  expect(document.querySelector('[aria-current]')?.textContent).toBe('10000pass');
+  expect(screen.getByRole('list').getAttribute('start')).toBe(String(numbers()[0]));
+  await userEvent.click(screen.getByRole('button', { name: 'Show 500 more of 20,000 lines' }));
+  expect(numbers()).toHaveLength(1_000);
+});
+
+test('a collapsed frame shows one line, however many have its number', () => {
+  const context = Array.from({ length: 1_000 }, (): SourceLine => [7, 'pass']);
+  renderContext({ frame: frame({ context, lineNo: 7 }), hasContextSource: true });
+  expect(screen.getAllByTestId('context-line')).toHaveLength(1);
+});
+
+test('neither line ends nor a name keep an expression busy', () => {
+  const text = `${'\n'.repeat(100_000)}x`;
+  const shown = frame({ context: [[7, text]], lineNo: 7, filename: `${'.a?'.repeat(100_000)}\n` });
+  const startMs = performance.now();
+  renderContext({ frame: shown, hasContextSource: true, isExpanded: true });
+  expect(performance.now() - startMs).toBeLessThan(5_000);
 });

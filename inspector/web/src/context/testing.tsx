@@ -24,6 +24,7 @@ export function frame(change: Partial<Frame> = {}): Frame {
     package: null,
     platform: null,
     vars: null,
+    meta: undefined,
     ...change,
   };
 }

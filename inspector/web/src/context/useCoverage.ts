@@ -1,8 +1,8 @@
 import { useEffect, useMemo, useState } from 'react';
 
-import type { Frame, FrameEvent } from '../model/event';
-import type { CoverageAnswer, CoverageQuery } from './coverage';
-import type { CoverageCache } from './coverageCache';
+import type { Frame, FrameEvent } from '../model/event.ts';
+import type { CoverageAnswer, CoverageQuery } from './coverage.ts';
+import type { CoverageCache } from './coverageCache.ts';
 
 /** The coverage of the frame's file: asked for while `isEnabled`, null until it is there. */
 export function useCoverage(

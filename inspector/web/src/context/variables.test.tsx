@@ -178,3 +178,61 @@ test('variables can be copied, their numbers exact', async () => {
   expect(await navigator.clipboard.readText()).toBe('{\n  "x": 9223372036854775807\n}');
   await screen.findByText('Copied');
 });
+
+test('any number of variables is shown by the hundred', async () => {
+  renderVariables(Object.fromEntries(Array.from({ length: 20_000 }, (_, n) => [`v${n}`, n])));
+  expect(document.querySelectorAll('.fc-pair')).toHaveLength(100);
+  await userEvent.click(screen.getByRole('button', { name: 'Show 100 more of 20,000 variables' }));
+  expect(document.querySelectorAll('.fc-pair')).toHaveLength(200);
+});
+
+test('asking for more variables does not fold the frame', async () => {
+  const fold = vi.fn();
+  const vars = Object.fromEntries(Array.from({ length: 101 }, (_, n) => [`v${n}`, n]));
+  render(
+    <div onClick={fold}>{contextElement({ frame: frame({ vars }), hasContextVars: true })}</div>,
+  );
+  await userEvent.click(screen.getByRole('button', { name: 'Show 1 more of 101 variables' }));
+  expect(fold).not.toHaveBeenCalled();
+  expect(screen.queryByRole('button', { name: /more of/ })).toBeNull();
+});
+
+test('a long text is shown in part, and more of it on request', async () => {
+  renderVariables({ x: 'a'.repeat(50_000) }, 'ruby');
+  const more = screen.getByRole('button', { name: 'Show more of 50,000 characters' });
+  expect(document.querySelector('dd bdi')?.textContent).toHaveLength(10_000);
+  await userEvent.click(more);
+  expect(document.querySelector('dd bdi')?.textContent).toHaveLength(50_000);
+  expect(screen.queryByRole('button', { name: /characters/ })).toBeNull();
+});
+
+test('of very many marks in a text some are shown, and more on request', async () => {
+  const rem = Array.from({ length: 20_000 }, (_, at) => ['r', 'x', at, at + 1]);
+  renderVariables({ x: 'm'.repeat(30_000) }, 'ruby', { vars: { x: { '': { rem } } } });
+  expect(screen.getAllByRole('note').length).toBeLessThan(101);
+  await userEvent.click(screen.getByRole('button', { name: /characters/ }));
+  expect(screen.getAllByRole('note').length).toBeGreaterThan(500);
+});
+
+test('very many remarks and errors about one value are one mark each', () => {
+  const rem = Array.from({ length: 1_000 }, () => ['r', 'x']);
+  const err = Array.from({ length: 1_000 }, () => 'invalid');
+  renderVariables({ x: 'm' }, 'ruby', { vars: { x: { '': { rem, err } } } });
+  const marks = screen.getAllByRole('note');
+  expect(marks.map((mark) => mark.firstChild?.textContent)).toEqual(['m', '!']);
+  for (const mark of marks) expect(describedBy(mark)).toMatch(/; and 990 more$/);
+});
+
+test('very many characters that hide text are text without an element each', () => {
+  renderVariables({ x: '\u0000'.repeat(5_000) }, 'ruby');
+  expect(shownValue('x')).toBe('U+0000'.repeat(5_000));
+  expect(document.querySelectorAll('.fc-invisible')).toHaveLength(100);
+});
+
+test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty'])(
+  'a rule or remark named %s is just a name',
+  (name) => {
+    renderVariables({ x: 'm' }, 'ruby', { vars: { x: { '': { rem: [[name, name]] } } } });
+    expect(describedBy(screen.getByRole('note'))).toBe(`Changed because of the PII rule “${name}”`);
+  },
+);

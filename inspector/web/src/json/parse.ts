@@ -1,4 +1,4 @@
-import { ExactNumber, type JsonObject, type JsonValue } from './value';
+import { ExactNumber, type JsonObject, type JsonValue } from './value.ts';
 
 export class JsonSyntaxError extends Error {
   override name = 'JsonSyntaxError';

@@ -1,4 +1,4 @@
-import { ExactNumber, type JsonValue } from './value';
+import { ExactNumber, type JsonValue } from './value.ts';
 
 /** JSON.stringify with two spaces, for values whose numbers must stay exact. */
 export function printJson(value: JsonValue, indent = ''): string {

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../json/value';
+import type { JsonObject, JsonValue } from '../json/value.ts';
 
 /** `[line number, text]`; the text may end in a newline. */
 export type SourceLine = [lineNo: number, text: string];
@@ -19,6 +19,8 @@ export interface Frame {
   package: string | null;
   platform: string | null;
   vars: JsonObject | null;
+  /** The part of the event's `_meta` that describes this frame. */
+  meta: JsonValue | undefined;
 }
 
 export interface Stacktrace {
@@ -33,6 +35,7 @@ export interface Mechanism {
   type: string | null;
   handled: boolean | null;
   data: JsonObject;
+  dataMeta: JsonValue | undefined;
 }
 
 export interface ExceptionValue {
@@ -63,6 +66,12 @@ export interface Breadcrumb {
   meta: JsonValue | undefined;
 }
 
+export interface Tag {
+  key: string;
+  value: JsonValue;
+  meta: JsonValue | undefined;
+}
+
 export interface Span {
   op: string | null;
   description: string | null;
@@ -85,6 +94,7 @@ export interface EventModel extends FrameEvent {
   type: string | null;
   level: string | null;
   message: string | null;
+  messageMeta: JsonValue | undefined;
   timestamp: JsonValue | undefined;
   facts: [name: string, value: string][];
   exceptions: ExceptionValue[];
@@ -93,7 +103,7 @@ export interface EventModel extends FrameEvent {
   threads: Thread[];
   breadcrumbs: Breadcrumb[];
   spans: Span[];
-  tags: [key: string, value: JsonValue][];
+  tags: Tag[];
   /** Members shown as they are: contexts, request, user, extra, modules … */
   sections: EventSection[];
   raw: JsonValue;

@@ -33,10 +33,10 @@ test('the commit is read from the release, which names it in full', () => {
 test('breadcrumbs and tags are read in both of their forms', () => {
   const listed = readEvent(parseJson(javascript));
   expect(listed.breadcrumbs).toHaveLength(3);
-  expect(listed.tags).toContainEqual(['browser.name', 'Firefox']);
+  expect(listed.tags).toContainEqual({ key: 'browser.name', value: 'Firefox' });
   const mapped = readEvent(parseJson(python));
   expect(mapped.breadcrumbs).toHaveLength(3);
-  expect(mapped.tags).toContainEqual(['region', 'eu-central']);
+  expect(mapped.tags).toContainEqual({ key: 'region', value: 'eu-central' });
 });
 
 test('threads, registers and the CPU are read', () => {
@@ -66,6 +66,48 @@ test.each([
   { exception: { values: [null, 1, { stacktrace: { frames: [null, 'x', { vars: [] }] } }] } },
 ])('members of a wrong type count as absent: %j', (raw) => {
   expect(() => readEvent(raw)).not.toThrow();
+});
+
+const mark = (rule: string) => ({ '': { rem: [[rule, 'x']] } });
+
+test('what is redacted is found by its place, also behind what is no frame or no thread', () => {
+  const frames = [null, { function: 'f' }, 'x', { function: 'g' }];
+  const framesMeta = { frames: { 1: mark('f'), 3: mark('g') } };
+  const event = readEvent({
+    stacktrace: { frames },
+    threads: { values: [null, { id: 1, stacktrace: { frames } }] },
+    _meta: { stacktrace: framesMeta, threads: { values: { 1: { stacktrace: framesMeta } } } },
+  });
+  for (const trace of [event.stacktrace, event.threads[0]?.stacktrace]) {
+    expect(trace?.frames.map((frame) => frame.meta)).toEqual([mark('f'), mark('g')]);
+  }
+});
+
+test.each([
+  ['a list', [null, { value: 'v' }], { 1: { value: mark('r') } }],
+  ['values', { values: [null, { value: 'v' }] }, { values: { 1: { value: mark('r') } } }],
+  ['the value itself', { value: 'v' }, { value: mark('r') }],
+])('what is redacted is found where an interface is %s', (_, exception, meta) => {
+  const [read] = readEvent({ exception, _meta: { exception: meta } }).exceptions;
+  expect(read?.meta).toEqual({ value: mark('r') });
+});
+
+test.each([
+  ['an object', { a: 1, b: 2 }, { b: mark('r') }],
+  ['pairs', [null, ['a', 1], ['b', 2]], { 2: { 1: mark('r') } }],
+  ['keys and values', [{ value: 1 }, { key: 'b', value: 2 }], { 1: { value: mark('r') } }],
+])('redacted tags are found where tags are %s', (_, tags, meta) => {
+  const tag = readEvent({ tags, _meta: { tags: meta } }).tags.at(-1);
+  expect(tag).toEqual({ key: 'b', value: 2, meta: mark('r') });
+});
+
+test.each([
+  [{ logentry: { formatted: 'm' } }, { logentry: { formatted: mark('r') } }],
+  [{ logentry: { message: 'm' } }, { logentry: { message: mark('r') } }],
+  [{ message: 'm' }, { message: mark('r') }],
+])('what is redacted of a message is found: %j', (message, meta) => {
+  const event = readEvent({ ...message, _meta: meta });
+  expect([event.message, event.messageMeta]).toEqual(['m', mark('r')]);
 });
 
 test('spans are ordered by their start', () => {

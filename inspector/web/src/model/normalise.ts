@@ -7,17 +7,18 @@ import {
   member,
   type JsonObject,
   type JsonValue,
-} from '../json/value';
+} from '../json/value.ts';
 import type {
   Breadcrumb,
   EventModel,
   EventSection,
   ExceptionValue,
   Mechanism,
+  Tag,
   Thread,
-} from './event';
-import { readSpans } from './spans';
-import { readStacktrace, stacktraceMeta } from './stacktrace';
+} from './event.ts';
+import { readSpans } from './spans.ts';
+import { readStacktrace } from './stacktrace.ts';
 
 const CONTEXT_TITLES = new Map([
   ['os', 'OS'],
@@ -33,53 +34,55 @@ export function readEvent(raw: JsonValue): EventModel {
     eventId: asText(event.event_id),
     type: asText(event.type),
     level: asText(event.level),
-    message: readMessage(event),
+    ...readMessage(event, meta),
     timestamp: event.timestamp,
     platform: asText(event.platform),
     deviceArch: asText(member(member(event.contexts, 'device'), 'arch')),
     sdkName: asText(member(event.sdk, 'name')),
     commit: readCommit(event),
     facts: readFacts(event),
-    exceptions: readExceptions(event, meta),
+    exceptions: valuesOf(event, 'exception').map(readException),
     stacktrace: readStacktrace(event.stacktrace, member(meta, 'stacktrace')),
-    threads: valuesOf(event.threads)
-      .filter(isObject)
-      .map((thread, index) => readThread(thread, valueMeta(meta, 'threads', index))),
-    breadcrumbs: readBreadcrumbs(event, meta),
+    threads: valuesOf(event, 'threads').map(readThread),
+    breadcrumbs: valuesOf(event, 'breadcrumbs').map(readBreadcrumb),
     spans: readSpans(event),
-    tags: readTags(event.tags),
+    tags: readTags(event),
     sections: readSections(event, meta),
     raw,
   };
 }
 
+interface Described {
+  value: JsonObject;
+  /** What `_meta` says of it; that counts values of a wrong type too. */
+  meta: JsonValue | undefined;
+}
+
 /** Interfaces come as `{"values": [...]}` or, in their old form, as the list or the value itself. */
-function valuesOf(value: JsonValue | undefined): JsonValue[] {
-  if (Array.isArray(value)) return value;
-  if (!isObject(value)) return [];
-  return Array.isArray(value.values) ? value.values : [value];
+function valuesOf(event: JsonObject, name: string): Described[] {
+  const value = event[name];
+  const meta = member(event._meta, name);
+  if (isObject(value) && !Array.isArray(value.values)) return [{ value, meta }];
+  const metas = member(meta, 'values') ?? meta;
+  return asArray(isObject(value) ? value.values : value).flatMap((one, index) =>
+    isObject(one) ? [{ value: one, meta: member(metas, String(index)) }] : [],
+  );
 }
 
-function valueMeta(
-  meta: JsonValue | undefined,
-  name: string,
-  index: number,
-): JsonValue | undefined {
-  const own = member(meta, name);
-  return member(member(own, 'values') ?? own, String(index));
-}
-
-function readMessage(event: JsonObject): string | null {
-  const entry = event.logentry ?? event.message;
-  if (!isObject(entry)) return asText(entry);
-  return asText(entry.formatted) ?? asText(entry.message);
+function readMessage(event: JsonObject, meta: JsonValue | undefined) {
+  const name = (event.logentry ?? null) === null ? 'message' : 'logentry';
+  const entry = event[name];
+  const entryMeta = member(meta, name);
+  if (!isObject(entry)) return { message: asText(entry), messageMeta: entryMeta };
+  const part = asText(entry.formatted) === null ? 'message' : 'formatted';
+  return { message: asText(entry[part]), messageMeta: member(entryMeta, part) };
 }
 
 function readCommit(event: JsonObject): string | null {
-  const tagged = readTags(event.tags).find(([key]) => key === 'commit' || key === 'commit_sha');
+  const tagged = readTags(event).find(({ key }) => key === 'commit' || key === 'commit_sha');
   const lastCommit = asText(member(member(event.release, 'lastCommit'), 'id'));
   const inRelease = COMMIT.exec(asText(event.release) ?? '')?.[1];
-  return lastCommit ?? inRelease ?? asText(tagged?.[1]);
+  return lastCommit ?? inRelease ?? asText(tagged?.value);
 }
 
 function readFacts(event: JsonObject): [string, string][] {
@@ -97,67 +100,66 @@ function readFacts(event: JsonObject): [string, string][] {
   return facts.flatMap(([name, value]) => (value === null || value === '' ? [] : [[name, value]]));
 }
 
-function readExceptions(event: JsonObject, meta: JsonValue | undefined): ExceptionValue[] {
-  return valuesOf(event.exception).flatMap((value, index) => {
-    if (!isObject(value)) return [];
-    const ownMeta = valueMeta(meta, 'exception', index);
-    return [
-      {
-        type: asText(value.type),
-        value: asText(value.value),
-        module: asText(value.module),
-        mechanism: readMechanism(value.mechanism),
-        threadId: asText(value.thread_id),
-        stacktrace: readStacktrace(value.stacktrace, stacktraceMeta(ownMeta)),
-        meta: ownMeta,
-      },
-    ];
-  });
+function readException({ value, meta }: Described): ExceptionValue {
+  return {
+    type: asText(value.type),
+    value: asText(value.value),
+    module: asText(value.module),
+    mechanism: readMechanism(value.mechanism, member(meta, 'mechanism')),
+    threadId: asText(value.thread_id),
+    stacktrace: readStacktrace(value.stacktrace, member(meta, 'stacktrace')),
+    meta,
+  };
 }
 
-function readMechanism(value: JsonValue | undefined): Mechanism | null {
+function readMechanism(
+  value: JsonValue | undefined,
+  meta: JsonValue | undefined,
+): Mechanism | null {
   if (!isObject(value)) return null;
   return {
     type: asText(value.type),
     handled: asBoolean(value.handled),
     data: { ...asObject(value.data), ...asObject(value.meta) },
+    dataMeta: { ...asObject(member(meta, 'data')), ...asObject(member(meta, 'meta')) },
   };
 }
 
-function readThread(thread: JsonObject, meta: JsonValue | undefined): Thread {
+function readThread({ value, meta }: Described): Thread {
   return {
-    id: asText(thread.id),
-    name: asText(thread.name),
-    crashed: asBoolean(thread.crashed) ?? false,
-    current: asBoolean(thread.current) ?? false,
-    stacktrace: readStacktrace(thread.stacktrace, stacktraceMeta(meta)),
+    id: asText(value.id),
+    name: asText(value.name),
+    crashed: asBoolean(value.crashed) ?? false,
+    current: asBoolean(value.current) ?? false,
+    stacktrace: readStacktrace(value.stacktrace, member(meta, 'stacktrace')),
   };
 }
 
-function readBreadcrumbs(event: JsonObject, meta: JsonValue | undefined): Breadcrumb[] {
-  return valuesOf(event.breadcrumbs).flatMap((value, index) => {
-    if (!isObject(value)) return [];
-    return [
-      {
-        timestamp: value.timestamp,
-        type: asText(value.type),
-        category: asText(value.category),
-        level: asText(value.level),
-        message: asText(value.message),
-        data: asObject(value.data),
-        meta: valueMeta(meta, 'breadcrumbs', index),
-      },
-    ];
-  });
+function readBreadcrumb({ value, meta }: Described): Breadcrumb {
+  return {
+    timestamp: value.timestamp,
+    type: asText(value.type),
+    category: asText(value.category),
+    level: asText(value.level),
+    message: asText(value.message),
+    data: asObject(value.data),
+    meta,
+  };
 }
 
 /** Tags are an object, or a list of pairs, or a list of `{key, value}`. */
-function readTags(value: JsonValue | undefined): [string, JsonValue][] {
-  if (isObject(value)) return Object.entries(value);
-  return asArray(value).flatMap((tag): [string, JsonValue][] => {
-    const [key, content] = isObject(tag) ? [tag.key, tag.value] : asArray(tag);
-    const name = asText(key);
-    return name === null ? [] : [[name, content ?? null]];
+function readTags(event: JsonObject): Tag[] {
+  const { tags } = event;
+  const metas = member(event._meta, 'tags');
+  if (isObject(tags)) {
+    return Object.entries(tags).map(([key, value]) => ({ key, value, meta: member(metas, key) }));
+  }
+  return asArray(tags).flatMap((tag, index): Tag[] => {
+    const [name, value] = isObject(tag) ? [tag.key, tag.value] : asArray(tag);
+    const key = asText(name);
+    if (key === null) return [];
+    const meta = member(member(metas, String(index)), isObject(tag) ? 'value' : '1');
+    return [{ key, value: value ?? null, meta }];
   });
 }
 

@@ -1,6 +1,6 @@
-import { asArray, asText, isObject, type JsonObject } from '../json/value';
-import type { Span } from './event';
-import { readTimestampS } from './timestamp';
+import { asArray, asText, isObject, type JsonObject } from '../json/value.ts';
+import type { Span } from './event.ts';
+import { readTimestampS } from './timestamp.ts';
 
 /** The spans of a transaction, ordered by their start; one without both times is left out. */
 export function readSpans(event: JsonObject): Span[] {

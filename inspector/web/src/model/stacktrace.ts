@@ -8,8 +8,8 @@ import {
   member,
   type JsonObject,
   type JsonValue,
-} from '../json/value';
-import type { Frame, SourceLine, Stacktrace } from './event';
+} from '../json/value.ts';
+import type { Frame, SourceLine, Stacktrace } from './event.ts';
 
 /** A stack trace as SDKs write it (`pre_context`, `lineno`, …) or as Sentry's interface does. */
 export function readStacktrace(
@@ -19,15 +19,19 @@ export function readStacktrace(
   if (!isObject(value)) return null;
   const omitted = asArray(value.frames_omitted ?? value.framesOmitted).map(asNumber);
   const [first, last] = omitted;
+  const framesMeta = member(meta, 'frames');
   return {
-    frames: asArray(value.frames).filter(isObject).map(readFrame),
+    // `_meta` counts what is no frame too.
+    frames: asArray(value.frames).flatMap((frame, index) =>
+      isObject(frame) ? [readFrame(frame, member(framesMeta, String(index)))] : [],
+    ),
     framesOmitted: typeof first === 'number' && typeof last === 'number' ? [first, last] : null,
     registers: asObject(value.registers),
     meta,
   };
 }
 
-function readFrame(frame: JsonObject): Frame {
+function readFrame(frame: JsonObject, meta: JsonValue | undefined): Frame {
   const lineNo = asNumber(frame.lineno ?? frame.lineNo);
   return {
     absPath: asText(frame.abs_path ?? frame.absPath),
@@ -42,6 +46,7 @@ function readFrame(frame: JsonObject): Frame {
     package: asText(frame.package),
     platform: asText(frame.platform),
     vars: isObject(frame.vars) ? frame.vars : null,
+    meta,
   };
 }
 
@@ -61,8 +66,4 @@ function readNumberedLine(line: JsonValue): SourceLine[] {
   const [number, text] = asArray(line);
   const lineNo = asNumber(number);
   return lineNo === null ? [] : [[lineNo, asText(text) ?? '']];
-}
-
-export function stacktraceMeta(meta: JsonValue | undefined): JsonValue | undefined {
-  return member(meta, 'stacktrace');
 }

@@ -12,16 +12,17 @@ import { Story } from './Story';
 
 const CODES = [0, 0, 1, 2, -1];
 
-function answer(status: CoverageAnswer['status']): CoverageCache {
+function answer(status: CoverageAnswer['status'], reason: string | null = null): CoverageCache {
   const lineCoverage = Array.from({ length: 300 }, (_, line): [number, number] => [
     line,
     CODES[line % CODES.length] ?? -1,
   ]);
-  return new CoverageCache(() => Promise.resolve({ status, lineCoverage }));
+  return new CoverageCache(() => Promise.resolve({ status, lineCoverage, reason }));
 }
 
 const exists = answer('COVERAGE_EXISTS');
-const missing = answer('NO_COVERAGE_DATA');
+const ofBranch = answer('COVERAGE_EXISTS', 'of branch main: Codecov does not know the commit');
+const missing = answer('NO_COVERAGE_DATA', 'no report has a file of this name');
 const failing = new CoverageCache(() => Promise.reject(new Error('down')));
 
 const source = { hasContextSource: true };
@@ -43,7 +44,14 @@ export function Stories() {
         Covered, uncovered, partial (dashed) or none. Tab to the marks, then move with the arrows.
       </Story>
       <Story title="Coverage is missing" of={pythonFrame} props={{ ...source, coverage: missing }}>
-        The answer says that there is none: no marks.
+        The answer says why there is none: no marks.
+      </Story>
+      <Story
+        title="Coverage of a branch"
+        of={pythonFrame}
+        props={{ ...source, coverage: ofBranch }}
+      >
+        What is special about the marks is said below them.
       </Story>
       <Story title="Coverage fails" of={pythonFrame} props={{ ...source, coverage: failing }}>
         A failure is not shown, and not tried again.

@@ -33,7 +33,6 @@ export function Story({ title, of, children, props = {} }: Props) {
           event={of.event}
           frame={of.frame}
           registers={of.stacktrace.registers}
-          frameMeta={of.frameMeta}
           {...props}
           isExpanded={isExpanded}
         />

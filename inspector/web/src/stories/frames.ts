@@ -4,7 +4,7 @@ import native from '../fixtures/native.json?raw';
 import python from '../fixtures/python.json?raw';
 import { hostileEvent } from '../fixtures/hostile';
 import { parseJson } from '../json/parse';
-import { member, type JsonValue } from '../json/value';
+import type { JsonValue } from '../json/value';
 import type { EventModel, Frame, Stacktrace } from '../model/event';
 import { readEvent } from '../model/normalise';
 
@@ -12,7 +12,6 @@ export interface StoryFrame {
   event: EventModel;
   frame: Frame;
   stacktrace: Stacktrace;
-  frameMeta: JsonValue | undefined;
 }
 
 function innermost(raw: JsonValue, exception: number, index: number): StoryFrame {
@@ -20,12 +19,7 @@ function innermost(raw: JsonValue, exception: number, index: number): StoryFrame
   const stacktrace = event.exceptions[exception]?.stacktrace;
   const frame = stacktrace?.frames[index];
   if (!stacktrace || frame === undefined) throw new Error('the fixture lacks this frame');
-  return {
-    event,
-    frame,
-    stacktrace,
-    frameMeta: member(member(stacktrace.meta, 'frames'), String(index)),
-  };
+  return { event, frame, stacktrace };
 }
 
 export const pythonFrame = innermost(parseJson(python), 0, 0);

@@ -1,6 +1,5 @@
-import { useState } from 'react';
-
 import { AnnotatedText } from '../../context/AnnotatedText';
+import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { member } from '../../json/value';
 import type { Breadcrumb } from '../../model/event';
@@ -10,31 +9,20 @@ import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 
 const SHOWN_AT_FIRST = 15;
+const DATA_PAGE_SIZE = 20;
 
 /** The trail before the event, the latest first. */
 export function Breadcrumbs({ breadcrumbs }: { breadcrumbs: Breadcrumb[] }) {
-  const [isAllShown, setIsAllShown] = useState(false);
+  const pages = usePages(breadcrumbs.toReversed(), { first: SHOWN_AT_FIRST });
   if (breadcrumbs.length === 0) return null;
-  const latestFirst = breadcrumbs.toReversed();
-  const shown = isAllShown ? latestFirst : latestFirst.slice(0, SHOWN_AT_FIRST);
   return (
     <Section title="Breadcrumbs" note={formatCount(breadcrumbs.length, 'breadcrumb')}>
       <ol className="crumbs">
-        {shown.map((crumb, index) => (
+        {pages.shown.map((crumb, index) => (
           <Crumb key={index} crumb={crumb} />
         ))}
       </ol>
-      {shown.length < breadcrumbs.length && (
-        <button
-          type="button"
-          className="wide-button"
-          onClick={() => {
-            setIsAllShown(true);
-          }}
-        >
-          Show {breadcrumbs.length - shown.length} more breadcrumbs
-        </button>
-      )}
+      <ShowMore pages={pages} what="breadcrumbs" className="wide-button" />
     </Section>
   );
 }
@@ -57,7 +45,9 @@ function Crumb({ crumb }: { crumb: Breadcrumb }) {
           </span>
         )}
         {message !== null && <AnnotatedText text={message} meta={member(meta, 'message')} />}
-        {Object.keys(data).length > 0 && <KeyValues values={data} meta={member(meta, 'data')} />}
+        {Object.keys(data).length > 0 && (
+          <KeyValues values={data} meta={member(meta, 'data')} pageSize={DATA_PAGE_SIZE} />
+        )}
       </div>
     </li>
   );

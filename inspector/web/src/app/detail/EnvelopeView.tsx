@@ -2,6 +2,8 @@ import { useCallback, useState } from 'react';
 
 import { fetchItemText, itemPath, rawPath } from '../../api/client';
 import type { Entry, EnvelopeItem } from '../../api/types';
+import { AnnotatedText } from '../../context/AnnotatedText';
+import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { parseJson } from '../../json/parse';
 import { asObject, asText, member, type JsonValue } from '../../json/value';
@@ -13,11 +15,11 @@ import { useLoaded } from './useLoaded';
 
 // A larger payload is for a file: the page would only be slow with it.
 const MAX_SHOWN_BYTES = 1024 * 1024;
-const MAX_SHOWN_CHARACTERS = 20_000;
 
 /** The envelope as it was sent: its header, and its items with their payloads. */
 export function EnvelopeView({ entry }: { entry: Entry }) {
   const { summary, header, items } = entry;
+  const pages = usePages(items);
   return (
     <>
       <Section title="Envelope header">
@@ -25,10 +27,11 @@ export function EnvelopeView({ entry }: { entry: Entry }) {
       </Section>
       <Section title="Items" note={formatCount(items.length, 'item')}>
         <ol className="items" aria-label="Envelope items">
-          {items.map((item) => (
+          {pages.shown.map((item) => (
             <Item key={item.index} entryId={summary.id} item={item} />
           ))}
         </ol>
+        <ShowMore pages={pages} what="items" className="wide-button" />
         <a className="button" href={rawPath(summary.id)} download={`envelope-${summary.id}.bin`}>
           Download the envelope ({formatBytes(summary.size_bytes)})
         </a>
@@ -96,11 +99,9 @@ function Payload({ entryId, index }: { entryId: number; index: number }) {
   if (loaded.phase === 'failed') return <p role="alert">{loaded.failure}</p>;
   const json = parseOrNull(loaded.value);
   if (json !== undefined) return <JsonView value={json} label={`item ${index}`} />;
-  const text = loaded.value.slice(0, MAX_SHOWN_CHARACTERS);
   return (
     <pre className="payload">
-      <SafeText text={text} />
-      {text.length < loaded.value.length && ' …'}
+      <AnnotatedText text={loaded.value} meta={undefined} />
     </pre>
   );
 }

@@ -1,9 +1,9 @@
 import { AnnotatedText } from '../../context/AnnotatedText';
 import type { CoverageCache } from '../../context/coverageCache';
+import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { StructuredValue } from '../../context/StructuredValue';
-import { member } from '../../json/value';
-import type { EventModel, EventSection } from '../../model/event';
+import type { EventModel, EventSection, Tag } from '../../model/event';
 import { StackTrace } from '../stacktrace/StackTrace';
 import { Breadcrumbs } from './Breadcrumbs';
 import { Exceptions } from './Exceptions';
@@ -11,6 +11,9 @@ import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 import { Spans } from './Spans';
 import { Threads } from './Threads';
+
+// Each holds a page of names and values.
+const CARDS_PAGE_SIZE = 20;
 
 interface Props {
   event: EventModel;
@@ -24,10 +27,7 @@ export function EventView({ event, coverage }: Props) {
       {event.message !== null && event.message !== '' && (
         <Section title="Message">
           <p className="message">
-            <AnnotatedText
-              text={event.message}
-              meta={member(member(member(event.raw, '_meta'), 'logentry'), 'formatted')}
-            />
+            <AnnotatedText text={event.message} meta={event.messageMeta} />
           </p>
         </Section>
       )}
@@ -44,37 +44,46 @@ export function EventView({ event, coverage }: Props) {
       )}
       <Threads event={event} coverage={coverage} />
       <Spans spans={event.spans} />
-      <Tags event={event} />
+      <Tags tags={event.tags} />
       <Breadcrumbs breadcrumbs={event.breadcrumbs} />
-      <div className="cards">
-        {event.sections.map((section) => (
-          <Card key={section.name} section={section} />
-        ))}
-      </div>
+      <Cards sections={event.sections} />
     </>
   );
 }
 
-function Tags({ event }: { event: EventModel }) {
-  if (event.tags.length === 0) return null;
+function Tags({ tags }: { tags: Tag[] }) {
+  const pages = usePages(tags);
+  if (tags.length === 0) return null;
   return (
     <Section title="Tags">
       <dl className="tags">
-        {event.tags.map(([key, value], index) => (
+        {pages.shown.map(({ key, value, meta }, index) => (
           <div className="tag" key={index}>
             <dt>
               <SafeText text={key} />
             </dt>
             <dd>
-              <StructuredValue
-                value={value}
-                meta={member(member(member(event.raw, '_meta'), 'tags'), key)}
-              />
+              <StructuredValue value={value} meta={meta} />
             </dd>
           </div>
         ))}
       </dl>
+      <ShowMore pages={pages} what="tags" className="wide-button" />
     </Section>
+  );
+}
+
+function Cards({ sections }: { sections: EventSection[] }) {
+  const pages = usePages(sections, { size: CARDS_PAGE_SIZE });
+  return (
+    <>
+      <div className="cards">
+        {pages.shown.map((section) => (
+          <Card key={section.name} section={section} />
+        ))}
+      </div>
+      <ShowMore pages={pages} what="contexts" className="wide-button" />
+    </>
   );
 }
 

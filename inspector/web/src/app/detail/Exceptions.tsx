@@ -1,7 +1,6 @@
-import { useState } from 'react';
-
 import { AnnotatedText } from '../../context/AnnotatedText';
 import type { CoverageCache } from '../../context/coverageCache';
+import { ShowMore, usePages } from '../../context/pages';
 import { revealInvisibleText, SafeText } from '../../context/SafeText';
 import { member } from '../../json/value';
 import type { EventModel, ExceptionValue, Mechanism } from '../../model/event';
@@ -10,7 +9,8 @@ import { formatCount } from '../format';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 
-const SHOWN_AT_FIRST = 5;
+// Each may have a stack trace of hundreds of frames.
+const PAGE_SIZE = 5;
 
 interface Props {
   event: EventModel;
@@ -19,16 +19,15 @@ interface Props {
 
 /** The exception chain, the last raised first: each was caused by the one below it. */
 export function Exceptions({ event, coverage }: Props) {
-  const [isAllShown, setIsAllShown] = useState(false);
   const chain = event.exceptions.toReversed();
+  const pages = usePages(chain, { size: PAGE_SIZE });
   if (chain.length === 0) return null;
-  const shown = isAllShown ? chain : chain.slice(0, SHOWN_AT_FIRST);
   return (
     <Section
       title={chain.length === 1 ? 'Exception' : 'Exceptions'}
       note={chain.length > 1 ? formatCount(chain.length, 'exception') : undefined}
     >
-      {shown.map((exception, index) => (
+      {pages.shown.map((exception, index) => (
         <ExceptionBlock
           key={index}
           event={event}
@@ -37,17 +36,7 @@ export function Exceptions({ event, coverage }: Props) {
           coverage={coverage}
         />
       ))}
-      {shown.length < chain.length && (
-        <button
-          type="button"
-          className="wide-button"
-          onClick={() => {
-            setIsAllShown(true);
-          }}
-        >
-          Show {chain.length - shown.length} more causes
-        </button>
-      )}
+      <ShowMore pages={pages} what="exceptions" className="wide-button" />
     </Section>
   );
 }
@@ -102,7 +91,7 @@ function isAssembly(module: string): boolean {
 }
 
 function MechanismFacts({ mechanism }: { mechanism: Mechanism }) {
-  const { type, handled, data } = mechanism;
+  const { type, handled, data, dataMeta } = mechanism;
   return (
     <div className="mechanism">
       {type !== null && (
@@ -115,7 +104,7 @@ function MechanismFacts({ mechanism }: { mechanism: Mechanism }) {
           {handled ? 'handled' : 'unhandled'}
         </span>
       )}
-      {Object.keys(data).length > 0 && <KeyValues values={data} />}
+      {Object.keys(data).length > 0 && <KeyValues values={data} meta={dataMeta} />}
     </div>
   );
 }

@@ -1,26 +1,33 @@
-import { StructuredValue } from '../../context/StructuredValue';
+import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
+import { StructuredValue } from '../../context/StructuredValue';
 import { member, type JsonObject, type JsonValue } from '../../json/value';
 
 interface Props {
   values: JsonObject;
   meta?: JsonValue | undefined;
+  /** How many at a time, where there are many of these lists. */
+  pageSize?: number | undefined;
 }
 
 /** Names and values of the event as a definition list. */
-export function KeyValues({ values, meta }: Props) {
+export function KeyValues({ values, meta, pageSize }: Props) {
+  const pages = usePages(Object.entries(values), { size: pageSize });
   return (
-    <dl className="fc-pairs">
-      {Object.entries(values).map(([name, value]) => (
-        <div className="fc-pair" key={name}>
-          <dt>
-            <SafeText text={name} />
-          </dt>
-          <dd>
-            <StructuredValue value={value} meta={member(meta, name)} />
-          </dd>
-        </div>
-      ))}
-    </dl>
+    <>
+      <dl className="fc-pairs">
+        {pages.shown.map(([name, value]) => (
+          <div className="fc-pair" key={name}>
+            <dt>
+              <SafeText text={name} />
+            </dt>
+            <dd>
+              <StructuredValue value={value} meta={member(meta, name)} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <ShowMore pages={pages} />
+    </>
   );
 }

@@ -1,15 +1,12 @@
-import { useState } from 'react';
-
+import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import type { Span } from '../../model/event';
 import { formatCount, formatDuration } from '../format';
 import { Section } from './Section';
 
-const PAGE_SIZE = 100;
-
 /** A transaction's spans on a common time axis. */
 export function Spans({ spans }: { spans: Span[] }) {
-  const [shown, setShown] = useState(PAGE_SIZE);
+  const pages = usePages(spans);
   const [first] = spans;
   if (first === undefined) return null;
   const { startS } = first;
@@ -18,7 +15,7 @@ export function Spans({ spans }: { spans: Span[] }) {
   return (
     <Section title="Spans" note={formatCount(spans.length, 'span')}>
       <ol className="spans">
-        {spans.slice(0, shown).map((span, index) => (
+        {pages.shown.map((span, index) => (
           <li className="span" key={index}>
             <span className="span-op">
               <SafeText text={span.op ?? 'default'} />
@@ -39,17 +36,7 @@ export function Spans({ spans }: { spans: Span[] }) {
           </li>
         ))}
       </ol>
-      {shown < spans.length && (
-        <button
-          type="button"
-          className="wide-button"
-          onClick={() => {
-            setShown(shown + PAGE_SIZE);
-          }}
-        >
-          Show {Math.min(PAGE_SIZE, spans.length - shown)} more spans
-        </button>
-      )}
+      <ShowMore pages={pages} what="spans" className="wide-button" />
     </Section>
   );
 }

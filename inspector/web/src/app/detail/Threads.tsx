@@ -1,11 +1,14 @@
 import { useId, useState } from 'react';
 
 import type { CoverageCache } from '../../context/coverageCache';
+import { ShowMore, usePages } from '../../context/pages';
 import { revealInvisibleText } from '../../context/SafeText';
 import type { EventModel, Thread } from '../../model/event';
 import { formatCount } from '../format';
 import { StackTrace } from '../stacktrace/StackTrace';
 import { Section } from './Section';
+
+const MAX_NAME_LENGTH = 200;
 
 interface Props {
   event: EventModel;
@@ -16,7 +19,9 @@ export function Threads({ event, coverage }: Props) {
   const { threads } = event;
   const interesting = threads.findIndex((thread) => thread.crashed);
   const current = threads.findIndex((thread) => thread.current);
-  const [selected, setSelected] = useState(Math.max(interesting >= 0 ? interesting : current, 0));
+  const initial = Math.max(interesting >= 0 ? interesting : current, 0);
+  const [selected, setSelected] = useState(initial);
+  const pages = usePages(threads, { around: initial });
   const id = useId();
   const thread = threads[selected];
   if (thread === undefined) return null;
@@ -32,12 +37,13 @@ export function Threads({ event, coverage }: Props) {
             setSelected(Number(change.target.value));
           }}
         >
-          {threads.map((other, index) => (
-            <option key={index} value={index}>
+          {pages.shown.map((other, index) => (
+            <option key={pages.start + index} value={pages.start + index}>
               {describeThread(other)}
             </option>
           ))}
         </select>
+        <ShowMore pages={pages} what="threads" className="button" />
       </div>
       {stacktrace === null ? (
         <p className="hint">
@@ -67,6 +73,7 @@ function isExplainedByException(event: EventModel, thread: Thread): boolean {
 
 function describeThread({ id, name, crashed, current }: Thread): string {
   const marks = [crashed ? 'crashed' : null, current ? 'current' : null].filter(Boolean);
-  const text = revealInvisibleText([`#${id ?? '?'}`, name].filter(Boolean).join(' '));
+  const named = [`#${id ?? '?'}`, name].filter(Boolean).join(' ');
+  const text = revealInvisibleText(named.slice(0, MAX_NAME_LENGTH));
   return marks.length > 0 ? `${text} (${marks.join(', ')})` : text;
 }

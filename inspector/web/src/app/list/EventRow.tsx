@@ -5,6 +5,7 @@ import { SafeText } from '../../context/SafeText';
 import { formatBriefly, formatMoment, isoTime } from '../format';
 
 export const ROW_HEIGHT_PX = 58;
+const MAX_TYPES = 10;
 
 interface Props {
   summary: Summary;
@@ -55,7 +56,7 @@ export const EventRow = memo(function EventRow({
         {formatBriefly(receivedAtS)}
       </time>
       <span className="event-culprit">
-        <SafeText text={culprit || summary.item_types.join(', ')} />
+        <SafeText text={culprit || typesOf(summary)} />
       </span>
       <span className="event-marks">
         {summary.dead_letter !== null && <span className="mark mark-dead">dead letter</span>}
@@ -69,6 +70,11 @@ export const EventRow = memo(function EventRow({
     </div>
   );
 });
+
+/** Each type once: an envelope may have thousands of items. */
+function typesOf({ item_types: types }: Summary): string {
+  return [...new Set(types)].slice(0, MAX_TYPES).join(', ');
+}
 
 function hasRefusal(summary: Summary): boolean {
   return summary.answers.some(({ status }) => status === null || status >= 300);

@@ -13,6 +13,7 @@ vi.mock('../../api/client', async (original) => ({
 vi.mock('../../api/stream', () => ({ openStream: vi.fn() }));
 
 let kept: Summary[] = [];
+let store: string | undefined;
 let stream: StreamOptions | null = null;
 const feed = new EventFeed();
 
@@ -24,11 +25,12 @@ function page(filters: Filters, before: number | null, limit: number): EventPage
   const older = matching.filter((one) => before === null || one.id < before);
   const events = older.slice(0, limit);
   const next = older.length > limit ? (events.at(-1)?.id ?? null) : null;
-  return { events, total: matching.length, next };
+  return { events, total: matching.length, next, ...(store === undefined ? {} : { store }) };
 }
 
 beforeEach(() => {
   vi.useFakeTimers();
+  store = undefined;
   kept = Array.from({ length: 700 }, (_, index) => summary(index + 1, { level: 'error' }));
   vi.mocked(fetchEvents).mockImplementation((filters, before, limit) =>
     Promise.resolve(page(filters, before, limit)),
@@ -48,7 +50,8 @@ afterEach(() => {
 });
 
 async function arrive(...summaries: Summary[]) {
-  kept.push(...summaries);
+  const known = new Set(kept.map((one) => one.id));
+  kept.push(...summaries.filter((one) => !known.has(one.id)));
   for (const one of summaries) stream?.onSummary(one);
   await vi.advanceTimersByTimeAsync(2_000);
 }
@@ -138,4 +141,118 @@ test('a failure to load says what is wrong', async () => {
   const { phase, failure, connection } = feed.getSnapshot();
   expect([phase, connection]).toEqual(['failed', 'disconnected']);
   expect(failure).toMatch(/does not answer/);
+});
+
+const evict = (oldest: number) => {
+  kept = kept.filter((one) => one.id >= oldest);
+};
+
+test('the count is what the server keeps, and rows that it has dropped go', async () => {
+  await feed.open(NO_FILTERS);
+  while (feed.getSnapshot().next !== null) await feed.loadMore();
+  evict(4);
+  await arrive(summary(701), summary(702));
+  expect(feed.getSnapshot().total).toBe(699);
+  expect(ids()).toHaveLength(699);
+  expect(ids().at(-1)).toBe(4);
+});
+
+test('waiting entries and rows that the server has dropped go', async () => {
+  await feed.open(NO_FILTERS);
+  feed.setReaderAtTop(false);
+  evict(701);
+  await arrive(...Array.from({ length: 30 }, (_, index) => summary(701 + index)));
+  expect(ids()).toEqual([]);
+  evict(711);
+  await arrive(summary(731));
+  expect(feed.getSnapshot().pending).toHaveLength(21);
+  expect(feed.getSnapshot().total).toBe(21);
+});
+
+test('with filters too, the count is what the server keeps', async () => {
+  await feed.open({ ...NO_FILTERS, level: 'error' });
+  evict(691);
+  await arrive(summary(701, { level: 'info' }));
+  expect(feed.getSnapshot().total).toBe(10);
+  expect(ids()).toHaveLength(10);
+  evict(701);
+  await arrive(summary(702, { level: 'info' }));
+  expect(feed.getSnapshot().total).toBe(0);
+  expect(ids()).toEqual([]);
+});
+
+test('what arrives after the server has counted is counted on top', async () => {
+  await feed.open(NO_FILTERS);
+  let answer: () => void = () => undefined;
+  vi.mocked(fetchEvents).mockImplementationOnce((filters, before, limit) => {
+    const counted = page(filters, before, limit);
+    return new Promise((resolve) => {
+      answer = () => {
+        resolve(counted);
+      };
+    });
+  });
+  await arrive(summary(701));
+  stream?.onSummary(summary(702));
+  await vi.advanceTimersByTimeAsync(200);
+  answer();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(feed.getSnapshot().total).toBe(702);
+  expect(ids().slice(0, 3)).toEqual([702, 701, 700]);
+});
+
+test('a row that was dropped too early is asked for again', async () => {
+  await feed.open(NO_FILTERS);
+  while (feed.getSnapshot().next !== null) await feed.loadMore();
+  // It counts before it looks: what arrives in between is missing from the count.
+  vi.mocked(fetchEvents).mockImplementationOnce((filters, before, limit) =>
+    Promise.resolve({ ...page(filters, before, limit), total: 700 }),
+  );
+  await arrive(summary(701));
+  expect(ids()).toHaveLength(700);
+  await feed.loadMore();
+  expect(ids()).toHaveLength(701);
+  expect(feed.getSnapshot()).toMatchObject({ total: 701, next: null });
+});
+
+test.each([
+  ['the next page', () => feed.loadMore()],
+  [
+    'the count',
+    async () => {
+      stream?.onSummary(summary(701));
+      await vi.advanceTimersByTimeAsync(2_000);
+    },
+  ],
+  [
+    'another answer',
+    () => {
+      feed.noteStore('new');
+      return Promise.resolve();
+    },
+  ],
+])('another store, as %s says, is a restart', async (_, ask) => {
+  store = 'old';
+  await feed.open(NO_FILTERS);
+  expect(stream?.store).toBe('old');
+  const { restarts } = feed.getSnapshot();
+  feed.noteStore('old');
+  feed.noteStore(undefined);
+  expect(feed.getSnapshot().restarts).toBe(restarts);
+  store = 'new';
+  kept = Array.from({ length: 9 }, (_, index) => summary(index + 1));
+  await ask();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(ids()).toEqual([9, 8, 7, 6, 5, 4, 3, 2, 1]);
+  expect(feed.getSnapshot().restarts).toBe(restarts + 1);
+  expect(stream?.store).toBe('new');
+});
+
+test('a restart while the list was being loaded again is one', async () => {
+  store = 'old';
+  await feed.open(NO_FILTERS);
+  const { restarts } = feed.getSnapshot();
+  store = 'new';
+  await feed.open({ ...NO_FILTERS, level: 'error' });
+  expect(feed.getSnapshot().restarts).toBe(restarts + 1);
 });

@@ -1,6 +1,12 @@
 import { describeFailure, fetchEvents } from '../../api/client';
 import { openStream, type Connection } from '../../api/stream';
-import { NO_FILTERS, type EventPage, type Filters, type Summary } from '../../api/types';
+import {
+  NO_FILTERS,
+  type EventPage,
+  type Filters,
+  type StoreId,
+  type Summary,
+} from '../../api/types';
 
 export interface FeedSnapshot {
   phase: 'loading' | 'ready' | 'failed';
@@ -15,6 +21,8 @@ export interface FeedSnapshot {
   next: number | null;
   isLoadingMore: boolean;
   connection: Connection;
+  /** How often the server has begun anew: each time, ids of entries mean others. */
+  restarts: number;
 }
 
 const FIRST_PAGE = 100;
@@ -22,7 +30,8 @@ const PAGE = 500;
 const MAX_ROWS = 50_000;
 // Entries arrive one by one, in thousands: the page is drawn at most this often for them.
 const FLUSH_MS = 120;
-const SEARCH_AGAIN_MS = 1_000;
+// What arrives makes room for itself: how many match is asked for again, at most this often.
+const COUNT_AGAIN_MS = 1_000;
 
 const EMPTY: FeedSnapshot = {
   phase: 'loading',
@@ -34,6 +43,7 @@ const EMPTY: FeedSnapshot = {
   next: null,
   isLoadingMore: false,
   connection: 'connecting',
+  restarts: 0,
 };
 
 /** The list of entries: pages of what is kept, and what arrives while it is open. */
@@ -44,7 +54,12 @@ export class EventFeed {
   #closeStream: (() => void) | null = null;
   #arrived: Summary[] = [];
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
+  #countTimer: ReturnType<typeof setTimeout> | null = null;
   #isReaderAtTop = true;
+  /** Whose entries these are; null until a server says. */
+  #store: StoreId | null = null;
+  /** How many matched when the server was asked last, the newest of them included. */
+  #counted = { total: 0, newestId: 0 };
 
   readonly getSnapshot = (): FeedSnapshot => this.#snapshot;
 
@@ -60,13 +75,18 @@ export class EventFeed {
     this.close();
     const loading = new AbortController();
     this.#loading = loading;
-    this.#update({ ...EMPTY, filters, connection: this.#snapshot.connection });
+    const { connection, restarts } = this.#snapshot;
+    this.#update({ ...EMPTY, filters, connection, restarts });
     try {
-      const [page, newest] = await loadFirst(filters, loading.signal);
+      const { page, newestId, store } = await loadFirst(filters, loading.signal);
       // A later call of open() or close() may have taken over meanwhile.
       if (loading.signal.aborted) return;
-      this.#update({ phase: 'ready', rows: page.events, total: page.total, next: page.next });
-      this.#follow(newest);
+      const isOther = this.#isOther(store);
+      this.#store = store ?? null;
+      this.#counted = { total: page.total, newestId: page.events[0]?.id ?? newestId };
+      this.#show([], page.events, page.next);
+      this.#update({ phase: 'ready', restarts: restarts + (isOther ? 1 : 0) });
+      this.#follow(newestId);
     } catch (error) {
       if (loading.signal.aborted) return;
       this.#update({
@@ -83,7 +103,14 @@ export class EventFeed {
     this.#closeStream = null;
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer);
     this.#flushTimer = null;
+    if (this.#countTimer !== null) clearTimeout(this.#countTimer);
+    this.#countTimer = null;
     this.#arrived = [];
+  }
+
+  /** Begin anew where `store`, of any answer of the server, is not that of the entries. */
+  noteStore(store: StoreId | undefined): void {
+    if (this.#isOther(store)) this.#restart();
   }
 
   /** Append the next older page; does nothing while one is on its way. */
@@ -91,12 +118,19 @@ export class EventFeed {
     const { next, isLoadingMore, filters, phase } = this.#snapshot;
     if (next === null || isLoadingMore || phase !== 'ready') return;
     const { signal } = this.#loading;
+    const newestId = this.#newestId();
     this.#update({ isLoadingMore: true });
     try {
       const page = await fetchEvents(filters, next, PAGE, signal);
       if (signal.aborted) return;
-      const rows = [...this.#snapshot.rows, ...page.events];
-      this.#update({ rows, next: page.next, total: page.total, isLoadingMore: false });
+      if (this.#isOther(page.store)) {
+        this.#restart();
+        return;
+      }
+      const { pending, rows } = this.#snapshot;
+      this.#counted = { total: page.total, newestId };
+      this.#show(pending, [...rows, ...page.events], page.next, Infinity);
+      this.#update({ isLoadingMore: false });
     } catch {
       // The list stays as it is, and asks again when it is scrolled to its end again.
       if (!signal.aborted) this.#update({ isLoadingMore: false });
@@ -110,68 +144,107 @@ export class EventFeed {
   }
 
   showPending(): void {
-    const { pending, rows } = this.#snapshot;
-    if (pending.length > 0)
-      this.#update({ ...trimmed([...pending, ...rows], this.#snapshot.next), pending: [] });
+    const { pending, rows, next } = this.#snapshot;
+    if (pending.length > 0) this.#show([], [...pending, ...rows], next);
   }
 
   #follow(lastId: number): void {
     this.#closeStream = openStream({
       lastId,
+      store: this.#store,
       onSummary: (summary) => {
         this.#arrived.push(summary);
-        this.#flushTimer ??= setTimeout(
-          () => {
-            void this.#flush();
-          },
-          this.#snapshot.filters.q === '' ? FLUSH_MS : SEARCH_AGAIN_MS,
-        );
+        // Only the server can tell what a text search finds.
+        if (this.#snapshot.filters.q === '') {
+          this.#flushTimer ??= setTimeout(() => {
+            this.#flush();
+          }, FLUSH_MS);
+        }
+        this.#countTimer ??= setTimeout(() => {
+          void this.#countAgain();
+        }, COUNT_AGAIN_MS);
       },
       onConnection: (connection) => {
         this.#update({ connection });
       },
       onRestart: () => {
-        void this.open(this.#snapshot.filters);
+        this.#restart();
       },
     });
   }
 
-  async #flush(): Promise<void> {
-    this.#flushTimer = null;
-    const arrived = this.#arrived.reverse();
-    this.#arrived = [];
-    const { filters } = this.#snapshot;
-    if (filters.q === '') {
-      this.#add(arrived.filter((summary) => isWanted(summary, filters)));
-    } else {
-      // Only the server can tell what a text search finds.
-      await this.#searchAgain(arrived.length);
-    }
+  #isOther(store: StoreId | undefined): boolean {
+    return store !== undefined && this.#store !== null && store !== this.#store;
   }
 
-  async #searchAgain(arrivedCount: number): Promise<void> {
+  #restart(): void {
+    this.#store = null;
+    this.#update({ restarts: this.#snapshot.restarts + 1 });
+    void this.open(this.#snapshot.filters);
+  }
+
+  #flush(): void {
+    this.#flushTimer = null;
+    const { filters } = this.#snapshot;
+    this.#add(this.#takeArrived().filter((summary) => isWanted(summary, filters)));
+  }
+
+  #takeArrived(): Summary[] {
+    const arrived = this.#arrived.reverse();
+    this.#arrived = [];
+    return arrived;
+  }
+
+  /** Ask how many match now, and during a text search which of what has arrived do. */
+  async #countAgain(): Promise<void> {
+    this.#countTimer = null;
+    const { filters } = this.#snapshot;
     const { signal } = this.#loading;
+    const newestId = this.#newestId();
+    const limit = filters.q === '' ? 1 : Math.min(this.#takeArrived().length, 1_000);
     let page: EventPage;
     try {
-      const limit = Math.min(arrivedCount, 1_000);
-      page = await fetchEvents(this.#snapshot.filters, null, limit, signal);
+      page = await fetchEvents(filters, null, limit, signal);
     } catch {
       return;
     }
-    if (!signal.aborted) this.#add(page.events);
+    if (signal.aborted) return;
+    if (this.#isOther(page.store)) {
+      this.#restart();
+      return;
+    }
+    this.#counted = { total: page.total, newestId: page.events[0]?.id ?? newestId };
+    this.#add(filters.q === '' ? [] : page.events);
+  }
+
+  #newestId(): number {
+    const { pending, rows } = this.#snapshot;
+    return pending[0]?.id ?? rows[0]?.id ?? 0;
   }
 
   #add(summaries: Summary[]): void {
-    const { rows, pending, total, next } = this.#snapshot;
-    const newest = pending[0]?.id ?? rows[0]?.id ?? 0;
-    const added = summaries.filter((summary) => summary.id > newest);
-    if (added.length === 0) return;
-    const counted = { total: total + added.length };
-    if (this.#isReaderAtTop) {
-      this.#update({ ...counted, ...trimmed([...added, ...pending, ...rows], next), pending: [] });
-    } else {
-      this.#update({ ...counted, pending: [...added, ...pending].slice(0, MAX_ROWS) });
-    }
+    const { rows, pending, next } = this.#snapshot;
+    const newestId = this.#newestId();
+    const added = summaries.filter((summary) => summary.id > newestId);
+    if (this.#isReaderAtTop) this.#show([], [...added, ...pending, ...rows], next);
+    else this.#show([...added, ...pending], rows, next);
+  }
+
+  /** Rows that the server no longer has, the oldest, are dropped. */
+  #show(pending: Summary[], rows: Summary[], next: number | null, maxRows = MAX_ROWS): void {
+    const { total: counted, newestId } = this.#counted;
+    const total = counted + newerThan(newestId, pending) + newerThan(newestId, rows);
+    const limit = Math.min(total, maxRows);
+    const waiting = pending.slice(0, limit);
+    const kept = rows.slice(0, limit - waiting.length);
+    const oldest = kept.at(-1) ?? waiting.at(-1);
+    this.#update({
+      pending: waiting,
+      rows: kept,
+      total,
+      // The server may have counted before it looked: what was cut is asked for again.
+      next: kept.length < rows.length ? (oldest?.id ?? null) : next,
+    });
   }
 
   #update(change: Partial<FeedSnapshot>): void {
@@ -180,18 +253,24 @@ export class EventFeed {
   }
 }
 
-/** The first page, and the newest entry of all: what is followed begins behind that one. */
-async function loadFirst(filters: Filters, signal: AbortSignal): Promise<[EventPage, number]> {
+interface FirstPage {
+  page: EventPage;
+  /** Of all entries: what is followed begins behind that one. */
+  newestId: number;
+  /** Whose entry that is. Where the page is of another, the stream will say so. */
+  store: StoreId | undefined;
+}
+
+async function loadFirst(filters: Filters, signal: AbortSignal): Promise<FirstPage> {
   // The newest first: what arrives between the two requests is then seen twice, not missed.
   const all = await fetchEvents(NO_FILTERS, null, isFiltered(filters) ? 1 : FIRST_PAGE, signal);
   const page = isFiltered(filters) ? await fetchEvents(filters, null, FIRST_PAGE, signal) : all;
-  return [page, all.events[0]?.id ?? 0];
+  return { page, newestId: all.events[0]?.id ?? 0, store: all.store };
 }
 
-function trimmed(rows: Summary[], next: number | null): { rows: Summary[]; next: number | null } {
-  if (rows.length <= MAX_ROWS) return { rows, next };
-  const kept = rows.slice(0, MAX_ROWS);
-  return { rows: kept, next: kept.at(-1)?.id ?? next };
+function newerThan(id: number, newestFirst: Summary[]): number {
+  const index = newestFirst.findIndex((summary) => summary.id <= id);
+  return index < 0 ? newestFirst.length : index;
 }
 
 export function isFiltered({ q, type, level, isDeadOnly }: Filters): boolean {

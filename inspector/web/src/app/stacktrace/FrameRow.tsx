@@ -11,7 +11,6 @@ interface Props {
   event: FrameEvent;
   frame: Frame;
   registers: RegisterMap;
-  frameMeta: JsonValue | undefined;
   registersMeta: JsonValue | undefined;
   repeats: number;
   isInitiallyOpen: boolean;
@@ -23,7 +22,6 @@ export const FrameRow = memo(function FrameRow({
   event,
   frame,
   registers,
-  frameMeta,
   registersMeta,
   repeats,
   isInitiallyOpen,
@@ -64,7 +62,6 @@ export const FrameRow = memo(function FrameRow({
         event={event}
         frame={frame}
         registers={registers}
-        frameMeta={frameMeta}
         registersMeta={registersMeta}
         isExpanded={isOpen}
         emptySourceNotation={isOnlyFrame}

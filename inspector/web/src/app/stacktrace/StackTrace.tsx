@@ -2,6 +2,7 @@ import { useMemo, useState, type ReactNode } from 'react';
 
 import { CopyButton } from '../../context/CopyButton';
 import type { CoverageCache } from '../../context/coverageCache';
+import { ShowMore, usePages } from '../../context/pages';
 import { member } from '../../json/value';
 import type { FrameEvent, RegisterMap, Stacktrace } from '../../model/event';
 import { FrameRow } from './FrameRow';
@@ -17,6 +18,7 @@ interface Props {
 }
 
 const NO_REGISTERS: RegisterMap = {};
+const PAGE_SIZE = 500;
 
 export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
   const { frames, framesOmitted, meta } = stacktrace;
@@ -25,8 +27,6 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
   const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
   const plan = useMemo(() => planFrames(frames, isAppOnly), [frames, isAppOnly]);
   const openIndex = initiallyOpenFrame(frames);
-
-  if (frames.length === 0) return <p className="hint">This stack trace has no frames.</p>;
 
   const row = (index: number, repeats: number) => {
     const frame = frames[index];
@@ -39,7 +39,6 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
         frame={frame}
         // Registers are those of the moment that the trace was taken: the innermost frame's.
         registers={isInnermost ? stacktrace.registers : NO_REGISTERS}
-        frameMeta={member(member(meta, 'frames'), String(index))}
         registersMeta={isInnermost ? member(meta, 'registers') : undefined}
         repeats={repeats}
         isInitiallyOpen={index === openIndex}
@@ -66,6 +65,8 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
     ];
   };
   const rows = plan.flatMap(segment);
+  const pages = usePages(isNewestFirst ? rows.reverse() : rows, { size: PAGE_SIZE });
+  if (frames.length === 0) return <p className="hint">This stack trace has no frames.</p>;
   const hasFoldable = frames.some((frame) => frame.inApp) && frames.some((frame) => !frame.inApp);
 
   return (
@@ -97,8 +98,9 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
         </p>
       )}
       <ol className="frames" aria-label="Stack frames">
-        {isNewestFirst ? rows.reverse() : rows}
+        {pages.shown}
       </ol>
+      <ShowMore pages={pages} what="rows" className="wide-button" />
     </div>
   );
 }

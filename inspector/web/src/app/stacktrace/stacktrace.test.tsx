@@ -116,3 +116,27 @@ test('a trace of 500 frames shows them all on request', () => {
   fireEvent.click(screen.getByText('All frames'));
   expect(screen.getAllByTestId('frame')).toHaveLength(500);
 });
+
+test('any number of frames is shown page by page, the innermost first', () => {
+  renderTrace(trace(frames('x'.repeat(1_200))));
+  expect(functions()).toHaveLength(500);
+  expect(functions()[0]).toBe('f1199');
+  // By text: asking for roles takes jsdom long among so many elements.
+  fireEvent.click(screen.getByText('Show 500 more of 1,200 rows'));
+  fireEvent.click(screen.getByText('Show 200 more of 1,200 rows'));
+  expect(functions()).toHaveLength(1_200);
+  fireEvent.click(screen.getByText('Oldest first'));
+  expect(functions()[0]).toBe('f0');
+});
+
+test("each frame's redactions are its own, also behind what is no frame", () => {
+  const secret = { '': { rem: [['@password', 'x']] } };
+  const shown = { function: 'f', vars: { secret: '', plain: 'visible' } };
+  const event = readEvent({
+    stacktrace: { frames: [null, shown] },
+    _meta: { stacktrace: { frames: { 1: { vars: { secret } } } } },
+  });
+  if (event.stacktrace === null) throw new Error('the event has a stack trace');
+  renderTrace(event.stacktrace);
+  expect(document.querySelector('.fc-redacted')?.textContent).toContain('<redacted>');
+});

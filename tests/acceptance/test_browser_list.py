@@ -1,0 +1,61 @@
+"""The list of a page that stays open: while entries make room for newer ones, and the inspector
+behind its address is another one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from fleet.capture.dsn import Dsn
+from tests.support.browser import Look, OpenPage, Visit, open_row, rows
+from tests.support.inspector_process import InspectorProcess
+from tests.support.posting import post_event
+
+
+def post_titles(inspector: InspectorProcess, *titles: str) -> None:
+    for title in titles:
+        post_event(Dsn.parse(inspector.dsn), {"message": title})
+
+
+def test_the_list_counts_and_shows_what_is_kept(visit: OpenPage, tmp_path: Path) -> None:
+    with InspectorProcess(tmp_path, "--keep", "10") as inspector:
+        post_titles(inspector, *(f"early {number}" for number in range(8)))
+        page = visit(inspector.url).page
+        count = page.get_by_test_id("event-count")
+        expect(count).to_have_text("8 events")
+        expect(page.locator(".connection")).to_have_text("Live")
+        post_titles(inspector, *(f"late {number}" for number in range(7)))
+        expect(rows(page).first).to_contain_text("late 6")
+        expect(count).to_have_text("10 events")
+        expect(rows(page)).to_have_count(10)
+        expect(rows(page).last).to_contain_text("early 5")
+        assert inspector.get("/api/status")["counts"]["kept"] == 10
+
+
+def test_another_inspector_at_the_same_address_is_a_new_list(
+    browser: Browser, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    with InspectorProcess(folders[0]) as first:
+        post_titles(first, *(f"old {number}" for number in range(5)))
+        page, watch = visit = Visit.to(first.url, browser, Look())
+        open_row(page, "old 4")
+        expect(page.locator(".connection")).to_have_text("Live")
+        port = Dsn.parse(first.dsn).port
+    with InspectorProcess(folders[1], "--port", str(port)) as second:
+        # More than the first had: their ids alone do not tell them apart.
+        post_titles(second, *(f"new {number}" for number in range(8)))
+        expect(rows(page).first).to_contain_text("new 7", timeout=30_000)
+        expect(rows(page)).to_have_count(8)
+        expect(rows(page).filter(has_text="old")).to_have_count(0)
+        expect(page.get_by_text("Choose an event from the list.")).to_be_visible()
+        open_row(page, "new 4")
+        heading = page.get_by_role("main").get_by_role("heading", level=2)
+        expect(heading).to_have_text("new 4")
+        # In between nobody answered, and the browser says so.
+        assert [text for text in watch.complaints() if "net::ERR_" not in text] == []
+    visit.end()
