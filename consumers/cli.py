@@ -21,8 +21,8 @@ _EXIT_CODES = """
 \b
 Exit codes:
   0    done, or stopped by one signal
-  1    a check found a problem (doctor, status --check), or there was no message
-       (record, replay)
+  1    a check found a problem (doctor, status --check), or no message was
+       there (record, replay)
   2    the command line is wrong, or asks for something that needs --yes
   65   bad data: a rejected message without a dead letter topic, a damaged
        recording
