@@ -77,7 +77,8 @@ def test_a_bomb_takes_no_more_than_what_may_be_kept_and_holds_up_nobody(tmp_path
                 waits_s.append(time.monotonic() - started_s)
             assert {each.result() for each in posted} <= {400, 413}
             assert not waits_s or max(waits_s) < 1
-        assert inspector.peak_rss_mb() - before_mb < KEPT_MB * 1.6
+        # As for a large envelope: what is decoded of it, and as much again on the way.
+        assert inspector.peak_rss_mb() - before_mb < KEPT_MB * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -192,8 +192,11 @@ class KafkaTopics:
 
     def _shared_producer(self) -> Producer:
         if self._producer is None:
+            # Idempotent: what is sent again, as the answer was late, is not there twice.
             self._producer = Producer(
-                self.client_config(acks="all", message_max_bytes=MAX_MESSAGE_BYTES, linger_ms=5)
+                self.client_config(
+                    enable_idempotence=True, message_max_bytes=MAX_MESSAGE_BYTES, linger_ms=5
+                )
             )
         return self._producer
 
