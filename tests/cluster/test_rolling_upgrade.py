@@ -43,7 +43,14 @@ def test_a_static_members_restart_moves_no_partition(scene: Scene, figure: Figur
     scene.release.install({CONSUMER: values})
     first, second = scene.release.pods(CONSUMER)
     with scene.load(topic) as load:
-        scene.cluster.wait_for(lambda: len(owners(scene.moves())) == _PARTITIONS, "owners")
+        members = {each["metadata"]["uid"] for each in (first, second)}
+
+        def is_shared() -> bool:
+            owned = owners(scene.moves())
+            # The first to join has all of them for a moment.
+            return len(owned) == _PARTITIONS and set(owned.values()) == members
+
+        scene.cluster.wait_for(is_shared, "both to own partitions")
         before = {event.uid: event for event in scene.moves()}
         had = owners(scene.moves())
         scene.release.kubectl("delete", "pod", name_of(first))
