@@ -114,7 +114,8 @@ def test_a_stop_in_the_middle_settles_in_order_and_says_how_far(
     wanted = [uuid.uuid4().hex for _ in range(3_000)]
     record(tmp_path, map(ingest_event, wanted))
     upstream.respond(lambda _: Reply(delay_s=0.5 if len(upstream.requests) > 200 else 0.0))
-    arguments = ("--upstream-dsn", upstream.dsn(), "--set", "connections=4")
+    settings = ("--set", "connections=4", "--set", "shutdown_timeout=5")
+    arguments = ("--upstream-dsn", upstream.dsn(), *settings)
     with ConsumerProcess(tmp_path, *arguments, command=REPLAY) as replay:
         replay.wait_until(lambda: len(upstream.requests) > 210, "deliveries")
         replay.signal(signal.SIGTERM)
