@@ -26,6 +26,7 @@ _BASE = "localhost/debian-python:1"
 _SUITE = "bookworm"
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _TOOLS = ("buildah", "debootstrap", "gcc")
+_BUILD = ("bud", "--layers", "--isolation=chroot")
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,15 @@ def build_image(folder: Path) -> Image:
     for file in context.rglob("*"):
         # What has not changed makes the same layer again, whenever it was copied here.
         os.utime(file, (0, 0))
+    options = [f"--build-arg=BASE={_BASE}", *_registry_settings()]
+    options.append(f"--file={context}/deploy/Containerfile")
     started = time.monotonic()
-    _buildah(
-        "bud",
-        "--layers",
-        "--isolation=chroot",
-        f"--build-arg=BASE={_BASE}",
-        *_registry_settings(),
-        f"--tag={IMAGE}",
-        f"--file={context}/deploy/Containerfile",
-        str(context),
-    )
-    return Image(_archive(IMAGE), time.monotonic() - started)
+    _buildah(*_BUILD, *options, f"--tag={IMAGE}", str(context))
+    build_s = time.monotonic() - started
+    # Only what has a name outlives the pruning: the first stage as well, for the next build.
+    _buildah(*_BUILD, *options, "--target=build", f"--tag={REPOSITORY}:build", str(context))
+    _buildah("rmi", "--prune")
+    return Image(_archive(IMAGE), build_s)
 
 
 def build_pause_image(folder: Path) -> Path:
@@ -93,7 +91,7 @@ def build_pause_image(folder: Path) -> Path:
     )
     containerfile = folder / "Containerfile"
     containerfile.write_text('FROM scratch\nCOPY pause /\nENTRYPOINT ["/pause"]\n')
-    _buildah("bud", "--layers", "--isolation=chroot", f"--tag={PAUSE_IMAGE}", str(folder))
+    _buildah(*_BUILD, f"--tag={PAUSE_IMAGE}", str(folder))
     return _archive(PAUSE_IMAGE)
 
 
