@@ -26,6 +26,13 @@ def library_frame(number: int) -> dict[str, Any]:
     return {"function": f"library_{number}", "lineno": number, "context_line": "pass"}
 
 
+def unfold(page: Page, event: str, function: str) -> Locator:
+    open_row(page, event)
+    row = frame(page, function)
+    head(row).click()
+    return row
+
+
 def test_only_the_innermost_frame_of_the_application_is_open(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
@@ -85,9 +92,7 @@ def test_variables_are_written_in_the_events_language_and_exactly(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
-    open_row(page, "RateMissing")
-    row = frame(page, "check_out")
-    head(row).click()
+    row = unfold(page, "RateMissing", "check_out")
     variables = row.get_by_role("group", name="Variables")
     expect(variables).to_contain_text("coupon: None")
     expect(variables).to_contain_text("is_gift: False")
@@ -104,9 +109,7 @@ def test_a_redacted_variable_names_its_rule_and_what_was_done(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
-    open_row(page, "RateMissing")
-    row = frame(page, "check_out")
-    head(row).click()
+    row = unfold(page, "RateMissing", "check_out")
     row.get_by_role("button", name="Show more variables").click()
     redacted = row.get_by_role("note").filter(has_text="[Filtered]")
     tooltip = redacted.get_by_role("tooltip")
@@ -122,9 +125,7 @@ def test_what_is_long_shows_more_on_request_and_clicks_inside_do_not_fold(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
-    open_row(page, "RateMissing")
-    row = frame(page, "check_out")
-    head(row).click()
+    row = unfold(page, "RateMissing", "check_out")
     variables = row.get_by_role("group", name="Variables")
     box = variables.locator(".fc-clipped-content")
     assert height(box) <= 100
