@@ -28,7 +28,7 @@ Examples:
   consumer dlq replay --dlq-topic shared-dlq --through events --since -1d
 
 Without a filter it begins where the last one ended (group
-consumer-fleet-dlq-TOPIC) and commits what is delivered. With --reason,
+consumer-fleet-dlq-DLQ-TOPIC) and commits what is settled. With --reason,
 --origin, --since or --until it moves no group: repeated, it sends again.
 What is rejected goes to a file, never back to the topic.
 """
@@ -48,7 +48,7 @@ What is rejected goes to a file, never back to the topic.
     "--rejects",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="For what is rejected again; default TOPIC.rejected.recording.",
+    help="For what is rejected again; default DLQ-TOPIC.rejected.recording.",
 )
 @click.option("--yes", is_flag=True, help="Send, even to another machine.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be replayed.")

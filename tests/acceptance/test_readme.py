@@ -165,7 +165,8 @@ def logged_events() -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
-            level = "error" if node.func.attr == "_log_pause" else node.func.attr
+            is_helper = node.func.attr in ("_log_pause", "_complain")
+            level = "error" if is_helper else node.func.attr
             first = node.args[0] if node.args else None
             if level in levels and isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield level, first.value
