@@ -169,7 +169,8 @@ class ConsumerRun:
         )
         console = Console(stderr=True)
         live = console.is_terminal and self._options.log_format != "json"
-        with Progress(self._pool, console, live=live) as progress:
+        kept_as = "rejected" if self._options.no_dlq else "dead-lettered"
+        with Progress(self._pool, console, live=live, rejected_as=kept_as) as progress:
             consumer = ChunkConsumer(
                 consumer_config(self._kafka, self._group),
                 offset_policy=self._options.auto_offset_reset,

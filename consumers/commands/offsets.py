@@ -175,17 +175,11 @@ def _refuse_reserved(group: str) -> None:
 
 
 def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], Tally]) -> None:
-    import getpass
-    import os
-
     import structlog
 
+    from consumers.audit import user_name
     from consumers.offsets.document import move_row
 
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())  # a container's user may have no name
     log = structlog.get_logger(__name__)
     for move in moves:
         if not move.moves:
@@ -194,7 +188,7 @@ def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], 
         # A warning, so that it is in the log at every level that people run with.
         log.warning(
             "offsets_reset",
-            user=user,
+            user=user_name(),
             group=target.group,
             topic=target.topic,
             partition=move.partition,

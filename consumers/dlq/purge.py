@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from consumers.audit import user_name
 from consumers.dlq.letters import LettersTopic
 from consumers.dlq.place import DeadLetterTopic
 from consumers.dlq.standing import Standing, standing
@@ -64,6 +65,7 @@ def purge(kafka: Mapping[str, Any], place: DeadLetterTopic, plan: PurgePlan) -> 
                 raise _translated(error.args[0], target) from error
         log.warning(
             "dead_letters_purged",
+            user=user_name(),
             topic=place.name,
             before={str(index): end for index, end in plan.before.items()},
             messages=plan.tally.total,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from fleet.bootstrap.redaction import without_userinfo
 from fleet.errors import ConfigurationError
 
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+# What an import passes through: here, and in Python itself.
+_NOT_THE_USERS = (__file__, importlib.__file__, "<frozen ")
 
 
 def load_django(environ: Mapping[str, str]) -> str | None:
@@ -60,7 +63,15 @@ def django_layer(environ: Mapping[str, str]) -> RawLayer:
 
 
 def _summary(error: Exception) -> str:
-    """The exception in one line, with the innermost place; a traceback is for programmers."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The exception in one line, with the innermost place that is the user's; a traceback is for
+    programmers.
+    """
+    import django  # noqa: PLC0415 - an optional dependency, and slow to import
+
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*_NOT_THE_USERS, *django.__path__))
+    ]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {without_userinfo(str(error))}{where}"

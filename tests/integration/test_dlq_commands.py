@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.audit import user_name
 from fleet.dead_letter_headers import restore
 from fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
@@ -118,6 +119,7 @@ def test_a_purge_says_what_would_go_and_deletes_nothing_else(
     assert done.returncode == 0, done.stderr
     assert "Deleted 3." in done.stdout
     assert "dead_letters_purged" in done.stderr
+    assert f'"user": "{user_name()}"' in done.stderr
     assert '"never_replayed": 3' in done.stderr
     assert scene.kafka.start_offsets(scene.dlq) == {0: 3}
     assert scene.reasons() == {"invalid_msgpack": 1}

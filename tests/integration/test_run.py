@@ -370,6 +370,7 @@ def test_without_a_dead_letter_topic_a_rejected_message_stops_the_run_uncommitte
         assert consumer.wait() == 65
         output = consumer.output()
     assert f"{stage.topic}/0 offset 1 was rejected (invalid_msgpack" in output
+    assert ", rejected 1 (invalid_msgpack 1)" in output
     assert "Traceback" not in output
     assert stage.committed_total() <= 1
 

@@ -270,7 +270,16 @@ def test_settings_that_fail_to_load_are_an_error_that_says_why(
 
 def test_a_settings_module_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     message = in_django(tmp_path, "", DJANGO_SETTINGS_MODULE="no_such_settings")["error"]
-    assert "DJANGO_SETTINGS_MODULE=no_such_settings" in message
+    # Without a place: none of the user's own code is at fault.
+    assert message == (
+        "DJANGO_SETTINGS_MODULE=no_such_settings can't be loaded: "
+        "ModuleNotFoundError: No module named 'no_such_settings'"
+    )
+
+
+def test_the_line_of_the_settings_that_fails_is_named(tmp_path: Path) -> None:
+    message = in_django(tmp_path, "DEBUG = True\nimport shop_missing\n")["error"]
+    assert message.endswith(f"No module named 'shop_missing' ({tmp_path}/shop_settings.py:2)")
 
 
 def test_without_django_installed_the_error_names_the_extra(tmp_path: Path) -> None:
