@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
+from fleet.printable import printable
 
 _EXIT_CODES = """
 \b
@@ -96,7 +97,9 @@ class _Commands(click.Group):
                 if sys.stdout is not None:  # it may be closed from the start
                     sys.stdout.flush()
         except FleetError as error:
-            click.echo(f"consumer: {error}", err=True)
+            # It may name what others have named: a topic of a file, a member of a group.
+            lines = map(printable, str(error).split("\n"))
+            click.echo("consumer: " + "\n".join(lines), err=True)
             sys.exit(error.exit_code)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
@@ -114,6 +117,8 @@ def _exit_if_output_is_lost(error: OSError) -> None:
     """Where what is printed can't be written: into a pipe that was closed, as by ``| head``, or
     onto a full disk.
     """
+    if sys.stdout is None:  # closed from the start: nothing is printed
+        return
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     if not is_full and not (error.errno == errno.EPIPE and _nobody_reads()):
         return

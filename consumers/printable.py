@@ -1,22 +1,10 @@
-"""Bytes and text from outside, made fit for a terminal: nothing in them moves its cursor."""
+"""Bytes from outside as a terminal shows them: as text, or as a dump."""
 
 from __future__ import annotations
 
+from fleet.printable import printable
+
 _HEX_WIDTH = 16
-
-
-def printable(text: str) -> str:
-    """The text with control characters, surrogates and changes of writing direction escaped."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def printable_bytes(data: bytes) -> str:

@@ -35,15 +35,19 @@ class ClusterOptions:
         return str(self.kafka["bootstrap.servers"])
 
 
-def pairs(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """A click callback: repeated ``NAME=VALUE`` as a mapping."""
+def kafka_properties(
+    _: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """A click callback: repeated ``NAME=VALUE`` as options ``kafka_config.NAME``, so that they
+    leave what ``--set kafka_config=…`` says of other properties.
+    """
     found = {}
     for number, value in enumerate(values, start=1):
         name, separator, rest = value.partition("=")
         if not separator or not name:
             # Without the text: it may be a secret.
             raise click.BadParameter(f"number {number} is not NAME=VALUE", param=parameter)
-        found[name] = rest
+        found[f"kafka_config.{name}"] = rest
     return found
 
 
@@ -54,7 +58,11 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
     @click.option(
-        "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
+        "--kafka-config",
+        metavar="K=V",
+        multiple=True,
+        callback=kafka_properties,
+        help="A librdkafka setting.",
     )
     @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
     @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
@@ -69,8 +77,8 @@ def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         from fleet.bootstrap.sources import set_pairs
 
-        connection = Connection(set_pairs(settings), config).adding(
-            bootstrap_servers=bootstrap_servers, kafka_config=kafka_config or None
+        connection = Connection({**set_pairs(settings), **kafka_config}, config).adding(
+            bootstrap_servers=bootstrap_servers
         )
         return command(*args, connection=connection, **others)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +113,7 @@ def show_command(
         place = dead_letters_of(topics, cluster)
         letter, name, named = find_in_topic(cluster.kafka, place, where)
     if raw:
-        sys.stdout.buffer.write(letter.record.value or b"")
+        click.echo(letter.record.value or b"", nl=False)
         return
     origin = letter.origin.topic if letter.origin else None
     consumer = consumer_of(origin, named, cluster.options)

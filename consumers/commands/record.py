@@ -223,13 +223,9 @@ def _summarise(recorded: Recorded, facts: dict[str, Any], *, as_json: bool) -> N
 
 
 def _times(recorded: Recorded) -> str:
-    from datetime import UTC, datetime
+    from consumers.figures import moment
 
-    first, last = recorded.first_timestamp_ms, recorded.last_timestamp_ms
+    first, last = moment(recorded.first_timestamp_ms), moment(recorded.last_timestamp_ms)
     if first is None or last is None:
         return ""
-    try:
-        shown = [datetime.fromtimestamp(each / 1000, UTC) for each in (first, last)]
-    except (ValueError, OverflowError, OSError):
-        return ""  # a producer that counts in another unit
-    return f", {shown[0]:%Y-%m-%dT%H:%M:%SZ} to {shown[1]:%Y-%m-%dT%H:%M:%SZ}"
+    return f", {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from consumers.commands.cluster_options import pairs
+from consumers.commands.cluster_options import kafka_properties
 from consumers.commands.completion import complete_consumer
 
 _EPILOG = """
@@ -36,7 +36,11 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
 @click.option("--physical-topic", metavar="T", help="The topic's name on this cluster.")
 @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
 @click.option(
-    "--kafka-config", metavar="K=V", multiple=True, callback=pairs, help="A librdkafka setting."
+    "--kafka-config",
+    metavar="K=V",
+    multiple=True,
+    callback=kafka_properties,
+    help="A librdkafka setting.",
 )
 @click.option("--group", metavar="G", help="Consumer group; default consumer-fleet-NAME.")
 @click.option("--upstream-dsn", metavar="DSN", help="Where every message goes first.")
@@ -67,13 +71,12 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
 )
 @click.option("--log-format", type=click.Choice(["human", "json"]), help="Default: by terminal.")
 @click.option("--log-level", metavar="L", help="debug, info, warning or error.")
-def run_command(config: Path | None, settings: tuple[str, ...], **options: Any) -> None:
+def run_command(
+    config: Path | None, settings: tuple[str, ...], kafka_config: dict[str, str], **options: Any
+) -> None:
     """Run one consumer until a signal, or until the end of its topic."""
     from consumers.run import run_consumer
     from fleet.bootstrap.sources import set_pairs
 
-    sys.exit(run_consumer({**set_pairs(settings), **_given(options)}, config))
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, {}, ())}
+    given = {name: value for name, value in options.items() if value is not None}
+    sys.exit(run_consumer({**set_pairs(settings), **kafka_config, **given}, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,6 +157,8 @@ def _redacted_scalar(content: Any, depth: int) -> Any:
         return _bytes(content, depth)
     if isinstance(content, str):
         return without_credentials(content)
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)  # MessagePack has them, JSON does not
     if content is None or isinstance(content, bool | int | float):
         return content
     # An extension type or a timestamp of MessagePack.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from consumers import registry
 from consumers.dlq.letters import Letter, LettersTopic, letters_in
 from consumers.dlq.place import DeadLetterTopic
 from consumers.dlq.standing import standing
@@ -47,7 +48,10 @@ def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
     recording = Recording(file)
     for letter in letters_in(recording):
         if letter.record.offset == offset and partition in (None, letter.partition):
-            return letter, recording.header.topic, recording.header.consumer
+            known = (each.name for each in registry.CONSUMERS)
+            # A file may come from anywhere, and name a consumer that is not here.
+            consumer = next((name for name in known if name == recording.header.consumer), None)
+            return letter, recording.header.topic, consumer
     raise ConfigurationError(
         f"{file} has no message {where}; `consumer dlq list --each` lists them"
     )

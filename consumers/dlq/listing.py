@@ -9,7 +9,8 @@ from consumers.dlq.letters import Letter
 from consumers.dlq.show import at
 from consumers.dlq.tally import ReasonTally, Tally
 from consumers.figures import short_number
-from consumers.printable import printable, shortened
+from consumers.printable import shortened
+from fleet.printable import printable
 
 _ORIGINS_SHOWN = 4
 

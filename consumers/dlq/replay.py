@@ -255,8 +255,11 @@ class DeadLetterReplay:
         )
 
     def _where_it_stands(self) -> str:
-        after = standing(self._kafka, self._place)
-        stands = _stands(self._place, after)
+        try:
+            stands = _stands(self._place, standing(self._kafka, self._place))
+        except FleetError as error:
+            # What the replay has done is told, and is its exit code.
+            stands = f"Where group {self._place.group} stands now is not known: {error}"
         if not self._request.is_filtered:
             return stands
         return f"{stands}\nA filtered replay does not move it: the next one sends the same again."

@@ -6,17 +6,18 @@ import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from consumers import registry
 from consumers.dlq.decoded import Decoded, decode_bytes, is_secret
 from consumers.dlq.letters import Letter
-from consumers.printable import hex_dump, printable, printable_bytes
+from consumers.figures import moment
+from consumers.printable import hex_dump, printable_bytes
 from fleet.bootstrap.redaction import REDACTED, without_credentials
 from fleet.codec import RawMessage, Skipped
 from fleet.dead_letter_headers import Headers
 from fleet.errors import RejectedMessage
+from fleet.printable import printable
 
 _DUMPED_BYTES = 256
 _SHOWN_LINES = 100
@@ -92,7 +93,8 @@ def _own_headers(letter: Letter) -> Headers:
 def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
     """What is printed for a person; every line is fit for a terminal."""
     record = letter.record
-    yield f"{topic} partition {letter.partition} offset {record.offset}, {at(record.timestamp_ms)}"
+    place = f"partition {letter.partition} offset {record.offset}"
+    yield f"{printable(topic)} {place}, {at(record.timestamp_ms)}"
     yield from _facts(letter)
     own = _own_headers(letter)
     yield f"Headers   {'none' if not own else ''}".rstrip()
@@ -111,12 +113,8 @@ def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
 
 def at(timestamp_ms: int | None) -> str:
     """A time in UTC, to the second; ``-`` where there is none, or one that no calendar has."""
-    if timestamp_ms is None:
-        return "-"
-    try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return "-"
+    found = moment(timestamp_ms)
+    return "-" if found is None else f"{found:%Y-%m-%d %H:%M:%S}"
 
 
 def _facts(letter: Letter) -> Iterator[str]:

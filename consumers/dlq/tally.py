@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from consumers.dlq.letters import Letter
+from fleet.printable import printable
 
 # Places of origin that are kept apart per reason; a topic may have thousands of partitions.
 _MAX_ORIGINS = 1000
@@ -28,10 +29,9 @@ class ReasonTally:
     def add(self, letter: Letter) -> None:
         self.count += 1
         self.size += letter.record.size
-        timestamp = letter.record.timestamp_ms
-        if timestamp is not None:
-            self.oldest_ms = min(timestamp, self.oldest_ms or timestamp)
-            self.newest_ms = max(timestamp, self.newest_ms or timestamp)
+        times = (letter.record.timestamp_ms, self.oldest_ms, self.newest_ms)
+        known = [each for each in times if each is not None]
+        self.oldest_ms, self.newest_ms = min(known, default=None), max(known, default=None)
         if self.example is None:
             self.example = letter
         if letter.origin is not None:
@@ -83,4 +83,4 @@ class Tally:
 
     def __str__(self) -> str:
         """``invalid_json 300, http_400 12``."""
-        return ", ".join(f"{each.reason} {each.count:,}" for each in self.by_reason)
+        return ", ".join(f"{printable(each.reason)} {each.count:,}" for each in self.by_reason)

@@ -53,7 +53,7 @@ class Reply:
         """The server's clock, to the second, as its answer's ``Date`` tells it."""
         try:
             return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
     @property

@@ -9,6 +9,8 @@ from typing import Final, Literal, TypeAlias
 
 import click
 
+from fleet.printable import printable
+
 Status: TypeAlias = Literal["ok", "warning", "problem"]
 
 _COLORS: Final[dict[Status, str]] = {"ok": "green", "warning": "yellow", "problem": "red"}
@@ -93,7 +95,7 @@ def _finding_lines(finding: Finding, width: int) -> Iterator[str]:
 
 def _wrapped(text: str, indent: int, width: int) -> list[str]:
     margin = " " * indent
-    return textwrap.wrap(
+    lines = textwrap.wrap(
         text,
         width,
         initial_indent=margin,
@@ -101,6 +103,8 @@ def _wrapped(text: str, indent: int, width: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+    # Some of it is what servers say.
+    return [printable(line) for line in lines]
 
 
 def _wrapped_command(command: str, width: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import resource
 from collections.abc import Iterator
 from typing import Final
 
@@ -105,8 +106,10 @@ def open_files(facts: MachineFacts, options: Options) -> Finding:
     in_a_worker = max(1, destinations) * options.connections
     in_the_parent = 4 * options.worker_count
     needed = max(in_a_worker, in_the_parent) + _OTHER_FILES
+    if facts.open_files == resource.RLIM_INFINITY:
+        return ok("machine.files", "open files", f"up to {needed:,} are needed; there is no limit")
     seen = f"up to {needed:,} are needed in a process, the limit is {facts.open_files:,}"
-    if facts.open_files != -1 and facts.open_files < needed:
+    if facts.open_files < needed:
         return problem(
             "machine.files",
             "open files",

@@ -105,6 +105,8 @@ def _connect(host: str, port: int) -> socket.socket:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise _Failed("name", error.strerror or str(error)) from error
+    except (UnicodeError, OverflowError) as error:
+        raise _Failed("name", f"no name and port that there can be: {error}") from error
     deadline = monotonic() + _STEP_TIMEOUT_S
     failure = "no address"
     for family, kind, number, _, address in addresses:
@@ -179,6 +181,8 @@ def _mechanisms(connection: socket.socket, wanted: str) -> tuple[str, ...] | Non
         found, position = [], 6
         for _ in range(count):
             (length,) = struct.unpack_from(">h", answer, position)
+            if length < 0:
+                return None
             found.append(answer[position + 2 : position + 2 + length].decode("latin-1"))
             position += 2 + length
     except (_Failed, struct.error):

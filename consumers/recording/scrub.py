@@ -144,10 +144,12 @@ def _any(value: Any) -> Any:
 
 def _object(members: dict[str, Any]) -> dict[str, Any]:
     scrubbed: dict[str, Any] = {}
+    again: dict[str, int] = {}
     for name, value in members.items():
-        shown = scrub_name(name)
+        shown = scrubbed_name = scrub_name(name)
         while shown in scrubbed:
-            shown += "_"
+            again[scrubbed_name] = again.get(scrubbed_name, 0) + 1
+            shown = f"{scrubbed_name}_{again[scrubbed_name]}"
         scrubbed[shown] = _member(name, value)
     # {"name": "password", "value": "…"}
     named = members.get("name", members.get("key"))

@@ -42,10 +42,6 @@ class TransferProgress:
             self._bar = _bar(console, bounded=total is not None)
             self._task = self._bar.add_task(action, total=total, figures="")
 
-    @property
-    def seconds(self) -> float:
-        return self._clock() - self._started
-
     def show(self, done: int, messages: int, payload_bytes: int) -> None:
         """Called as often as one likes."""
         now = self._clock()

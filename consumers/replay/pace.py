@@ -38,7 +38,12 @@ def paced(
     first_ms = 0
     due: list[Pair] = []
     try:
-        for timestamp_ms, pair in _by_time(batches):
+        for found in _by_time(batches, clock):
+            if found is None:
+                yield due
+                due = []
+                continue
+            timestamp_ms, pair = found
             if began is None:
                 began, first_ms = clock(), timestamp_ms
             due_at = began + (timestamp_ms - first_ms) / 1000 / speed
@@ -56,42 +61,73 @@ def paced(
         yield due
 
 
-def _by_time(batches: Iterable[list[Pair]]) -> Iterator[tuple[int, Pair]]:
-    """Merge the partitions by time, reading ahead by a bounded amount."""
-    waiting: dict[int, deque[Pair]] = {}
-    heads: list[tuple[int, int]] = []  # when the first of a partition is due, and the partition
+def _by_time(
+    batches: Iterable[list[Pair]], clock: Callable[[], float]
+) -> Iterator[tuple[int, Pair] | None]:
+    """Merge the partitions by time, reading ahead by a bounded amount. None from time to time while
+    nothing comes: there is more to do than to wait for it.
+    """
+    ahead = _Ahead()
     source = iter(batches)
-    held_bytes = held = 0
     more = True
+    turn_at = clock() + _WAIT_S
     failure: FleetError | None = None
     while True:
-        while more and held_bytes < _AHEAD_BYTES and held < _AHEAD_MESSAGES:
+        while more and not ahead.is_full:
             try:
                 batch = next(source, None)
             except FleetError as error:
                 # What came before it is sent first.
                 batch, failure = None, error
             more = batch is not None
+            if not batch and clock() >= turn_at:
+                yield None
+                turn_at = clock() + _WAIT_S
             for pair in batch or ():
-                partition, record = pair
-                queue = waiting.setdefault(partition, deque())
-                if not queue:
-                    heapq.heappush(heads, (_time_of(pair), partition))
-                queue.append(pair)
-                held += 1
-                held_bytes += record.size + _OVERHEAD_BYTES
-        if not heads:
-            if failure is not None:
-                raise failure
+                ahead.push(pair)
+        earliest = ahead.pop()
+        if earliest is not None:
+            yield earliest
+        elif failure is not None:
+            raise failure
+        else:
             return
-        timestamp_ms, partition = heapq.heappop(heads)
-        queue = waiting[partition]
+
+
+class _Ahead:
+    """What was read ahead, in order within each partition."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, deque[Pair]] = {}
+        # When the first of a partition is due, and the partition.
+        self._heads: list[tuple[int, int]] = []
+        self._messages = self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes >= _AHEAD_BYTES or self._messages >= _AHEAD_MESSAGES
+
+    def push(self, pair: Pair) -> None:
+        partition, record = pair
+        queue = self._queues.setdefault(partition, deque())
+        if not queue:
+            heapq.heappush(self._heads, (_time_of(pair), partition))
+        queue.append(pair)
+        self._messages += 1
+        self._bytes += record.size + _OVERHEAD_BYTES
+
+    def pop(self) -> tuple[int, Pair] | None:
+        """The earliest, and when it is due; None where there is none."""
+        if not self._heads:
+            return None
+        timestamp_ms, partition = heapq.heappop(self._heads)
+        queue = self._queues[partition]
         pair = queue.popleft()
-        held -= 1
-        held_bytes -= pair[1].size + _OVERHEAD_BYTES
+        self._messages -= 1
+        self._bytes -= pair[1].size + _OVERHEAD_BYTES
         if queue:
-            heapq.heappush(heads, (max(timestamp_ms, _time_of(queue[0])), partition))
-        yield timestamp_ms, pair
+            heapq.heappush(self._heads, (max(timestamp_ms, _time_of(queue[0])), partition))
+        return timestamp_ms, pair
 
 
 def _time_of(pair: Pair) -> int:

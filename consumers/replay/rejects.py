@@ -38,8 +38,6 @@ class RejectsFile:
     Construction raises OutputError where the file is there already or can't be made.
     """
 
-    blocked = False
-
     def __init__(
         self,
         path: Path,
@@ -114,8 +112,15 @@ class RejectsFile:
 def _refuse(path: Path) -> None:
     """Not in the middle of a replay: what can be known at its start is said there."""
     for taken in (path, partial_path(path)):
-        if taken.exists():
-            raise OutputError(f"{taken} exists: name another file with --rejects, or move it away")
+        try:
+            taken.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"{taken} can't be written: {error.strerror}; name another file with --rejects"
+            ) from error
+        raise OutputError(f"{taken} exists: name another file with --rejects, or move it away")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path} can't be written: is {path.parent} a folder, and writable?")
 
@@ -130,6 +135,6 @@ def free_path(name: str) -> Path:
     for number in count(1):
         more = "" if number == 1 else f"-{number}"
         path = Path(f"{name}.rejected{more}.recording")
-        if not path.exists() and not partial_path(path).exists():
+        if not os.path.lexists(path) and not os.path.lexists(partial_path(path)):
             break
     return path

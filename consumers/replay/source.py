@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Protocol, TypeAlias
 
 from consumers import registry
@@ -20,6 +21,7 @@ Pair: TypeAlias = tuple[int, Record]
 
 _READ_MESSAGES = 500
 _READ_TIMEOUT_S = 0.05
+_TURN_S = 0.05
 
 
 class Source(Protocol):
@@ -83,15 +85,20 @@ class RecordingSource:
 
     def _selected(self) -> Iterator[list[Pair]]:
         starts, ends = self._starts, self._ends
+        turn_at = monotonic() + _TURN_S
         for block in self._recording.blocks():
             if starts is None and ends is None:
                 yield block
-            else:
-                yield [
-                    pair
-                    for pair in block
-                    if (starts is None or starts(pair[1])) and not (ends and ends(pair[1]))
-                ]
+                continue
+            chosen = [
+                pair
+                for pair in block
+                if (starts is None or starts(pair[1])) and not (ends and ends(pair[1]))
+            ]
+            # Whoever gets an empty batch waits before it asks again: not at each block.
+            if chosen or monotonic() >= turn_at:
+                yield chosen
+                turn_at = monotonic() + _TURN_S
 
     def close(self) -> None:
         """Nothing is held open between batches."""

@@ -123,11 +123,17 @@ def replay_through(
                 click.echo(
                     json.dumps({"source": source.name, "consumer": consumer, **run.outcome()})
                 )
-        if demonstration is not None and code == EXIT_OK and sys.stderr.isatty() and not as_json:
-            click.echo("The receiver goes on showing what it has. Ctrl-C ends it.", err=True)
-            with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+        if demonstration is not None and code == EXIT_OK and not as_json:
+            _go_on_showing()
         return code
+
+
+def _go_on_showing() -> None:
+    """Keep the receiver, until Ctrl-C, for a person to look at."""
+    if sys.stderr.isatty():
+        click.echo("The receiver goes on showing what it has. Ctrl-C ends it.", err=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def local_input(source: Source, hooks: Hooks) -> LocalChunkConsumer:

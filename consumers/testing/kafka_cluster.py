@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -19,7 +20,11 @@ from fleet.kafka.chunk import Record
 from fleet.kafka.mock_cluster import MockCluster
 from fleet.kafka.reader import TopicReader
 from inspector.receiver import Receiver
+from inspector.store import Store
 
+# More than the embedded broker's topics hold: a test is shown all that was delivered.
+_MAX_ENVELOPES: Final = 1_000_000
+_MAX_ENVELOPE_BYTES: Final = 1024 * 1024 * 1024
 # A read waits for so many messages or for so long.
 _READ_TIMEOUT_S: Final = 0.1
 
@@ -72,31 +77,23 @@ class KafkaCluster:
         self._cluster.create_topic(topic)
         dead_letter_topic = default_dead_letter_topic(topic)
         self._cluster.create_topic(dead_letter_topic)
-        with Receiver() as receiver:
-            done = subprocess.run(  # noqa: S603 - this program itself
+        with (
+            closing(Store(max_rows=_MAX_ENVELOPES, max_bytes=_MAX_ENVELOPE_BYTES)) as store,
+            Receiver(store) as receiver,
+        ):
+            done = _run(
                 [
-                    *(sys.executable, "-m", "consumers.cli", "run", "--stop-at-end"),
                     *("--topic", consumer, "--bootstrap-servers", self.bootstrap_servers),
                     *("--set", "envelope_origin=true", "--log-format", "human"),
                     *arguments,
                 ],
-                env={
-                    **_without_own_settings(os.environ),
-                    "CONSUMER_UPSTREAM_DSN": str(receiver.dsn),
-                    "CONSUMER_CONF": os.devnull,
-                    **(environment or {}),
-                },
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                check=False,
+                {"CONSUMER_UPSTREAM_DSN": str(receiver.dsn), **(environment or {})},
+                timeout_s,
             )
             envelopes = [
                 SentEnvelope.of_bytes("upstream", raw)
-                for each in reversed(receiver.store.latest(receiver.store.counts().kept))
-                if (raw := receiver.store.raw(each.id)) is not None
+                for each in store.after(0, _MAX_ENVELOPES)
+                if (raw := store.raw(each.id)) is not None
             ]
         return ClusterRun(
             done.returncode,
@@ -126,6 +123,21 @@ class KafkaCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _run(
+    arguments: list[str], environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - this program itself
+        [sys.executable, "-m", "consumers.cli", "run", "--stop-at-end", *arguments],
+        env={**_without_own_settings(os.environ), "CONSUMER_CONF": os.devnull, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:

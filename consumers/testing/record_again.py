@@ -11,7 +11,8 @@ from rich.console import Console
 
 from consumers import registry
 from consumers.recording.filter import parse_filter
-from consumers.recording.record import Recorder
+from consumers.recording.filter_facts import FilterError
+from consumers.recording.record import Change, Keep, Recorder
 from consumers.recording.scrub import Scrubber
 from consumers.recording.transfer_progress import TransferProgress
 from fleet.bootstrap.sources import resolve_options
@@ -35,12 +36,11 @@ def configured_kafka(environ: Mapping[str, str]) -> dict[str, Any] | None:
 def record_again(recording: Recording, kafka: Mapping[str, Any]) -> None:
     """Replace the file by the same offsets of the same topic. Blocks.
 
-    Raises RecordingError, and leaves the file, where they are gone, or the cluster is another one.
+    Raises RecordingError, and leaves the file, where they are gone, the cluster is another one, or
+    the file does not say how to filter and scrub them.
     """
     header = recording.header
-    consumer = None if header.consumer is None else registry.get(header.consumer)
-    keep = None if header.filter is None else parse_filter(header.filter, consumer)
-    change = Scrubber(consumer.name) if header.scrubbed and consumer is not None else None
+    keep, change = _selection(recording)
     now = replace(header, recorded_at_ms=int(time.time() * 1000))
     ranges = _held(recording)
     readers = {}
@@ -56,6 +56,18 @@ def record_again(recording: Recording, kafka: Mapping[str, Any]) -> None:
     finally:
         for reader in readers.values():
             reader.close()
+
+
+def _selection(recording: Recording) -> tuple[Keep | None, Change | None]:
+    header = recording.header
+    consumer = None if header.consumer is None else registry.get(header.consumer)
+    if header.scrubbed and consumer is None:
+        raise _not_again(recording, "it is scrubbed, and does not say what its messages are")
+    try:
+        keep = None if header.filter is None else parse_filter(header.filter, consumer)
+    except FilterError as error:
+        raise _not_again(recording, "its filter is none of consumer record's") from error
+    return keep, Scrubber(consumer.name) if header.scrubbed and consumer is not None else None
 
 
 def _held(recording: Recording) -> dict[int, Range]:
@@ -82,9 +94,15 @@ def _open(recording: Recording, kafka: Mapping[str, Any], index: int, held: Rang
     if is_other or reader.ranges[index] != held:
         reader.close()
         why = "this is another cluster" if is_other else "retention has passed them"
-        raise RecordingError(
-            f"{recording.path} can't be recorded again: offsets {held.start} to {held.end} of "
-            f"{header.topic}/{index} are not there ({why}). Record anew with: consumer record "
-            "--force, or unset the brokers to update the expectations alone"
+        raise _not_again(
+            recording,
+            f"offsets {held.start} to {held.end} of {header.topic}/{index} are not there ({why})",
         )
     return reader
+
+
+def _not_again(recording: Recording, why: str) -> RecordingError:
+    return RecordingError(
+        f"{recording.path} can't be recorded again: {why}. Record anew with: consumer record "
+        "--force, or unset the brokers to update the expectations alone"
+    )

@@ -6,6 +6,7 @@ An option is written as ``group: x``; nested mappings and dotted keys are the sa
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,8 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     if base is None:
         return None
     default = Path(base) / "consumer-fleet" / FILE_NAME
-    return default if default.exists() else None
+    # Not Path.exists: it raises where a folder may not be looked into.
+    return default if os.path.exists(default) else None  # noqa: PTH110 - see above
 
 
 def _named_place(named: Path, by: str) -> Path:
@@ -46,9 +48,13 @@ def _named_place(named: Path, by: str) -> Path:
         place = named.expanduser()
     except RuntimeError as error:
         raise ConfigurationError(f"{by}: can't expand {named}: {error}") from error
-    if place.is_dir():
-        place = place / FILE_NAME
-    if not place.exists():
+    try:
+        if place.is_dir():
+            place = place / FILE_NAME
+        is_there = place.exists()
+    except OSError as error:
+        raise ConfigurationError(f"{by}: can't read {place}: {error.strerror}") from error
+    if not is_there:
         raise ConfigurationError(
             f"{by}: there is no configuration file at {place}. "
             f"Create one with: consumer config --example > {shlex.quote(str(place))}"
@@ -58,6 +64,14 @@ def _named_place(named: Path, by: str) -> Path:
 
 def file_layer(path: Path) -> RawLayer:
     """The options in the file. Raises ConfigurationError, as ``file:line:column``, on bad YAML."""
+    try:
+        return _layer(path)
+    except RecursionError:
+        # From None: the trace is a thousand lines. An anchor inside of itself nests for ever.
+        raise ConfigurationError(f"{path}: nested too deeply") from None
+
+
+def _layer(path: Path) -> RawLayer:
     builder = LayerBuilder(f"file {path}")
     root = _parse(path)
     if root is None:
@@ -72,6 +86,12 @@ def file_layer(path: Path) -> RawLayer:
         except yaml.MarkedYAMLError as error:
             raise ConfigurationError(
                 f"{_at(path, node.start_mark)}: {_safe(error.problem)}"
+            ) from None
+        except (ValueError, AttributeError):
+            # It looks like a date or a number, and is none. From None: the value may be a secret.
+            raise ConfigurationError(
+                f"{_at(path, node.start_mark)}: no date or number that there is; if it is text, "
+                "put it in quotes"
             ) from None
         builder.add(key, value, place=f"file {path}:{node.start_mark.line + 1}, key {key}")
     return builder.layer()

@@ -12,6 +12,7 @@ from structlog.typing import EventDict, Processor
 
 from fleet.bootstrap.redaction import without_credentials
 from fleet.errors import ConfigurationError
+from fleet.printable import printable
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -118,6 +119,7 @@ def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
         return [structlog.processors.JSONRenderer(default=str)]
     return [
         _without_logger_name,
+        _printable,
         structlog.dev.ConsoleRenderer(
             colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
         ),
@@ -128,6 +130,16 @@ def _without_logger_name(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     event.pop("logger", None)
+    return event
+
+
+def _printable(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A terminal must not do what a message, or a server's answer, tells it to."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = "\n".join(map(printable, value.split("\n")))
     return event
 
 

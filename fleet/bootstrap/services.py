@@ -47,9 +47,10 @@ class StatsdService:
         if self._host is not None:
             try:
                 socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "no name of a host"
                 raise ServiceError(
-                    self.name, f"statsd_host {self._host} does not resolve: {error.strerror}"
+                    self.name, f"statsd_host {self._host} does not resolve: {why}"
                 ) from error
 
     def setup(self) -> None:

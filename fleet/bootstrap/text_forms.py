@@ -104,7 +104,8 @@ def broker(value: str) -> str:
 
 
 def http_url(value: str) -> str:
-    """An ``http://`` or ``https://`` URL with a host; a trailing slash is dropped."""
-    if re.match(r"^https?://[^\s/?#]+[^\s]*$", value) is None:
+    """An ``http://`` or ``https://`` URL with a host, in ASCII; a trailing slash is dropped."""
+    value = value.strip()
+    if re.fullmatch(r"https?://(?![/?#])[!-~]+", value) is None:
         raise ValueError("expected an http:// or https:// URL, for example http://snuba-api:1218")
     return value.rstrip("/")

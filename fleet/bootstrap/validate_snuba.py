@@ -7,6 +7,7 @@ any case: ``snuba`` (search, tagstore, tsdb, eventstream), ``redissnuba`` (tsdb)
 
 from __future__ import annotations
 
+import os
 from typing import Literal, TypeAlias
 
 from fleet.bootstrap.frame import print_framed
@@ -137,7 +138,8 @@ def check_health(url: str, options: Options) -> None:
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     # Snuba is a neighbour: a proxy for the outside world can't reach it.
     handle.setopt(pycurl.NOPROXY, "*")
-    handle.setopt(pycurl.CAINFO, str(options.ca_file or certifi.where()))
+    # As bytes: pycurl takes no text but ASCII.
+    handle.setopt(pycurl.CAINFO, os.fsencode(options.ca_file or certifi.where()))
     handle.setopt(pycurl.WRITEFUNCTION, len)  # the status says it all; the body is let go
     shown = without_userinfo(url + HEALTH_PATH)
     try:

@@ -30,7 +30,7 @@ END: Final = "end"
 MAX_PARTITIONS: Final = 100_000
 _MAX_INT: Final = 2**63 - 1
 #: A header or a trailer: what a topic of many thousand partitions needs.
-MAX_PART_BYTES: Final = 16 * 1024 * 1024
+MAX_PART_BYTES: Final = 4 * 1024 * 1024
 #: A block with more than one message, unpacked.
 MAX_BLOCK_BYTES: Final = 2 * 1024 * 1024
 #: A block with one message, unpacked. A whole envelope has 200 MiB at most.

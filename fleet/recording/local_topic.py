@@ -80,7 +80,7 @@ class LocalTopic(MessageStorage[Chunk]):
         if partition.topic != self.topic or partition.index >= self._partitions:
             raise RecordingError(
                 f"{self.topic.name!r} has {self._partitions} partitions by its header, but there "
-                f"is a message of {partition.topic.name}/{partition.index}"
+                f"is a message of partition {partition.index} of {partition.topic.name!r}"
             )
 
     def get_partition_count(self, topic: Topic) -> int:

@@ -63,7 +63,7 @@ class RecordingWriter:
         self._held_bytes = 0
         self._blocks_written = 0
         self._is_complete = False
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
         start = pack_header(header)
         try:
@@ -102,8 +102,10 @@ class RecordingWriter:
 
     def flush(self) -> None:
         """Make a block of what is held, so that it is in the file soon."""
-        if self._failure is not None:
+        if isinstance(self._failure, OSError):
             raise self._translated(self._failure) from self._failure
+        if self._failure is not None:
+            raise self._failure
         held, self._held, self._held_bytes = self._held, [], 0
         if held:
             self._queue(held)
@@ -145,10 +147,12 @@ class RecordingWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with suppress(OutputError):
-            self.flush()
-        self._stop()
-        self._close()
+        try:
+            with suppress(OutputError):
+                self.flush()
+        finally:
+            self._stop()
+            self._close()
 
     # -- blocks ---------------------------------------------------------------------------------
 
@@ -177,7 +181,8 @@ class RecordingWriter:
                 if self._failure is None:
                     self._write_bytes(pack_part(MESSAGES, compressor.compress(body)))
                     self._blocks_written += 1
-            except OSError as error:
+            except Exception as error:
+                # Raised again where it is waited for: a thread that ends here would let it wait.
                 self._failure = error
             finally:
                 self._blocks.task_done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
@@ -77,5 +78,6 @@ def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, objec
         pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
         pycurl.ACCEPT_ENCODING: "gzip",
         # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
-        pycurl.CAINFO: limits.ca_file or certifi.where(),
+        # As bytes: pycurl takes no text but ASCII.
+        pycurl.CAINFO: os.fsencode(limits.ca_file or certifi.where()),
     }

@@ -23,13 +23,9 @@ class EventLookup(ServiceInterface):
 
     interface = ("find",)
 
-    def find(
-        self, event_id: str | None, place: Origin | None = None, source: str | None = None
-    ) -> Found | None:
-        """An envelope of that event, or the one at that place; None if there is none.
+    def find(self, event_id: str) -> Found | None:
+        """An envelope of that event; None if there is none, or if that is no event id.
 
-        With both, the one at the place, if it is of that event. ``source`` names the backend to
-        ask (``store``, ``topic``, ``recording``); without it, the service chooses. Blocks: a topic
-        is searched for the configured time at most.
+        Blocks: a topic is searched for the configured time at most.
         """
         raise NotImplementedError

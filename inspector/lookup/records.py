@@ -14,14 +14,12 @@ from fleet.codec import Decode
 from fleet.kafka.chunk import Record
 from inspector.entry import Origin
 from inspector.lookup.interface import EventLookup, Found
-from inspector.lookup.stored import is_at
 from inspector.messages import entry_of
 
 # None stands for "nothing yet": it lets a search end in time where a broker is slow.
 Records: TypeAlias = Iterable[tuple[Partition, Record] | None]
-# With a place it may give that message alone; without, everything that is to be searched.
-ReadTopic: TypeAlias = Callable[[Origin | None], Records]
-OpenRecording: TypeAlias = Callable[[], Records]
+# Gives everything that is to be searched.
+OpenRecords: TypeAlias = Callable[[], Records]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +33,22 @@ class SearchLimits:
 class RecordsLookup(EventLookup):
     """Reads and decodes messages until the event is found."""
 
-    def __init__(self, name: str, read: ReadTopic, decode: Decode, limits: SearchLimits) -> None:
+    def __init__(
+        self, name: str, open_records: OpenRecords, decode: Decode, limits: SearchLimits
+    ) -> None:
         self._name = name
-        self._read = read
+        self._open_records = open_records
         self._decode = decode
         self._limits = limits
 
-    def find(
-        self, event_id: str | None, place: Origin | None = None, source: str | None = None
-    ) -> Found | None:
+    def find(self, event_id: str) -> Found | None:
         """Raises the FleetError of a topic or a recording that can't be read."""
         wanted = normalize_event_id(event_id)
-        if wanted is None and (place is None or event_id is not None):
-            return None  # no such event can be: an id that is none
-        records = iter(self._read(place))
+        if wanted is None:
+            return None
+        records = iter(self._open_records())
         try:
-            return self._search(records, wanted, place)
+            return self._search(records, wanted)
         finally:
             # A generator holds a client or a file until it is closed.
             close = getattr(records, "close", None)
@@ -58,20 +56,12 @@ class RecordsLookup(EventLookup):
                 close()
 
     def _search(
-        self,
-        records: Iterator[tuple[Partition, Record] | None],
-        wanted: str | None,
-        place: Origin | None,
+        self, records: Iterator[tuple[Partition, Record] | None], wanted: str
     ) -> Found | None:
         for origin, record in self._within_limits(records):
-            if place is not None and not is_at(origin, place):
-                continue
             entry = entry_of(origin.topic, origin.partition, record, self._decode)
-            envelope = entry.envelope
-            if envelope is not None and (wanted is None or _is_event(envelope, wanted)):
+            if entry.envelope is not None and _is_event(entry.envelope, wanted):
                 return Found(entry.raw, origin, self._name)
-            if place is not None:
-                return None  # no second message is at that place
         return None
 
     def _within_limits(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
-from consumers.cli import main
+from consumers.cli import _exit_if_output_is_lost, main
 from consumers.registry import CONSUMERS
 from fleet.bootstrap.layers import FIELDS
 from tests.support.consumer_process import CONSUMER, ConsumerProcess, clean_environment, run_command
@@ -84,6 +86,14 @@ BAD = (
     Bad(
         "unknown property",
         (*PLACES, "--kafka-config", f"sasl.pasword={SECRET}"),
+        ("kafka_config", "sasl.pasword"),
+    ),
+    Bad(
+        "unknown property beside another",
+        (
+            *(*PLACES, "--set", f"kafka_config=sasl.pasword={SECRET}"),
+            *("--kafka-config", "client.rack=a"),
+        ),
         ("kafka_config", "sasl.pasword"),
     ),
     Bad(
@@ -287,3 +297,18 @@ def test_a_command_that_does_not_exist_is_a_usage_error() -> None:
     run = run_command("runn")
     assert "No such command 'runn'" in output_of(run)
     assert run.returncode == 2
+
+
+def test_an_error_moves_no_terminals_cursor() -> None:
+    run = run_command("dlq", "list", "--file", "a\x1b[2J.recording")
+    assert "a\\x1b[2J.recording can't be read" in output_of(run)
+    assert "\x1b" not in run.stderr
+    assert run.returncode == 65
+
+
+def test_a_broken_pipe_elsewhere_is_not_the_outputs_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    # It returns, and does not exit.
+    _exit_if_output_is_lost(BrokenPipeError(errno.EPIPE, "Broken pipe"))

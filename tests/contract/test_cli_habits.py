@@ -136,6 +136,15 @@ def test_an_unknown_option_is_a_usage_error_with_the_way_to_help(path: tuple[str
     assert result.stdout == ""
 
 
+def test_a_kafka_property_leaves_the_others_that_are_set() -> None:
+    run = run_command(
+        *("dlq", "list", "--topic", "events", "--bootstrap-servers", "127.0.0.1:9"),
+        *("--set", "kafka_config=sasl.pasword=x", "--kafka-config", "client.rack=a"),
+    )
+    assert run.returncode == 78
+    assert "sasl.pasword" in run.stderr
+
+
 def test_a_misspelt_option_or_command_gets_a_hint() -> None:
     run = run_command("run", "--worker", "3")
     assert (run.returncode, run.stdout) == (2, "")

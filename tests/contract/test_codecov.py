@@ -257,6 +257,15 @@ def test_an_answer_that_is_no_report_is_no_data(
     )
 
 
+def test_the_certificates_may_lie_in_a_folder_of_any_name(
+    codecov: Codecov, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "Zertifik\u00e4te.pem"))
+    # They need no reading here: it is the name that pycurl might not take.
+    build().coverage(QUERY)
+    assert codecov.asked
+
+
 def test_a_redirect_is_not_followed(codecov: Codecov, build: Build) -> None:
     def redirect(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)

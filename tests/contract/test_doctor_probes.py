@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -115,6 +116,8 @@ def test_a_server_whose_clock_is_wrong_is_told() -> None:
         assert examined(dsn)["destination.clock"].status == "problem"
     with dated_server("", before=f"HTTP/1.1 103 Early Hints\r\n{_LONG_AGO}\r\n") as dsn:
         assert "destination.clock" not in examined(dsn), "that was not the server's answer"
+    with dated_server(f"Date: Thu, 01 Jan 2026 00:00:00 +{'9' * 20}\r\n") as dsn:
+        assert "destination.clock" not in examined(dsn), "that is no date"
 
 
 def test_a_server_that_hangs_or_hangs_up_is_told_in_time() -> None:
@@ -173,6 +176,8 @@ def test_the_steps_before_the_protocol_are_told_apart() -> None:
     (port,) = free_ports(1)
     assert probe_server("nobody.invalid:9092", {}).failed == "name"
     assert probe_server(f"127.0.0.1:{port}", {}).failed == "connection"
+    for impossible in ("kafka..example:9092", f"127.0.0.1:{'9' * 30}"):
+        assert probe_server(impossible, {}).failed == "name"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +194,14 @@ def test_a_server_that_is_not_kafka_is_told(answer: bytes, says: str) -> None:
         finding = server_finding(server)
     assert finding.status == "problem"
     assert says in finding.seen
+
+
+def test_a_list_of_mechanisms_that_goes_back_has_an_end() -> None:
+    api_versions = struct.pack(">iihi", 10, 0, 0, 0)
+    going_nowhere = struct.pack(">iihih", 12, 0, 33, 2**31 - 1, -2)
+    with raw_server(api_versions + going_nowhere) as server:
+        answers = probe_server(server, {})
+    assert (answers.failed, answers.mechanisms) == (None, None)
 
 
 def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(

@@ -229,9 +229,7 @@ def test_an_event_is_looked_up_by_its_id_in_any_form(receiver: Receiver) -> None
 
 
 class Elsewhere(EventLookup):
-    def find(
-        self, event_id: str | None, place: Origin | None = None, source: str | None = None
-    ) -> Found | None:
+    def find(self, event_id: str) -> Found | None:
         raw = as_bytes(build(event_id, [make_item("event", b'{"message":"found"}')]))
         return Found(raw, Origin("events", 1, 2, 3000), "topic")
 
@@ -240,11 +238,9 @@ def test_who_searches_at_once_finds_one_entry(store: Store) -> None:
     together = threading.Barrier(4)
 
     class Simultaneous(Elsewhere):
-        def find(
-            self, event_id: str | None, place: Origin | None = None, source: str | None = None
-        ) -> Found | None:
+        def find(self, event_id: str) -> Found | None:
             together.wait(10)
-            return super().find(event_id, place, source)
+            return super().find(event_id)
 
     view = View(lookup=Simultaneous())
     with Receiver(store, view=view) as receiver, ThreadPoolExecutor(4) as pool:
@@ -260,9 +256,7 @@ class Stuck(EventLookup):
     def __init__(self) -> None:
         self.asked, self.end = threading.Semaphore(0), threading.Event()
 
-    def find(
-        self, event_id: str | None, place: Origin | None = None, source: str | None = None
-    ) -> Found | None:
+    def find(self, event_id: str) -> Found | None:
         self.asked.release()
         self.end.wait(20)
         return None

@@ -51,6 +51,15 @@ def test_a_run_takes_arguments_and_its_own_environment_and_no_other(
         assert (run.envelopes, run.dead_letters) == ([], [])
 
 
+def test_a_run_shows_every_envelope_however_many_they_are() -> None:
+    envelope = b'{}\n{"type":"session"}\n{}'
+    with KafkaCluster() as cluster:
+        cluster.produce("envelopes", [envelope] * 10_500)
+        run = cluster.run_consumer("envelopes")
+    assert run.exit_code == 0, run.log
+    assert len(run.envelopes) == 10_500
+
+
 def test_more_than_the_broker_keeps_is_refused() -> None:
     with KafkaCluster() as cluster, pytest.raises(MockClusterFull):
         cluster.produce("events", [Message(bytes(900_000), partition=0)] * 6)

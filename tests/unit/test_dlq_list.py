@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from consumers.dlq import listing
 from consumers.dlq.consumer_of import consumers_of
 from consumers.dlq.letters import Letter, Selection
 from consumers.dlq.place import DeadLetterTopic, dead_letter_topic
-from consumers.dlq.replay import chunks_of
+from consumers.dlq.replay import DeadLetterReplay, Plan, ReplayRequest, chunks_of
+from consumers.dlq.standing import Standing
 from consumers.dlq.tally import Tally
 from fleet.bootstrap.options import Options
 from fleet.dead_letter_headers import Facts, restore, with_facts
-from fleet.errors import ConfigurationError
+from fleet.errors import ConfigurationError, KafkaUnreachable
 from fleet.kafka.chunk import Record
+from fleet.kafka.groups import Group
 
 
 def letter(
@@ -100,6 +103,10 @@ def test_times_are_those_of_the_oldest_and_the_newest() -> None:
     (entry,) = listing.as_document(Tally([letter(5), letter(2), letter(9)]))
     assert (entry["oldest_ms"], entry["newest_ms"]) == (1_700_000_002_000, 1_700_000_009_000)
     assert (entry["count"], entry["bytes"]) == (3, 15)
+    # A producer's own timestamp may be 0.
+    epoch = letter(0)._replace(record=letter(0).record._replace(timestamp_ms=0))
+    (entry,) = listing.as_document(Tally([epoch, letter(5)]))
+    assert (entry["oldest_ms"], entry["newest_ms"]) == (0, 1_700_000_005_000)
 
 
 # -- chunks
@@ -186,3 +193,27 @@ def test_each_topic_of_origin_has_its_own_consumer_and_others_the_one_that_is_na
         consumers_of(["physical-1"], None, Options())
     with pytest.raises(ConfigurationError, match=r"do not say where they came from.*--through"):
         consumers_of([None], "events", Options())
+
+
+# -- how a replay ends
+
+
+def test_a_replay_that_ends_well_is_no_failure_where_kafka_is_gone_afterwards(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Standing(Group("g", "empty", "classic"), {0: 0}, {0: 3}, {})
+    asked: Iterator[Standing] = iter([before])
+
+    def standing(*_: object) -> Standing:
+        for answer in asked:
+            return answer
+        raise KafkaUnreachable("no broker")
+
+    plan = Plan(Tally(LETTERS[:1]), {"events": "events"}, {0: (0, 3)})
+    monkeypatch.setattr("consumers.dlq.replay.standing", standing)
+    monkeypatch.setattr(DeadLetterReplay, "_plan", lambda *_: plan)
+    monkeypatch.setattr(DeadLetterReplay, "_replay", lambda *_: 0)
+    place = DeadLetterTopic("events-dlq", "events")
+    replay = DeadLetterReplay(place, ReplayRequest(Selection()), Options(), {})
+    assert replay.run({}, None) == 0
+    assert "stands now is not known: no broker" in capsys.readouterr().out

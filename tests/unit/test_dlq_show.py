@@ -6,23 +6,30 @@ import base64
 import json
 import os
 import random
+from pathlib import Path
 
 import msgpack
 import orjson
 import pytest
 
 from consumers.dlq.decoded import decode_bytes
+from consumers.dlq.find import find_in_file
 from consumers.dlq.letters import Letter
 from consumers.dlq.show import as_document, as_lines
-from consumers.printable import hex_dump, printable, printable_bytes, shortened
+from consumers.dlq.tally import Tally
+from consumers.printable import hex_dump, printable_bytes, shortened
 from fleet.codec import RawMessage
 from fleet.dead_letter_headers import Facts, restore, with_facts
 from fleet.kafka.chunk import Record
+from fleet.printable import printable
+from fleet.recording.header import RecordingHeader
+from fleet.recording.writer import RecordingWriter
 from tests.support.dead_letter_scene import ingest_event
 
 FACTS = Facts(
     "invalid_msgpack", "extra \x1b[31mdata", "ingest-events", 3, 41, 1_700_000_000_123, "my-group"
 )
+EVIL = FACTS._replace(reason="\x1b[2J")
 EVENT_ID = "0123456789abcdef0123456789abcdef"
 SECRET = "s3cr3t-value"
 
@@ -47,6 +54,22 @@ def test_nothing_in_a_message_reaches_the_terminal_as_a_control_character() -> N
             shown = lines(value, consumer)
             assert all(each.isprintable() for each in shown.splitlines()), shown
             assert all(len(each.splitlines()) == 1 for each in shown.split("\n") if each)
+
+
+def test_what_a_file_says_of_itself_reaches_no_terminal_as_a_control_character(
+    tmp_path: Path,
+) -> None:
+    made = RecordingHeader("a\x1b[2J", 1, 0, {0: (7, 8)}, consumer="\x1b[31mme")
+    with RecordingWriter(tmp_path / "r", made) as writer:
+        writer.write([(0, letter(b"{}").record)])
+        writer.complete()
+    found = find_in_file(tmp_path / "r", "7")
+    shown = list(as_lines(*found))
+    assert all(line.isprintable() for line in shown), shown
+    # Nor is it asked for its codec: there is no such consumer.
+    assert shown[-1].startswith("Now       unknown: no consumer is known for it")
+    evil = letter(b"", ()).record._replace(headers=tuple(with_facts((), EVIL)))
+    assert str(Tally([Letter(0, evil, restore(evil.headers))])) == "\\x1b[2J 1"
 
 
 def test_what_is_escaped_can_be_told_apart() -> None:
@@ -101,6 +124,11 @@ def test_what_stands_before_the_damage_is_shown() -> None:
     assert envelope.content == {"header": {"event_id": "1"}}
 
 
+def test_numbers_that_json_does_not_have_are_shown_as_text() -> None:
+    value = msgpack.packb({"a": float("nan"), "b": [float("-inf"), 1.5]})
+    assert decode_bytes(value, "ingest-events").content == {"a": "nan", "b": ["-inf", 1.5]}
+
+
 def test_damage_far_behind_is_dumped_too() -> None:
     value = b'{"a":"' + b"x" * 5000 + b'" oops}'
     shown = lines(value, "events")
@@ -118,7 +146,7 @@ def test_no_bytes_stop_the_view() -> None:
             if value:
                 value[source.randrange(len(value))] = source.randrange(256)
         for consumer in ("ingest-events", "events", "envelopes", None):
-            json.dumps(decode_bytes(bytes(value), consumer).content)
+            json.dumps(decode_bytes(bytes(value), consumer).content, allow_nan=False)
     for value in (None, b"", b"\xdf\xff\xff\xff\xff", b"\x91" * 2000, b"\xc7\x01\x05a"):
         for consumer in ("ingest-events", None):
             json.dumps(decode_bytes(value, consumer).content)

@@ -74,6 +74,12 @@ def test_without_any_configuration_it_says_that_run_is_a_demonstration() -> None
             "not a whole number",
             "in milliseconds",
         ),
+        (
+            {**WHOLE, "kafka_config": {"max.poll.interval.ms": "1" * 5000}},
+            "options",
+            "not a whole number",
+            "in milliseconds",
+        ),
     ],
 )
 def test_what_the_start_would_refuse_is_a_problem(

@@ -100,6 +100,13 @@ def test_a_command_is_continued_before_it_is_too_wide(length: int) -> None:
     assert max(len(plain(line)) for line in lines) <= 80
 
 
+def test_what_a_server_says_moves_no_terminals_cursor() -> None:
+    found = [warning("kafka.server", "k:9092", "offers \x1b[2J\x9b", "Set it to \x1b]0;x\x07.")]
+    shown = [plain(line) for line in report_lines(found, is_terminal=True)]
+    assert all(line.isprintable() for line in shown), shown
+    assert "offers \\x1b[2J\\x9b" in shown[0]
+
+
 def test_elsewhere_each_finding_is_one_line() -> None:
     found = [ok("topic.exists", "events", LONG), ok("x", "y", "z")]
     lines = [plain(line) for line in report_lines(found, is_terminal=False)]

@@ -160,6 +160,8 @@ def test_too_few_open_files_are_a_problem_that_a_power_of_two_mends() -> None:
     assert finding.fix.splitlines()[-1] == "ulimit -n 2048"
     raised = replace(ROOMY, open_files=2048)
     assert machine_checks.open_files(raised, given).status == "ok"
+    unlimited = machine_checks.open_files(replace(ROOMY, open_files=-1), given)
+    assert (unlimited.status, "there is no limit" in unlimited.seen) == ("ok", True)
     one = options(upstream_dsn=DSN, connections=500)
     assert machine_checks.open_files(facts, one).status == "ok", "half as many destinations"
 

@@ -234,6 +234,20 @@ def test_human_logs_are_not_json_and_uncoloured_off_a_terminal() -> None:
     assert "\x1b" not in stream.getvalue()
 
 
+def test_nothing_that_is_logged_moves_a_terminals_cursor() -> None:
+    stream = io.StringIO()
+    configure_logging("human", "info", stream=stream)
+    structlog.get_logger().info("replay_rejected", detail="a\x1b[2J\x07")
+    logging.getLogger("lib").info("said %s", "\x1b]0;title\x07")
+    try:
+        raise ValueError("\x9b2J")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert all(line.isprintable() for line in stream.getvalue().split("\n")), stream.getvalue()
+    assert "detail=a\\x1b[2J\\x07" in stream.getvalue()
+    assert len(stream.getvalue().splitlines()) > 4, "the trace has lines of its own"
+
+
 @pytest.mark.parametrize(("is_terminal", "is_json"), [(False, True), (True, False)])
 def test_without_a_format_the_terminal_decides(is_terminal: bool, is_json: bool) -> None:
     class Stream(io.StringIO):
@@ -408,6 +422,7 @@ def test_what_the_built_in_services_need_is_checked(tmp_path: Path) -> None:
     bad: list[tuple[dict[str, object], str]] = [
         ({"statsd_socket_path": str(not_pem)}, "no socket at"),
         ({"statsd_host": "no such host"}, "does not resolve"),
+        ({"statsd_host": "a..b"}, "does not resolve: no name of a host"),
         ({"healthcheck_file": tmp_path / "missing" / "f"}, "does not exist"),
         ({"ca_file": tmp_path / "missing"}, "can't read"),
         ({"ca_file": not_pem}, "no PEM certificate"),

@@ -51,13 +51,13 @@ class Source:
 
     def __init__(self, records: Sequence[Pair | None]) -> None:
         self._records = records
-        self.opened: list[Origin | None] = []
+        self.opened = 0
         self.read = 0
         self.closed = 0
         self._kept: list[object] = []  # what nobody refers to would close by itself
 
-    def __call__(self, place: Origin | None = None) -> Iterator[Any]:
-        self.opened.append(place)
+    def __call__(self) -> Iterator[Any]:
+        self.opened += 1
         self._kept.append(records := self._give())
         return records
 
@@ -82,12 +82,12 @@ def keep(store: Store, number: int, note: str = "", origin: Origin | None = None
     store.add(NewEntry(raw, parse(raw), 1.0, origin=origin))
 
 
-def names(lookup: EventLookup, *arguments: Any, **named: Any) -> list[str]:
+def names(lookup: EventLookup, event_id: str) -> list[str]:
     """The backends that a call went to."""
     timings = CallTimings()
     with ambient_request(timings):
-        lookup.find(*arguments, **named)
-    lookup.close()  # secondaries have finished then
+        lookup.find(event_id)
+    lookup.close()
     return sorted(timings.took_ms)
 
 
@@ -115,25 +115,14 @@ def test_an_events_id_may_be_spelled_in_any_way(store: Store, spelling: str) -> 
     lookup.close()
 
 
-@pytest.mark.parametrize("wanted", ["", "x", None, "1", event_id(1) + "0"])
+@pytest.mark.parametrize("wanted", ["", "x", "1", event_id(1) + "0"])
 def test_what_is_no_event_id_is_found_nowhere_and_searched_nowhere(
-    store: Store, wanted: str | None
+    store: Store, wanted: str
 ) -> None:
     keep(store, 1)
     topic = Source([record(0, envelope(1))])
     assert build_lookup(store=store, topic=topic, decode=decode).find(wanted) is None
-    assert topic.opened == []
-
-
-def test_in_the_store_a_place_narrows_an_event_down(store: Store) -> None:
-    keep(store, 1, "a", Origin("events", 0, 1, 5))
-    keep(store, 1, "b", Origin("events", 0, 2, 6))
-    lookup = build_lookup(store=store)
-    found = lookup.find(event_id(1), Origin("events", 0, 1))
-    assert found is not None
-    assert found.raw == envelope(1, "a")
-    assert lookup.find(event_id(1), Origin("events", 0, 3)) is None
-    assert lookup.find(event_id(1), Origin("other", 0, 1)) is None
+    assert topic.opened == 0
 
 
 # -- topics and recordings ------------------------------------------------------------------------
@@ -144,41 +133,9 @@ def test_a_topic_is_read_until_the_event_is_found_and_then_closed() -> None:
     lookup = build_lookup(topic=topic, decode=decode)
     found = lookup.find(event_id(2))
     assert found == Found(envelope(2), Origin("events", 0, 4, 1004), "topic")
-    assert (topic.opened, topic.read, topic.closed) == ([None], 4, 1)
+    assert (topic.opened, topic.read, topic.closed) == (1, 4, 1)
     assert lookup.find(event_id(9)) is None
     assert topic.closed == 2
-    lookup.close()
-
-
-def test_the_message_at_a_place_is_found_whatever_event_it_is() -> None:
-    recording = Source(
-        [
-            record(4, envelope(1)),
-            record(5, envelope(2), index=1),
-            record(5, envelope(3), topic="other"),
-            record(5, envelope(4)),
-            record(6, envelope(5)),
-        ]
-    )
-    lookup = build_lookup(recording=recording, decode=decode)
-    place = Origin("events", 0, 5)
-    found = lookup.find(None, place)
-    assert found == Found(envelope(4), Origin("events", 0, 5, 1005), "recording")
-    assert recording.read == 4
-    assert lookup.find(event_id(4), place) == found
-    assert lookup.find(event_id(5), place) is None
-    assert lookup.find("no event id", place) is None
-    assert recording.opened == [None] * 3
-    assert recording.read == 12
-    lookup.close()
-
-
-def test_a_topic_is_told_the_place_so_that_it_need_not_be_read_whole() -> None:
-    place = Origin("events", 0, 5)
-    topic = Source([record(5, envelope(1))])
-    lookup = build_lookup(topic=topic, decode=decode)
-    assert lookup.find(None, place) is not None
-    assert topic.opened == [place]
     lookup.close()
 
 
@@ -196,7 +153,6 @@ def test_messages_that_are_no_envelopes_are_passed_over() -> None:
         found = lookup.find(event_id(1))
         assert found is not None
         assert found.origin == Origin("events", 0, 3, 1003)
-        assert lookup.find(None, Origin("events", 0, 1)) is None
     lookup.close()
 
 
@@ -218,7 +174,7 @@ def test_a_search_ends_at_its_time_limit_even_where_no_message_comes() -> None:
 
 
 def test_a_topic_that_cannot_be_read_says_so_to_the_caller() -> None:
-    def read(_place: Origin | None) -> Iterator[Pair]:
+    def read() -> Iterator[Pair]:
         yield record(0, envelope(2))
         raise KafkaUnreachable("no broker")
 
@@ -265,36 +221,12 @@ def test_what_the_store_has_not_is_looked_for_in_the_topic(everywhere: EventLook
     assert names(everywhere, event_id(2)) == ["topic"]
 
 
-def test_a_place_is_looked_up_in_the_topic(everywhere: EventLookup) -> None:
-    assert names(everywhere, event_id(1), Origin("events", 0, 0)) == ["topic"]
-
-
-def test_without_a_topic_a_place_is_looked_up_in_the_recording(store: Store) -> None:
+def test_without_a_topic_it_is_looked_for_in_the_recording(store: Store) -> None:
     keep(store, 1)
     lookup = build_lookup(store=store, recording=Source([]), decode=decode)
-    assert names(lookup, event_id(1), Origin("events", 0, 0)) == ["recording"]
+    assert names(lookup, event_id(2)) == ["recording"]
 
 
-@pytest.mark.parametrize("source", ["store", "topic", "recording"])
-def test_a_named_source_is_the_one_that_is_asked(everywhere: EventLookup, source: str) -> None:
-    found = everywhere.find(event_id(1), source=source)
-    assert found is not None
-    assert found.source == source
-    assert names(everywhere, event_id(1), source=source) == [source]
-
-
-def test_a_source_that_is_not_there_is_refused(store: Store) -> None:
-    with pytest.raises(InvalidBackend, match="topic"):
-        build_lookup(store=store).find(event_id(1), source="topic")
+def test_a_lookup_over_nothing_is_a_mistake_of_the_program() -> None:
     with pytest.raises(InvalidBackend):
         build_lookup().find(event_id(1))
-
-
-def test_other_backends_are_asked_in_passing_only_where_that_is_configured(store: Store) -> None:
-    keep(store, 1)
-    topic, recording = Source([record(0, envelope(1))]), Source([])
-    lookup = build_lookup(
-        store=store, topic=topic, recording=recording, decode=decode, also_ask=("topic",)
-    )
-    assert names(lookup, event_id(1)) == ["store", "topic"]
-    assert (len(topic.opened), len(recording.opened)) == (1, 0)

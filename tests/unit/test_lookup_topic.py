@@ -1,4 +1,4 @@
-"""A lookup in a topic that is live: by event and by place."""
+"""A lookup in a topic that is live."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from contextlib import closing
 
 import orjson
 import pytest
-from arroyo.types import Partition, Topic
 
 from fleet.capture.envelope import Envelope, parse
 from fleet.codec import RawMessage
 from fleet.errors import ConfigurationError
 from fleet.kafka.mock_cluster import MockCluster, MockMessage
-from inspector.entry import Origin
 from inspector.lookup import EventLookup, build_lookup
 from inspector.lookup.topic import topic_records
 
@@ -62,23 +60,10 @@ def test_an_event_that_is_not_there_ends_the_search_at_the_topics_end(
     assert lookup.find(event_id(40)) is None
 
 
-def test_a_place_is_found_and_one_that_does_not_exist_is_not(lookup: EventLookup) -> None:
-    found = lookup.find(None, Origin("events", 3, 5))
-    assert found is not None
-    assert parse(found.raw).event_id == event_id(23)
-    assert lookup.find(None, Origin("events", 3, 10)) is None
-    assert lookup.find(None, Origin("other", 3, 5)) is None
-
-
-def test_for_a_place_only_that_message_is_read(config: dict[str, str]) -> None:
-    read = topic_records(config, "events")
-    items = [item for item in read(Origin("events", 1, 4)) if item is not None]
-    assert [(partition, record.offset) for partition, record in items] == [
-        (Partition(Topic("events"), 1), 4)
-    ]
-    assert list(read(Origin("other", 1, 4))) == []
-
-
-def test_a_partition_that_is_not_there_is_named(lookup: EventLookup) -> None:
-    with pytest.raises(ConfigurationError, match="no partition 99"):
-        lookup.find(None, Origin("events", 99, 5))
+def test_a_topic_that_is_not_there_is_named(config: dict[str, str]) -> None:
+    missing = topic_records(config, "nowhere")
+    with (
+        closing(build_lookup(topic=missing, decode=decode)) as lookup,
+        pytest.raises(ConfigurationError, match="nowhere"),
+    ):
+        lookup.find(event_id(1))

@@ -146,6 +146,8 @@ def test_a_yaml_null_means_not_given(config: Path) -> None:
         ("log_level", "loud"),
         ("statsd_port", 70000),
         ("snuba_url", "ftp://snuba"),
+        ("snuba_url", "http://?snuba"),
+        ("snuba_url", "http://sn\u00fcba:1218"),
         ("bootstrap_servers", "kafka"),
         ("bootstrap_servers", "kafka:99999"),
         ("kafka_config", "nopair"),
@@ -295,6 +297,11 @@ def test_an_empty_file_holds_no_options(text: str, config: Path) -> None:
         ("group: \x07bell\n", 1, 8),
         ("group: !!python/object:os.system x\n", 1, 8),
         ("[a]: b\n", 1, 1),
+        # What looks like a date or a number to YAML, and is none.
+        ("group: 2024-99-99\n", 1, 8),
+        ("workers: 2\ngroup: 0b_\n", 2, 8),
+        ("group: !!timestamp tomorrow\n", 1, 8),
+        (f"workers: {'1' * 5000}\n", 1, 10),
     ],
 )
 def test_bad_yaml_is_an_error_with_file_line_and_column(
@@ -302,6 +309,22 @@ def test_bad_yaml_is_an_error_with_file_line_and_column(
 ) -> None:
     config.write_text(text)
     assert f"{config}:{line}:{column}: " in error(config=config)
+
+
+@pytest.mark.parametrize("text", ["a: &x {b: *x}\n", f"group: {'[' * 5000}\n"])
+def test_a_file_that_is_nested_without_end_is_an_error(text: str, config: Path) -> None:
+    config.write_text(text)
+    assert error(config=config) == f"{config}: nested too deeply"
+
+
+def test_a_place_that_can_not_be_looked_at_is_an_error_that_names_its_source(
+    tmp_path: Path,
+) -> None:
+    too_long = tmp_path / ("x" * 300)
+    assert error(config=too_long).startswith(f"--config: can't read {too_long}: ")
+    assert error(environ={"CONSUMER_CONF": str(too_long)}).startswith("CONSUMER_CONF: can't read")
+    # The default place was named by nobody.
+    assert resolve_options({}, None, {"XDG_CONFIG_HOME": str(too_long)}).options == Options()
 
 
 def test_a_file_that_is_not_text_is_an_error(config: Path) -> None:
@@ -359,6 +382,7 @@ SECRETS_IN_BAD_PLACES: list[tuple[dict[str, object], dict[str, str], str]] = [
     ({}, {}, f"kafka_config: {{sasl.password: *{SECRET}}}\n"),
     ({}, {}, f"upstream_dsn: !{SECRET} x\n"),
     ({}, {}, f"upstream_dsn: '{SECRET}\n"),
+    ({}, {}, f"kafka_config: {{sasl.password: !!int {SECRET}}}\n"),
     ({}, {}, f"sasl: {{passwort: {SECRET}}}\n"),
     ({"no_dlq": True, "dlq_topic": "t", "upstream_dsn": f"https://{SECRET}@s.example/1"}, {}, ""),
 ]

@@ -6,12 +6,17 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumers.testing import MadeRecording
+from consumers.testing.record_again import record_again
+from fleet.errors import RecordingError
 from fleet.recording.header import RecordingHeader
+from fleet.recording.reader import Recording
 from fleet.recording.writer import RecordingWriter
 
 pytest_plugins = ["pytester"]
@@ -355,3 +360,24 @@ def test_the_package_itself_does_without_pytest() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ({"scrubbed": True}, "it is scrubbed, and does not say what its messages are"),
+        ({"filter": "reason http_400"}, "its filter is none of consumer record's"),
+    ],
+)
+def test_what_can_not_be_filtered_and_scrubbed_as_it_was_is_not_recorded_again(
+    tmp_path: Path, header: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "a.recording"
+    made = MadeRecording([b"a"])
+    with RecordingWriter(path, replace(made.header, **header)) as writer:
+        writer.write(made.messages())
+        writer.complete()
+    before = path.read_bytes()
+    with pytest.raises(RecordingError, match=f"can't be recorded again: {says}"):
+        record_again(Recording(path), {"bootstrap.servers": "127.0.0.1:9"})
+    assert path.read_bytes() == before

@@ -542,3 +542,19 @@ def test_the_time_grows_with_the_length_of_a_text_and_no_faster(units: tuple[str
         assert long_s < 8 * short_s + 0.1, (unit, short_s, long_s)
     levels = "".join("auth:" + "\\" * depth + '"' for depth in range(200))
     assert scrubbing_s(levels, len(levels)) < 2.0
+
+
+def test_names_that_become_the_same_are_told_apart_in_little_time() -> None:
+    def scrubbing_names_s(count: int) -> float:
+        extra = {f"10.{number // 250}.{number % 250}.1": number for number in range(count)}
+        event = {"event_id": EVENT_ID, "extra": extra}
+        value = orjson.dumps([2, "insert", {"data": event}])
+        start = process_time()
+        found = orjson.loads(scrubbed("events", value).value or b"")[2]["data"]["extra"]
+        taken_s = process_time() - start
+        assert list(found.values()) == list(range(count))
+        assert list(found)[:3] == ["[ip]", "[ip]_1", "[ip]_2"]
+        return taken_s
+
+    short_s, long_s = scrubbing_names_s(1000), scrubbing_names_s(4000)
+    assert long_s < 8 * short_s + 0.1, (short_s, long_s)

@@ -21,6 +21,7 @@ from fleet.errors import OutputError, RecordingError
 from fleet.kafka.chunk import Record
 from fleet.recording.header import (
     MAX_MESSAGE_BYTES,
+    MAX_PARTITIONS,
     RecordingHeader,
     pack_header,
     pack_part,
@@ -71,6 +72,16 @@ def test_the_header_comes_back_and_keeps_what_it_does_not_know(tmp_path: Path) -
         others={"mood": ["new"]},
     )
     assert Recording(write_recording(tmp_path / "r", [], header)).header == header
+
+
+def test_a_topic_of_as_many_partitions_as_there_may_be_can_be_recorded(tmp_path: Path) -> None:
+    every = range(MAX_PARTITIONS)
+    header = RecordingHeader("t", len(every), 5, {index: (2**62, 2**63 - 1) for index in every})
+    record = Record(0, 1, None, b"x", ())
+    path = write_recording(tmp_path / "r", [(index, record) for index in every], header)
+    recording = Recording(path)
+    assert recording.header == header
+    assert sum(1 for _ in recording.messages()) == len(every)
 
 
 def test_any_msgpack_library_can_walk_the_file(tmp_path: Path) -> None:
@@ -247,7 +258,7 @@ def test_a_part_beyond_the_limit_is_refused_before_it_is_read(tmp_path: Path) ->
     with path.open("r+b") as file:
         file.truncate(1 << 26)  # sparse: what is announced is there
     _, error = read_until_error(path)
-    assert "claims 33,554,432 bytes, more than the 16,777,216 allowed" in str(error)
+    assert "claims 33,554,432 bytes, more than the 4,194,304 allowed" in str(error)
 
 
 def test_an_end_that_counts_other_messages_is_damage(tmp_path: Path) -> None:
@@ -371,6 +382,20 @@ def test_a_full_disk_names_the_file_and_what_is_there(
             "; what was recorded before is in " + f"{tmp_path}/r.partial"
         )
         assert len(read_until_error(tmp_path / "r.partial")[0]) == 1
+
+
+def test_an_error_that_is_not_the_disks_is_raised_and_nobody_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(*_: object) -> bytes:
+        raise MemoryError
+
+    with pytest.raises(MemoryError), RecordingWriter(tmp_path / "r", HEADER) as writer:  # noqa: PT012 - at which of them is up to the thread
+        monkeypatch.setattr("fleet.recording.writer.pack_part", pack)
+        for number in range(20):
+            writer.write([(0, Record(number, 1, None, b"v", ()))])
+            writer.flush()
+        writer.sync()
 
 
 def test_what_was_not_flushed_is_in_the_partial_file_too(tmp_path: Path) -> None:

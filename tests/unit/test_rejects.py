@@ -77,12 +77,13 @@ def test_a_file_that_can_not_be_written_ends_the_run_and_keeps_no_promise(tmp_pa
     kept.file.close(0.0)
 
 
-@pytest.mark.parametrize("name", ["there", "begun", "missing/r.recording"])
+@pytest.mark.parametrize("name", ["there", "begun", "link", "missing/r.recording"])
 def test_what_stands_in_the_way_is_said_before_anything_is_replayed(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "there").touch()
     (tmp_path / "begun.partial").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OutputError, match=name.partition("/")[0]):
         Kept(tmp_path / name)
 
@@ -132,3 +133,6 @@ def test_the_default_file_never_takes_the_place_of_an_earlier_one(
         "events-dlq.rejected-2.recording",
         "events-dlq.rejected-3.recording",
     ]
+    # A topic's name may be longer than a file's: whoever makes the file says so.
+    with pytest.raises(OutputError, match="File name too long"):
+        Kept(free_path("t" * 249))

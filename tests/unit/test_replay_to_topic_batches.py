@@ -60,6 +60,14 @@ def offsets(found: Iterator[list[Pair]] | None) -> list[int]:
     return [record.offset for batch in found for _, record in batch]
 
 
+def test_what_lies_outside_of_the_range_is_not_waited_for_block_by_block(tmp_path: Path) -> None:
+    made = source(tmp_path / "r", [pair(n) for n in range(3000)], end=Place("offset", 5))
+    found = list(made.batches())
+    assert [record.offset for _, record in found[0]] == [0, 1, 2, 3, 4]
+    # Of 299 blocks, each is read in far less than the time after which others get a turn.
+    assert len(found) < 100
+
+
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
     [

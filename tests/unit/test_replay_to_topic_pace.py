@@ -75,6 +75,20 @@ def test_what_is_not_due_is_an_empty_batch_so_that_others_get_a_turn() -> None:
     assert batches[1:-1].count([]) == len(batches) - 2 >= 19
 
 
+def test_while_a_source_has_nothing_others_get_their_turns() -> None:
+    clock = Clock()
+
+    def hesitating() -> Iterator[list[Pair]]:
+        yield [pair(0, 1, 0), pair(0, 2, 0)]
+        while True:
+            clock.now_s += 0.05
+            yield []
+
+    batches = paced(hesitating(), 1, clock=lambda: clock.now_s, wait=clock.wait)
+    assert [next(batches) for _ in range(3)] == [[], [], []]
+    assert clock.now_s < 100.3
+
+
 def test_a_message_without_a_timestamp_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"2/77 has no timestamp .* --speed max"):
         sent([[pair(2, 77, None)]], 1, Clock())

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,13 @@ def test_a_healthy_snuba_is_asked_at_its_health_path() -> None:
     with listener(answer_of("200 OK")) as (url, requests):
         validate_snuba(options(snuba_url=f"{url}/"), "parent")
     assert requests[0].startswith(b"GET /health HTTP/1.1\r\n")
+
+
+def test_the_certificates_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    # They need no reading here: it is the name that pycurl might not take.
+    with listener(answer_of("200 OK")) as (url, asked):
+        validate_snuba(options(snuba_url=url, ca_file=tmp_path / "Zertifik\u00e4te.pem"), "parent")
+    assert asked
 
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "302 Found", "404 Not Found"])
