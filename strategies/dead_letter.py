@@ -91,10 +91,15 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         """Called by the step before once it is drained: nothing more comes."""
         self._closed = True
 
-    def terminate(self) -> None:
-        self._closed = True
+    def abandon(self) -> None:
+        """Give up what is not kept yet: it is not committed, and its next owner keeps it."""
         self._store.forget_all()
         self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def terminate(self) -> None:
+        self._closed = True
+        self.abandon()
         self._next_step.terminate()
 
     def join(self, timeout: float | None = None) -> None:
@@ -113,8 +118,7 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
             self._pass_on()
         if self._waiting:
             log.warning("dead_letters_unacknowledged", prefixes=len(self._waiting))
-            self._store.forget_all()
-            self._waiting.clear()
+            self.abandon()
         self._next_step.close()
         remaining = None if timeout is None else max(0.0, timeout - (monotonic() - started))
         self._next_step.join(remaining)

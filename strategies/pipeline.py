@@ -29,13 +29,15 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
         self._dead_letters = dead_letters
         self._max_in_flight_bytes = max_in_flight_bytes
         self._current: RunInWorkers | None = None
+        self._keeping: KeepDeadLetters | None = None
 
     def create_with_partitions(
         self, commit: Commit, partitions: Mapping[Partition, int]
     ) -> RunInWorkers:
+        self._keeping = KeepDeadLetters(self._dead_letters, CommitOffsets(commit))
         self._current = RunInWorkers(
             self._pool,
-            KeepDeadLetters(self._dead_letters, CommitOffsets(commit)),
+            self._keeping,
             max_in_flight_bytes=self._max_in_flight_bytes,
         )
         return self._current
@@ -51,6 +53,8 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
         """Give up what is in flight; the partitions are gone."""
         if self._current is not None:
             self._current.abandon()
+        if self._keeping is not None:
+            self._keeping.abandon()
 
     @property
     def in_flight_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -151,6 +152,17 @@ class _Post:
         self._release(self)
         on_answer(answer)
 
+    def _is_head_whole(self) -> bool:
+        """Whether an empty line ended it. libcurl takes a connection's end for that, too: what a
+        server that dies has said by then is no answer.
+        """
+        for line in reversed(self._head):
+            if line in (b"\r\n", b"\n"):
+                return True
+            if line[:5] == b"HTTP/":
+                break  # what stands before belongs to a proxy's or an interim answer
+        return False
+
     def _make_answer(self, error: TransferError) -> Answer:
         was_cut = error is not None and self._received_bytes >= _BODY_CAP_BYTES
         if error is not None and not (was_cut and error[0] == pycurl.E_WRITE_ERROR):
@@ -158,6 +170,8 @@ class _Post:
             is_ambiguous = self._handle.getinfo(pycurl.SIZE_UPLOAD_T) >= self._sent_bytes
             reason = f"{text or 'no answer'} (libcurl error {code})"
             return Answer(0, error=reason, is_ambiguous=is_ambiguous)
+        if not self._is_head_whole():
+            return Answer(0, error="the connection ended within the answer", is_ambiguous=True)
         status = self._handle.getinfo(pycurl.RESPONSE_CODE)
         headers = self._limit_headers()
         if not headers and 200 <= status < 300:
@@ -196,7 +210,8 @@ def make_handle(options: PostOptions) -> Handle:
         pycurl.MAXAGE_CONN: _IDLE_CONNECTION_AGE_S,
         pycurl.CONNECTTIMEOUT_MS: int(options.connect_timeout_s * 1000),
         # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
-        pycurl.CAINFO: options.ca_file or certifi.where(),
+        # As bytes: pycurl takes no text but ASCII.
+        pycurl.CAINFO: os.fsencode(options.ca_file or certifi.where()),
     }
     for option, value in settings.items():
         handle.setopt(option, value)

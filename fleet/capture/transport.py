@@ -229,6 +229,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         """For any thread."""
         return [destination.status() for destination in self._destinations()]
 
+    def accepted(self) -> list[int]:
+        """Envelopes that each destination has taken, in the order of `statuses`. Any thread."""
+        return [destination.ledger.accepted for destination in self._destinations()]
+
     def flush(
         self,
         timeout: float,

@@ -94,7 +94,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._rebalanced = False
         self._rewind = False
         self._joined = False
-        self._closed = False
+        self._closing = self._closed = False
 
     # -- subscription ---------------------------------------------------------------------------
 
@@ -124,15 +124,18 @@ class ChunkConsumer(Consumer[Chunk]):
             with self._commits.synchronous():
                 if on_revoke is not None:
                     on_revoke(gone)
-            self._forget(gone)
+            # First: librdkafka keeps a partition paused that leaves so, even when it comes back.
             if gone:
                 self._expect_new_strategy()
+            self._forget(gone)
             log.info("partitions_revoked", partitions=[f"{p.topic.name}/{p.index}" for p in gone])
 
         def lost(client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
             log.warning("partitions_lost", partitions=len(partitions), why="left the group")
-            # They have a new owner already: draining would send what it sends, too.
+            # They have a new owner already: draining would send what it sends, too, and a commit
+            # would be refused, or wait for brokers that do not answer while the loop stands still.
             self._on_partitions_lost()
+            self._commits.forget([_as_partition(p) for p in partitions])
             revoked(client, partitions)
 
         self._client.subscribe(
@@ -143,6 +146,8 @@ class ChunkConsumer(Consumer[Chunk]):
         self._client.unsubscribe()
 
     def _starting_offsets(self, targets: list[TopicPartition]) -> dict[Partition, int]:
+        if self._closing:
+            return {}  # a client that closes asks no broker any more
         try:
             start, fresh = self._positions.resolve(targets)
         except FleetError as failure:
@@ -326,6 +331,7 @@ class ChunkConsumer(Consumer[Chunk]):
             return
         with self._commits.synchronous():
             self._commits.commit()
+        self._closing = True
         self._client.close()
         self._closed = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from time import sleep
 from typing import Literal, TypeAlias
 
 import structlog
@@ -22,6 +23,9 @@ OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
 # A coordinator that moves answers again within seconds; five of these end a run that can't start.
 _REQUEST_TIMEOUT_S = 10.0
 _ATTEMPTS = 5
+# Between attempts. Some failures come at once: the client does not know a partition that was added
+# a moment ago, and looks for it meanwhile.
+_PAUSE_S = 1.0
 
 
 class Positions:
@@ -77,6 +81,7 @@ class Positions:
                 return list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S))
             except KafkaException as error:
                 log.warning("committed_offsets_unavailable", error=str(error), attempt=attempt + 1)
+                sleep(_PAUSE_S)
         raise KafkaUnreachable("the group's committed offsets could not be read")
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:
@@ -86,6 +91,7 @@ class Positions:
                 low, high = self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S)
             except KafkaException as error:
                 log.warning("watermarks_unavailable", error=str(error), attempt=attempt + 1)
+                sleep(_PAUSE_S)
             else:
                 return low, high
         raise KafkaUnreachable(f"the offsets of {_name(partition)} could not be read")

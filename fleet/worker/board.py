@@ -1,16 +1,18 @@
 """A few numbers that a worker and its parent share: they outlive the worker's death.
 
 What a pipe can't tell after a crash stands here: which message was being worked on, and when the
-worker last showed that it lives. Four 64-bit integers, written by the worker alone.
+worker last showed that it lives. Some 64-bit integers, written by the worker alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 
-_BEAT_NS, _TASK, _INDEX, _LOSABLE = range(4)
+_BEAT_NS, _TASK, _INDEX, _LOSABLE, _ACCEPTED = range(5)
+_DESTINATIONS = 2
 _NOBODY = -1
 
 
@@ -26,7 +28,7 @@ class Board:
     """Shared memory between one worker and its parent; picklable into a spawned process only."""
 
     def __init__(self, context: SpawnContext) -> None:
-        self._cells = context.RawArray("q", 4)
+        self._cells = context.RawArray("q", _ACCEPTED + _DESTINATIONS)
         self._cells[_TASK] = _NOBODY
         self.beat()
 
@@ -46,6 +48,10 @@ class Board:
         """Envelopes that wait for best-effort destinations: a death drops them, to be counted."""
         self._cells[_LOSABLE] = envelopes
 
+    def note_accepted(self, envelopes: Sequence[int]) -> None:
+        """Envelopes that each destination has taken, in the order of the worker's statuses."""
+        self._cells[_ACCEPTED : _ACCEPTED + len(envelopes)] = envelopes
+
     @property
     def silent_s(self) -> float:
         return (time.monotonic_ns() - int(self._cells[_BEAT_NS])) / 1e9
@@ -58,3 +64,8 @@ class Board:
     @property
     def losable(self) -> int:
         return int(self._cells[_LOSABLE])
+
+    @property
+    def accepted(self) -> list[int]:
+        """By destination; 0 where there is none."""
+        return list(self._cells[_ACCEPTED:])

@@ -227,6 +227,7 @@ class _Worker:
             # Receipts of what was settled at once (filtered, rejected) must not wait for sockets.
             self._send_receipts()
             self._transport.run_once(0.0 if more else _IDLE_WAIT_S)
+            self._board.note_accepted(self._transport.accepted())
             self._send_receipts()
             self._send_status()
         self._send_receipts()

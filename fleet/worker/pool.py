@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 
 import structlog
@@ -253,6 +254,11 @@ class WorkerPool:
             return
         process.join(5.0)
         self._take_frames(slot)
+        # The last status is up to half a second older than what the worker has on its board.
+        slot.statuses = [
+            replace(status, accepted=accepted)
+            for status, accepted in zip(slot.statuses, process.board.accepted, strict=False)
+        ]
         lived_s = monotonic() - process.started_at
         suspect = process.board.suspect
         log.error(

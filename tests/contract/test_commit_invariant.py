@@ -12,6 +12,7 @@ import pytest
 from arroyo.commit import ONCE_PER_SECOND
 from arroyo.processing.processor import StreamProcessor
 from arroyo.types import Partition, Topic
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from fleet.errors import FleetError
 from fleet.kafka.chunk import Chunk
@@ -104,6 +105,7 @@ class Life:
             on_failure=self.failures.append,
             on_poll=self._duties,
             on_offsets_lost=lambda *_: None,
+            on_partitions_lost=self._pipeline.abandon,
             ends={Partition(Topic(TOPIC), each): world.ends[each] for each in world.partitions},
         )
         self._processor: StreamProcessor[Chunk] = StreamProcessor(
@@ -159,6 +161,41 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
         again = {place: count for place, count in world.deliveries.items() if count > 1}
         assert not again, "messages were sent twice without need"
     return world
+
+
+def test_an_assignment_that_comes_while_the_client_closes_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(random.Random(0), cooperative=False, unrest=0)
+
+    class Closing(SimulatedClient):
+        """A rebalance was under way. librdkafka answers no request of such a client any more."""
+
+        def close(self) -> None:
+            self._on_assign(self, [TopicPartition(TOPIC, 0)])
+            super().close()
+
+        def committed(self, targets: object, timeout: float) -> list[TopicPartition]:
+            raise KafkaException(KafkaError(KafkaError._DESTROY))
+
+    monkeypatch.setattr(
+        "fleet.kafka.consumer.KafkaConsumer",
+        lambda config, logger: Closing(world, config["on_commit"]),
+    )
+    failures: list[FleetError] = []
+    assigned: list[object] = []
+    consumer = ChunkConsumer(
+        consumer_config({}, "group"),
+        offset_policy="earliest",
+        on_failure=failures.append,
+        on_poll=lambda: None,
+        on_offsets_lost=lambda *_: None,
+    )
+    consumer.subscribe([Topic(TOPIC)], assigned.append)
+    consumer.close()
+    assert failures == []
+    assert assigned == []
+    assert world.left == []
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

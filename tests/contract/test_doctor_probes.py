@@ -24,6 +24,7 @@ from fleet.bootstrap.options import Options
 from fleet.bootstrap.sources import resolve_options
 from fleet.kafka.mock_cluster import MockCluster
 from tests.support.processes import free_ports
+from tests.support.requirements import require
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 KEY = "hunter2verysecret"
@@ -49,7 +50,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 that is its own authority, with its key beside it."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificate of this test")
+        require("openssl", "it makes the certificate of this test")
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=127.0.0.1"
     command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {path}.key"

@@ -189,6 +189,54 @@ def test_a_rebalance_resumes_what_was_paused(
         until(lambda: len(first.read) >= 10, first, second, what="the retained partition")
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_partition_that_left_while_it_was_paused_is_read_when_it_comes_back(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    name = topic(2)
+    first = Member(kafka, group, **PROTOCOLS[protocol])
+    second = Member(kafka, group, **PROTOCOLS[protocol])
+    with members(first):
+        with members(second):
+            first.join(name)
+            until(lambda: len(first.consumer.tell()) == 2, first, what="the assignment")
+            first.consumer.pause([Partition(Topic(name), index) for index in range(2)])
+            second.join(name)
+            until(lambda: len(second.consumer.tell()) == 1, first, second, what="the rebalance")
+        until(lambda: len(first.consumer.tell()) == 2, first, what="the partition's return")
+        for index in range(2):
+            kafka.produce(name, [b"x"], partition=index)
+        until(lambda: sorted(first.read) == [(0, 0), (1, 0)], first, what="the messages")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_added_partition_is_read_by_a_member_that_did_not_know_of_it(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    """The group's leader has noticed; this member's metadata are still those of before."""
+    name = topic(2)
+    leader = Member(
+        kafka, group, **PROTOCOLS[protocol], **{"topic.metadata.refresh.interval.ms": "500"}
+    )
+    other = Member(kafka, group, **PROTOCOLS[protocol])
+    both = (leader, other)
+    with members(*both):
+        leader.join(name)
+        until(lambda: len(leader.consumer.tell()) == 2, leader, what="the leader's assignment")
+        other.join(name)
+        until(lambda: all(len(m.consumer.tell()) == 1 for m in both), *both, what="the sharing")
+        kafka.add_partitions(name, 8)
+        kafka.produce(name, [b"x"], partition=7)
+        for index in range(2, 7):
+            kafka.produce(name, [b"x"], partition=index)
+        until(
+            lambda: bool(other.failures) or len({*leader.read, *other.read}) == 6,
+            *both,
+            what="all messages",
+        )
+    assert leader.failures == other.failures == []
+
+
 @pytest.mark.parametrize(
     ("policy", "resumed_at", "lost"), [("earliest", 60, 50), ("latest", 100, 90)]
 )

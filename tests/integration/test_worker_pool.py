@@ -244,6 +244,22 @@ def test_a_destination_that_had_accepted_before_the_death_is_not_sent_to_again(
         assert set(delivered(saas)) == {"a", "b"}
 
 
+def test_what_a_destination_accepted_right_before_a_death_is_counted(
+    receiver: ScriptedReceiver, rig: RigFactory
+) -> None:
+    with ScriptedReceiver() as saas:
+        running = rig(1, saas_dsn=saas.dsn(), store_use_relay_dsn_sample_rate=0.5)
+        running.until(lambda: bool(running.pool.statuses()), "the first status")
+        work = work_of([f"{n}".encode() for n in range(50)])
+        running.pool.submit(work)
+        running.finish(work)
+        os.kill(running.pool.pids()[0], signal.SIGKILL)
+        running.until(lambda: running.pool.restarts == 1, "the restart")
+        accepted = {status.name: status.accepted for status in running.pool.statuses()}
+        assert accepted == {"upstream": 50, "saas": len(saas.envelopes)}
+        assert 0 < len(saas.envelopes) < 50
+
+
 def test_abandoned_work_is_not_started_any_more(
     receiver: ScriptedReceiver, rig: RigFactory
 ) -> None:

@@ -341,6 +341,7 @@ class SimulatedClient:
         for each in offsets:
             assert each.partition in self.positions, "committed for somebody else's partition"
             self.world.check(each.partition, each.offset)
+        assert asynchronous or not self._fenced, "waits for brokers to refuse what is lost"
         if self._fenced:
             raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
         answers = [Answer(TOPIC, each.partition, each.offset) for each in offsets]

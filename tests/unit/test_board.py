@@ -18,6 +18,7 @@ def write(board: Board, connection: Connection) -> None:
     """In the other process: take up a message, then die with it in hand."""
     board.begin(2**40, 499)
     board.note_losable(17)
+    board.note_accepted([2**40, 5])
     board.beat()
     connection.send_bytes(b"written")
     connection.recv_bytes()
@@ -38,6 +39,7 @@ def test_what_a_worker_wrote_is_seen_by_its_parent_and_outlives_its_death() -> N
     assert ours.recv_bytes() == b"written"
     assert board.suspect == Suspect(2**40, 499)
     assert board.losable == 17
+    assert board.accepted == [2**40, 5]
     assert 0.0 <= board.silent_s < before + 60
     ours.send_bytes(b"go on")
     assert ours.recv_bytes() == b"ended"
@@ -53,6 +55,8 @@ def test_a_new_board_blames_nobody_and_has_just_been_alive() -> None:
     board = Board(CONTEXT)
     assert board.suspect is None
     assert board.losable == 0
+    board.note_accepted([3])
+    assert board.accepted == [3, 0], "one destination alone"
     assert 0.0 <= board.silent_s < 5.0
 
 

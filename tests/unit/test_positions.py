@@ -67,7 +67,8 @@ class Place:
 
 
 @pytest.fixture
-def client() -> HandClient:
+def client(monkeypatch: pytest.MonkeyPatch) -> HandClient:
+    monkeypatch.setattr("fleet.kafka.positions._PAUSE_S", 0.0)
     return HandClient()
 
 

@@ -76,7 +76,7 @@ def test_the_header_comes_back_and_keeps_what_it_does_not_know(tmp_path: Path) -
 
 def test_a_topic_of_as_many_partitions_as_there_may_be_can_be_recorded(tmp_path: Path) -> None:
     every = range(MAX_PARTITIONS)
-    header = RecordingHeader("t", len(every), 5, {index: (2**62, 2**63 - 1) for index in every})
+    header = RecordingHeader("t", len(every), 5, dict.fromkeys(every, (2**62, 2**63 - 1)))
     record = Record(0, 1, None, b"x", ())
     path = write_recording(tmp_path / "r", [(index, record) for index in every], header)
     recording = Recording(path)
