@@ -17,9 +17,11 @@ from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
 
+# A classic member hears of a rebalance by its next heartbeat: every 3 s, unless it is told so.
+QUICK = {"heartbeat.interval.ms": "200"}
 PROTOCOLS: dict[str, dict[str, str]] = {
-    "eager": {"partition.assignment.strategy": "range"},
-    "cooperative": {"partition.assignment.strategy": "cooperative-sticky"},
+    "eager": {"partition.assignment.strategy": "range", **QUICK},
+    "cooperative": {"partition.assignment.strategy": "cooperative-sticky", **QUICK},
     "kip848": {"group.protocol": "consumer"},
 }
 
