@@ -235,6 +235,8 @@ class ChunkConsumer(Consumer[Chunk]):
     def _handle_error(self, error: KafkaError, place: Partition | None) -> None:
         code = error.code()
         if code in _OUT_OF_RANGE and place is not None:
+            if place not in self._positions.tell():
+                return  # it left while the rest of this read came: its new owner resets it
             try:
                 self._apply_reset(place)
             except FleetError as failure:
@@ -332,8 +334,21 @@ class ChunkConsumer(Consumer[Chunk]):
         with self._commits.synchronous():
             self._commits.commit()
         self._closing = True
-        self._client.close()
-        self._closed = True
+        try:
+            self._serve_rebalances()
+        finally:
+            self._client.close()
+            self._closed = True
+
+    def _serve_rebalances(self) -> None:
+        """Run the rebalance callbacks that wait. An assignment that librdkafka 2.16 comes upon in
+        its ``close`` is an unassignment there: the member leaves before it has drained, and the
+        callback that follows can wait for ever, with the interpreter's lock, for the answer of a
+        group that has ended (``rd_kafka_cgrp_op_serve`` drops what comes after the end).
+        """
+        self._client.pause(_as_targets(self._positions.tell()))
+        while self._client.consume(CHUNK_MESSAGES, 0):
+            pass  # messages of before the pause: not begun, so the next owner's
 
     @property
     def closed(self) -> bool:

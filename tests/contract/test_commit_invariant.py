@@ -17,11 +17,17 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from fleet.errors import FleetError
 from fleet.kafka.chunk import Chunk
 from fleet.kafka.configuration import consumer_config
-from fleet.kafka.consumer import ChunkConsumer
+from fleet.kafka.consumer import CHUNK_MESSAGES, ChunkConsumer
 from fleet.kafka.dead_letters import DeadLetterProducer
 from fleet.worker.work import Work
 from strategies.pipeline import Pipeline
-from tests.support.simulated_kafka import TOPIC, SimulatedClient, SimulatedProducer, World
+from tests.support.simulated_kafka import (
+    TOPIC,
+    Message,
+    SimulatedClient,
+    SimulatedProducer,
+    World,
+)
 
 SEEDS = 200
 _BUDGET_BYTES = 300
@@ -120,10 +126,14 @@ class Life:
         if self._polls_left is not None:
             self._polls_left -= 1
             if self._polls_left <= 0:
-                self._processor.signal_shutdown()
+                self._stop()
         if self._consumer.at_end and self._pipeline.idle:
             self.ended = self._world.quiet = True
-            self._processor.signal_shutdown()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._world.stopping = True
+        self._processor.signal_shutdown()
 
     def run(self) -> None:
         self._processor.run()
@@ -147,7 +157,7 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
 
     for _ in range(stops):
         Life(world, monkeypatch, polls=source.randint(1, 60)).run()
-        world.quiet = False
+        world.quiet = world.stopping = False
     last = Life(world, monkeypatch, polls=None)
     last.run()
     for partition in world.left:
@@ -161,6 +171,27 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
         again = {place: count for place, count in world.deliveries.items() if count > 1}
         assert not again, "messages were sent twice without need"
     return world
+
+
+def consumer_on(
+    world: World,
+    kind: type[SimulatedClient],
+    failures: list[FleetError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> ChunkConsumer:
+    """A consumer by itself, without a pipeline, on a client of this kind."""
+    monkeypatch.setattr(
+        "fleet.kafka.consumer.KafkaConsumer",
+        lambda config, logger: kind(world, config["on_commit"]),
+    )
+    protocol = {"group.protocol": "consumer"} if world.cooperative else {}
+    return ChunkConsumer(
+        consumer_config(protocol, "group"),
+        offset_policy="earliest",
+        on_failure=failures.append,
+        on_poll=lambda: None,
+        on_offsets_lost=lambda *_: None,
+    )
 
 
 def test_an_assignment_that_comes_while_the_client_closes_starts_nothing(
@@ -178,24 +209,43 @@ def test_an_assignment_that_comes_while_the_client_closes_starts_nothing(
         def committed(self, targets: object, timeout: float) -> list[TopicPartition]:
             raise KafkaException(KafkaError(KafkaError._DESTROY))
 
-    monkeypatch.setattr(
-        "fleet.kafka.consumer.KafkaConsumer",
-        lambda config, logger: Closing(world, config["on_commit"]),
-    )
     failures: list[FleetError] = []
     assigned: list[object] = []
-    consumer = ChunkConsumer(
-        consumer_config({}, "group"),
-        offset_policy="earliest",
-        on_failure=failures.append,
-        on_poll=lambda: None,
-        on_offsets_lost=lambda *_: None,
-    )
+    consumer = consumer_on(world, Closing, failures, monkeypatch)
     consumer.subscribe([Topic(TOPIC)], assigned.append)
     consumer.close()
     assert failures == []
     assert assigned == []
     assert world.left == []
+
+
+def test_a_lost_position_of_a_partition_that_leaves_in_the_same_read_is_its_new_owners(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(random.Random(0), cooperative=True, unrest=0)
+
+    class Moving(SimulatedClient):
+        """Says that a position is lost; before the rest of the read, the partition is revoked."""
+
+        def poll(self, timeout: float) -> Message:
+            return Message((0, 0), KafkaError._AUTO_OFFSET_RESET)
+
+        def consume(self, num_messages: int, _: float) -> list[Message]:
+            if not assigned:
+                self._on_assign(self, [TopicPartition(TOPIC, 0)])
+            elif num_messages < CHUNK_MESSAGES:
+                self._leave([])
+            return []
+
+    failures: list[FleetError] = []
+    assigned: list[object] = []
+    consumer = consumer_on(world, Moving, failures, monkeypatch)
+    consumer.subscribe([Topic(TOPIC)], assigned.append)
+    for _ in range(2):
+        consumer.poll()
+    assert len(assigned) == 1
+    assert consumer.tell() == {}
+    assert failures == []
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

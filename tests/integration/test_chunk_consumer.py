@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 from arroyo.types import Partition, Topic
+from confluent_kafka import TopicPartition
 
 from fleet.errors import FleetError, OffsetsOutOfRange
 from fleet.kafka.chunk import Chunk
 from fleet.kafka.configuration import client_config, consumer_config
 from fleet.kafka.consumer import ChunkConsumer
+from fleet.kafka.groups import Groups
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
@@ -149,6 +151,41 @@ def test_offsets_staged_while_partitions_are_revoked_are_committed_before_they_g
     until(lambda: len(member.read) == 10, member, what="the messages")
     member.consumer.close()
     assert kafka.committed(group, name) == {0: 7}
+
+
+@pytest.mark.parametrize("protocol", ["cooperative", "kip848"])
+def test_a_member_that_stops_with_an_assignment_unread_drains_before_it_leaves(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
+) -> None:
+    """librdkafka's own close would leave first, and could then wait for ever."""
+    name = topic(2)
+    for index in range(2):
+        kafka.produce(name, [b"x"] * 10, partition=index)
+    stopping = Member(kafka, group, **PROTOCOLS[protocol])
+    leaving = Member(kafka, group, **PROTOCOLS[protocol])
+    both = (stopping, leaving)
+
+    def drain(partitions: Sequence[Partition]) -> None:
+        stopping.commit(name, {partition.index: 7 for partition in partitions})
+
+    with members(*both):
+        stopping.consumer.subscribe([Topic(name)], None, drain)
+        leaving.join(name)
+        until(lambda: all(len(m.consumer.tell()) == 1 for m in both), *both, what="the sharing")
+        (kept,) = stopping.consumer.tell()
+        until(lambda: (kept.index, 9) in stopping.read, *both, what="the messages")
+        leaving.consumer.close()
+        with Groups(client_config(kafka.bootstrap_servers, {})) as groups:
+
+            def has_all() -> bool:
+                found = groups.describe([group])[group]
+                return found.state == "stable" and [len(m.assigned) for m in found.members] == [2]
+
+            wait_until(has_all, timeout_s=60, what="the assignment")
+        # What the coordinator said before this answer is here, too: it is one connection.
+        stopping.consumer._client.committed([TopicPartition(name, kept.index)], 60)
+        stopping.consumer.close()
+    assert kafka.committed(group, name)[kept.index] == 7
 
 
 def test_a_paused_consumer_returns_nothing_and_loses_nothing(
