@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
-from fleet.printable import printable
+from fleet.printable import printable_lines
 
 _EXIT_CODES = """
 \b
@@ -98,8 +98,7 @@ class _Commands(click.Group):
                     sys.stdout.flush()
         except FleetError as error:
             # It may name what others have named: a topic of a file, a member of a group.
-            lines = map(printable, str(error).split("\n"))
-            click.echo("consumer: " + "\n".join(lines), err=True)
+            click.echo(f"consumer: {printable_lines(str(error))}", err=True)
             sys.exit(error.exit_code)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
 from fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
+from tests.support.certificate import make_certificate
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart, require
 
@@ -62,6 +64,17 @@ def bugsink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bugsink]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1, in a folder whose name is not ASCII; its key is beside it."""
+    path = tmp_path_factory.mktemp("schlüssel") / "certificate.pem"
+    try:
+        make_certificate(path)
+    except MissingPart as error:
+        require("openssl", str(error))
+    return path
 
 
 @pytest.hookimpl(wrapper=True)

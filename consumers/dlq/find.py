@@ -48,10 +48,10 @@ def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
     recording = Recording(file)
     for letter in letters_in(recording):
         if letter.record.offset == offset and partition in (None, letter.partition):
-            known = (each.name for each in registry.CONSUMERS)
             # A file may come from anywhere, and name a consumer that is not here.
-            consumer = next((name for name in known if name == recording.header.consumer), None)
-            return letter, recording.header.topic, consumer
+            named = recording.header.consumer
+            known = any(each.name == named for each in registry.CONSUMERS)
+            return letter, recording.header.topic, named if known else None
     raise ConfigurationError(
         f"{file} has no message {where}; `consumer dlq list --each` lists them"
     )

@@ -12,7 +12,7 @@ from structlog.typing import EventDict, Processor
 
 from fleet.bootstrap.redaction import without_credentials
 from fleet.errors import ConfigurationError
-from fleet.printable import printable
+from fleet.printable import printable_lines
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -139,7 +139,7 @@ def _printable(
     """A terminal must not do what a message, or a server's answer, tells it to."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = "\n".join(map(printable, value.split("\n")))
+            event[key] = printable_lines(value)
     return event
 
 

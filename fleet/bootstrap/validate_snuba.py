@@ -7,7 +7,6 @@ any case: ``snuba`` (search, tagstore, tsdb, eventstream), ``redissnuba`` (tsdb)
 
 from __future__ import annotations
 
-import os
 from typing import Literal, TypeAlias
 
 from fleet.bootstrap.frame import print_framed
@@ -128,8 +127,9 @@ def _check_topic_map(options: Options) -> None:
 
 def check_health(url: str, options: Options) -> None:
     """Ask Snuba. Blocks for ``snuba_timeout_s`` at most, however slowly the answer trickles in."""
-    import certifi  # noqa: PLC0415 - only the parent gets here
-    import pycurl  # noqa: PLC0415 - likewise
+    import pycurl  # noqa: PLC0415 - only the parent gets here
+
+    from fleet.capture.authorities import authorities  # noqa: PLC0415 - likewise
 
     handle = pycurl.Curl()
     handle.setopt(pycurl.URL, url + HEALTH_PATH)
@@ -138,8 +138,7 @@ def check_health(url: str, options: Options) -> None:
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
     # Snuba is a neighbour: a proxy for the outside world can't reach it.
     handle.setopt(pycurl.NOPROXY, "*")
-    # As bytes: pycurl takes no text but ASCII.
-    handle.setopt(pycurl.CAINFO, os.fsencode(options.ca_file or certifi.where()))
+    handle.setopt(pycurl.CAINFO, authorities(options.ca_file))
     handle.setopt(pycurl.WRITEFUNCTION, len)  # the status says it all; the body is let go
     shown = without_userinfo(url + HEALTH_PATH)
     try:

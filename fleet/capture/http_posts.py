@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import certifi
 import pycurl
 
+from fleet.capture.authorities import authorities
 from fleet.capture.delivery_loop import DeliveryLoop, Handle, TransferError
 from fleet.capture.dsn import client_name
 
@@ -209,9 +208,7 @@ def make_handle(options: PostOptions) -> Handle:
         pycurl.NOSIGNAL: 1,
         pycurl.MAXAGE_CONN: _IDLE_CONNECTION_AGE_S,
         pycurl.CONNECTTIMEOUT_MS: int(options.connect_timeout_s * 1000),
-        # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
-        # As bytes: pycurl takes no text but ASCII.
-        pycurl.CAINFO: os.fsencode(options.ca_file or certifi.where()),
+        pycurl.CAINFO: authorities(options.ca_file),
     }
     for option, value in settings.items():
         handle.setopt(option, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from time import sleep
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import structlog
 from arroyo.types import Partition, Topic
@@ -18,6 +18,7 @@ from fleet.kafka.out_of_range import reset_command
 
 log = structlog.get_logger(__name__)
 
+_Answer = TypeVar("_Answer")
 OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
 
 # A coordinator that moves answers again within seconds; five of these end a run that can't start.
@@ -76,25 +77,20 @@ class Positions:
         return start, fresh
 
     def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
-        for attempt in range(_ATTEMPTS):
-            try:
-                return list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S))
-            except KafkaException as error:
-                log.warning("committed_offsets_unavailable", error=str(error), attempt=attempt + 1)
-                sleep(_PAUSE_S)
-        raise KafkaUnreachable("the group's committed offsets could not be read")
+        return _patiently(
+            lambda: list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
+            "committed_offsets_unavailable",
+            "the group's committed offsets",
+        )
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:
         target = TopicPartition(partition.topic.name, partition.index)
-        for attempt in range(_ATTEMPTS):
-            try:
-                low, high = self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S)
-            except KafkaException as error:
-                log.warning("watermarks_unavailable", error=str(error), attempt=attempt + 1)
-                sleep(_PAUSE_S)
-            else:
-                return low, high
-        raise KafkaUnreachable(f"the offsets of {_name(partition)} could not be read")
+        low, high = _patiently(
+            lambda: self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S),
+            "watermarks_unavailable",
+            f"the offsets of {_name(partition)}",
+        )
+        return low, high
 
     def _by_policy(self, partition: Partition, lost_from: int | None) -> int:
         low, high = self._watermarks(partition)
@@ -222,6 +218,18 @@ class Positions:
             max(position, self._eof.get(partition, 0)) >= self._ends.get(partition, 0)
             for partition, position in self._next.items()
         )
+
+
+def _patiently(ask: Callable[[], _Answer], unavailable: str, what: str) -> _Answer:
+    """Ask again where there is no answer, with a pause between. Raises KafkaUnreachable."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return ask()
+        except KafkaException as error:
+            log.warning(unavailable, error=str(error), attempt=attempt)
+        if attempt < _ATTEMPTS:
+            sleep(_PAUSE_S)
+    raise KafkaUnreachable(f"{what} could not be read")
 
 
 def _name(partition: Partition) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
-import certifi
 import pycurl
 
+from fleet.capture.authorities import authorities
 from fleet.capture.dsn import client_name
 
 
@@ -77,7 +76,5 @@ def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, objec
         pycurl.NOSIGNAL: 1,  # else it times out names with a signal, which only a main thread gets
         pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
         pycurl.ACCEPT_ENCODING: "gzip",
-        # The wheel of pycurl brings an OpenSSL that doesn't know the system's certificates.
-        # As bytes: pycurl takes no text but ASCII.
-        pycurl.CAINFO: os.fsencode(limits.ca_file or certifi.where()),
+        pycurl.CAINFO: authorities(limits.ca_file),
     }

@@ -7,6 +7,8 @@ producer. Simulated are Kafka's clients, the workers and time.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from arroyo.commit import ONCE_PER_SECOND
@@ -82,6 +84,30 @@ class SimulatedPool:
             self._works.remove(work)
 
 
+def consumer_on(
+    world: World,
+    kind: type[SimulatedClient],
+    failures: list[FleetError],
+    monkeypatch: pytest.MonkeyPatch,
+    on_poll: Callable[[], None] = lambda: None,
+    **more: Any,
+) -> ChunkConsumer:
+    """A consumer whose client is of this kind."""
+    monkeypatch.setattr(
+        "fleet.kafka.consumer.KafkaConsumer",
+        lambda config, logger: kind(world, config["on_commit"]),
+    )
+    protocol = {"group.protocol": "consumer"} if world.cooperative else {}
+    return ChunkConsumer(
+        consumer_config(protocol, "group"),
+        offset_policy="earliest",
+        on_failure=failures.append,
+        on_poll=on_poll,
+        on_offsets_lost=lambda *_: None,
+        **more,
+    )
+
+
 class Life:
     """One run of the consumer, until its end or until it is told to stop."""
 
@@ -91,10 +117,6 @@ class Life:
         self.failures: list[FleetError] = []
         self.ended = False
 
-        def make_client(config: dict[str, object], logger: object) -> SimulatedClient:
-            return SimulatedClient(world, config["on_commit"])  # type: ignore[arg-type]  # a callback
-
-        monkeypatch.setattr("fleet.kafka.consumer.KafkaConsumer", make_client)
         monkeypatch.setattr(
             "fleet.kafka.dead_letters.Producer", lambda *_, **__: SimulatedProducer(world)
         )
@@ -104,13 +126,12 @@ class Life:
             dead_letters,
             max_in_flight_bytes=_BUDGET_BYTES,
         )
-        protocol = {"group.protocol": "consumer"} if world.cooperative else {}
-        self._consumer = ChunkConsumer(
-            consumer_config(protocol, "group"),
-            offset_policy="earliest",
-            on_failure=self.failures.append,
+        self._consumer = consumer_on(
+            world,
+            SimulatedClient,
+            self.failures,
+            monkeypatch,
             on_poll=self._duties,
-            on_offsets_lost=lambda *_: None,
             on_partitions_lost=self._pipeline.abandon,
             ends={Partition(Topic(TOPIC), each): world.ends[each] for each in world.partitions},
         )
@@ -171,27 +192,6 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
         again = {place: count for place, count in world.deliveries.items() if count > 1}
         assert not again, "messages were sent twice without need"
     return world
-
-
-def consumer_on(
-    world: World,
-    kind: type[SimulatedClient],
-    failures: list[FleetError],
-    monkeypatch: pytest.MonkeyPatch,
-) -> ChunkConsumer:
-    """A consumer by itself, without a pipeline, on a client of this kind."""
-    monkeypatch.setattr(
-        "fleet.kafka.consumer.KafkaConsumer",
-        lambda config, logger: kind(world, config["on_commit"]),
-    )
-    protocol = {"group.protocol": "consumer"} if world.cooperative else {}
-    return ChunkConsumer(
-        consumer_config(protocol, "group"),
-        offset_policy="earliest",
-        on_failure=failures.append,
-        on_poll=lambda: None,
-        on_offsets_lost=lambda *_: None,
-    )
 
 
 def test_an_assignment_that_comes_while_the_client_closes_starts_nothing(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +25,7 @@ from tests.support.capturing import (
     event_ids,
     make_destination,
 )
-from tests.support.requirements import require
+from tests.support.certificate import server_context
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 Outcomes = list[RejectedMessage | None]
@@ -524,27 +521,8 @@ def test_a_send_from_another_thread_ends_the_wait(
     assert time.monotonic() - start < 5
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        require("openssl", "it makes the certificate of this test")
-    # libcurl's binding takes no text but ASCII.
-    path = tmp_path_factory.mktemp("jörg") / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
-    command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {path}.key"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    return path
-
-
-def tls_receiver(certificate: Path) -> ScriptedReceiver:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, f"{certificate}.key")
-    return ScriptedReceiver(context)
-
-
 def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path) -> None:
-    with tls_receiver(certificate) as receiver:
+    with ScriptedReceiver(server_context(certificate)) as receiver:
         destination = make_destination(loop, receiver.dsn(), ca_file=str(certificate))
         outcomes: Outcomes = []
         destination.send(event(), outcomes.append)
@@ -554,7 +532,7 @@ def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path
 
 
 def test_an_unknown_certificate_gets_nothing(loop: DeliveryLoop, certificate: Path) -> None:
-    with tls_receiver(certificate) as receiver:
+    with ScriptedReceiver(server_context(certificate)) as receiver:
         destination = make_destination(loop, receiver.dsn())
         destination.send(event(), lambda _: None)
         drive_until(loop.run_once, lambda: destination.status().retried >= 5)

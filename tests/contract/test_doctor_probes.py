@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +21,8 @@ from consumers.doctor.service_checks import examine_services, examine_snuba
 from fleet.bootstrap.options import Options
 from fleet.bootstrap.sources import resolve_options
 from fleet.kafka.mock_cluster import MockCluster
+from tests.support.certificate import server_context
 from tests.support.processes import free_ports
-from tests.support.requirements import require
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 KEY = "hunter2verysecret"
@@ -44,24 +42,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that is its own authority, with its key beside it."""
-    if shutil.which("openssl") is None:
-        require("openssl", "it makes the certificate of this test")
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=127.0.0.1"
-    command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {path}.key"
-    subprocess.run(command.split(), check=True, capture_output=True)
-    return path
-
-
-def tls_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, f"{certificate}.key")
-    return context
 
 
 # Destinations
@@ -140,7 +120,7 @@ def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_told_apart
 
 
 def test_an_unknown_certificate_is_told_and_a_known_one_is_dated(certificate: Path) -> None:
-    with ScriptedReceiver(tls_context(certificate)) as receiver:
+    with ScriptedReceiver(server_context(certificate)) as receiver:
         finding = examined(receiver.dsn())["destination.reach"]
         assert "its certificate is not trusted" in finding.seen
         assert f"-connect 127.0.0.1:{receiver.port}" in finding.fix
@@ -208,7 +188,7 @@ def test_a_list_of_mechanisms_that_goes_back_has_an_end() -> None:
 def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(
     certificate: Path,
 ) -> None:
-    with raw_server(b"", tls_context(certificate)) as server:
+    with raw_server(b"", server_context(certificate)) as server:
         assert probe_server(server, {"security.protocol": "ssl"}).failed == "certificate"
         trusting = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
         assert probe_server(server, trusting).failed == "answer"

@@ -86,6 +86,13 @@ def until(condition: Callable[[], bool], *polled: Member, what: str) -> None:
     wait_until(turn, timeout_s=60, what=what)
 
 
+def filled(kafka: KafkaBroker, topic: str, messages: int) -> str:
+    """The topic, with that many messages in each of its partitions."""
+    for index in kafka.partitions(topic):
+        kafka.produce(topic, [b"x"] * messages, partition=index)
+    return topic
+
+
 @pytest.fixture
 def group() -> str:
     return f"group-{uuid.uuid4().hex[:8]}"
@@ -95,9 +102,7 @@ def group() -> str:
 def test_everything_is_read_once_in_order(
     kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
 ) -> None:
-    name = topic(3)
-    for index in range(3):
-        kafka.produce(name, [b"x"] * 700, partition=index)
+    name = filled(kafka, topic(3), 700)
     member = Member(kafka, group, **PROTOCOLS[protocol])
     with members(member):
         member.join(name)
@@ -112,9 +117,7 @@ def test_a_retained_partition_resumes_at_its_settled_offset(
     kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
 ) -> None:
     """The strategy's unfinished work of every partition is given up when one of them moves."""
-    name = topic(2)
-    for index in range(2):
-        kafka.produce(name, [b"x"] * 100, partition=index)
+    name = filled(kafka, topic(2), 100)
     first = Member(kafka, group, **PROTOCOLS[protocol])
     second = Member(kafka, group, **PROTOCOLS[protocol])
     with members(first, second):
@@ -158,9 +161,7 @@ def test_a_member_that_stops_with_an_assignment_unread_drains_before_it_leaves(
     kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
 ) -> None:
     """librdkafka's own close would leave first, and could then wait for ever."""
-    name = topic(2)
-    for index in range(2):
-        kafka.produce(name, [b"x"] * 10, partition=index)
+    name = filled(kafka, topic(2), 10)
     stopping = Member(kafka, group, **PROTOCOLS[protocol])
     leaving = Member(kafka, group, **PROTOCOLS[protocol])
     both = (stopping, leaving)
@@ -191,9 +192,7 @@ def test_a_member_that_stops_with_an_assignment_unread_drains_before_it_leaves(
 def test_a_paused_consumer_returns_nothing_and_loses_nothing(
     kafka: KafkaBroker, topic: TopicFactory, group: str
 ) -> None:
-    name = topic(2)
-    for index in range(2):
-        kafka.produce(name, [b"x"] * 600, partition=index)
+    name = filled(kafka, topic(2), 600)
     member = Member(kafka, group)
     with members(member):
         member.join(name)
@@ -213,9 +212,7 @@ def test_a_paused_consumer_returns_nothing_and_loses_nothing(
 def test_a_rebalance_resumes_what_was_paused(
     kafka: KafkaBroker, topic: TopicFactory, group: str
 ) -> None:
-    name = topic(2)
-    for index in range(2):
-        kafka.produce(name, [b"x"] * 10, partition=index)
+    name = filled(kafka, topic(2), 10)
     first = Member(kafka, group, **PROTOCOLS["cooperative"])
     second = Member(kafka, group, **PROTOCOLS["cooperative"])
     with members(first, second):

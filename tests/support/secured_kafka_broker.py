@@ -7,8 +7,6 @@ its own making.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,9 +18,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from tests.support.certificate import key_of, make_certificate
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import free_ports
-from tests.support.requirements import MissingPart
 
 USERS: Mapping[str, str] = {"alice": "alices-secret", "bob": "bobs-secret"}
 _LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -37,7 +35,9 @@ class SecuredKafkaBroker(KafkaBroker):
         self.sasl_servers = f"127.0.0.1:{sasl_port}"
         self.tls_servers = f"127.0.0.1:{tls_port}"
         self.certificate = folder / "broker.crt"
-        self._make_certificate(folder)
+        make_certificate(self.certificate)
+        both = key_of(self.certificate).read_text() + self.certificate.read_text()
+        self.certificate.with_suffix(".pem").write_text(both)
         super().__init__(folder=folder)
 
     def login(self, user: str, password: str | None = None) -> dict[str, str]:
@@ -83,14 +83,3 @@ class SecuredKafkaBroker(KafkaBroker):
             "super.users": "User:ANONYMOUS",
         }
         super()._write_config(controller_port, {**security, **settings})
-
-    def _make_certificate(self, folder: Path) -> None:
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            raise MissingPart("openssl makes the broker's certificate")
-        key = folder / "broker.key"
-        command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
-        command += f" -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {self.certificate}"
-        subprocess.run(command.split(), check=True, capture_output=True)
-        both = key.read_text() + self.certificate.read_text()
-        self.certificate.with_suffix(".pem").write_text(both)

@@ -1,0 +1,30 @@
+"""A certificate for 127.0.0.1 that is its own authority, and servers that show it."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+from tests.support.requirements import MissingPart
+
+
+def key_of(certificate: Path) -> Path:
+    return certificate.with_name(f"{certificate.name}.key")
+
+
+def make_certificate(path: Path) -> None:
+    """Write it, with its key beside it; good for three days. Raises MissingPart without openssl."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        raise MissingPart("openssl makes the certificates of the tests")
+    command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 3 -subj /CN=127.0.0.1"
+    command += f" -addext subjectAltName=IP:127.0.0.1 -out {path} -keyout {key_of(path)}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+
+
+def server_context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key_of(certificate))
+    return context
