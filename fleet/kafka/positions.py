@@ -79,7 +79,6 @@ class Positions:
     def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
         return _patiently(
             lambda: list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
-            "committed_offsets_unavailable",
             "the group's committed offsets",
         )
 
@@ -87,7 +86,6 @@ class Positions:
         target = TopicPartition(partition.topic.name, partition.index)
         low, high = _patiently(
             lambda: self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S),
-            "watermarks_unavailable",
             f"the offsets of {_name(partition)}",
         )
         return low, high
@@ -220,13 +218,13 @@ class Positions:
         )
 
 
-def _patiently(ask: Callable[[], _Answer], unavailable: str, what: str) -> _Answer:
+def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
     """Ask again where there is no answer, with a pause between. Raises KafkaUnreachable."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return ask()
         except KafkaException as error:
-            log.warning(unavailable, error=str(error), attempt=attempt)
+            log.warning("offsets_unavailable", what=what, error=str(error), attempt=attempt)
         if attempt < _ATTEMPTS:
             sleep(_PAUSE_S)
     raise KafkaUnreachable(f"{what} could not be read")

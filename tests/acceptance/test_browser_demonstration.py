@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -93,8 +94,10 @@ def produce(consumer: ConsumerProcess, url: str, value: bytes) -> Message:
 
 def broker_of(pid: int, url: str) -> str:
     """Of the two addresses that the process listens on, the one that is not its page's."""
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-    own = {link.removeprefix("socket:[").removesuffix("]") for link in links}
+    own = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            own.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
     sockets = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     ports = {
         int(address.rpartition(":")[2], 16)

@@ -14,7 +14,7 @@ from fleet.kafka.cluster import Cluster
 from fleet.kafka.configuration import client_config
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.processes import free_ports
+from tests.support.processes import free_ports, wait_until
 from tests.support.requirements import MissingPart, require
 
 
@@ -24,6 +24,8 @@ def cluster(kafka: KafkaBroker) -> Cluster:
 
 
 def settings(kafka: KafkaBroker, topic: str) -> dict[str, str]:
+    # The controller answers a creation; the broker, which answers this, learns of it later.
+    wait_until(lambda: bool(kafka.partitions(topic)), timeout_s=30, what=f"{topic} to be known")
     resource = ConfigResource(ResourceType.TOPIC, topic)
     entries = kafka.admin.describe_configs([resource])[resource].result(30)
     return {name: str(entry.value) for name, entry in entries.items()}

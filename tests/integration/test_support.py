@@ -148,7 +148,7 @@ def exists(pid: int) -> bool:
     """Zombies do not count: nobody may be there to collect them."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except OSError:  # gone before it was opened, or before it was read
         return False
 
 

@@ -77,9 +77,6 @@ class KafkaTopics:
         self.admin.create_partitions([request])[topic].result(REQUEST_TIMEOUT_S)
         self._wait_for_leaders(topic, total)
 
-    def delete_topic(self, topic: str) -> None:
-        self.admin.delete_topics([topic])[topic].result(REQUEST_TIMEOUT_S)
-
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete what lies before these offsets (by partition), as retention would."""
         places = [TopicPartition(topic, *each) for each in before.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     ResourcePatternType,
@@ -20,7 +21,8 @@ from confluent_kafka.admin import (
 
 from tests.support.certificate import key_of, make_certificate
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.processes import free_ports
+from tests.support.kafka_topics import REQUEST_TIMEOUT_S
+from tests.support.processes import free_ports, wait_until
 
 USERS: Mapping[str, str] = {"alice": "alices-secret", "bob": "bobs-secret"}
 _LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -51,7 +53,7 @@ class SecuredKafkaBroker(KafkaBroker):
 
     def grant(self, user: str, operation: str, kind: str, name: str) -> None:
         """Let a user do something to a ``topic`` or a ``group``."""
-        binding = AclBinding(
+        facts = (
             ResourceType[kind.upper()],
             name,
             ResourcePatternType.LITERAL,
@@ -60,8 +62,15 @@ class SecuredKafkaBroker(KafkaBroker):
             AclOperation[operation],
             AclPermissionType.ALLOW,
         )
-        for answer in self.admin.create_acls([binding]).values():
-            answer.result(30)
+        for answer in self.admin.create_acls([AclBinding(*facts)]).values():
+            answer.result(REQUEST_TIMEOUT_S)
+        asked = AclBindingFilter(*facts)
+        # The controller answers a creation; the broker, which answers a description, learns later.
+        wait_until(
+            lambda: bool(self.admin.describe_acls(asked).result(REQUEST_TIMEOUT_S)),
+            timeout_s=REQUEST_TIMEOUT_S,
+            what=f"the broker to know that {user} may {operation} {kind} {name}",
+        )
 
     def _write_config(self, controller_port: int, settings: Mapping[str, object]) -> None:
         inside = f"PLAINTEXT://{self.bootstrap_servers}"
