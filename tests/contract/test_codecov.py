@@ -350,20 +350,20 @@ def test_both_requests_and_the_wait_before_them_have_one_time_limit(
     stop = threading.Event()
 
     def unknown(handler: BaseHTTPRequestHandler) -> None:
-        stop.wait(0.6)
+        stop.wait(1.2)
         with suppress(OSError):  # it was given up
             reply(handler, 404, {})
 
     codecov.answer = unknown
-    service = build(timeout_s=1.0)
+    service = build(timeout_s=2.0)
     with ThreadPoolExecutor(12) as pool:
         started_s = time.monotonic()
         queries = [CoverageQuery(f"{n}.py", commit=COMMIT) for n in range(12)]
         answers = [found.reason for found in pool.map(service.coverage, queries)]
         took_s = time.monotonic() - started_s
     stop.set()
-    assert set(answers) == {"Codecov: no answer within 1 s"}
-    assert took_s < 1.8
+    assert set(answers) == {"Codecov: no answer within 2 s"}
+    assert took_s < 3.6
 
 
 def test_what_is_known_is_answered_while_codecov_is_slow(codecov: Codecov, tmp_path: Path) -> None:

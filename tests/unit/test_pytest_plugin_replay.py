@@ -183,7 +183,7 @@ def test_the_replay_says_what_it_hung_on() -> None:
         _hang.set()
     assert time.monotonic() - started < 20, "it waited for the codec"
     with pytest.raises(ReplayFailed, match=r"upstream is paused: HTTP 401"):
-        replay(MadeRecording([b"hello"]), decode=obey, answers=lambda _: 401, timeout_s=0.8)
+        replay(MadeRecording([b"hello"]), decode=obey, answers=lambda _: 401, timeout_s=2.0)
 
 
 def test_a_codec_that_could_not_reach_a_worker_process_is_refused() -> None:

@@ -434,7 +434,7 @@ def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
     text = "connection to the database was refused by its server " * 3
     store.add_all([numbered(number, f"{text}{number}") for number in range(10_000)])
     took_ms = []
-    for words in ("refused 9999", "no such words"):
+    for words in ("refused 9999", "no such words", "refused 1", "its word"):
         started = time.perf_counter()
         store.page(Filter(text=words))
         took_ms.append((time.perf_counter() - started) * 1000)
