@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -30,6 +31,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
+from fleet.kafka.broker_watch import BrokerWatch
 from fleet.kafka.chunk import Chunk, split_into_chunks
 from fleet.kafka.clients import make_client
 from fleet.kafka.commits import Commits
@@ -77,24 +79,34 @@ class ChunkConsumer(Consumer[Chunk]):
         self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in str(
             config.get("partition.assignment.strategy", "")
         )
-        self._client = make_client(
-            KafkaConsumer,
-            {**config, "error_cb": self._on_client_error, "on_commit": self._on_commit},
-        )
-        self._positions = Positions(
-            self._client,
-            offset_policy,
-            on_offsets_lost,
-            ends or {},
+        self._config = {
+            **config,
+            "error_cb": self._on_client_error,
+            "on_commit": self._on_commit,
+        }
+        self._make_positions = partial(
+            Positions,
+            policy=offset_policy,
+            on_offsets_lost=on_offsets_lost,
+            ends=ends or {},
             group=str(config.get("group.id", "")),
         )
-        self._commits = Commits(self._client)
+        self._connect()
+        self._topics: Sequence[Topic] = ()
+        self._on_assign: OnAssign | None = None
+        self._on_revoke: OnRevoke | None = None
         self._ready: deque[Chunk] = deque()
         self._paused: set[Partition] = set()
         self._rebalanced = False
         self._rewind = False
         self._joined = False
         self._closing = self._closed = False
+
+    def _connect(self) -> None:
+        self._brokers = BrokerWatch()
+        self._client = make_client(KafkaConsumer, {**self._config, **self._brokers.settings})
+        self._positions = self._make_positions(self._client)
+        self._commits = Commits(self._client)
 
     # -- subscription ---------------------------------------------------------------------------
 
@@ -105,42 +117,60 @@ class ChunkConsumer(Consumer[Chunk]):
         on_revoke: OnRevoke | None = None,
     ) -> None:
         """Join the group. Callbacks run inside ``poll`` and ``close``, in the caller's thread."""
+        self._topics = topics
+        self._on_assign = on_assign
+        self._on_revoke = on_revoke
+        self._join()
 
-        def assigned(_: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-            self._rebalanced = self._joined = True
-            start = self._starting_offsets(partitions)
-            self._apply_assignment(start)
-            # Where only others have moved, nothing is new: arroyo keeps its strategy and its pause.
-            if start:
-                self._expect_new_strategy()
-                if on_assign is not None:
-                    on_assign(start)
-            log.info("partitions_assigned", partitions=[f"{p.topic.name}/{p.index}" for p in start])
-
-        def revoked(_: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-            self._rebalanced = True
-            gone = [_as_partition(p) for p in partitions]
-            # The strategy drains and commits here, before the partitions have a new owner.
-            with self._commits.synchronous():
-                if on_revoke is not None:
-                    on_revoke(gone)
-            # First: librdkafka keeps a partition paused that leaves so, even when it comes back.
-            if gone:
-                self._expect_new_strategy()
-            self._forget(gone)
-            log.info("partitions_revoked", partitions=[f"{p.topic.name}/{p.index}" for p in gone])
-
-        def lost(client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-            log.warning("partitions_lost", partitions=len(partitions), why="left the group")
-            # They have a new owner already: draining would send what it sends, too, and a commit
-            # would be refused, or wait for brokers that do not answer while the loop stands still.
-            self._on_partitions_lost()
-            self._commits.forget([_as_partition(p) for p in partitions])
-            revoked(client, partitions)
-
+    def _join(self) -> None:
         self._client.subscribe(
-            [topic.name for topic in topics], on_assign=assigned, on_revoke=revoked, on_lost=lost
+            [topic.name for topic in self._topics],
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
         )
+
+    def _assigned(self, _: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = self._joined = True
+        start = self._starting_offsets(partitions)
+        self._apply_assignment(start)
+        # Where only others have moved, nothing is new: arroyo keeps its strategy and its pause.
+        if start:
+            self._expect_new_strategy()
+            if self._on_assign is not None:
+                self._on_assign(start)
+        log.info("partitions_assigned", partitions=[f"{p.topic.name}/{p.index}" for p in start])
+
+    def _revoked(self, _: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        gone = [_as_partition(p) for p in partitions]
+        # The strategy drains and commits here, before the partitions have a new owner.
+        with self._commits.synchronous():
+            if self._on_revoke is not None:
+                self._on_revoke(gone)
+        # First: librdkafka keeps a partition paused that leaves so, even when it comes back.
+        if gone:
+            self._expect_new_strategy()
+        self._forget(gone)
+        log.info("partitions_revoked", partitions=[f"{p.topic.name}/{p.index}" for p in gone])
+
+    def _lost(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        log.warning("partitions_lost", partitions=len(partitions), why="left the group")
+        # They have a new owner, or soon: draining would send what it sends, too, and a commit
+        # would be refused, or wait for brokers that do not answer while the loop stands still.
+        self._joined = False
+        self._on_partitions_lost()
+        self._commits.forget([_as_partition(p) for p in partitions])
+        self._revoked(client, partitions)
+
+    def _reconnect(self) -> None:
+        """Go on with another client. The old one is not closed: it can take leave of nobody."""
+        held = _as_targets(self._positions.tell())
+        if held:
+            self._lost(self._client, held)
+        self._joined = False
+        self._connect()
+        self._join()
 
     def unsubscribe(self) -> None:
         self._client.unsubscribe()
@@ -195,6 +225,8 @@ class ChunkConsumer(Consumer[Chunk]):
         held = bool(self._paused)
         if held or not self._ready:
             self._read(MAX_WAIT_S if timeout is None else min(timeout, MAX_WAIT_S))
+        if self._brokers.none_known:
+            self._reconnect()
         if self._rewind:
             self._rewind_to_settled()
         if held or self._rebalanced or not self._ready:
@@ -249,6 +281,7 @@ class ChunkConsumer(Consumer[Chunk]):
             # Polling a client in this state for ever would look alive and read nothing.
             self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
         elif code == KafkaError._MAX_POLL_EXCEEDED:
+            self._joined = False
             log.error("left_the_group", why=error.str())
         else:
             log.warning("kafka_error", error=error.str())

@@ -18,6 +18,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from fleet.dead_letter_headers import Headers, with_facts
 from fleet.errors import FleetError, UndeliverableMessage
+from fleet.kafka.broker_watch import BrokerWatch
 from fleet.kafka.chunk import DeadLetter
 from fleet.kafka.clients import make_client
 from fleet.kafka.configuration import producer_config
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_DELAY_S = 1.0
 _LOG_INTERVAL_S = 10.0
+_PURGE_S = 1.0
 
 
 class Ticket:
@@ -62,9 +64,10 @@ class DeadLetterProducer:
         self._retry_at = 0.0
         self._log_at = 0.0
         self._outstanding: set[Ticket] = set()
+        self._config = producer_config(base_config)
         self._producer: Producer | None = None
         if topic is not None:
-            self._producer = make_client(Producer, producer_config(base_config))
+            self._producer = self._connect()
 
     @property
     def is_off(self) -> bool:
@@ -79,6 +82,10 @@ class DeadLetterProducer:
     def blocked(self) -> bool:
         """Whether dead letters wait for a topic that does not take them."""
         return bool(self._retries)
+
+    def _connect(self) -> Producer:
+        self._brokers = BrokerWatch()
+        return make_client(Producer, {**self._config, **self._brokers.settings})
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
         """Hand over one dead letter. Never blocks; a full queue is tried again by ``poll``."""
@@ -155,6 +162,10 @@ class DeadLetterProducer:
         if self._producer is None:
             return
         self._producer.poll(timeout_s)
+        if self._brokers.none_known:
+            self._producer.purge()  # each is answered with an error, and so tried again
+            self._producer.flush(_PURGE_S)
+            self._producer = self._connect()
         if self._retries and monotonic() >= self._retry_at:
             retries, self._retries = self._retries, deque()
             for ticket in retries:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from fleet.errors import ConfigurationError, KafkaUnreachable
+from fleet.kafka.broker_watch import BrokerWatch
 from fleet.kafka.clients import make_client
 from fleet.kafka.configuration import unjoined_config
 from fleet.kafka.places import EARLIEST, LATEST, Place
@@ -58,12 +59,12 @@ class TopicReader:
         self._error: KafkaError | None = None
         self._patience_s = patience_s
         self._idle_s = 0.0
-        config = {
+        self._config = {
             **unjoined_config(base_config),
             "allow.auto.create.topics": False,
             "error_cb": self._on_client_error,
         }
-        self._client = make_client(Consumer, config)
+        self._connect()
         try:
             present = self._present(partitions)
             self.watermarks = {index: self._watermarks(index) for index in present}
@@ -83,8 +84,15 @@ class TopicReader:
         self._open = {
             index for index, span in self.ranges.items() if self._follows or span.size > 0
         }
+        self._assign()
+
+    def _connect(self) -> None:
+        self._brokers = BrokerWatch()
+        self._client = make_client(Consumer, {**self._config, **self._brokers.settings})
+
+    def _assign(self) -> None:
         self._client.assign(
-            [TopicPartition(topic, index, starts[index]) for index in sorted(self._open)]
+            [TopicPartition(self.topic, index, self._next[index]) for index in sorted(self._open)]
         )
 
     # -- reading --------------------------------------------------------------------------------
@@ -104,7 +112,11 @@ class TopicReader:
         if self._error is not None:
             raise KafkaUnreachable(f"topic {self.topic!r}: {self._error.str()}")
         self._watch(messages, timeout_s)
-        return self._take(messages)
+        taken = self._take(messages)
+        if self._brokers.none_known:
+            self._connect()
+            self._assign()
+        return taken
 
     @property
     def at_end(self) -> bool:

@@ -336,14 +336,16 @@ def test_a_member_whose_partition_was_taken_commits_nothing_for_it_any_more(
     name = topic(1)
     kafka.produce(name, [b"x"] * 10)
     timeouts = {"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
-    silent, other = Member(kafka, group, **timeouts), Member(kafka, group)
+    silent = Member(kafka, group, ends={Partition(Topic(name), 0): 10}, **timeouts)
+    other = Member(kafka, group)
     with members(silent, other):
         silent.join(name)
-        until(lambda: len(silent.read) == 10, silent, what="the messages")
+        until(lambda: silent.consumer.at_end, silent, what="the messages")
         other.join(name)
         until(lambda: len(other.read) == 10, other, what="the other member to take over")
         silent.commit(name, {0: 10})
         until(lambda: bool(silent.revoked), silent, other, what="the silent member to notice")
+        assert not silent.consumer.at_end, "it has none to be at the end of"
         silent.commit(name, {0: 9})
         assert silent.failures == []
         other.commit(name, {0: 3})
