@@ -388,6 +388,7 @@ def test_a_broker_that_restarts_in_the_middle_loses_nothing(
         consumer.wait_until(
             lambda: len(accepted_ids(upstream)) == 6_000 and stage.committed() == stage.ends(),
             "everything to be accepted and committed",
+            timeout_s=120,  # a client that was replaced waits for its forerunner's session to end
         )
         consumer.signal(signal.SIGTERM)
         assert consumer.wait() == 0
