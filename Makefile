@@ -8,9 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
-WEB := inspector/web
+WEB := consumer_fleet/inspector/web
 CHART := deploy/helm/consumer-fleet
-BUNDLE := inspector/bundle/index.html
+BUNDLE := consumer_fleet/inspector/bundle/index.html
 # .venv has a Node where the machine has none, or an old one.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -92,11 +92,11 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff format
 
 docs: setup ## Write anew what is made from the code: docs/, and the chart's README and schema
-	$(BIN)/python -m fleet.metrics > docs/metrics.md
+	$(BIN)/python -m consumer_fleet.metrics > docs/metrics.md
 	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
 		> docs/options.md.new
 	mv docs/options.md.new docs/options.md
-	$(BIN)/python -m consumers.commands.reference > docs/cli.md
+	$(BIN)/python -m consumer_fleet.reference > docs/cli.md
 	$(BIN)/python -m tests.support.chart_files
 	"$$($(BIN)/python -m tests.support.go_tools helm-docs)" --chart-search-root $(CHART) \
 		--sort-values-order file --log-level error

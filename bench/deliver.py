@@ -12,12 +12,12 @@ import multiprocessing
 import time
 from multiprocessing.connection import Connection
 
-from fleet.capture.delivery_loop import DeliveryLoop
-from fleet.capture.destination import Destination
-from fleet.capture.dsn import Dsn
-from fleet.capture.envelope import build, make_item, parse, serialize
-from fleet.capture.transport import MultiplexingTransport
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import build, make_item, parse, serialize
+from consumer_fleet.capture.transport import MultiplexingTransport
+from consumer_fleet.errors import RejectedMessage
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"

@@ -20,18 +20,18 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from rich.console import Console
 
 from bench import backlog, proc
-from consumers.recording.record import Recorder
-from consumers.recording.transfer_progress import TransferProgress
-from consumers.replay.source import RecordingSource
-from consumers.replay.to_topic import replay_to_topic
-from fleet.kafka.chunk import Record
-from fleet.kafka.configuration import client_config, consumer_config, producer_config
-from fleet.kafka.places import EARLIEST, LATEST
-from fleet.kafka.reader import TopicReader
-from fleet.kafka.topic_writer import TopicWriter
-from fleet.recording.header import RecordingHeader
-from fleet.recording.reader import Recording
-from fleet.recording.writer import RecordingWriter
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.kafka.clients import client_config, consumer_config, producer_config
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
+from consumer_fleet.kafka.reader import TopicReader
+from consumer_fleet.kafka.topic_writer import TopicWriter
+from consumer_fleet.record.record import Recorder
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.reader import Recording
+from consumer_fleet.recording.writer import RecordingWriter
+from consumer_fleet.replay.source import RecordingSource
+from consumer_fleet.replay.to_topic import replay_to_topic
+from consumer_fleet.run.transfer_progress import TransferProgress
 from tests.support.kafka_broker import KafkaBroker
 
 MIN_RATIO = 0.5

@@ -10,9 +10,9 @@ from typing import Final
 
 import orjson
 
-from consumers.payload import value_of
-from fleet.capture.envelope import Envelope, Item, normalize_event_id, parse, with_event_id
-from fleet.codec import RawMessage, Skipped
+from consumer_fleet.capture.envelope import Envelope, Item, normalize_event_id, parse, with_event_id
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.payload import value_of
 
 # Items that belong to an event: Relay's Item::requires_event (relay-server/src/envelope/item.rs).
 _OF_AN_EVENT: Final = frozenset(

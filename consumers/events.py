@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from consumers.payload import brief, dump_json, load_json, value_of
-from fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
-from fleet.codec import RawMessage, Skipped
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.payload import brief, dump_json, load_json, value_of
+from consumer_fleet.errors import RejectedMessage
 
 JsonObject: TypeAlias = dict[str, Any]
 

@@ -17,7 +17,7 @@ import msgpack
 import orjson
 from sentry_kafka_schemas import iter_examples
 
-from fleet.capture.envelope import build, make_item, serialize
+from consumer_fleet.capture.envelope import build, make_item, serialize
 
 # Of the examples, the large ones and those that carry no event come once in so many messages.
 # Otherwise a demonstration would be mostly one 60 KiB event, and mostly filtered.

@@ -14,10 +14,10 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import msgpack
 
-from consumers.payload import brief, load_json, value_of
-from fleet.capture.envelope import Envelope, Item, build, make_item, normalize_event_id
-from fleet.codec import RawMessage, Skipped
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, normalize_event_id
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.payload import brief, load_json, value_of
+from consumer_fleet.errors import RejectedMessage
 
 Fields: TypeAlias = dict[str, Any]
 

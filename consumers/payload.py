@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
-from fleet.codec import RawMessage
-from fleet.errors import RejectedMessage
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.errors import RejectedMessage
 
 
 def value_of(message: RawMessage) -> bytes:

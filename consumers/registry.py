@@ -7,8 +7,8 @@ import importlib
 from dataclasses import dataclass
 from typing import Final, cast
 
-from fleet.codec import Decode
-from fleet.errors import ConfigurationError
+from consumer_fleet.codec import Decode
+from consumer_fleet.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,19 @@ CONSUMERS: Final = (
         name="events",
         logical_topic="events",
         description="Sentry's event stream for Snuba (JSON): inserted events",
-        codec="consumers.events",
+        codec="consumer_fleet.consumers.events",
     ),
     ConsumerDefinition(
         name="ingest-events",
         logical_topic="ingest-events",
         description="Relay's processed events for Sentry (MessagePack), with inline attachments",
-        codec="consumers.ingest_events",
+        codec="consumer_fleet.consumers.ingest_events",
     ),
     ConsumerDefinition(
         name="envelopes",
         logical_topic="envelopes",
         description="Raw Sentry envelopes, as SDKs send them",
-        codec="consumers.envelopes",
+        codec="consumer_fleet.consumers.envelopes",
     ),
 )
 _BY_NAME: Final = {definition.name: definition for definition in CONSUMERS}

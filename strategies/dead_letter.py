@@ -10,8 +10,8 @@ import structlog
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
 from arroyo.types import Message, Partition
 
-from fleet.kafka.chunk import DeadLetter
-from strategies.run_in_workers import Settled
+from consumer_fleet.kafka.chunk import DeadLetter
+from consumer_fleet.strategies.run_in_workers import Settled
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
 from arroyo.types import Commit, Partition
 
-from fleet.kafka.chunk import Chunk
-from fleet.worker.pool import WorkerPool
-from strategies.dead_letter import DeadLetterStore, KeepDeadLetters
-from strategies.run_in_workers import RunInWorkers
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
+from consumer_fleet.strategies.run_in_workers import RunInWorkers
+from consumer_fleet.worker.pool import WorkerPool
 
 
 class Pipeline(ProcessingStrategyFactory[Chunk]):

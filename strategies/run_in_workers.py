@@ -11,9 +11,9 @@ import structlog
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
 from arroyo.types import Message, Partition, Value
 
-from fleet.kafka.chunk import Chunk, DeadLetter
-from fleet.worker.pool import WorkerPool
-from fleet.worker.work import Advance, Work
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter
+from consumer_fleet.worker.pool import WorkerPool
+from consumer_fleet.worker.work import Advance, Work
 
 log = structlog.get_logger(__name__)
 

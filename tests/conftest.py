@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.sharedctypes  # noqa: F401 - pytester forgets what its runs import first
 import re
 import uuid
 from collections.abc import Callable, Generator, Iterator
@@ -10,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from fleet.metrics import configure_metrics
+from consumer_fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
 from tests.support.certificate import make_certificate
 from tests.support.kafka_broker import KafkaBroker

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 
-from fleet.capture.dsn import Dsn
-from inspector.coverage import CodecovSettings, CoverageSettings
-from inspector.receiver import Receiver, View
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.inspector.coverage import CodecovSettings, CoverageSettings
+from consumer_fleet.inspector.receiver import Receiver, View
 from tests.support.browser import OpenPage, frame, head, open_row
 from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
 from tests.support.inspector_process import InspectorProcess

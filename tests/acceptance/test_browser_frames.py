@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from fleet.capture.dsn import Dsn
+from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import OpenPage, frame, head, open_row
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_event

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from fleet.capture.dsn import Dsn
+from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import OpenPage, open_row, rows
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_all, post_event

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from fleet.capture.dsn import Dsn
+from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import Look, OpenPage, Visit, open_row, rows
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_event

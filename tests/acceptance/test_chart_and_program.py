@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from consumers.doctor.machine_checks import needed_memory_mib
-from fleet.bootstrap.options import Options, delivery_mode
-from fleet.bootstrap.sources import resolve_options
-from fleet.kafka.configuration import client_config, consumer_config
-from fleet.metrics.definitions import DEFINITIONS
+from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.doctor.machine_checks import needed_memory_mib
+from consumer_fleet.kafka.clients import client_config, consumer_config
+from consumer_fleet.metrics.definitions import DEFINITIONS
 from tests.support.chart import EXAMPLES, NAMESPACE, RELEASE, render
 from tests.support.chart_files import CHART, prometheus_name
 

@@ -17,9 +17,9 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no type informatio
 import pytest
 import yaml
 
-from consumers.registry import CONSUMERS
-from fleet.bootstrap.options import delivery_mode
-from fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.options import delivery_mode
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.go_modules import module_folder
 from tests.support.requirements import MissingPart, require
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from consumers import registry
-from consumers.cli import main
-from consumers.commands.config import example_yaml
-from fleet import errors
-from fleet.bootstrap.options import Options, delivery_mode
-from fleet.bootstrap.sources import resolve_options
-from fleet.metrics import DEFINITIONS
+from consumer_fleet import errors
+from consumer_fleet.bootstrap.command import example_yaml
+from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.cli import main
+from consumer_fleet.consumers import registry
+from consumer_fleet.metrics import DEFINITIONS
 from tests.support.consumer_process import clean_environment
 from tests.support.requirements import require
 
@@ -29,7 +29,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-PACKAGES = ("consumers", "strategies", "fleet", "inspector")
+PACKAGES = ("consumer_fleet", "consumers", "strategies")
 PROSE = [page for page in PAGES if page.name != "metrics.md"]
 _DLQ_HEADERS = {"reason", "detail", "topic", "partition", "offset", "timestamp_ms", "group"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.testing import KafkaCluster, Message
+from consumer_fleet.testing import KafkaCluster, Message
 from tests.support.wheel import ROOT, install, run
 
 DOCUMENT = ROOT / "docs" / "testing.md"

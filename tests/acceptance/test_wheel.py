@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import Options
 from tests.support.wheel import ROOT, install, run
 
-PACKAGES = {"consumers", "strategies", "fleet", "inspector"}
+PACKAGES = {"consumer_fleet"}
 
 
 @pytest.fixture(scope="module")

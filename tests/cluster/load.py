@@ -12,7 +12,7 @@ import msgpack
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
-from fleet.capture.envelope import build, make_item, serialize
+from consumer_fleet.capture.envelope import build, make_item, serialize
 from tests.support.kafka_topics import REQUEST_TIMEOUT_S, KafkaTopics
 from tests.support.messages import examples
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.capture.delivery_loop import DeliveryLoop
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.errors import RejectedMessage
 from tests.support.capturing import delivery_loop, drive_until, event, make_destination
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import pytest
 
-from consumers.cli import _exit_if_output_is_lost, main
-from consumers.registry import CONSUMERS
-from fleet.bootstrap.layers import FIELDS
+from consumer_fleet.bootstrap.layers import FIELDS
+from consumer_fleet.cli import _exit_if_output_is_lost, main
+from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.consumer_process import CONSUMER, ConsumerProcess, clean_environment, run_command
 from tests.support.processes import free_ports
 

@@ -12,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from consumers.cli import main
-from consumers.registry import CONSUMERS
+from consumer_fleet.cli import main
+from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.consumer_process import clean_environment, run_command
 
 WIDTH = 80
@@ -163,7 +163,7 @@ def test_help_waits_for_nothing_slow(path: tuple[str, ...]) -> None:
     code = f"""
 import sys
 from click.testing import CliRunner
-from consumers.cli import main
+from consumer_fleet.cli import main
 assert CliRunner().invoke(main, {[*path, "--help"]!r}).exit_code == 0
 print(*sorted(set({SLOW!r}) & set(sys.modules)))
 """

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.errors import ConfigurationError
-from fleet.services import CallTimings, ambient_request
-from inspector.coverage import (
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.inspector.coverage import (
     CodecovSettings,
     Coverage,
     CoverageQuery,
@@ -27,8 +26,9 @@ from inspector.coverage import (
     PathMapping,
     build_coverage,
 )
-from inspector.coverage.interface import Line
-from inspector.receiver import Receiver, View
+from consumer_fleet.inspector.coverage.service import Line
+from consumer_fleet.inspector.receiver import Receiver, View
+from consumer_fleet.inspector.services import CallTimings, ambient_request
 from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
 from tests.support.inspecting import get
 from tests.support.processes import wait_until

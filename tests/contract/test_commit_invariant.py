@@ -16,13 +16,13 @@ from arroyo.processing.processor import StreamProcessor
 from arroyo.types import Partition, Topic
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from fleet.errors import FleetError
-from fleet.kafka.chunk import Chunk
-from fleet.kafka.configuration import consumer_config
-from fleet.kafka.consumer import CHUNK_MESSAGES, ChunkConsumer
-from fleet.kafka.dead_letters import DeadLetterProducer
-from fleet.worker.work import Work
-from strategies.pipeline import Pipeline
+from consumer_fleet.errors import FleetError
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.clients import consumer_config
+from consumer_fleet.kafka.consumer import CHUNK_MESSAGES, ChunkConsumer
+from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from consumer_fleet.strategies.pipeline import Pipeline
+from consumer_fleet.worker.work import Work
 from tests.support.simulated_kafka import (
     TOPIC,
     Message,
@@ -94,7 +94,7 @@ def consumer_on(
 ) -> ChunkConsumer:
     """A consumer whose client is of this kind."""
     monkeypatch.setattr(
-        "fleet.kafka.consumer.KafkaConsumer",
+        "consumer_fleet.kafka.consumer.KafkaConsumer",
         lambda config, logger: kind(world, config["on_commit"]),
     )
     protocol = {"group.protocol": "consumer"} if world.cooperative else {}
@@ -118,7 +118,7 @@ class Life:
         self.ended = False
 
         monkeypatch.setattr(
-            "fleet.kafka.dead_letters.Producer", lambda *_, **__: SimulatedProducer(world)
+            "consumer_fleet.kafka.dead_letters.Producer", lambda *_, **__: SimulatedProducer(world)
         )
         dead_letters = DeadLetterProducer({}, "dlq", "group", on_failure=self.failures.append)
         self._pipeline = Pipeline(
@@ -170,9 +170,9 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     for module in ("arroyo.processing.processor", "arroyo.processing.strategies.commit"):
         monkeypatch.setattr(f"{module}.time", world.clock)
     for module in (
-        "strategies.run_in_workers",
-        "strategies.dead_letter",
-        "fleet.kafka.dead_letters",
+        "consumer_fleet.strategies.run_in_workers",
+        "consumer_fleet.strategies.dead_letter",
+        "consumer_fleet.kafka.dead_letters",
     ):
         monkeypatch.setattr(f"{module}.monotonic", world.clock.time)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.registry import CONSUMERS
+from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.consumer_process import CONSUMER, clean_environment, run_command
 
 # Calls the function as bash does when the tab key is pressed after the last word.

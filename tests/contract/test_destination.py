@@ -13,9 +13,9 @@ import orjson
 import pytest
 import structlog.testing
 
-from fleet.capture.delivery_loop import DeliveryLoop
-from fleet.capture.envelope import Envelope, Item, build, make_item, parse
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, parse
+from consumer_fleet.errors import RejectedMessage
 from tests.support.capturing import (
     CountedMetrics,
     delivery_loop,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumers.doctor.examination import TIMEOUT_S
+from consumer_fleet.doctor.command import TIMEOUT_S
 from tests.support.consumer_process import run_command
 from tests.support.processes import free_ports
 from tests.support.scripted_receiver import ScriptedReceiver

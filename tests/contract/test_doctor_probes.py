@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from consumers.doctor.destination_checks import examine_destination
-from consumers.doctor.finding import Finding
-from consumers.doctor.server_checks import examine_server
-from consumers.doctor.server_probe import probe_server
-from consumers.doctor.service_checks import examine_services, examine_snuba
-from fleet.bootstrap.options import Options
-from fleet.bootstrap.sources import resolve_options
-from fleet.kafka.mock_cluster import MockCluster
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.doctor.configuration_checks import examine_services, examine_snuba
+from consumer_fleet.doctor.destination_checks import examine_destination
+from consumer_fleet.doctor.finding import Finding
+from consumer_fleet.doctor.server_checks import examine_server, probe_server
+from consumer_fleet.kafka.mock_cluster import MockCluster
 from tests.support.certificate import server_context
 from tests.support.processes import free_ports
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
@@ -36,9 +35,9 @@ def options(**given: object) -> Options:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are for real servers."""
-    monkeypatch.setattr("consumers.doctor.destination_checks._SECOND_THOUGHT_S", 0.0)
-    monkeypatch.setattr("consumers.doctor.destination_probe._REQUEST_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("consumers.doctor.server_probe._STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._SECOND_THOUGHT_S", 0.0)
+    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("consumer_fleet.doctor.server_checks._STEP_TIMEOUT_S", 0.5)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

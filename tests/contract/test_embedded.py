@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.embedded import Embedded
-from fleet.kafka.mock_cluster import PARTITIONS
+from consumer_fleet.kafka.mock_cluster import PARTITIONS
+from consumer_fleet.run.demonstration import Embedded
 from tests.support.processes import wait_until
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from fleet.capture.envelope import build, make_item
-from fleet.errors import ConfigurationError
-from inspector.api import Source
-from inspector.coverage import CoverageSettings
-from inspector.demo import REPORT
-from inspector.entry import Answer, DeadLetter, NewEntry, Origin
-from inspector.lookup import EventLookup, Found
-from inspector.messages import as_bytes
-from inspector.receiver import Receiver, View
-from inspector.store import Store
+from consumer_fleet.capture.envelope import build, make_item
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.inspector.api import Source
+from consumer_fleet.inspector.coverage import CoverageSettings
+from consumer_fleet.inspector.demo import REPORT
+from consumer_fleet.inspector.entry import Answer, DeadLetter, NewEntry, Origin
+from consumer_fleet.inspector.lookup import EventLookup, Found
+from consumer_fleet.inspector.messages import as_bytes
+from consumer_fleet.inspector.receiver import Receiver, View
+from consumer_fleet.inspector.store import Store
 from tests.support.inspecting import Answer as Reply
 from tests.support.inspecting import event_entry, get, raw_entry, request
 

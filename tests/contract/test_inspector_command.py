@@ -14,12 +14,12 @@ import pytest
 import sentry_sdk
 from click.testing import CliRunner
 
-from consumers.cli import main
-from fleet.capture.dsn import Dsn
-from fleet.kafka.chunk import Record
-from fleet.recording.header import RecordingHeader
-from fleet.recording.writer import RecordingWriter
-from inspector.store import Store
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.cli import main
+from consumer_fleet.inspector.store import Store
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.writer import RecordingWriter
 from tests.support.consumer_process import run_command
 from tests.support.inspector_process import InspectorProcess
 

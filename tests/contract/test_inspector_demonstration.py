@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from consumers.embedded import Embedded
-from fleet.dead_letter_headers import Facts, with_facts
+from consumer_fleet.dead_letter_headers import Facts, with_facts
+from consumer_fleet.run.demonstration import Embedded
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.processes import wait_until
 

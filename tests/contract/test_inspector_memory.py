@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fleet.capture.dsn import Dsn
-from inspector.demo import demo_feed
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.inspector.demo import demo_feed
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_all
 

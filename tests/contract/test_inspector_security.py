@@ -7,8 +7,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from inspector.receiver import Receiver
-from inspector.security import Access
+from consumer_fleet.inspector.receiver import Receiver
+from consumer_fleet.inspector.security import Access
 from tests.support.inspecting import get, request
 
 TOKEN = "a-long-enough-token-of-ours"

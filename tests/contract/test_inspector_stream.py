@@ -11,10 +11,10 @@ import sentry_sdk
 from sentry_sdk.utils import event_from_exception
 from structlog.testing import capture_logs
 
-from fleet.errors import ConfigurationError
-from inspector import server, stream
-from inspector.receiver import Receiver
-from inspector.store import Store
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.inspector import server, stream
+from consumer_fleet.inspector.receiver import Receiver
+from consumer_fleet.inspector.store import Store
 from tests.support.inspecting import event_entry, following, get, request
 from tests.support.processes import wait_until
 

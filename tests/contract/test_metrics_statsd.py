@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.metrics import DogstatsdBackend, Metric, Recorder
+from consumer_fleet.metrics import DogstatsdBackend, Metric, Recorder
 from tests.support.statsd import StatsdServer
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ METRICS = (
 
 _HEAD = """
 import multiprocessing, os, sys
-from fleet import metrics
+from consumer_fleet import metrics
 port = int(sys.argv[1])
 def child(configures):
     if configures:
@@ -148,7 +148,7 @@ def test_a_plain_fork_starts_a_thread_of_its_own(tmp_path: Path, server: StatsdS
 def test_arroyo_s_metrics_are_installed_once(tmp_path: Path, server: StatsdServer) -> None:
     body = """
     from arroyo.utils.metrics import get_metrics
-    from fleet.metrics.arroyo_bridge import install
+    from consumer_fleet.metrics.arroyo_bridge import install
     metrics.configure_metrics(host="127.0.0.1", port=port)
     assert install(metrics.recorder, {"consumer": "events"})
     assert not install(metrics.recorder)

@@ -18,14 +18,14 @@ import pytest
 import sentry_sdk
 import zstandard
 
-from fleet.capture.envelope import build, make_item
-from fleet.errors import OutputError, ServiceError
-from inspector import envelope_endpoint
-from inspector.entry import Origin
-from inspector.messages import as_bytes
-from inspector.receiver import Receiver, View
-from inspector.request_body import BodyRefused, decompress
-from inspector.store import Store
+from consumer_fleet.capture.envelope import build, make_item
+from consumer_fleet.errors import OutputError, ServiceError
+from consumer_fleet.inspector import envelope_endpoint
+from consumer_fleet.inspector.entry import Origin
+from consumer_fleet.inspector.envelope_endpoint import BodyRefused, decompress
+from consumer_fleet.inspector.messages import as_bytes
+from consumer_fleet.inspector.receiver import Receiver, View
+from consumer_fleet.inspector.store import Store
 from tests.support.addresses import outward_address
 from tests.support.processes import wait_until
 
@@ -200,7 +200,7 @@ def test_what_can_t_be_kept_is_refused() -> None:
 def test_more_items_than_can_be_shown_are_refused(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inspector.envelope_endpoint.MAX_ITEMS", 3)
+    monkeypatch.setattr("consumer_fleet.inspector.envelope_endpoint.MAX_ITEMS", 3)
     assert post(receiver, b"{}\n" + b'{"type":"a"}\n\n' * 3).status == 200
     answer = post(receiver, b"{}\n" + b'{"type":"a"}\n\n' * 4)
     assert answer.status == 400

@@ -14,12 +14,12 @@ from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
 from arroyo.types import Message, Partition, Value
 
-from fleet.kafka.chunk import DeadLetter
-from fleet.kafka.dead_letters import Ticket
-from fleet.worker.work import Work
-from strategies.dead_letter import KeepDeadLetters
-from strategies.pipeline import Pipeline
-from strategies.run_in_workers import RunInWorkers, Settled
+from consumer_fleet.kafka.chunk import DeadLetter
+from consumer_fleet.kafka.dead_letters import Ticket
+from consumer_fleet.strategies.dead_letter import KeepDeadLetters
+from consumer_fleet.strategies.pipeline import Pipeline
+from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
+from consumer_fleet.worker.work import Work
 from tests.support.records import chunk, message, partition, record
 
 BUDGET_BYTES = 10_000
@@ -132,7 +132,10 @@ class Rig(ABC):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = HandClock()
-        for module in ("strategies.run_in_workers", "strategies.dead_letter"):
+        for module in (
+            "consumer_fleet.strategies.run_in_workers",
+            "consumer_fleet.strategies.dead_letter",
+        ):
             monkeypatch.setattr(f"{module}.monotonic", self.clock)
         self.pool = HandPool(self.clock)
         self.producer = HandProducer(self.clock)
@@ -415,7 +418,7 @@ def test_large_dead_letters_pause_the_chain_by_their_bytes(
     chain: ChainRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = reject_for_ever(chain)
-    monkeypatch.setattr("strategies.dead_letter._MAX_WAITING_BYTES", 50)
+    monkeypatch.setattr("consumer_fleet.strategies.dead_letter._MAX_WAITING_BYTES", 50)
     for _ in range(3):
         chain.producer.keep_all()
         chain.step.poll()

@@ -15,10 +15,10 @@ import sentry_sdk
 from sentry_sdk.envelope import Envelope as SdkEnvelope
 from sentry_sdk.envelope import Item as SdkItem
 
-from fleet.capture.delivery_loop import DeliveryLoop
-from fleet.capture.destination import Destination
-from fleet.capture.envelope import Envelope, build, make_item
-from fleet.capture.transport import MultiplexingTransport
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.capture.transport import MultiplexingTransport
 from tests.support.capturing import (
     CountedMetrics,
     RecordedReceipt,
@@ -262,7 +262,7 @@ def test_flush_keeps_its_deadline_while_a_thread_drives(setting: Setting) -> Non
 
 
 def test_kill_ends_at_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.capture.transport._TURN_S", 10.0)
+    monkeypatch.setattr("consumer_fleet.capture.transport._TURN_S", 10.0)
     setting.upstream_server.respond(Reply(delay_s=20))
     transport = setting.transport(setting.destination("upstream"))
     transport.start_thread()

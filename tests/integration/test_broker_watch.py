@@ -13,12 +13,12 @@ import pytest
 from arroyo.types import Partition, Topic
 from structlog.testing import capture_logs
 
-from fleet.errors import FleetError
-from fleet.kafka.chunk import DeadLetter, Record
-from fleet.kafka.configuration import client_config
-from fleet.kafka.dead_letters import DeadLetterProducer
-from fleet.kafka.places import EARLIEST
-from fleet.kafka.reader import TopicReader
+from consumer_fleet.errors import FleetError
+from consumer_fleet.kafka.chunk import DeadLetter, Record
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from consumer_fleet.kafka.offset_spec import EARLIEST
+from consumer_fleet.kafka.reader import TopicReader
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.leaving_kafka import LeavingKafka
 from tests.support.processes import wait_until
@@ -77,7 +77,7 @@ def letter(offset: int) -> DeadLetter:
 def test_a_dead_letter_producer_goes_on_with_what_it_had(
     kafka: LeavingKafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.kafka.broker_watch._INTERVAL_MS", 500)
+    monkeypatch.setattr("consumer_fleet.kafka.clients._INTERVAL_MS", 500)
     failures: list[FleetError] = []
     place = Partition(Topic("events"), 0)
     config = client_config(kafka.bootstrap_servers, OFTEN)
@@ -104,7 +104,7 @@ def test_a_dead_letter_producer_goes_on_with_what_it_had(
 def test_a_reader_that_follows_a_topic_goes_on_where_it_was(
     kafka: LeavingKafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.kafka.broker_watch._INTERVAL_MS", 500)
+    monkeypatch.setattr("consumer_fleet.kafka.clients._INTERVAL_MS", 500)
     read: list[tuple[int | None, int | None]] = []
     kafka.broker.produce(topic, [b"x"] * 5, partition=0)
     config = client_config(kafka.bootstrap_servers, OFTEN)

@@ -10,11 +10,11 @@ import pytest
 from arroyo.types import Partition, Topic
 from confluent_kafka import TopicPartition
 
-from fleet.errors import FleetError, OffsetsOutOfRange
-from fleet.kafka.chunk import Chunk
-from fleet.kafka.configuration import client_config, consumer_config
-from fleet.kafka.consumer import ChunkConsumer
-from fleet.kafka.groups import Groups
+from consumer_fleet.errors import FleetError, OffsetsOutOfRange
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.clients import client_config, consumer_config
+from consumer_fleet.kafka.consumer import ChunkConsumer
+from consumer_fleet.kafka.groups import Groups
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until

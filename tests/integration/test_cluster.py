@@ -9,9 +9,9 @@ import pytest
 from arroyo.types import Partition, Topic
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.cluster import Cluster
-from fleet.kafka.configuration import client_config
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.cluster import Cluster
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import free_ports, wait_until
@@ -120,7 +120,7 @@ def test_a_cluster_that_does_not_answer_is_an_error_that_names_it() -> None:
 def test_a_broker_that_goes_away_after_the_first_answer_is_named_as_such(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fleet.kafka.cluster._REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("consumer_fleet.kafka.cluster._REQUEST_TIMEOUT_S", 0.5)
     (port,) = free_ports(1)
     with pytest.raises(KafkaUnreachable, match="'events'"):
         Cluster(client_config(f"127.0.0.1:{port}", {})).partitions("events")

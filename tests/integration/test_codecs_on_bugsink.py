@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgpack
 
-from consumers import envelopes, events, ingest_events
-from fleet.capture.envelope import Envelope, build, make_item, serialize
-from fleet.codec import Decode
+from consumer_fleet.capture.envelope import Envelope, build, make_item, serialize
+from consumer_fleet.codec import Decode
+from consumer_fleet.consumers import envelopes, events, ingest_events
 from tests.support.bugsink import Bugsink
 from tests.support.messages import examples, message
 

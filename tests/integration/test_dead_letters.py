@@ -16,10 +16,10 @@ from confluent_kafka.admin import (
 )
 from structlog.testing import capture_logs
 
-from fleet.errors import FleetError, UndeliverableMessage
-from fleet.kafka.chunk import DeadLetter, Headers, Record
-from fleet.kafka.configuration import client_config
-from fleet.kafka.dead_letters import DeadLetterProducer, Ticket
+from consumer_fleet.errors import FleetError, UndeliverableMessage
+from consumer_fleet.kafka.chunk import DeadLetter, Headers, Record
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.dead_letters import DeadLetterProducer, Ticket
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until

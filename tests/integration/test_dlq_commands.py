@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from consumers.audit import user_name
-from fleet.dead_letter_headers import restore
-from fleet.recording.reader import Recording
+from consumer_fleet.command_options import user_name
+from consumer_fleet.dead_letter_headers import restore
+from consumer_fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
 from tests.support.dead_letter_scene import DeadLetterScene, ingest_event
 from tests.support.kafka_broker import KafkaBroker

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fleet.codec import RawMessage
-from fleet.dead_letter_headers import restore
-from fleet.recording.reader import Recording
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.dead_letter_headers import restore
+from consumer_fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.dead_letter_scene import DeadLetterScene, ids, ingest_event

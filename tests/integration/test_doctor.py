@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumers.commands.cluster_options import ClusterOptions, Connection
-from consumers.doctor.destination_checks import examine_destination
-from consumers.doctor.examination import examine
-from consumers.doctor.finding import Finding
-from fleet.bootstrap.sources import resolve_options
-from fleet.kafka.cluster import Cluster
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.command_options import ClusterOptions, Connection
+from consumer_fleet.doctor.command import examine
+from consumer_fleet.doctor.destination_checks import examine_destination
+from consumer_fleet.doctor.finding import Finding
+from consumer_fleet.kafka.cluster import Cluster
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker
@@ -197,8 +197,8 @@ def test_a_message_from_the_future_is_told(kafka: KafkaBroker, topic: TopicFacto
 def test_an_address_that_the_cluster_advertises_has_to_be_reachable(
     kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from consumers.doctor import cluster_checks  # noqa: PLC0415 - patched here only
-    from consumers.doctor.cluster_facts import ClusterFacts  # noqa: PLC0415 - likewise
+    from consumer_fleet.doctor import cluster_checks  # noqa: PLC0415 - patched here only
+    from consumer_fleet.doctor.cluster_facts import ClusterFacts  # noqa: PLC0415 - likewise
 
     facts = ClusterFacts("cluster", (kafka.bootstrap_servers, "nobody.invalid:9092"))
     monkeypatch.setattr(cluster_checks, "describe_cluster", lambda _: facts)

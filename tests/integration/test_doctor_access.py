@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumers.commands.cluster_options import ClusterOptions, Connection
-from consumers.doctor.examination import examine
-from consumers.doctor.finding import Finding
+from consumer_fleet.command_options import ClusterOptions, Connection
+from consumer_fleet.doctor.command import examine
+from consumer_fleet.doctor.finding import Finding
 from tests.support.requirements import MissingPart, require
 from tests.support.secured_kafka_broker import USERS, SecuredKafkaBroker
 

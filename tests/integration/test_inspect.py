@@ -8,7 +8,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from fleet.dead_letter_headers import Facts, with_facts
+from consumer_fleet.dead_letter_headers import Facts, with_facts
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import run_command
 from tests.support.inspector_process import InspectorProcess

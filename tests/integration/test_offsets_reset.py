@@ -16,17 +16,15 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from consumers.cli import main
-from consumers.commands import offsets
-from consumers.offsets.plan import Move, execute, plan_reset
-from consumers.offsets.table import reset_table
-from consumers.offsets.tally import Tally, tally
-from consumers.targets import Target
-from fleet.errors import GroupIsActive
-from fleet.kafka.groups import Groups
-from fleet.kafka.out_of_range import OutOfRange, out_of_range
-from fleet.kafka.places import EARLIEST, LATEST
-from fleet.kafka.reader import Range
+from consumer_fleet.cli import main
+from consumer_fleet.errors import GroupIsActive
+from consumer_fleet.kafka.groups import Groups, OutOfRange, out_of_range
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
+from consumer_fleet.kafka.reader import Range
+from consumer_fleet.offsets import command as offsets
+from consumer_fleet.offsets.plan import Move, Tally, execute, plan_reset, tally
+from consumer_fleet.offsets.table import reset_table
+from consumer_fleet.targets import Target
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.group_members import commit, members
@@ -306,7 +304,7 @@ def test_a_move_is_in_the_log_even_where_something_else_commits_right_behind_it(
         reset.commit({0: 4})
 
     monkeypatch.setattr(Groups, "commit", move_and_be_overtaken)
-    monkeypatch.setattr("fleet.bootstrap.logging_setup.configure_logging", lambda *_: None)
+    monkeypatch.setattr("consumer_fleet.bootstrap.logging_setup.configure_logging", lambda *_: None)
     place = ("--group", reset.group, "--topic", reset.topic, "--to", "latest", "--execute")
     with capture_logs() as logs:
         run = CliRunner().invoke(main, ["offsets", "reset", *place, *reset.brokers])

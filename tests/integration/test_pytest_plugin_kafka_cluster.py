@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from consumers.examples import example_messages
-from consumers.testing import KafkaCluster, MadeRecording, Message, replay
-from fleet.kafka.mock_cluster import MockClusterFull
+from consumer_fleet.consumers.examples import example_messages
+from consumer_fleet.kafka.mock_cluster import MockClusterFull
+from consumer_fleet.testing import KafkaCluster, MadeRecording, Message, replay
 
 pytest_plugins = ["pytester"]
 
@@ -80,5 +80,5 @@ def test_each_test_has_a_broker_of_its_own(pytester: pytest.Pytester) -> None:
             assert "events" in client.list_topics(timeout=10).topics
         """
     )
-    arguments = ("-p", "no:consumer_fleet", "-p", "consumers.pytest_plugin")
+    arguments = ("-p", "no:consumer_fleet", "-p", "consumer_fleet.pytest_plugin")
     pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=2)

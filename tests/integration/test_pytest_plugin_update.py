@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from consumers.testing import KafkaCluster, Message
-from fleet.recording.reader import Recording
+from consumer_fleet.recording.reader import Recording
+from consumer_fleet.testing import KafkaCluster, Message
 from tests.support.consumer_process import run_command
 
 pytest_plugins = ["pytester"]
 
-_ARGUMENTS = ("-p", "no:consumer_fleet", "-p", "consumers.pytest_plugin")
+_ARGUMENTS = ("-p", "no:consumer_fleet", "-p", "consumer_fleet.pytest_plugin")
 
 
 @pytest.fixture

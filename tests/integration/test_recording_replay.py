@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.dead_letter_headers import Facts, with_facts
-from fleet.kafka.chunk import Record
-from fleet.recording.header import RecordingHeader
+from consumer_fleet.dead_letter_headers import Facts, with_facts
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.format import RecordingHeader
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import run_command
 from tests.support.kafka_broker import KafkaBroker

@@ -15,9 +15,9 @@ import orjson
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from fleet.errors import RecordingError
-from fleet.kafka.chunk import Record
-from fleet.recording.reader import Recording
+from consumer_fleet.errors import RecordingError
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import CONSUMER, clean_environment, run_command
 from tests.support.kafka_broker import KafkaBroker

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from consumers.commands.cluster_options import ClusterOptions
-from consumers.dlq.place import DeadLetterTopic
-from consumers.dlq.standing import standing
-from consumers.status.sampler import Sampler
-from consumers.targets import Target
-from fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.command_options import ClusterOptions
+from consumer_fleet.dlq.letters import DeadLetterTopic
+from consumer_fleet.dlq.replay_position import standing
+from consumer_fleet.status.sampler import Sampler
+from consumer_fleet.targets import Target
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import run_command
 from tests.support.group_members import commit, lag_by_tool, members

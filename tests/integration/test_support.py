@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from confluent_kafka import Consumer, KafkaException
 
-from fleet.capture.envelope import build, make_item, serialize
+from consumer_fleet.capture.envelope import build, make_item, serialize
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.codec import RawMessage
-from fleet.dead_letter_headers import restore
-from fleet.kafka.chunk import Record
-from fleet.recording.header import RecordingHeader
-from fleet.recording.reader import Recording
-from fleet.recording.writer import RecordingWriter
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.dead_letter_headers import restore
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.reader import Recording
+from consumer_fleet.recording.writer import RecordingWriter
 from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.dead_letter_scene import ids, ingest_event
 from tests.support.scripted_receiver import Reply, ScriptedReceiver

@@ -18,9 +18,9 @@ from confluent_kafka.admin import (
 )
 from structlog.testing import capture_logs
 
-from fleet.errors import ConfigurationError, KafkaUnreachable
-from fleet.kafka.places import EARLIEST, LATEST, Place
-from fleet.kafka.reader import TopicReader
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.reader import TopicReader
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import free_ports

@@ -13,12 +13,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fleet.bootstrap.sources import resolve_options
-from fleet.errors import ConfigurationError, FleetError
-from fleet.kafka.chunk import Chunk, Record
-from fleet.worker.multiprocess_worker import WorkerSpec
-from fleet.worker.pool import MAX_DEATHS, WorkerPool
-from fleet.worker.work import Work
+from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.errors import ConfigurationError, FleetError
+from consumer_fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.worker.multiprocess_worker import WorkerSpec
+from consumer_fleet.worker.pool import MAX_DEATHS, WorkerPool
+from consumer_fleet.worker.work import Work
 from tests.support.codecs import obey
 from tests.support.consumer_process import clean_environment
 from tests.support.processes import wait_until

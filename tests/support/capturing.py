@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fleet.capture.delivery_loop import DeliveryLoop
-from fleet.capture.destination import Destination
-from fleet.capture.dsn import Dsn
-from fleet.capture.envelope import Envelope, Item, build, make_item
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import Envelope, Item, build, make_item
+from consumer_fleet.errors import RejectedMessage
 
 
 class CountedMetrics:
-    """Stands in for ``fleet.metrics.incr``: counts by name and tags."""
+    """Stands in for ``consumer_fleet.metrics.incr``: counts by name and tags."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()

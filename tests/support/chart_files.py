@@ -16,13 +16,13 @@ from typing import Any, Final
 import yaml
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from consumers.doctor.machine_checks import needed_memory_mib
-from consumers.registry import CONSUMERS
-from fleet.bootstrap.layers import MAPPING_FIELDS
-from fleet.bootstrap.options import Options
-from fleet.bootstrap.reserved_groups import RESERVED_GROUPS, RESERVED_PREFIXES
-from fleet.kafka import configuration
-from fleet.metrics.definitions import DEFINITIONS, Metric
+from consumer_fleet.bootstrap.layers import MAPPING_FIELDS
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.consumers.registry import CONSUMERS
+from consumer_fleet.doctor.machine_checks import needed_memory_mib
+from consumer_fleet.kafka import clients as configuration
+from consumer_fleet.kafka.reserved_groups import RESERVED_GROUPS, RESERVED_PREFIXES
+from consumer_fleet.metrics.definitions import DEFINITIONS, Metric
 
 CHART: Final = Path(__file__).resolve().parents[2] / "deploy/helm/consumer-fleet"
 _NOTE: Final = "# Written by `python -m tests.support.chart_files`; not to be edited.\n"

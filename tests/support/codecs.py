@@ -8,9 +8,9 @@ import time
 
 import orjson
 
-from fleet.capture.envelope import Envelope, build, make_item
-from fleet.codec import RawMessage, Skipped
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.errors import RejectedMessage
 
 
 def obey(message: RawMessage) -> Envelope | Skipped:

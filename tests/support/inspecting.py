@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from fleet.capture.envelope import Envelope, build, make_item, parse
-from inspector.entry import NewEntry
-from inspector.messages import as_bytes
-from inspector.receiver import Receiver
+from consumer_fleet.capture.envelope import Envelope, build, make_item, parse
+from consumer_fleet.inspector.entry import NewEntry
+from consumer_fleet.inspector.messages import as_bytes
+from consumer_fleet.inspector.receiver import Receiver
 
 
 def event_entry(event: Mapping[str, Any], event_id: str | None = None, **fields: Any) -> NewEntry:

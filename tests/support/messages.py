@@ -6,9 +6,9 @@ import importlib.resources
 from collections import Counter
 from collections.abc import Iterable
 
-from fleet.capture.envelope import Envelope, parse, serialize
-from fleet.codec import Decode, RawMessage
-from fleet.errors import RejectedMessage
+from consumer_fleet.capture.envelope import Envelope, parse, serialize
+from consumer_fleet.codec import Decode, RawMessage
+from consumer_fleet.errors import RejectedMessage
 
 TIMESTAMP_MS = 1_700_000_000_000
 

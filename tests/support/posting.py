@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleet.capture.dsn import Dsn
+from consumer_fleet.capture.dsn import Dsn
 
 
 def post_all(dsn: Dsn, envelopes: Sequence[bytes], connections: int = 4) -> None:

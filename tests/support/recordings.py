@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.kafka.chunk import Record
-from fleet.recording.header import RecordingHeader
-from fleet.recording.writer import RecordingWriter
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.writer import RecordingWriter
 
 Pair = tuple[int, Record]
 HEADER = RecordingHeader("source", 4, 1_700_000_000_000, {0: (0, 10), 3: (5, 5)})

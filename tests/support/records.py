@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arroyo.types import BrokerValue, Message, Partition, Topic
 
-from fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.kafka.chunk import Chunk, Record
 
 TOPIC = Topic("events")
 

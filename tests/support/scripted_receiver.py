@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from fleet.capture.envelope import Envelope, parse
+from consumer_fleet.capture.envelope import Envelope, parse
 
 
 @dataclass(frozen=True)

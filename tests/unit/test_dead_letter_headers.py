@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.dead_letter_headers import Facts, restore, with_facts
+from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
 
 FIRST = Facts("invalid_json", "line 1", "events", 3, 41, 1_700_000_000_123, "my-group")
 SECOND = Facts("http_400", "", "events-dlq", 0, 7, None, "other")

@@ -12,21 +12,28 @@ from typing import Any
 
 import pytest
 
-from consumers.testing import MadeRecording
-from consumers.testing.record_again import record_again
-from fleet.errors import RecordingError
-from fleet.recording.header import RecordingHeader
-from fleet.recording.reader import Recording
-from fleet.recording.writer import RecordingWriter
+from consumer_fleet.errors import RecordingError
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.reader import Recording
+from consumer_fleet.recording.writer import RecordingWriter
+from consumer_fleet.testing import MadeRecording
+from consumer_fleet.testing.recording import record_again
 
 pytest_plugins = ["pytester"]
 
 # By its module, whether or not this environment has the entry point: never twice.
-_ARGUMENTS = ("-p", "no:consumer_fleet", "-p", "consumers.pytest_plugin", "-p", "no:cacheprovider")
+_ARGUMENTS = (
+    "-p",
+    "no:consumer_fleet",
+    "-p",
+    "consumer_fleet.pytest_plugin",
+    "-p",
+    "no:cacheprovider",
+)
 
 _CODEC = """
-from fleet.capture.envelope import build, make_item
-from fleet.codec import Skipped
+from consumer_fleet.capture.envelope import build, make_item
+from consumer_fleet.codec import Skipped
 
 def decode(message):
     if message.value == b"skip":
@@ -148,8 +155,8 @@ def test_a_made_up_recording_needs_a_name_for_its_expectation(project: pytest.Py
     project.makepyfile(
         test_it="""
         import my_codec, pytest
-        from consumers.testing import Message
-        from fleet.errors import ConfigurationError
+        from consumer_fleet.testing import Message
+        from consumer_fleet.errors import ConfigurationError
 
         def test_it(recording, replay):
             messages = [b"a", None, Message(b"b", key=b"k", headers=(("h", b"1"),), partition=2)]
@@ -173,7 +180,7 @@ def test_an_expectation_holds_what_was_sent_and_nothing_that_changes(
 ) -> None:
     project.makepyfile(
         my_codec="""
-        from fleet.capture.envelope import build, make_item
+        from consumer_fleet.capture.envelope import build, make_item
 
         def decode(message):
             items = [
@@ -293,7 +300,7 @@ def test_a_missing_or_damaged_recording_says_which_there_are(project: pytest.Pyt
             "E *RecordingError: *cut.recording is cut or damaged at byte *",
         ],
     )
-    failed.stdout.no_fnmatch_line("*consumers/testing/replay.py:*")
+    failed.stdout.no_fnmatch_line("*consumer_fleet/testing/replay.py:*")
 
 
 def test_the_folder_of_the_recordings_is_an_ini_option(project: pytest.Pytester) -> None:
@@ -344,8 +351,8 @@ def test_a_run_without_its_fixtures_imports_nothing_of_the_package(
         def test_it():
             heavy = {"arroyo", "confluent_kafka", "pycurl", "pydantic", "sentry_sdk", "structlog"}
             assert heavy & set(sys.modules) == set()
-            ours = {name for name in sys.modules if name.split(".")[0] in ("consumers", "fleet")}
-            assert ours == {"consumers", "consumers.pytest_plugin"}
+            ours = {name for name in sys.modules if name.split(".")[0] == "consumer_fleet"}
+            assert ours == {"consumer_fleet", "consumer_fleet.pytest_plugin"}
         """
     )
     project.runpytest_subprocess(*_ARGUMENTS).assert_outcomes(passed=1)
@@ -354,7 +361,7 @@ def test_a_run_without_its_fixtures_imports_nothing_of_the_package(
 def test_the_package_itself_does_without_pytest() -> None:
     code = (
         "import sys; sys.modules['pytest'] = None\n"
-        "import consumers.cli, consumers.run, consumers.testing\n"
+        "import consumer_fleet.cli, consumer_fleet.run.run, consumer_fleet.testing\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False

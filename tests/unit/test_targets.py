@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.registry import CONSUMERS, get
-from consumers.targets import (
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.consumers.registry import CONSUMERS, get
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.targets import (
     NamedTopic,
     Target,
     consumer_of_topic,
@@ -15,8 +17,6 @@ from consumers.targets import (
     physical_topic,
     registry_targets,
 )
-from fleet.bootstrap.options import Options
-from fleet.errors import ConfigurationError
 
 
 def options(**given: object) -> Options:

@@ -1,0 +1,1 @@
+"""Carries Sentry events from Kafka topics to Sentry-compatible upstreams and loses none."""

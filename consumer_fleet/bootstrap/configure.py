@@ -1,0 +1,157 @@
+"""``configure``: the one entry to boot a process, parent or worker."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consumer_fleet import metrics
+from consumer_fleet.bootstrap.config_file import find_config, load_django
+from consumer_fleet.bootstrap.configure_sdk import configure_sdk
+from consumer_fleet.bootstrap.logging_setup import configure_logging, print_framed
+from consumer_fleet.bootstrap.options import Options, check_destinations, dangerous_modes
+from consumer_fleet.bootstrap.services import builtin_services, load_plugins, setup_services
+from consumer_fleet.bootstrap.sources import Snapshot, resolve_options
+from consumer_fleet.bootstrap.validate_snuba import Role, validate_snuba
+
+if TYPE_CHECKING:
+    from consumer_fleet.capture.transport import MultiplexingTransport
+
+
+def initialize_app(
+    options: Options, role: Role, worker_number: int | None = None
+) -> MultiplexingTransport | None:
+    """Make this process ready, in this order; returns the transport, None without a DSN.
+
+    1. Line-buffered output, when debugging.
+    2. Logging, so that all further steps can say what they do.
+    3. Warnings about dangerous choices (parent).
+    4. Metrics.
+    5. Plugins, before the services that they may add are set up.
+    6. The options as a whole: is there something to deliver to?
+    7. Snuba: do the options fit it (everywhere), is it healthy (parent)?
+    8. The SDK and the transport.
+    9. Services: validate (parent, unless skipped), then set up.
+
+    Raises ConfigurationError, and then leaves no connection or thread behind: it may be retried.
+    """
+    is_parent = role == "parent"
+    # 1.
+    if options.log_level == "debug":
+        _buffer_by_line()
+    # 2.
+    configure_logging(options.log_format, options.log_level, worker_number)
+    # 3. Workers would only repeat it.
+    if is_parent and (dangers := list(dangerous_modes(options))):
+        print_framed("These options may lose data", dangers)
+    # 4.
+    metrics.configure_metrics(
+        host=options.statsd_host,
+        port=options.statsd_port,
+        socket_path=options.statsd_socket_path,
+        prefix=options.metrics_prefix,
+        global_tags=options.metrics_tags,
+    )
+    # 5.
+    plugin_services = load_plugins(options)
+    # 6.
+    check_destinations(options)
+    # 7.
+    validate_snuba(options, role)
+    with ExitStack() as undo:
+        # 8.
+        transport = configure_sdk(options, role, worker_number)
+        if transport is not None:
+            undo.callback(transport.kill)
+        # 9.
+        setup_services(
+            [*builtin_services(options), *plugin_services],
+            validate=is_parent and not options.skip_service_validation,
+        )
+        undo.pop_all()
+    return transport
+
+
+def _buffer_by_line() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+
+
+__all__ = ["App", "Bootstrap", "Snapshot", "configure"]
+
+_OWN_MODULES = r"^consumer_fleet(\.|$)"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A configured process. ``transport`` is None where no DSN is given."""
+
+    options: Options
+    origins: dict[str, str]
+    transport: MultiplexingTransport | None
+    snapshot: Snapshot
+    role: Role
+
+
+class Bootstrap:
+    """Configures a process once. The process has one (``configure``); tests make their own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._app: App | None = None
+
+    def configure(
+        self,
+        command_line: Mapping[str, object] | None = None,
+        config: Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        extra_layer: Mapping[str, object] | None = None,
+        snapshot: Snapshot | None = None,
+        role: Role = "parent",
+        worker_number: int | None = None,
+    ) -> App:
+        """Boot this process; a second call returns the first one's App. Blocks for live checks.
+
+        1. Return at once where it is configured already.
+        2. Make this program's own warnings visible.
+        3. Find the configuration file, unless the parent's snapshot is given (workers).
+        4. Load Django, where DJANGO_SETTINGS_MODULE asks for it.
+        5. Resolve the options.
+        6. ``initialize_app``.
+        7. Remember the App, last: a configure that failed can be called again.
+
+        The parameters are those of ``resolve_options``. Raises ConfigurationError.
+        """
+        environ = os.environ if environ is None else environ
+        with self._lock:
+            # 1.
+            if self._app is not None:
+                return self._app
+            # 2.
+            warnings.filterwarnings("default", category=Warning, module=_OWN_MODULES)
+            # 3.
+            if snapshot is None:
+                config = find_config(config, environ)
+            # 4. In workers as well: a plugin or a codec may use the settings.
+            load_django(environ)
+            # 5.
+            resolved = resolve_options(command_line or {}, config, environ, extra_layer, snapshot)
+            # 6.
+            transport = initialize_app(resolved.options, role, worker_number)
+            # 7.
+            self._app = App(resolved.options, resolved.origins, transport, resolved.snapshot, role)
+            return self._app
+
+
+_process = Bootstrap()
+configure = _process.configure

@@ -1,0 +1,160 @@
+"""The transport that delivers, and the SDK that reports this program's own errors through it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.validate_snuba import Role
+
+if TYPE_CHECKING:
+    from sentry_sdk.integrations import Integration
+    from sentry_sdk.types import Event, Hint
+
+    from consumer_fleet.capture.transport import MultiplexingTransport
+# What ``sentry_sdk.init`` gets besides what depends on the options. Copied deeply before use.
+SDK_SETTINGS: Mapping[str, Any] = {
+    # Each integration costs start-up time; ``_integrations`` lists those that are worth it.
+    "default_integrations": False,
+    "auto_enabling_integrations": False,
+    "auto_session_tracking": False,
+    "send_client_reports": True,
+    # A frame's variables hold other people's payloads, and DSNs.
+    "include_local_variables": False,
+    "max_breadcrumbs": 50,
+    # Its sidecar would be sent a copy of everything, past the transport.
+    "spotlight": False,
+    "ignore_errors": [KeyboardInterrupt],
+}
+
+WARM_UP = "worker.warm_up"
+# Share of transactions that are traced, by name.
+TRACE_RATES: Mapping[str, float] = {}
+
+
+def configure_sdk(
+    options: Options,
+    role: Role,
+    worker_number: int | None = None,
+    settings: Mapping[str, Any] = SDK_SETTINGS,
+) -> MultiplexingTransport | None:
+    """Build the transport and hand it to the SDK; None where no DSN is given.
+
+    In the parent the transport delivers from a thread of its own; a worker drives it itself. With
+    ``self_reporting`` off the transport is made all the same, and the SDK is left alone.
+    """
+    dsn = options.upstream_dsn or options.saas_dsn
+    if dsn is None:
+        return None
+    # libcurl and the SDK are slow to import, and commands that deliver nothing need neither.
+    from consumer_fleet.bootstrap.build_transport import build_transport  # noqa: PLC0415 - see above
+
+    transport = build_transport(options)
+    if role == "parent":
+        transport.start_thread()
+    if options.self_reporting:
+        _init_sdk(transport, str(dsn), role, worker_number, settings)
+    return transport
+
+
+def _init_sdk(
+    transport: MultiplexingTransport,
+    dsn: str,
+    role: Role,
+    worker_number: int | None,
+    settings: Mapping[str, Any],
+) -> None:
+    import sentry_sdk  # noqa: PLC0415 - slow to import
+
+    with _without_spotlight():
+        sentry_sdk.init(
+            **copy.deepcopy(dict(settings)),
+            dsn=dsn,
+            transport=transport,
+            release=f"consumer-fleet@{metadata.version('consumer-fleet')}",
+            before_send=make_before_send(role, worker_number),
+            traces_sampler=make_traces_sampler(TRACE_RATES),
+            integrations=_integrations(role),
+        )
+
+
+@contextmanager
+def _without_spotlight() -> Iterator[None]:
+    """Keep ``sentry_sdk.init`` from importing its Spotlight module, which is switched off anyway.
+
+    The module imports Django where that is installed, used or not: a third of a worker's start.
+    """
+    name = "sentry_sdk.spotlight"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    stand_in.__dict__["setup_spotlight"] = lambda _options: None
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _integrations(role: Role) -> list[Integration]:
+    # Imported here: each of them imports a part of the SDK.
+    from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415 - see above
+    from sentry_sdk.integrations.dedupe import DedupeIntegration  # noqa: PLC0415 - see above
+    from sentry_sdk.integrations.excepthook import ExcepthookIntegration  # noqa: PLC0415 - see above
+    from sentry_sdk.integrations.logging import LoggingIntegration  # noqa: PLC0415 - see above
+    from sentry_sdk.integrations.threading import ThreadingIntegration  # noqa: PLC0415 - see above
+
+    integrations: list[Integration] = [
+        # Breadcrumbs only: a log line about a failed delivery must not be one more delivery.
+        LoggingIntegration(level=logging.INFO, event_level=None),
+        ThreadingIntegration(propagate_scope=True),
+        ExcepthookIntegration(),
+        DedupeIntegration(),
+    ]
+    if role == "parent":
+        # Spawned workers leave without running exit handlers.
+        integrations.append(AtexitIntegration(callback=lambda _pending, _timeout: None))
+    return integrations
+
+
+def make_before_send(
+    role: Role, worker_number: int | None
+) -> Callable[[Event, Hint], Event | None]:
+    """A ``before_send`` that says which process of the fleet an error comes from."""
+    tags: dict[str, str] = {"role": role}
+    if worker_number is not None:
+        tags["worker"] = str(worker_number)
+
+    def before_send(event: Event, _hint: Hint) -> Event | None:
+        event["tags"] = {**tags, **(event.get("tags") or {})}
+        return event
+
+    return before_send
+
+
+def make_traces_sampler(rates: Mapping[str, float]) -> Callable[[dict[str, Any]], float]:
+    """A ``traces_sampler`` that decides in this order, by the first that applies.
+
+    Warm-up: never. An explicit ``sample_rate`` in the sampling context. The parent's decision.
+    The rate of the transaction's name. Never.
+    """
+
+    def sample(context: dict[str, Any]) -> float:
+        name = (context.get("transaction_context") or {}).get("name")
+        if name == WARM_UP:
+            return 0.0
+        if "sample_rate" in context:
+            return float(context["sample_rate"])
+        if context.get("parent_sampled") is not None:
+            return float(context["parent_sampled"])
+        return rates.get(name or "", 0.0)
+
+    return sample

@@ -1,0 +1,182 @@
+"""Logging: structlog and the standard library's loggers end in one handler, on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any, TextIO
+
+import click
+import structlog
+from structlog.typing import EventDict, Processor
+
+from consumer_fleet.bootstrap.redaction import without_credentials
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.printable import printable_lines
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+# What they say below a warning is repeated by this program's own events, or drowns them.
+_CHATTY = ("arroyo", "asyncio", "sentry_sdk", "urllib3")
+
+
+_CLEAR_LINE = "\r\x1b[2K"
+
+
+class FleetHandler(logging.StreamHandler[TextIO]):
+    """Our handler on the root logger; its class tells it from handlers that others put there.
+
+    Without a stream it writes to whatever ``sys.stderr`` is at the time, so that log lines and a
+    live line on the terminal can share it.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, clears_line: bool = False) -> None:
+        self._follows_stderr = stream is None
+        self._clears_line = clears_line
+        super().__init__(stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._follows_stderr:
+            self.stream = sys.stderr
+        if self._clears_line and self.stream.isatty():
+            self.stream.write(_CLEAR_LINE)
+        super().emit(record)
+
+
+def configure_logging(
+    log_format: str | None,
+    level: str,
+    worker_number: int | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Send all logs to ``stream`` (stderr), as lines for a person or as one JSON object per line.
+
+    With a format of None a terminal decides. A worker's number goes with each of its lines. A
+    second call replaces what the first did. Raises ConfigurationError on a bad format or level.
+    """
+    shown_on = stream if stream is not None else sys.stderr
+    if level not in LEVELS:
+        raise ConfigurationError(
+            f"log_level {level!r} is unknown; expected one of: {_list(LEVELS)}"
+        )
+    if log_format is None:
+        log_format = "human" if shown_on.isatty() else "json"
+    if log_format not in ("human", "json"):
+        raise ConfigurationError(f"log_format {log_format!r} is unknown; expected human or json")
+    shared = _shared_processors(log_format, worker_number)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        # Loggers are made when modules are imported, which may be before this call.
+        cache_logger_on_first_use=False,
+    )
+    # The parent's live line is in the way of a worker that writes to the same terminal.
+    handler = FleetHandler(stream, clears_line=worker_number is not None)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(log_format, colors=shown_on.isatty()),
+            ],
+        )
+    )
+    _install(handler, LEVELS[level])
+
+
+def _timestamper(log_format: str) -> Processor:
+    if log_format == "json":
+        return structlog.processors.TimeStamper(fmt="iso", utc=True)
+    # A person who looks on knows the day, and has 80 columns.
+    return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+
+
+def _shared_processors(log_format: str, worker_number: int | None) -> list[Processor]:
+    def add_worker(_logger: object, _method: str, event: EventDict) -> EventDict:
+        if worker_number is not None:
+            event.setdefault("worker", worker_number)
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        add_worker,
+        _timestamper(log_format),
+        # Plain text: the pretty renderings show local variables, and so payloads and keys.
+        structlog.processors.format_exc_info,
+        _hide_credentials,
+    ]
+
+
+def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
+    if log_format == "json":
+        return [structlog.processors.JSONRenderer(default=str)]
+    return [
+        _without_logger_name,
+        _printable,
+        structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+        ),
+    ]
+
+
+def _without_logger_name(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event.pop("logger", None)
+    return event
+
+
+def _printable(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A terminal must not do what a message, or a server's answer, tells it to."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable_lines(value)
+    return event
+
+
+def _hide_credentials(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The last gate: a library may log a URL that is a DSN."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = without_credentials(value)
+    return event
+
+
+def _install(handler: FleetHandler, level: int) -> None:
+    root = logging.getLogger()
+    for former in [former for former in root.handlers if isinstance(former, FleetHandler)]:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def _list(names: dict[str, int]) -> str:
+    return ", ".join(names)
+
+
+def framed(title: str, lines: Iterable[str]) -> str:
+    """Title and lines inside a frame of ASCII, so that any terminal and log store shows it."""
+    body = [title.upper(), "", *lines]
+    width = max(map(len, body))
+    edge = f"+{'-' * (width + 2)}+"
+    return "\n".join([edge, *(f"| {line.ljust(width)} |" for line in body), edge])
+
+
+def print_framed(title: str, lines: Iterable[str]) -> None:
+    """Write the frame to stderr: yellow there on a terminal, plain elsewhere."""
+    click.secho(framed(title, lines), err=True, fg="yellow")

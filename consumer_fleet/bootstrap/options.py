@@ -1,0 +1,340 @@
+"""Every option of the program: name, type, default, limits and meaning, in one place.
+
+The documentation and ``consumer config`` are rendered from this class. sources.py says where the
+values come from; ``Options`` itself reads neither the environment nor a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from consumer_fleet.bootstrap.cpus import usable_cpus
+from consumer_fleet.bootstrap.parsing import as_dsn, as_items, as_mapping, broker, http_url, lower
+from consumer_fleet.bootstrap.redaction import shown
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """``fields`` are the options at odds, and ``text`` says why; it never holds a value."""
+
+    fields: tuple[str, ...]
+    text: str
+
+
+def conflicts(options: Options) -> Iterator[Conflict]:
+    """Every conflict among the options, in no particular order."""
+    if options.no_dlq and options.dlq_topic is not None:
+        yield Conflict(("no_dlq", "dlq_topic"), "no_dlq and dlq_topic exclude each other")
+    if options.statsd_host is not None and options.statsd_socket_path is not None:
+        yield Conflict(
+            ("statsd_host", "statsd_socket_path"),
+            "statsd_host and statsd_socket_path exclude each other",
+        )
+    if options.connect_timeout_s > options.request_timeout_s:
+        yield Conflict(
+            ("connect_timeout_s", "request_timeout_s"),
+            "connect_timeout_s is a part of request_timeout_s and can't be longer",
+        )
+    listed = options.kafka_config.get("bootstrap.servers")
+    if options.bootstrap_servers and listed not in (None, ",".join(options.bootstrap_servers)):
+        yield Conflict(
+            ("bootstrap_servers", "kafka_config"),
+            "bootstrap_servers and kafka_config's bootstrap.servers name different brokers",
+        )
+
+
+Broker: TypeAlias = Annotated[str, AfterValidator(broker)]
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
+DsnText: TypeAlias = Annotated[InstanceOf[Dsn], BeforeValidator(as_dsn)]
+Items: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_items)]
+Pairs: TypeAlias = Annotated[dict[str, str], BeforeValidator(as_mapping)]
+Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Megabytes: TypeAlias = Annotated[int, Field(ge=1)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Delivery: TypeAlias = Annotated[Literal["required", "best-effort"], BeforeValidator(lower)]
+Compression: TypeAlias = Annotated[
+    Literal["auto", "none", "gzip", "zstd", "br"], BeforeValidator(lower)
+]
+OffsetReset: TypeAlias = Annotated[Literal["earliest", "latest", "error"], BeforeValidator(lower)]
+LogFormat: TypeAlias = Annotated[Literal["human", "json"], BeforeValidator(lower)]
+LogLevel: TypeAlias = Annotated[
+    Literal["debug", "info", "warning", "error"], BeforeValidator(lower)
+]
+Backend: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(lower)]
+
+
+class Options(BaseSettings):
+    """The options of one process. Frozen; made by ``resolve_options``."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=False,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+    )
+
+    # Kafka
+    topic: Name | None = Field(
+        None, description="Logical topic: which consumer of the registry runs."
+    )
+    physical_topic: Name | None = Field(
+        None, description="The topic's name on the brokers, where it differs from the logical one."
+    )
+    bootstrap_servers: Annotated[tuple[Broker, ...], BeforeValidator(as_items)] = Field(
+        (), description="Kafka brokers to start from, each host:port, comma-separated."
+    )
+    kafka_config: Pairs = Field(
+        {},
+        description="Further librdkafka properties (k=v,k=v, a JSON object, or a mapping), for "
+        "example security.protocol. Merged key by key over the sources.",
+    )
+    group: Name | None = Field(None, description="Consumer group; the consumer's own by default.")
+    auto_offset_reset: OffsetReset = Field(
+        "earliest",
+        description="Where to start when the group has no offset or its offset is gone: earliest, "
+        "latest, or error (stop).",
+    )
+    stop_at_end: bool = Field(
+        False, description="Stop once every partition is read to the end that it had at the start."
+    )
+    dlq_topic: Name | None = Field(
+        None, description="Topic for rejected messages; the consumer's own by default."
+    )
+    no_dlq: bool = Field(
+        False, description="Have no dead letter topic: a rejected message stops the consumer."
+    )
+
+    # Destinations
+    upstream_dsn: DsnText | None = Field(None, description="DSN of the upstream destination.")
+    saas_dsn: DsnText | None = Field(None, description="DSN of the second destination.")
+    upstream_delivery: Delivery = Field(
+        "required",
+        description="required: an offset is committed only once upstream has accepted its message; "
+        "best-effort: upstream may miss messages.",
+    )
+    saas_delivery: Delivery = Field(
+        "required", description="The same as upstream_delivery, for the second destination."
+    )
+    best_effort_budget_mb: Megabytes = Field(
+        16, description="Megabytes that may wait for a best-effort destination before some drop."
+    )
+    store_use_relay_dsn_sample_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of messages that the second destination gets too, 0 to 1.",
+    )
+    envelope_origin: bool = Field(
+        False,
+        description="Name each message's topic, partition and offset in its envelope's header, for "
+        "an inspector to show.",
+    )
+    sentry_sdk_upstream_metrics_enabled: bool = Field(
+        False, description="Send statsd items upstream too; without it they are left out there."
+    )
+    upstream_compression: Compression = Field(
+        "auto", description="Body compression for upstream: auto, none, gzip, zstd or br."
+    )
+    saas_compression: Compression = Field(
+        "auto", description="Body compression for the second destination."
+    )
+    connections: int = Field(64, ge=1, description="Connections per worker and destination.")
+    connect_timeout_s: Seconds = Field(5.0, description="Seconds that a connection may take.")
+    request_timeout_s: Seconds = Field(30.0, description="Seconds that one request may take.")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the certificate authorities to trust, instead of certifi's."
+    )
+
+    # Workers and limits
+    workers: int | None = Field(
+        None, ge=1, description="Worker processes; as many as there are usable CPUs by default."
+    )
+    max_in_flight_mb: Megabytes = Field(
+        64, description="Megabytes of messages between Kafka and their acceptance; more pauses."
+    )
+    message_timeout_s: Seconds = Field(
+        60.0, description="Seconds without progress on one message before its worker is killed."
+    )
+    stall_timeout_s: Seconds = Field(
+        300.0, description="Seconds without progress on a partition before health fails."
+    )
+    shutdown_timeout: Seconds = Field(
+        25.0, description="Seconds that the whole shutdown may take: drain, commit, close."
+    )
+    healthcheck_file: Path | None = Field(
+        None, description="File touched while every assigned partition makes progress."
+    )
+
+    # Logs, metrics, own errors
+    log_format: LogFormat | None = Field(
+        None, description="human or json; human on a terminal and json elsewhere by default."
+    )
+    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    statsd_host: Name | None = Field(None, description="Host of the DogStatsD agent.")
+    statsd_port: Port = Field(8125, description="UDP port of the DogStatsD agent.")
+    statsd_socket_path: Name | None = Field(
+        None, description="Unix socket of the DogStatsD agent, instead of host and port."
+    )
+    metrics_prefix: str = Field("consumer_fleet.", description="Prefix of every metric's name.")
+    metrics_tags: Pairs = Field({}, description="Tags of every metric, k=v,k=v or a mapping.")
+    self_reporting: bool = Field(
+        True, description="Send this program's own errors to the destinations as well."
+    )
+
+    # Snuba and Sentry
+    snuba_url: HttpUrl | None = Field(
+        None, description="Snuba's API; when given, its health is checked at start."
+    )
+    snuba_timeout_s: Seconds = Field(5.0, description="Seconds that Snuba's health check may take.")
+    snuba_topic_map: Pairs = Field(
+        {}, description="Snuba's KAFKA_TOPIC_MAP: logical topic to physical topic."
+    )
+    search_backend: Backend = Field(
+        "snuba",
+        description="Sentry's search backend: snuba, another short name, its class path, or "
+        "delegator:NAME,NAME.",
+    )
+    tagstore_backend: Backend = Field("snuba", description="Sentry's tagstore backend, likewise.")
+    tsdb_backend: Backend = Field("snuba", description="Sentry's tsdb backend, likewise.")
+    eventstream_backend: Backend = Field(
+        "kafka", description="Sentry's eventstream backend: kafka, snuba, or another."
+    )
+    features: Items = Field((), description="Sentry features that are on, comma-separated.")
+
+    # Start-up
+    skip_service_validation: bool = Field(
+        False, description="Do not check at start that the services in use answer."
+    )
+    plugins_strict: bool = Field(
+        False, description="Stop when a plugin fails to load, instead of going on without it."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_others: PydanticBaseSettingsSource,
+        **_more: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what sources.py passes: it is the one place that reads environment and files."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check_conflicts(self) -> Options:
+        found = list(conflicts(self))
+        if found:
+            text = "; ".join(conflict.text for conflict in found)
+            raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": found})
+        return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name in type(self).model_fields:
+            yield name, shown(name, getattr(self, name))
+
+    __str__ = BaseSettings.__repr__
+
+    @property
+    def brokers(self) -> str:
+        """What librdkafka calls ``bootstrap.servers``; empty when no broker is given."""
+        return ",".join(self.bootstrap_servers) or self.kafka_config.get("bootstrap.servers", "")
+
+    @property
+    def worker_count(self) -> int:
+        """``workers``, or as many as there are usable CPUs."""
+        return self.workers or usable_cpus()
+
+    @property
+    def physical_topic_name(self) -> str | None:
+        """The topic's name on the brokers."""
+        return self.physical_topic or self.topic
+
+
+def delivery_mode(options: Options) -> Literal["embedded", "real"]:
+    """``embedded`` (a demonstration) where neither brokers nor a DSN are given, else ``real``.
+
+    Raises ConfigurationError where one is given without the other, or where messages would reach
+    no destination. Kept out of the class because ``consumer config`` shows unfinished options too.
+    """
+    if not options.brokers and not _has_dsn(options):
+        return "embedded"
+    if not options.brokers:
+        raise ConfigurationError(
+            "a DSN is given but no Kafka broker. " + _how_to_give("bootstrap_servers", "kafka:9092")
+        )
+    check_destinations(options)
+    return "real"
+
+
+def check_destinations(options: Options) -> None:
+    """Whatever the messages come from: does each of them reach a destination?
+
+    With neither brokers nor a DSN that is the demonstration's to see to. Raises ConfigurationError.
+    """
+    if not _has_dsn(options):
+        if options.brokers:
+            raise ConfigurationError(
+                "Kafka brokers are given but no DSN to deliver to. "
+                + _how_to_give("upstream_dsn", "https://PUBLIC_KEY@HOST/PROJECT_ID")
+            )
+        return
+    if options.upstream_dsn is None and options.store_use_relay_dsn_sample_rate < 1:
+        raise ConfigurationError(
+            "saas_dsn is the only destination and gets just the share "
+            f"{options.store_use_relay_dsn_sample_rate:g} of the messages: the others would go "
+            "nowhere. " + _how_to_give("store_use_relay_dsn_sample_rate", "1") + " Or give an "
+            "upstream_dsn."
+        )
+
+
+def _has_dsn(options: Options) -> bool:
+    return options.upstream_dsn is not None or options.saas_dsn is not None
+
+
+def _how_to_give(name: str, example: str) -> str:
+    option = name.replace("_", "-")
+    return (
+        f"Give it as --{option} {example}, in the environment as CONSUMER_{name.upper()}, "
+        f"or in the configuration file as {name}."
+    )
+
+
+def dangerous_modes(options: Options) -> Iterator[str]:
+    """One line for each choice that may lose messages or hide that they are lost."""
+    if options.no_dlq:
+        yield "no_dlq: a rejected message stops the consumer; nothing keeps the message aside."
+    for name in ("upstream", "saas"):
+        if (
+            getattr(options, f"{name}_dsn") is not None
+            and getattr(options, f"{name}_delivery") == "best-effort"
+        ):
+            yield f"{name}_delivery best-effort: messages that {name} does not take in time drop."
+    if options.saas_dsn is not None and options.store_use_relay_dsn_sample_rate == 0:
+        yield "saas_dsn is given, but store_use_relay_dsn_sample_rate 0 sends nothing there."
+    if options.auto_offset_reset == "latest":
+        yield "auto_offset_reset latest: where offsets are lost, older messages are skipped."
+    if options.skip_service_validation:
+        yield "skip_service_validation: a service that does not answer is found out only in use."
+    for name in ("upstream_dsn", "saas_dsn"):
+        dsn = getattr(options, name)
+        if dsn is not None and dsn.scheme == "http" and not _is_loopback(dsn.host):
+            yield f"{name} uses http: events and the key travel unencrypted."
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "[::1]") or host.startswith("127.")

@@ -1,0 +1,180 @@
+"""What the program leans on besides Kafka and the destinations: checked at start, then set up.
+
+A plugin adds its own with ``PluginRegistry.add_service``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.errors import ConfigurationError, ServiceError
+
+
+class Service(Protocol):
+    """One thing that must work. ``name`` is how errors call it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def validate(self) -> None:
+        """Check that the service can be used. Called in the parent only; may block for seconds.
+
+        Whatever it raises stops the start.
+        """
+
+    def setup(self) -> None:
+        """Make the service ready. Called in the parent and in every worker, validated or not."""
+
+
+class StatsdService:
+    """The DogStatsD agent. UDP tells nothing about who listens, so only its address is checked."""
+
+    name = "statsd"
+
+    def __init__(self, host: str | None, port: int, socket_path: str | None) -> None:
+        self._host = host
+        self._port = port
+        self._socket_path = socket_path
+
+    def validate(self) -> None:
+        if self._socket_path is not None and not Path(self._socket_path).is_socket():
+            raise ServiceError(self.name, f"there is no socket at {self._socket_path}")
+        if self._host is not None:
+            try:
+                socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+            except (OSError, UnicodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "no name of a host"
+                raise ServiceError(
+                    self.name, f"statsd_host {self._host} does not resolve: {why}"
+                ) from error
+
+    def setup(self) -> None:
+        """Nothing: the metrics' own thread connects at the first measurement."""
+
+
+class HealthcheckFileService:
+    """The file that is touched while the consumer makes progress."""
+
+    name = "healthcheck_file"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def validate(self) -> None:
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise ServiceError(self.name, f"the directory {folder} does not exist")
+        if not os.access(folder, os.W_OK):
+            raise ServiceError(self.name, f"the directory {folder} is not writable")
+
+    def setup(self) -> None:
+        """Nothing: a file that exists before there is progress would tell a probe otherwise."""
+
+
+class CertificatesService:
+    """The certificate authorities that destinations are checked against."""
+
+    name = "ca_file"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def validate(self) -> None:
+        import ssl  # noqa: PLC0415 - slow to import, and rarely needed
+
+        try:
+            ssl.create_default_context(cafile=str(self._path))
+        except ssl.SSLError as error:
+            raise ServiceError(self.name, f"{self._path} holds no PEM certificate") from error
+        except OSError as error:
+            raise ServiceError(self.name, f"can't read {self._path}: {error.strerror}") from error
+
+    def setup(self) -> None:
+        """Nothing: each connection reads the file."""
+
+
+def builtin_services(options: Options) -> list[Service]:
+    """The services that these options use."""
+    services: list[Service] = []
+    if options.statsd_host is not None or options.statsd_socket_path is not None:
+        services.append(
+            StatsdService(options.statsd_host, options.statsd_port, options.statsd_socket_path)
+        )
+    if options.healthcheck_file is not None:
+        services.append(HealthcheckFileService(options.healthcheck_file))
+    if options.ca_file is not None:
+        services.append(CertificatesService(options.ca_file))
+    return services
+
+
+def setup_services(services: Iterable[Service], *, validate: bool) -> None:
+    """For each service in turn: ``validate()`` if asked for, then ``setup()``.
+
+    Raises ServiceError, which names the service; the services after it are left alone.
+    """
+    for service in services:
+        try:
+            if validate:
+                service.validate()
+            service.setup()
+        except ServiceError:
+            raise
+        except Exception as error:
+            # A plugin's service may raise anything; the user needs to know whose it was.
+            raise ServiceError(service.name, f"{type(error).__name__}: {error}") from error
+
+
+ENTRY_POINT_GROUP = "consumer_fleet.plugins"
+
+log = structlog.get_logger(__name__)
+
+
+class PluginRegistry:
+    """What a plugin gets: the options to read, and a place for what it adds."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.services: list[Service] = []
+
+    def add_service(self, service: Service) -> None:
+        """Have the service validated and set up with the built-in ones, after them."""
+        self.services.append(service)
+
+
+def load_plugins(
+    options: Options, entry_points: Iterable[metadata.EntryPoint] | None = None
+) -> list[Service]:
+    """Call every installed plugin, by name; returns the services that they added.
+
+    A plugin that fails is logged and adds nothing; with ``plugins_strict`` it raises
+    ConfigurationError.
+    """
+    if entry_points is None:
+        entry_points = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    services: list[Service] = []
+    for entry_point in sorted(entry_points, key=lambda point: point.name):
+        registry = PluginRegistry(options)
+        try:
+            entry_point.load()(registry)
+        except Exception as error:
+            # Somebody else's code: whatever it raises must not stop a consumer by default.
+            if options.plugins_strict:
+                raise ConfigurationError(
+                    f"plugin {entry_point.name!r} ({entry_point.value}) failed: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            log.warning(
+                "plugin_skipped", plugin=entry_point.name, target=entry_point.value, exc_info=True
+            )
+        else:
+            services += registry.services
+            log.debug("plugin_loaded", plugin=entry_point.name, target=entry_point.value)
+    return services

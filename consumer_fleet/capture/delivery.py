@@ -1,0 +1,244 @@
+"""Counts that change with every envelope, handed to the metrics once a second."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeAlias
+
+from consumer_fleet.errors import RejectedMessage
+
+_INTERVAL_S: Final = 1.0
+
+
+class Incr(Protocol):
+    """The part of ``consumer_fleet.metrics.incr`` that capture uses."""
+
+    def __call__(
+        self,
+        key: str,
+        instance: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        amount: int = 1,
+    ) -> None: ...
+
+
+class Count:
+    """One series. Any thread may add to it."""
+
+    __slots__ = ("_lock", "_reported", "key", "tags", "total")
+
+    def __init__(self, key: str, tags: Mapping[str, str] | None) -> None:
+        self.key = key
+        self.tags = tags
+        self.total = 0
+        self._reported = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """One more."""
+        with self._lock:
+            self.total += 1
+
+    def take_new(self) -> int:
+        """How many were added since the last call."""
+        with self._lock:
+            new = self.total - self._reported
+            self._reported = self.total
+        return new
+
+
+class Tally:
+    """Adds up increments: a metrics call per envelope would cost as much as parsing it."""
+
+    def __init__(self, incr: Incr, clock: Callable[[], float]) -> None:
+        self._incr = incr
+        self._report_due = clock() + _INTERVAL_S
+        self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], Count] = {}
+
+    def count(self, key: str, tags: Mapping[str, str] | None = None) -> Count:
+        """The count of one series, to be kept where it is used often."""
+        place = (key, tuple(tags.items()) if tags else ())
+        return self._counts.setdefault(place, Count(key, tags))
+
+    def report_if_due(self, now: float) -> None:
+        """Report if the last time is a second ago."""
+        if now >= self._report_due:
+            self._report_due = now + _INTERVAL_S
+            self.report()
+
+    def report(self) -> None:
+        """Hand what was counted since the last time to the metrics."""
+        for count in list(self._counts.values()):
+            if new := count.take_new():
+                self._incr(count.key, tags=count.tags, amount=new)
+
+
+DestinationState: TypeAlias = Literal["open", "backing_off", "paused", "throttled"]
+
+
+_HOW_CLOSED: tuple[DestinationState, ...] = ("open", "throttled", "backing_off", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """Counts since the process started; ``pending`` envelopes are held now.
+
+    ``reason`` says, for a person, why the destination is not open; it is empty when it is.
+    """
+
+    name: str
+    state: DestinationState
+    accepted: int
+    retried: int
+    dropped: int
+    pending: int
+    reason: str
+
+    def merged_with(self, other: DestinationStatus | None) -> DestinationStatus:
+        """With the same destination of another process: counts add up, the worse state shows."""
+        if other is None:
+            return self
+        worse = max(other, self, key=lambda status: _HOW_CLOSED.index(status.state))
+        return DestinationStatus(
+            name=self.name,
+            state=worse.state,
+            accepted=self.accepted + other.accepted,
+            retried=self.retried + other.retried,
+            dropped=self.dropped + other.dropped,
+            pending=self.pending + other.pending,
+            reason=worse.reason,
+        )
+
+
+class Receipt(Protocol):
+    """What the pipeline gives along with an envelope. Called by the thread that drives delivery."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits any more: what is not sent yet need not be."""
+
+    def accepted(self, destination: str) -> None:
+        """One destination took the envelope: at most once per destination, any time.
+
+        Best-effort destinations may do so after `settled`.
+        """
+
+    def settled(self, rejection: RejectedMessage | None) -> None:
+        """Every required destination is done: exactly once. None means delivered."""
+
+
+class Delivery:
+    """One captured envelope: settles its receipt once the required destinations are done."""
+
+    # One for all: it is held for a few instructions, and own events are rare.
+    _lock = threading.Lock()
+
+    def __init__(self, receipt: Receipt | None, on_settled: Callable[[], None]) -> None:
+        self._receipt = receipt
+        self._on_settled = on_settled
+        self._rejection: RejectedMessage | None = None
+        # Capturing itself counts as one, so that an answer that comes before all destinations
+        # have been asked does not settle anything.
+        self._open = 1
+
+    def is_abandoned(self) -> bool:
+        """Own events have no receipt and are never given up."""
+        return self._receipt is not None and self._receipt.abandoned
+
+    def expect(self) -> None:
+        """A required destination is about to get the envelope."""
+        with self._lock:
+            self._open += 1
+
+    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:
+        """A destination is done with the envelope."""
+        if rejection is None and self._receipt is not None:
+            self._receipt.accepted(destination)
+        if not required:
+            return
+        if self._rejection is None:
+            self._rejection = rejection
+        self._close_one()
+
+    def all_asked(self) -> None:
+        """Every destination that is to get the envelope has it."""
+        self._close_one()
+
+    def _close_one(self) -> None:
+        with self._lock:
+            self._open -= 1
+            is_settled = self._open == 0
+        if is_settled:
+            self._on_settled()
+            if self._receipt is not None:
+                self._receipt.settled(self._rejection)
+
+
+class Ledger:
+    """Counts since the start. What is pending changes in any thread, the rest in the driver."""
+
+    def __init__(self, destination: str, incr: Incr, clock: Callable[[], float]) -> None:
+        self.retried = 0
+        self.dropped = 0
+        self.ambiguous = 0
+        self.pending = 0
+        self.pending_bytes = 0
+        self._tags = {"destination": destination}
+        self._tally = Tally(incr, clock)
+        self._requests = self._tally.count("internal.sent_requests", self._tags)
+        self._accepted = self._tally.count("capture.accepted", self._tags)
+        self._lock = threading.Lock()
+        self.count_request = self._requests.add
+        self.count_accepted = self._accepted.add
+
+    @property
+    def accepted(self) -> int:
+        """Envelopes that the destination took."""
+        return self._accepted.total
+
+    def admit(self, size_bytes: int, budget_bytes: int | None) -> bool:
+        """Count an envelope as pending, unless that would exceed the budget; None is no budget."""
+        with self._lock:
+            if budget_bytes is not None and self.pending_bytes + size_bytes > budget_bytes:
+                return False
+            self.pending += 1
+            self.pending_bytes += size_bytes
+            return True
+
+    def release(self, size_bytes: int) -> None:
+        """What `admit` counted is done with."""
+        with self._lock:
+            self.pending -= 1
+            self.pending_bytes -= size_bytes
+
+    def count_retried(self, cause: str) -> None:
+        self.retried += 1
+        self._tally.count("capture.retried", {**self._tags, "cause": cause}).add()
+
+    def count_rejected(self, status: int) -> None:
+        self._tally.count("capture.rejected", {**self._tags, "status": str(status)}).add()
+
+    def count_dropped(self, reason: str) -> None:
+        with self._lock:
+            self.dropped += 1
+        self._tally.count("capture.dropped", {**self._tags, "reason": reason}).add()
+
+    def count_ambiguous(self) -> None:
+        self.ambiguous += 1
+        self._tally.count("capture.ambiguous", self._tags).add()
+
+    def count_throttled(self) -> None:
+        self._tally.count("capture.throttled", self._tags).add()
+
+    def count_pause(self, status: int) -> None:
+        self._tally.count("capture.paused", {**self._tags, "status": str(status)}).add()
+
+    def report_if_due(self, now: float) -> None:
+        """Hand the counts to the metrics if the last time is a second ago."""
+        self._tally.report_if_due(now)
+
+    def report(self) -> None:
+        """Hand the counts to the metrics now."""
+        self._tally.report()

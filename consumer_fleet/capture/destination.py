@@ -1,0 +1,334 @@
+"""One place that envelopes are delivered to: its queue, its state and its counters."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random as random_module
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from consumer_fleet import metrics
+from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
+from consumer_fleet.capture.compression import Compression, choose_compressor
+from consumer_fleet.capture.delivery import DestinationState, DestinationStatus, Incr, Ledger
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import Envelope, destination_members, serialize_after
+from consumer_fleet.capture.gate import (
+    EVERYTHING,
+    Gate,
+    RateLimits,
+    backoff_s,
+    limits_of_answer,
+    longest_limit_s,
+    parse_retry_after,
+)
+from consumer_fleet.capture.http_posts import Answer, HttpPosts, PostOptions, Posts
+from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
+from consumer_fleet.errors import RejectedMessage
+
+# Called by the loop's driver when the destination is done with an envelope: None if it accepted
+# it, else why it never will.
+OnDone: TypeAlias = Callable[[RejectedMessage | None], None]
+OpenPosts: TypeAlias = Callable[[DeliveryLoop, PostOptions], Posts]
+
+_DEFAULT_BUDGET_BYTES: Final = 64 * 1024 * 1024
+# A server may ask for patience in a 5xx, but not for more than this.
+_LONGEST_RETRY_AFTER_S: Final = 300.0
+
+
+_ABANDONED: Final = RejectedMessage("abandoned", "nobody waits for it any more")
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """An envelope on its way. A partial 429 shrinks ``envelope`` to what was not taken."""
+
+    envelope: Envelope
+    on_done: OnDone
+    size_bytes: int
+    is_abandoned: Callable[[], bool]
+    attempts: int = 0
+
+
+class Destination:
+    """Delivers each envelope until it is accepted or rejected, whatever that takes.
+
+    One that is not ``required`` gives up instead of waiting beyond its budget of bytes. `send` may
+    be called by any thread; everything else runs in the loop's driver.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is an option of its own; the boot passes them by name
+        self,
+        name: str,
+        dsn: Dsn,
+        *,
+        loop: DeliveryLoop,
+        required: bool = True,
+        compression: Compression = "auto",
+        connections: int = 64,
+        connect_timeout_s: float = 5.0,
+        request_timeout_s: float = 30.0,
+        ca_file: str | None = None,
+        best_effort_budget_bytes: int = _DEFAULT_BUDGET_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random_module.random,
+        incr: Incr = metrics.incr,
+        open_posts: OpenPosts = HttpPosts,
+    ) -> None:
+        self.name = name
+        self.dsn = dsn
+        self.required = required
+        self._loop = loop
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._random = random
+        self._budget_bytes = None if required else best_effort_budget_bytes
+        self._ledger = Ledger(name, incr, clock)
+        self._secrets = tuple(key for key in (dsn.public_key, dsn.secret_key) if key)
+        compressor = choose_compressor(compression, dsn.scheme)
+        self._compress = compressor.compress
+        headers = ["Content-Type: application/x-sentry-envelope"]
+        headers.append(f"X-Sentry-Auth: {dsn.auth_header}")
+        if compressor.encoding is not None:
+            headers.append(f"Content-Encoding: {compressor.encoding}")
+        self._posts = open_posts(
+            loop,
+            PostOptions(
+                url=dsn.envelope_url,
+                headers=tuple(headers),
+                connections=connections,
+                connect_timeout_s=connect_timeout_s,
+                request_timeout_s=request_timeout_s,
+                ca_file=ca_file,
+            ),
+        )
+        self._gate = Gate(clock, random)
+        self._limits = RateLimits(clock)
+        self._trouble = TroubleLog(name, dsn.redacted, clock)
+        self._reason = ""
+        self._ready: deque[_Parcel] = deque()
+        # What waits for a backoff or a limit, by when that ends; the number breaks ties.
+        self._waiting: list[tuple[float, int, _Parcel]] = []
+        self._numbers = itertools.count()
+        self._members = b""
+        self._members_second = -1
+        loop.attach(self._pump)
+
+    def send(
+        self,
+        envelope: Envelope,
+        on_done: OnDone,
+        is_abandoned: Callable[[], bool] = _never,
+    ) -> None:
+        """Queue one envelope. Any thread; never blocks; the envelope is not changed.
+
+        ``on_done`` is called once, by the loop's driver; by the caller itself where a destination
+        that is not required has no room. ``is_abandoned`` is asked by `drop_abandoned`.
+        """
+        size_bytes = 0
+        if self._budget_bytes is not None:
+            size_bytes = sum(len(item.payload) + len(item.header) for item in envelope.items)
+        if self._ledger.admit(size_bytes, self._budget_bytes):
+            self._ready.append(_Parcel(envelope, on_done, size_bytes, is_abandoned))
+            self._loop.wake()
+        else:
+            self._drop("over_budget")
+            on_done(RejectedMessage("over_budget", f"{self.name}: too much is waiting for it"))
+
+    def drop_abandoned(self) -> None:
+        """Let go of the envelopes that nobody waits for any more. For the loop's driver.
+
+        What is being sent at the moment is dropped if it fails.
+        """
+        gone = [parcel for parcel in self._ready if parcel.is_abandoned()]
+        gone += [parcel for _, _, parcel in self._waiting if parcel.is_abandoned()]
+        if gone:
+            self._ready = deque(parcel for parcel in self._ready if not parcel.is_abandoned())
+            self._waiting = [entry for entry in self._waiting if not entry[2].is_abandoned()]
+            heapq.heapify(self._waiting)
+        for parcel in gone:
+            self._finish(parcel, _ABANDONED)
+
+    @property
+    def pending(self) -> int:
+        """Envelopes that are queued, held back or being sent."""
+        return self._ledger.pending
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it is being sent to freely."""
+        return self._gate.state == "open"
+
+    def status(self) -> DestinationStatus:
+        """For any thread: each number is right by itself, though not all of the same moment."""
+        state: DestinationState = self._gate.state
+        if state == "open" and self._waiting and self._limits.active():
+            state = "throttled"
+        ledger = self._ledger
+        return DestinationStatus(
+            name=self.name,
+            state=state,
+            accepted=ledger.accepted,
+            retried=ledger.retried,
+            dropped=ledger.dropped,
+            pending=ledger.pending,
+            reason="" if state == "open" else self._reason,
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """All counts, for metrics at the end of a flush and for tests."""
+        return self._ledger
+
+    def _pump(self) -> float:
+        """Start all requests that may start; returns when to be asked again."""
+        now = self._clock()
+        self._ledger.report_if_due(now)
+        self._trouble.remind()
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= now:
+            self._ready.append(heapq.heappop(waiting)[2])
+        start_due = math.inf
+        while self._ready and self._posts.idle:
+            start_due = self._gate.next_start()
+            if start_due > now:
+                break
+            start_due = math.inf
+            parcel = self._ready.popleft()
+            limit_end = self._limit_end(parcel)
+            if limit_end > now:
+                self._wait_until(limit_end, parcel)
+            else:
+                self._start(parcel)
+        return min(start_due, waiting[0][0] if waiting else math.inf)
+
+    def _start(self, parcel: _Parcel) -> None:
+        body = self._compress(serialize_after(self._current_members(), parcel.envelope))
+        self._ledger.count_request()
+        is_probe = self._gate.started()
+        self._posts.post(body, partial(self._on_answer, parcel, is_probe))
+
+    def _on_answer(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+        verdict = judge(answer.status)
+        limits: dict[str, float] = {}
+        if verdict is Verdict.LIMITED or answer.rate_limits is not None:
+            limits = limits_of_answer(
+                answer.status, answer.rate_limits, answer.retry_after, self._wall_clock()
+            )
+            self._limits.update(limits)
+            self._trouble.throttled(limits)
+            self._ledger.count_throttled()
+        if verdict is Verdict.LATER:
+            self._on_failure(parcel, is_probe, answer)
+        elif verdict is Verdict.REFUSED:
+            self._on_refusal(parcel, is_probe, answer)
+        else:
+            if self._gate.answered(is_probe=is_probe):
+                self._trouble.resumed()
+            if verdict is Verdict.LIMITED:
+                self._on_limit(parcel, limits, answer)
+            elif verdict is Verdict.REJECTED:
+                self._on_rejection(parcel, answer)
+            else:
+                self._ledger.count_accepted()
+                self._finish(parcel, None)
+
+    def _on_failure(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+        self._reason = self._describe(answer)
+        if answer.is_ambiguous:
+            self._ledger.count_ambiguous()
+        patience_s = 0.0
+        if answer.retry_after is not None:
+            asked_s = parse_retry_after(answer.retry_after, self._wall_clock()) or 0.0
+            patience_s = min(asked_s, _LONGEST_RETRY_AFTER_S)
+        if self._gate.failed(is_probe=is_probe, at_least_s=patience_s):
+            self._trouble.backing_off(self._reason)
+        self._retry(parcel, answer.status, patience_s)
+
+    def _on_refusal(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+        self._reason = self._describe(answer)
+        newly_paused = self._gate.refused(is_probe=is_probe)
+        if newly_paused or is_probe:
+            # With each probe: an alert on the growth stays on for as long as the pause.
+            self._ledger.count_pause(answer.status)
+        if newly_paused:
+            text = describe(answer, self._secrets)
+            self._trouble.paused(answer.status, text, advice(answer.status))
+        # With a wait of its own, not at once: it may be this very envelope that some firewall
+        # in between refuses, and then the others go first.
+        self._retry(parcel, answer.status, 0.0)
+
+    def _on_limit(self, parcel: _Parcel, limits: dict[str, float], answer: Answer) -> None:
+        self._reason = self._describe(answer)
+        if EVERYTHING not in limits:
+            left = limited_items(parcel.envelope, limits)
+            # Where a limit names nothing that these items count as, nothing is known to have been
+            # taken: better all of it twice than some of it never.
+            if left:
+                parcel.envelope = parcel.envelope._replace(items=left)
+        wait_s = 0.0
+        if self._limit_end(parcel) == -math.inf:
+            wait_s = max(limits.values(), default=longest_limit_s(answer.rate_limits) or 0.0)
+        self._retry(parcel, answer.status, wait_s)
+
+    def _on_rejection(self, parcel: _Parcel, answer: Answer) -> None:
+        self._reason = self._describe(answer)
+        reason = f"http_{answer.status}"
+        detail = f"{self.name}: {describe(answer, self._secrets)}"
+        if self.required:
+            self._ledger.count_rejected(answer.status)
+        else:
+            self._drop(reason)
+        self._finish(parcel, RejectedMessage(reason, detail))
+
+    def _retry(self, parcel: _Parcel, status: int, at_least_s: float) -> None:
+        if parcel.is_abandoned():
+            self._finish(parcel, _ABANDONED)
+            return
+        self._ledger.count_retried(f"http_{status}" if status else "network")
+        wait_s = max(backoff_s(parcel.attempts, self._random), at_least_s)
+        parcel.attempts += 1
+        self._wait_until(max(self._clock() + wait_s, self._limit_end(parcel)), parcel)
+
+    def _limit_end(self, parcel: _Parcel) -> float:
+        if not self._limits.is_any_set:
+            return -math.inf
+        return self._limits.end_for(
+            envelope_categories(parcel.envelope), limitable=is_limitable(parcel.envelope)
+        )
+
+    def _wait_until(self, due: float, parcel: _Parcel) -> None:
+        heapq.heappush(self._waiting, (due, next(self._numbers), parcel))
+
+    def _finish(self, parcel: _Parcel, rejection: RejectedMessage | None) -> None:
+        self._ledger.release(parcel.size_bytes)
+        parcel.on_done(rejection)
+
+    def _drop(self, reason: str) -> None:
+        self._ledger.count_dropped(reason)
+        self._trouble.dropped(reason)
+
+    def _describe(self, answer: Answer) -> str:
+        text = describe(answer, self._secrets)
+        return f"HTTP {answer.status}: {text}" if answer.status else text
+
+    def _current_members(self) -> bytes:
+        """``dsn`` and ``sent_at`` of envelopes that are sent now; they change once a second."""
+        second = int(self._wall_clock())
+        if second != self._members_second:
+            sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+            self._members = destination_members(str(self.dsn), sent_at)
+            self._members_second = second
+        return self._members

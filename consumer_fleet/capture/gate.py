@@ -1,0 +1,216 @@
+"""Whether a destination may be sent to: a breaker for outages, and a pause for refusals."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal, TypeAlias
+
+from consumer_fleet.capture.items import KNOWN_CATEGORIES
+
+GateState: TypeAlias = Literal["open", "backing_off", "paused"]
+
+_FAILURES_TO_BACK_OFF: Final = 5
+_FIRST_BACKOFF_S: Final = 0.1
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_BACKOFF_S: Final = 30.0
+
+
+def backoff_s(
+    attempt: int, random: Callable[[], float], first_s: float = _FIRST_BACKOFF_S
+) -> float:
+    """The wait after failure number ``attempt`` (from 0): doubling, capped, and jittered by half.
+
+    ``random`` returns a number from 0 to 1.
+    """
+    # The exponent is bounded too: 2 ** 2000 is more than a float can be.
+    longest: float = min(first_s * 2 ** min(attempt, 20), _LONGEST_BACKOFF_S)
+    return longest * (0.5 + 0.5 * random())
+
+
+class Gate:
+    """Open: send freely. Backing off or paused: one probe at a time, each after a longer wait.
+
+    The destination tells it how requests ended. Those that were no probe never lengthen the
+    wait: the many that were under way when trouble began all tell of the same trouble.
+    """
+
+    def __init__(self, clock: Callable[[], float], random: Callable[[], float]) -> None:
+        self.state: GateState = "open"
+        self._clock = clock
+        self._random = random
+        self._failures_in_a_row = 0
+        self._probes_failed = 0
+        self._probe_due = -math.inf
+        self._probe_is_out = False
+
+    def next_start(self) -> float:
+        """When a request may start: -inf if now, inf if only after an answer."""
+        if self.state == "open":
+            return -math.inf
+        return math.inf if self._probe_is_out else self._probe_due
+
+    def started(self) -> bool:
+        """A request starts. Returns whether it is a probe; hand that to what ended it."""
+        self._probe_is_out = self.state != "open"
+        return self._probe_is_out
+
+    def answered(self, *, is_probe: bool) -> bool:
+        """The server dealt with a request. Returns whether that reopened the gate.
+
+        Only a probe reopens it: other answers belong to requests from before the trouble.
+        """
+        self._failures_in_a_row = 0
+        if not is_probe:
+            return False
+        self.state = "open"
+        self._probe_is_out = False
+        return True
+
+    def failed(self, *, is_probe: bool, at_least_s: float = 0.0) -> bool:
+        """No answer, or one that means "later". Returns whether that closed the gate."""
+        self._failures_in_a_row += 1
+        if self.state != "open":
+            if is_probe:
+                self._schedule_probe(at_least_s)
+            return False
+        if self._failures_in_a_row < _FAILURES_TO_BACK_OFF:
+            return False
+        self._close("backing_off", at_least_s)
+        return True
+
+    def refused(self, *, is_probe: bool) -> bool:
+        """The server refused our DSN or address. Returns whether that paused the destination."""
+        if self.state == "paused":
+            if is_probe:
+                self._schedule_probe(0.0)
+            return False
+        self._close("paused", 0.0)
+        return True
+
+    def _close(self, state: GateState, at_least_s: float) -> None:
+        self.state = state
+        self._probes_failed = -1
+        self._schedule_probe(at_least_s)
+
+    def _schedule_probe(self, at_least_s: float) -> None:
+        self._probe_is_out = False
+        self._probes_failed += 1
+        first_s = _FIRST_PAUSE_S if self.state == "paused" else _FIRST_BACKOFF_S
+        wait_s = backoff_s(self._probes_failed, self._random, first_s)
+        self._probe_due = self._clock() + max(wait_s, at_least_s)
+
+
+# The "category" of a limit that names none: it holds for everything.
+EVERYTHING: Final = ""
+DEFAULT_RETRY_AFTER_S: Final = 60.0
+# An announcement beyond this is taken for a mistake and asked for again after a day.
+_LONGEST_LIMIT_S: Final = 86_400.0
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+
+
+def parse_rate_limits(header: str) -> dict[str, float]:
+    """Seconds per category out of ``X-Sentry-Rate-Limits``; the longest where one is repeated.
+
+    Reads ``seconds:cat;cat:scope:…, seconds:…``. Parts without a valid number are ignored, and so
+    are categories that no item here has. A part that names none means EVERYTHING.
+    """
+    limits: dict[str, float] = {}
+    for part in header.split(","):
+        fields = part.split(":")
+        seconds = _parse_seconds(fields[0])
+        if seconds is None:
+            continue
+        names = [name.strip() for name in fields[1].split(";")] if len(fields) > 1 else []
+        named = [name for name in names if name]
+        for name in named or [EVERYTHING]:
+            if name in KNOWN_CATEGORIES or name == EVERYTHING:
+                limits[name] = max(limits.get(name, 0.0), seconds)
+    return limits
+
+
+def parse_retry_after(header: str, wall_time_s: float) -> float | None:
+    """Seconds out of ``Retry-After``, which is a number or an HTTP date; None if it is neither."""
+    seconds = _parse_seconds(header)
+    if seconds is not None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(header.strip())
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - wall_time_s, 0.0), _LONGEST_LIMIT_S)
+
+
+def limits_of_answer(
+    status: int,
+    rate_limits: str | None,
+    retry_after: str | None,
+    wall_time_s: float,
+) -> dict[str, float]:
+    """Seconds per category that one answer announces. Any status may carry limits."""
+    limits = parse_rate_limits(rate_limits) if rate_limits is not None else {}
+    if status != 429 or longest_limit_s(rate_limits) is not None:
+        return limits
+    seconds = parse_retry_after(retry_after, wall_time_s) if retry_after is not None else None
+    return {EVERYTHING: DEFAULT_RETRY_AFTER_S if seconds is None else seconds}
+
+
+class RateLimits:
+    """When each category's limit ends, on an injected monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends: dict[str, float] = {}
+
+    def update(self, limits: Mapping[str, float]) -> None:
+        """Take over announced limits. A shorter one never shortens what was announced before."""
+        now = self._clock()
+        for category, seconds in limits.items():
+            self._ends[category] = max(self._ends.get(category, -math.inf), now + seconds)
+
+    def end_for(self, categories: Collection[str], *, limitable: bool = True) -> float:
+        """When data of these categories may go; -inf if it may go now.
+
+        ``limitable`` is False for data that even a limit on everything lets through.
+        """
+        if not self._ends:
+            return -math.inf
+        self._forget_ended()
+        ends = [self._ends[name] for name in categories if name in self._ends]
+        if limitable and EVERYTHING in self._ends:
+            ends.append(self._ends[EVERYTHING])
+        return max(ends, default=-math.inf)
+
+    @property
+    def is_any_set(self) -> bool:
+        """False means that `end_for` need not be asked."""
+        return bool(self._ends)
+
+    def active(self) -> dict[str, float]:
+        """Seconds left per limited category."""
+        self._forget_ended()
+        now = self._clock()
+        return {category: end - now for category, end in self._ends.items()}
+
+    def _forget_ended(self) -> None:
+        now = self._clock()
+        if any(end <= now for end in self._ends.values()):
+            self._ends = {name: end for name, end in self._ends.items() if end > now}
+
+
+def longest_limit_s(header: str | None) -> float | None:
+    """The longest limit in ``X-Sentry-Rate-Limits``, whatever it limits; None if it has none."""
+    if header is None:
+        return None
+    limits = [_parse_seconds(part.split(":")[0]) for part in header.split(",")]
+    return max((seconds for seconds in limits if seconds is not None), default=None)
+
+
+def _parse_seconds(text: str) -> float | None:
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        return None
+    return min(float(text), _LONGEST_LIMIT_S)

@@ -1,0 +1,142 @@
+"""The command line. Each command imports what it needs: a spawned worker re-imports this module
+before it does anything else, and ``--help`` should not wait for librdkafka.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import select
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from consumer_fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
+from consumer_fleet.printable import printable_lines
+
+_EXIT_CODES = """
+\b
+Exit codes:
+  0    done, or stopped by one signal
+  1    a check found a problem (doctor, status --check), or no message was
+       there (record, replay)
+  2    the command line is wrong, or asks for something that needs --yes
+  65   bad data: a rejected message without a dead letter topic, a damaged
+       recording
+  69   no Kafka broker answers
+  70   a bug in this program
+  74   a file, or the output, can't be written
+  75   the group has members: stop them first
+  78   the configuration is wrong
+  130  forced by a second INT, or a replay that INT kept from its end; 143 the
+       same by TERM
+  141  nobody reads the output any more, as after "| head"
+
+\b
+Examples:
+  consumer run --topic events --stop-at-end
+  consumer list
+  consumer config --example > config.yml
+  consumer run --topic ingest-events --config config.yml
+"""
+
+
+# The package of each command, imported when it is called. Its ``command.py`` has ``NAME_command``.
+_COMMANDS = {
+    "completion": "consumer_fleet.command_options",
+    "config": "consumer_fleet.bootstrap.command",
+    "dlq": "consumer_fleet.dlq.command",
+    "doctor": "consumer_fleet.doctor.command",
+    "inspect": "consumer_fleet.inspector.command",
+    "list": "consumer_fleet.consumers.command",
+    "offsets": "consumer_fleet.offsets.command",
+    "record": "consumer_fleet.record.command",
+    "replay": "consumer_fleet.replay.command",
+    "run": "consumer_fleet.run.command",
+    "status": "consumer_fleet.status.command",
+}
+
+
+class _Commands(click.Group):
+    """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            if not close:
+                raise
+            hint = f"{error.message} Did you mean {close[0]!r}?"
+            raise click.UsageError(hint, ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                if sys.stdout is not None:  # it may be closed from the start
+                    sys.stdout.flush()
+        except FleetError as error:
+            # It may name what others have named: a topic of a file, a member of a group.
+            click.echo(f"consumer: {printable_lines(str(error))}", err=True)
+            sys.exit(error.exit_code)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except KeyboardInterrupt:
+            sys.exit(EXIT_FORCED_INT)
+        except Exception as error:
+            if isinstance(error, OSError):
+                _exit_if_output_is_lost(error)
+            traceback.print_exc()
+            click.echo("consumer: this is a bug in consumer-fleet; the trace is above", err=True)
+            sys.exit(EXIT_BUG)
+
+
+def _exit_if_output_is_lost(error: OSError) -> None:
+    """Where what is printed can't be written: into a pipe that was closed, as by ``| head``, or
+    onto a full disk.
+    """
+    if sys.stdout is None:  # closed from the start: nothing is printed
+        return
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not is_full and not (error.errno == errno.EPIPE and _nobody_reads()):
+        return
+    # The interpreter flushes once more at its end, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not is_full:
+        sys.exit(EXIT_NO_READER)
+    click.echo(f"consumer: the output can't be written: {error.strerror}", err=True)
+    sys.exit(EXIT_OUTPUT)
+
+
+def _nobody_reads() -> bool:
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in output.poll(0))
+
+
+@click.group(cls=_Commands, epilog=_EXIT_CODES)
+@click.version_option(package_name="consumer-fleet")
+def main() -> None:
+    """Carry Sentry events from Kafka topics to Sentry-compatible upstreams and lose none."""
+
+
+if __name__ == "__main__":
+    main()

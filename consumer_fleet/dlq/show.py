@@ -1,0 +1,170 @@
+"""One dead letter, whole: its headers, its bytes, what they say, and what the codec says now."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers import registry
+from consumer_fleet.consumers.decoded import Decoded, decode_bytes, is_secret
+from consumer_fleet.dead_letter_headers import Headers
+from consumer_fleet.dlq.letters import Letter
+from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.humanize import moment
+from consumer_fleet.printable import hex_dump, printable, printable_bytes
+
+_DUMPED_BYTES = 256
+_SHOWN_LINES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the codec makes of the message now: decodes, filtered, rejected or unknown."""
+
+    outcome: str
+    text: str
+
+
+def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
+    """Ask the consumer's codec, here in this process. ``topic`` is where the letter was read."""
+    if consumer is None:
+        return Verdict("unknown", "no consumer is known for it: name one with --topic or --through")
+    record, origin = letter.record, letter.origin
+    place = (topic, letter.partition, record.offset, record.timestamp_ms)
+    if origin is not None:
+        place = (origin.topic, origin.partition, origin.offset, origin.timestamp_ms)
+    try:
+        decoded = registry.get(consumer).decode(RawMessage(*place, record.value))
+    except RejectedMessage as rejection:
+        return Verdict("rejected", str(rejection))
+    except Exception as error:
+        # As in a worker: a codec's bug is the message's rejection.
+        return Verdict("rejected", f"codec_error: {type(error).__name__}: {error}")
+    if isinstance(decoded, Skipped):
+        return Verdict("filtered", decoded.reason)
+    kinds = ", ".join(item.type for item in decoded.items) or "no items"
+    return Verdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
+
+
+def as_document(letter: Letter, topic: str, consumer: str | None) -> dict[str, Any]:
+    """What ``--json`` prints. Bytes that are no UTF-8 are in base64."""
+    decoded = decode_bytes(letter.record.value, consumer)
+    now = verdict(letter, topic, consumer)
+    return {
+        "topic": topic,
+        "partition": letter.partition,
+        "offset": letter.record.offset,
+        "timestamp_ms": letter.record.timestamp_ms,
+        "dead_letter": None if letter.facts is None else letter.facts._asdict(),
+        "origin": None if letter.origin is None else letter.origin._asdict(),
+        "headers": [[name, _plain(value)] for name, value in _own_headers(letter)],
+        "key": _plain(letter.record.key),
+        "value": _plain(letter.record.value),
+        "consumer": consumer,
+        "decoded": {
+            "format": decoded.format,
+            "content": decoded.content,
+            "damage": decoded.damage,
+            "position": decoded.position,
+        },
+        "now": {"outcome": now.outcome, "detail": now.text},
+    }
+
+
+def _plain(value: str | bytes | None) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _own_headers(letter: Letter) -> Headers:
+    return letter.record.headers if letter.restored is None else letter.restored.headers
+
+
+def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
+    """What is printed for a person; every line is fit for a terminal."""
+    record = letter.record
+    place = f"partition {letter.partition} offset {record.offset}"
+    yield f"{printable(topic)} {place}, {at(record.timestamp_ms)}"
+    yield from _facts(letter)
+    own = _own_headers(letter)
+    yield f"Headers   {'none' if not own else ''}".rstrip()
+    for name, value in own:
+        hidden = value and is_secret(name)
+        yield f"  {printable(name)}: {REDACTED if hidden else without_credentials(_shown(value))}"
+    yield f"Key       {_shown(record.key)}"
+    decoded = decode_bytes(record.value, consumer)
+    yield from _value(record.value, decoded)
+    if decoded.content is not None:
+        yield f"As {decoded.format}, secrets hidden"
+        yield from _content(decoded)
+    now = verdict(letter, topic, consumer)
+    yield f"Now       {_now(now, consumer)}"
+
+
+def at(timestamp_ms: int | None) -> str:
+    """A time in UTC, to the second; ``-`` where there is none, or one that no calendar has."""
+    found = moment(timestamp_ms)
+    return "-" if found is None else f"{found:%Y-%m-%d %H:%M:%S}"
+
+
+def _facts(letter: Letter) -> Iterator[str]:
+    facts, origin = letter.facts, letter.origin
+    if facts is None or origin is None:
+        yield "Reason    none: it has no dlq.* headers, no consumer of this program put it here"
+        return
+    yield f"Reason    {printable(facts.reason)}"
+    if facts.detail:
+        yield f"Detail    {printable(facts.detail)}"
+    time = f", {at(origin.timestamp_ms)}" if origin.timestamp_ms is not None else ""
+    yield f"Was at    {printable(origin.place)}{time}"
+    yield f"Rejected  by group {printable(facts.group) or 'unknown'}"
+
+
+def _shown(value: str | bytes | None) -> str:
+    if value is None:
+        return "none"
+    text = printable(value) if isinstance(value, str) else printable_bytes(value)
+    return text or "empty"
+
+
+def _value(value: bytes | None, decoded: Decoded) -> Iterator[str]:
+    if value is None:
+        yield "Value     none: a tombstone"
+        return
+    yield f"Value     {len(value):,} bytes"
+    yield from (f"  {line}" for line in hex_dump(value, 0, _DUMPED_BYTES))
+    if decoded.damage is None:
+        if len(value) > _DUMPED_BYTES:
+            yield f"  … {len(value) - _DUMPED_BYTES:,} more bytes; --raw writes all of them"
+        return
+    yield f"Damage    {printable(decoded.damage)}"
+    position = decoded.position
+    if position is not None and position >= _DUMPED_BYTES:
+        yield from (f"  {line}" for line in hex_dump(value, max(0, position - 48), position + 48))
+
+
+def _content(decoded: Decoded) -> Iterator[str]:
+    lines = json.dumps(decoded.content, indent=2, ensure_ascii=False).splitlines()
+    for line in lines[:_SHOWN_LINES]:
+        yield f"  {printable(line)}"
+    if len(lines) > _SHOWN_LINES:
+        yield f"  … {len(lines) - _SHOWN_LINES:,} more lines; --json has all of them"
+
+
+def _now(now: Verdict, consumer: str | None) -> str:
+    said = {
+        "decodes": f"{consumer} decodes it now",
+        "filtered": f"{consumer} filters it now",
+        "rejected": f"{consumer} still rejects it",
+        "unknown": "unknown",
+    }
+    return f"{said[now.outcome]}: {printable(now.text)}"

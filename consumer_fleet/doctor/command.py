@@ -1,0 +1,127 @@
+"""``consumer doctor``: is everything there that a consumer needs?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic
+from typing import Final
+
+import click
+
+from consumer_fleet.command_options import (
+    ClusterOptions,
+    Connection,
+    complete_consumer,
+    connection_options,
+)
+from consumer_fleet.doctor.cluster_checks import examine_cluster
+from consumer_fleet.doctor.configuration_checks import (
+    examine_configuration,
+    examine_services,
+    examine_snuba,
+)
+from consumer_fleet.doctor.destination_checks import Name, examine_destination
+from consumer_fleet.doctor.finding import Check, Finding, check_up, subjects_of
+from consumer_fleet.doctor.machine_checks import examine_machine
+from consumer_fleet.doctor.server_checks import examine_server
+from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
+
+_EPILOG = """
+\b
+Exit codes:
+  0   all is well, or there are warnings only
+  1   there is a problem: its line says what, and how to mend it
+  2   the command line is wrong
+  78  the configuration is wrong
+
+\b
+Examples:
+  consumer doctor
+  consumer doctor --topic events --config config.yml
+  consumer doctor --topic ingest-events --bootstrap-servers kafka:9092
+  consumer doctor --json
+"""
+
+
+@click.command("doctor", epilog=_EPILOG)
+@click.option(
+    "--topic",
+    "topics",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_consumer,
+    help="The consumer to check for; may be repeated. Default: the configured one, else all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@connection_options
+def doctor_command(topics: tuple[str, ...], as_json: bool, connection: Connection) -> None:
+    """Check everything that a consumer needs, and say how to mend what is wrong.
+
+    The configuration, Kafka, topics, groups, access, destinations, and this machine, with the
+    options that `consumer run` would have. It takes up to 13 seconds and only reads: no topic is
+    made, no group joined, no offset committed. Each destination is sent one empty report, twice.
+    """
+    from consumer_fleet.doctor.finding import report_lines
+
+    if len(topics) == 1:
+        # As `consumer run` has it: physical_topic, group and dlq_topic are this consumer's.
+        connection = connection.adding(topic=topics[0])
+    cluster = connection.resolve(required=False)
+    _quieten(cluster.options.log_level)
+    findings = examine(cluster, topics)
+    if as_json:
+        click.echo(json.dumps([finding.as_plain_data() for finding in findings], indent=2))
+    else:
+        for line in report_lines(findings, is_terminal=sys.stdout.isatty()):
+            click.echo(line)
+    has_problem = any(finding.status == "problem" for finding in findings)
+    sys.exit(EXIT_FINDINGS if has_problem else EXIT_OK)
+
+
+def _quieten(log_level: str) -> None:
+    """What would be logged of each failure is said by the findings, once."""
+    import logging
+
+    from consumer_fleet.kafka.clients import rdkafka_log
+
+    if log_level != "debug":
+        logging.getLogger().setLevel(logging.WARNING)
+        rdkafka_log.setLevel(logging.CRITICAL)
+
+
+TIMEOUT_S: Final = 12.0
+# What is asked within a check ends before the check is given up.
+_MARGIN_S: Final = 0.5
+_DESTINATIONS: Final[tuple[Name, ...]] = ("upstream", "saas")
+
+
+def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
+    """Everything that a consumer of these options needs. Blocks for ``TIMEOUT_S`` at most.
+
+    Raises ConfigurationError for a consumer that the registry doesn't have.
+    """
+    options = cluster.options
+    subjects = subjects_of(options, named)
+    configuration = partial(examine_configuration, options, subjects)
+    checks = [Check("configuration", "options", configuration)]
+    if options.brokers:
+        deadline = monotonic() + TIMEOUT_S - _MARGIN_S
+        checks += [
+            Check("kafka.server", server, partial(examine_server, server, cluster.kafka))
+            for server in options.brokers.split(",")
+        ]
+        kafka = partial(examine_cluster, cluster, subjects, deadline)
+        checks.append(Check("kafka.login", cluster.servers, kafka))
+    checks += [
+        Check("destination.reach", name, partial(examine_destination, name, options))
+        for name in _DESTINATIONS
+        if getattr(options, f"{name}_dsn") is not None
+    ]
+    if options.snuba_url is not None:
+        checks.append(Check("service", "snuba", partial(examine_snuba, options)))
+    checks.append(Check("service", "services", partial(examine_services, options)))
+    checks.append(Check("machine.temp", "this machine", partial(examine_machine, options)))
+    return check_up(checks, TIMEOUT_S)

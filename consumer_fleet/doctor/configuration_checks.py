@@ -1,0 +1,176 @@
+"""Do the options make sense together, before anything is asked of the outside world?"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+from consumer_fleet.bootstrap.options import Options, dangerous_modes, delivery_mode
+from consumer_fleet.bootstrap.services import Service, builtin_services, load_plugins
+from consumer_fleet.bootstrap.validate_snuba import HEALTH_PATH, check_health, validate_snuba
+from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
+from consumer_fleet.errors import ConfigurationError, ServiceError
+from consumer_fleet.kafka.reserved_groups import refuse_reserved_group
+from consumer_fleet.run.run import refuse_long_drain, refuse_own_topic
+
+_EMBEDDED: Final = (
+    "nothing is configured: `consumer run` is a demonstration, with a broker and a receiver of "
+    "its own"
+)
+
+
+def is_embedded(options: Options) -> bool:
+    """Whether nothing is configured at all. Half a configuration is not nothing."""
+    try:
+        return delivery_mode(options) == "embedded"
+    except ConfigurationError:
+        return False
+
+
+def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> Iterator[Finding]:
+    """All findings about the options alone. They resolved: each is right by itself."""
+    if is_embedded(options):
+        yield ok("configuration", "options", _EMBEDDED)
+        return
+    found = list(wholeness(options))
+    for subject in subjects:
+        found += names(subject)
+    if not any(finding.status == "problem" for finding in found):
+        yield ok("configuration", "options", "complete, and without contradictions")
+    yield from found
+    yield from dangers(options)
+
+
+def wholeness(options: Options) -> Iterator[Finding]:
+    """What ``consumer run`` checks before it connects to anything."""
+    for check in (delivery_mode, _fits_snuba, refuse_long_drain):
+        try:
+            check(options)
+        except ConfigurationError as error:
+            yield _as_problem("options", error)
+
+
+def _fits_snuba(options: Options) -> None:
+    # As a worker does it: neither printing nor asking Snuba, which is a check of its own. So is
+    # the group, which is to be looked at whatever else is wrong.
+    validate_snuba(options.model_copy(update={"group": None}), "worker")
+
+
+def names(subject: Subject) -> Iterator[Finding]:
+    """A group or a dead letter topic that belongs to somebody else."""
+    try:
+        refuse_reserved_group(subject.group)
+    except ConfigurationError as error:
+        yield _as_problem("group", error)
+    try:
+        refuse_own_topic(subject.topic, subject.dead_letter_topic)
+    except ConfigurationError as error:
+        yield _as_problem("dlq_topic", error)
+
+
+def dangers(options: Options) -> Iterator[Finding]:
+    """Choices that are allowed, and that lose data or hide that it is lost."""
+    for line in dangerous_modes(options):
+        subject, _, seen = line.partition(": ")
+        if not seen:
+            subject, _, seen = line.partition(" ")
+        yield warning(
+            "configuration",
+            subject,
+            seen.removesuffix("."),
+            "Change the option, unless this is what you want.",
+        )
+
+
+def _as_problem(subject: str, error: ConfigurationError) -> Finding:
+    seen, _, fix = str(error).partition(". ")
+    return problem("configuration", subject, seen, fix or "Change the option.")
+
+
+_FIXES: Final = {
+    "healthcheck_file": "Name a file in a folder that exists and that this user may write to.",
+    "ca_file": "Name a PEM file of certificate authorities that this user may read.",
+    "statsd": "Correct statsd_host or statsd_socket_path; without either no metrics are sent.",
+}
+# How long the kernel may take to hear that nobody listens on a port of this machine.
+_REFUSAL_TIMEOUT_S: Final = 0.5
+
+
+def examine_services(options: Options) -> Iterator[Finding]:
+    """The built-in services that the options use, then those of the plugins."""
+    for service in builtin_services(options):
+        finding = examine_service(service)
+        if service.name == "statsd" and finding.status == "ok":
+            finding = examine_statsd(options)
+        yield finding
+    for service in load_plugins(options):
+        yield examine_service(service)
+
+
+def examine_service(service: Service) -> Finding:
+    """What the start of a consumer finds, which it would end with."""
+    try:
+        service.validate()
+    except Exception as error:
+        # A plugin's service may raise anything.
+        seen = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+        seen = seen.removeprefix(f"service {service.name!r}: ")
+        fix = _FIXES.get(service.name, "Mend it, or remove the plugin that needs it.")
+        return problem("service", service.name, seen, fix)
+    return ok("service", service.name, "usable")
+
+
+def examine_statsd(options: Options) -> Finding:
+    """Whether an agent listens, as far as that can be known. An empty packet measures nothing."""
+    path = options.statsd_socket_path
+    family = socket.AF_INET if path is None else socket.AF_UNIX
+    address: tuple[object, ...] | str = path or ""
+    if path is None:
+        found = socket.getaddrinfo(options.statsd_host, options.statsd_port, type=socket.SOCK_DGRAM)
+        family, address = found[0][0], found[0][4]
+    place = path or f"{options.statsd_host}:{options.statsd_port}"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.settimeout(_REFUSAL_TIMEOUT_S)
+            probe.connect(address)
+            probe.send(b"")
+            if path is None:
+                _wait_for_refusal(probe)
+    except OSError as error:
+        why = "nothing listens there" if error.errno == errno.ECONNREFUSED else error.strerror
+        return warning(
+            "service",
+            f"statsd {place}",
+            f"{why}: metrics are lost",
+            "Start the DogStatsD agent, or correct statsd_host, statsd_port or statsd_socket_path.",
+        )
+    known = "takes packets" if path is not None else "resolves; whether an agent listens is unknown"
+    return ok("service", f"statsd {place}", known)
+
+
+def _wait_for_refusal(probe: socket.socket) -> None:
+    """Raises ConnectionRefusedError where the host says so; a distant one seldom does."""
+    try:
+        probe.recv(1)
+    except TimeoutError:
+        return
+
+
+def examine_snuba(options: Options) -> Iterator[Finding]:
+    """Only where ``snuba_url`` is given. Blocks for ``snuba_timeout_s`` at most."""
+    url = options.snuba_url
+    if url is None:
+        return
+    try:
+        check_health(url, options)
+    except ServiceError as error:
+        seen = str(error).removeprefix("service 'snuba': ")
+        fix = "Check snuba_url and Snuba's own log; skip_service_validation starts without it."
+        if options.skip_service_validation:
+            yield warning("service", "snuba", seen, fix)
+        else:
+            yield problem("service", "snuba", seen, fix)
+    else:
+        yield ok("service", "snuba", f"{HEALTH_PATH} says that it is healthy")

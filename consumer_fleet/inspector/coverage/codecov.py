@@ -1,0 +1,274 @@
+"""Coverage from Codecov's API.
+
+``GET /api/v2/{service}/{owner}/repos/{repository}/file_report/{path}`` with ``sha`` or ``branch``;
+without either, it is the default branch (https://docs.codecov.com/reference/repos_file_report_retrieve).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from math import inf
+from threading import BoundedSemaphore
+from time import monotonic
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+import orjson
+import pycurl
+
+from consumer_fleet.capture.dsn import client_name
+from consumer_fleet.capture.http_posts import authorities
+from consumer_fleet.inspector.coverage.local_reports import FramePath
+from consumer_fleet.inspector.coverage.service import (
+    CodecovSettings,
+    Coverage,
+    CoverageQuery,
+    CoverageService,
+    Line,
+    Lines,
+    PathMapping,
+)
+
+T = TypeVar("T")
+
+
+class Kept(NamedTuple, Generic[T]):
+    """An answer, and for how long it is good; ``inf`` for ever, 0 for those who wait already."""
+
+    value: T
+    keep_s: float
+
+
+class AnswerCache(Generic[T]):
+    """At most ``max_answers``; the least recently used one goes first. Threads may share it."""
+
+    def __init__(self, max_answers: int, clock: Callable[[], float] = monotonic) -> None:
+        self._max_answers = max_answers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[T, float]] = OrderedDict()
+        self._awaited: dict[Hashable, Future[T]] = {}
+
+    def get(self, key: Hashable, fetch: Callable[[], Kept[T]]) -> T:
+        """The kept answer, or ``fetch``'s. Blocks while ``fetch`` runs, here or elsewhere.
+
+        What ``fetch`` raises, all who wait for it get; nothing is kept then.
+        """
+        with self._lock:
+            known = self._kept.get(key)
+            if known is not None and self._clock() < known[1]:
+                self._kept.move_to_end(key)
+                return known[0]
+            awaited = self._awaited.get(key)
+            if awaited is None:
+                mine: Future[T] = Future()
+                self._awaited[key] = mine
+        if awaited is not None:
+            return awaited.result()
+        try:
+            value, keep_s = fetch()
+        except BaseException as error:
+            with self._lock:
+                del self._awaited[key]
+            mine.set_exception(error)
+            raise
+        with self._lock:
+            del self._awaited[key]
+            self._keep(key, value, keep_s)
+        mine.set_result(value)
+        return value
+
+    def _keep(self, key: Hashable, value: T, keep_s: float) -> None:
+        self._kept[key] = (value, self._clock() + keep_s)
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._max_answers:
+            self._kept.popitem(last=False)
+
+
+class GetFailed(Exception):
+    """There was no usable answer: no connection, too slow, too long."""
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetLimits:
+    """``deadline_s``, a monotonic time, is for all of it, from the name's resolution on.
+
+    ``timeout_s`` is what a person knows of it.
+    """
+
+    timeout_s: float
+    deadline_s: float
+    body_bytes: int
+    ca_file: str | None = None
+
+
+def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
+    """Blocks, up to the deadline. Redirects are not followed. Raises GetFailed.
+
+    Proxies come from the environment, as in curl. Neither headers nor the answer are logged.
+    """
+    body = bytearray()
+
+    def receive(data: bytes) -> int | None:
+        body.extend(data)
+        return None if len(body) <= limits.body_bytes else 0  # 0 ends the transfer
+
+    handle = pycurl.Curl()
+    try:
+        for option, value in _options(url, headers, limits).items():
+            handle.setopt(option, value)
+        handle.setopt(pycurl.WRITEFUNCTION, receive)
+        handle.perform()
+        return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(body))
+    except pycurl.error as error:
+        code = error.args[0]
+        if len(body) > limits.body_bytes:
+            raise GetFailed(f"the answer is longer than {limits.body_bytes} bytes") from error
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            raise too_slow(limits.timeout_s) from error
+        raise GetFailed(f"no answer (libcurl error {code}: {handle.errstr()})") from error
+    finally:
+        handle.close()
+
+
+def too_slow(timeout_s: float) -> GetFailed:
+    return GetFailed(f"no answer within {timeout_s:g} s")
+
+
+def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, object]:
+    return {
+        pycurl.URL: url,
+        pycurl.HTTPHEADER: headers,
+        pycurl.USERAGENT: client_name(),
+        pycurl.FOLLOWLOCATION: 0,  # a redirect would take the token elsewhere
+        pycurl.NOSIGNAL: 1,  # else it times out names with a signal, which only a main thread gets
+        pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
+        pycurl.ACCEPT_ENCODING: "gzip",
+        pycurl.CAINFO: authorities(limits.ca_file),
+    }
+
+
+_NAME = "codecov"
+_BODY_LIMIT_BYTES = 8 * 1024 * 1024
+_MAX_ANSWERS = 256
+_CALLS = 4  # that ask at a time; more wait for them
+# How long answers are kept. A commit's report does not change once it is there; a branch moves on,
+# and a report that is missing may be on its way.
+_KEEP_COMMIT_S = inf
+_KEEP_OTHER_S = 60.0
+_KEEP_FAILURE_S = 5.0
+_LINES = {line.value: line for line in Line}
+
+
+class Codecov(CoverageService):
+    """Asks by commit, and by branch where Codecov doesn't know that commit."""
+
+    def __init__(self, settings: CodecovSettings, mappings: Sequence[PathMapping]) -> None:
+        self._settings = settings
+        self._mappings = tuple(mappings)
+        self._places = BoundedSemaphore(_CALLS)
+        self._cache: AnswerCache[Coverage] = AnswerCache(_MAX_ANSWERS)
+
+    def coverage(self, query: CoverageQuery) -> Coverage:
+        """Blocks for the configured time at most: for a place among others, and two requests."""
+        path = FramePath.of(query, self._mappings).in_repository
+        if path is None:
+            return Coverage.no_data(
+                _NAME,
+                f"no path mapping leads from {query.abs_path or query.file} to the repository",
+            )
+        branch = query.branch or self._settings.branch
+        key = (path, query.commit, branch)
+        return self._cache.get(key, lambda: self._fetch(path, query.commit or None, branch))
+
+    def _fetch(self, path: str, commit: str | None, branch: str | None) -> Kept[Coverage]:
+        timeout_s = self._settings.timeout_s
+        deadline_s = monotonic() + timeout_s
+        limits = GetLimits(timeout_s, deadline_s, _BODY_LIMIT_BYTES, self._settings.ca_file)
+        try:
+            if not self._places.acquire(timeout=timeout_s):
+                raise too_slow(timeout_s)
+            try:
+                return self._ask(path, commit, branch, limits)
+            finally:
+                self._places.release()
+        except GetFailed as error:
+            return Kept(Coverage.no_data(_NAME, f"Codecov: {error}"), _KEEP_FAILURE_S)
+
+    def _ask(
+        self, path: str, commit: str | None, branch: str | None, limits: GetLimits
+    ) -> Kept[Coverage]:
+        named_branch = f"branch {branch}" if branch else "the default branch"
+        if commit is not None:
+            answer = self._get(path, {"sha": commit}, limits)
+            if answer.status != 404:
+                return _coverage(answer, None, _KEEP_COMMIT_S)
+        answer = self._get(path, {"branch": branch} if branch else {}, limits)
+        if answer.status == 404:
+            at = f"at commit {commit} or on {named_branch}" if commit else f"on {named_branch}"
+            reason = f"Codecov has no report of {path} {at}"
+            return Kept(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
+        note = f"of {named_branch}: Codecov does not know commit {commit}" if commit else None
+        return _coverage(answer, note, _KEEP_OTHER_S)
+
+    def _get(self, path: str, parameters: dict[str, str], limits: GetLimits) -> Answer:
+        settings = self._settings
+        owner, repository = settings.slug.split("/")
+        url = (
+            f"{settings.base_url.rstrip('/')}/api/v2/{settings.long_service}"
+            f"/{quote(owner, safe='')}/repos/{quote(repository, safe='')}"
+            f"/file_report/{quote(path, errors='replace')}"
+        )
+        if parameters:
+            url += f"?{urlencode(parameters, errors='replace')}"
+        headers = [f"Authorization: Bearer {settings.token}", "Accept: application/json"]
+        return http_get(url, headers, limits)
+
+
+def _coverage(answer: Answer, note: str | None, keep_s: float) -> Kept[Coverage]:
+    """What any answer but a 404 means."""
+    if answer.status in (401, 403):
+        reason = f"Codecov refused the token (HTTP {answer.status})"
+        return Kept(Coverage.no_integration(reason, _NAME), _KEEP_OTHER_S)
+    if answer.status != 200:
+        reason = f"Codecov answered HTTP {answer.status}"
+        return Kept(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
+    try:
+        document = orjson.loads(answer.body)
+        lines = _lines(document["line_coverage"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        reason = "Codecov's answer is not a file report"
+        return Kept(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
+    if not lines:
+        reason = "Codecov's report has no lines of that file"
+        return Kept(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
+    found = Coverage.of_lines(lines, _NAME, url=_page(document), reason=note)
+    return Kept(found, keep_s)
+
+
+def _lines(pairs: Any) -> Lines:
+    """``[[1, 0], …]``: hit 0, miss 1, partial 2; a line with another code is left out."""
+    lines: Lines = {}
+    for pair in pairs or ():
+        if not pair:
+            continue  # [[]] stands for none
+        number, code = pair
+        if type(number) is int and code in _LINES:
+            lines[number] = _LINES[code]
+    return lines
+
+
+def _page(document: dict[str, Any]) -> str | None:
+    url = document.get("commit_file_url")
+    # The page shows it as the report's address.
+    is_link = isinstance(url, str) and url.startswith(("https://", "http://"))
+    return url if is_link else None

@@ -1,0 +1,250 @@
+"""What an entry is about, in a line: found once, when it is stored.
+
+Events come from anywhere. Nothing here raises, whatever they hold, and what is kept of them is
+short, on one line, and valid UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from consumer_fleet.capture.envelope import Item, normalize_event_id
+from consumer_fleet.inspector.entry import NewEntry
+
+# Items that hold an event. At most one of them is in an envelope.
+EVENT_ITEMS: Final = frozenset({"event", "transaction", "feedback", "security", "user_report_v2"})
+_SECURITY_TYPES: Final = ("csp", "hpkp", "expectct", "expectstaple")
+_EVENT_TYPES: Final = frozenset({"error", "default", "generic", "nel", *_SECURITY_TYPES})
+_LEVELS: Final = frozenset({"debug", "info", "warning", "error", "fatal"})
+
+# Above it an event is listed without a look inside: parsed, it would be several times its size.
+# Servers refuse events of more than 1 MiB.
+_PARSED_BYTES: Final = 2 * 1024 * 1024
+_TITLE_CHARS: Final = 200
+_NAME_CHARS: Final = 100
+_SEARCHED_CHARS: Final = 2000
+_TAGS: Final = 50
+# What Sentry makes tags of.
+_TAG_MEMBERS: Final = ("release", "environment", "server_name", "logger")
+# Beyond these characters a text is cut before anything else is done with it.
+_CUT_CHARS: Final = 2000
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+JsonObject = Mapping[str, Any]
+_NOTHING: Final[JsonObject] = MappingProxyType({})
+
+
+class Description(NamedTuple):
+    """``searched`` is what a text search looks at, case-folded.
+
+    ``event_id`` is the envelope's, or where its header has none, the event's own.
+    """
+
+    type: str
+    level: str | None
+    title: str
+    culprit: str
+    platform: str | None
+    searched: str = ""
+    event_id: str | None = None
+
+
+def describe(entry: NewEntry) -> Description:
+    """Never raises. Takes a few microseconds per KiB of the event."""
+    found, event = _describe_content(entry)
+    event_id = None if entry.envelope is None else entry.envelope.event_id
+    if event_id is None:
+        event_id = normalize_event_id(event.get("event_id"))
+    # Tags come last: of many, some are left out.
+    words = [found.title, found.culprit, found.type]
+    if event_id is not None:
+        words.append(event_id)
+    if entry.origin is not None:
+        words.append(entry.origin.topic)
+    if entry.dead_letter is not None:
+        words += [entry.dead_letter.reason, entry.dead_letter.detail, entry.dead_letter.topic]
+    searched = "\n".join([*words, *_tags(event)])[:_SEARCHED_CHARS].casefold()
+    return found._replace(event_id=event_id, searched=searched)
+
+
+def event_index(items: tuple[Item, ...]) -> int | None:
+    """Which item is the event; None where there is none."""
+    return next((index for index, item in enumerate(items) if item.type in EVENT_ITEMS), None)
+
+
+def one_line(value: object, limit: int = _TITLE_CHARS) -> str:
+    """``value`` as text on one line that every store and encoder takes; "" if it is no text."""
+    if value is None or (type(value) is str and value.isalnum() and len(value) <= limit):
+        return value or ""  # most values, in less time than the rest takes
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    try:
+        text = str(value)[:_CUT_CHARS]
+    except ValueError:  # an integer of thousands of digits
+        return ""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair has no UTF-8
+    if not text.isprintable():
+        text = _CONTROLS.sub(" ", text)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _describe_content(entry: NewEntry) -> tuple[Description, JsonObject]:
+    if entry.envelope is None:
+        title = one_line(entry.undecodable) or "undecodable"
+        return Description("undecodable", None, title, "", None), _NOTHING
+    items = entry.envelope.items
+    index = event_index(items)
+    if index is not None:
+        event = _load(items[index].payload)
+        return _describe_event(items[index].type, event), event
+    if not items:
+        return Description("empty", None, "an envelope without items", "", None), _NOTHING
+    kind = one_line(items[0].type, _NAME_CHARS)
+    return Description(kind, None, _title_of_items(items), "", None), _NOTHING
+
+
+def _describe_event(item_type: str, event: JsonObject) -> Description:
+    exception = _main_exception(event)
+    kind = _event_type(item_type, event, exception)
+    level = event.get("level")
+    if not isinstance(level, str) or level not in _LEVELS:
+        # Sentry takes an error for one that does not say.
+        level = None if kind in ("transaction", "feedback") else "error"
+    return Description(
+        kind,
+        level,
+        _event_title(kind, event, exception) or "(no title)",
+        one_line(event.get("transaction")) or _place(exception),
+        one_line(event.get("platform"), _NAME_CHARS) or None,
+    )
+
+
+def _event_type(item_type: str, event: JsonObject, exception: JsonObject) -> str:
+    own = event.get("type")
+    if item_type == "transaction" or own == "transaction":
+        return "transaction"
+    if item_type in ("feedback", "user_report_v2") or own == "feedback":
+        return "feedback"
+    for name in _SECURITY_TYPES:
+        if name in event:
+            return name
+    if exception:
+        return "error"
+    return own if isinstance(own, str) and own in _EVENT_TYPES - {"error"} else "default"
+
+
+def _event_title(kind: str, event: JsonObject, exception: JsonObject) -> str:
+    if kind == "transaction":
+        return one_line(event.get("transaction"))
+    if kind == "feedback":
+        return one_line(_object(_object(event.get("contexts")).get("feedback")).get("message"))
+    if exception:
+        name, value = one_line(exception.get("type")), _first_line(exception.get("value"))
+        return one_line(f"{name}: {value}" if name and value else name or value)
+    if kind in _SECURITY_TYPES:
+        report = _object(event.get(kind))
+        directive = report.get("effective_directive") or report.get("violated_directive")
+        blocked = one_line(report.get("blocked_uri"))
+        return one_line(f"Blocked {one_line(directive) or kind} from {blocked or 'unknown'}")
+    return _message(event)
+
+
+def _message(event: JsonObject) -> str:
+    for value in (event.get("logentry"), event.get("message")):
+        entry = _object(value)
+        text = _first_line(entry.get("formatted") or entry.get("message") or value)
+        if text:
+            return text
+    return ""
+
+
+def _first_line(value: object) -> str:
+    if not isinstance(value, str):
+        return one_line(value)
+    return one_line(value[:_CUT_CHARS].strip().partition("\n")[0])
+
+
+def _main_exception(event: JsonObject) -> JsonObject:
+    """The last of the chain: the one that was raised last, which Sentry names an error after."""
+    chain = event.get("exception")
+    values = chain.get("values", chain) if isinstance(chain, dict) else chain
+    if isinstance(values, list):
+        return next((value for value in reversed(values) if _object(value)), _NOTHING)
+    return _object(values)
+
+
+def _place(exception: JsonObject) -> str:
+    """The function that raised it: the innermost of the application, else the innermost."""
+    frames = _object(exception.get("stacktrace")).get("frames")
+    if not isinstance(frames, list):
+        return ""
+    known = [frame for frame in frames if isinstance(frame, dict)]
+    frame = next((each for each in reversed(known) if each.get("in_app") is True), None)
+    if frame is None:
+        frame = known[-1] if known else {}
+    file = one_line(frame.get("module")) or one_line(frame.get("filename"))
+    function = one_line(frame.get("function"))
+    return one_line(f"{file} in {function}" if file and function else file or function)
+
+
+def _tags(event: JsonObject) -> Iterator[str]:
+    for name in _TAG_MEMBERS:
+        if name in event and (value := one_line(event[name])):
+            yield f"{name}:{value}"
+    tags = event.get("tags")
+    pairs = list(tags.items()) if isinstance(tags, dict) else tags
+    if isinstance(pairs, list):
+        for pair in pairs[:_TAGS]:
+            if isinstance(pair, list | tuple) and len(pair) == 2:
+                yield f"{one_line(pair[0], _NAME_CHARS)}:{one_line(pair[1])}"
+
+
+def _title_of_items(items: tuple[Item, ...]) -> str:
+    describe_item = _ITEM_TITLES.get(items[0].type)
+    title = describe_item(_load(items[0].payload)) if describe_item is not None else ""
+    return title or one_line(", ".join(dict.fromkeys(item.type for item in items[:20])))
+
+
+def _session(session: JsonObject) -> str:
+    status = one_line(session.get("status"), _NAME_CHARS)
+    return f"session {status}" if status else ""
+
+
+def _check_in(check_in: JsonObject) -> str:
+    slug = one_line(check_in.get("monitor_slug"))
+    return one_line(f"{slug}: {one_line(check_in.get('status'), _NAME_CHARS)}") if slug else ""
+
+
+def _user_report(report: JsonObject) -> str:
+    return one_line(report.get("comments"))
+
+
+_ITEM_TITLES: Final[Mapping[str, Callable[[JsonObject], str]]] = MappingProxyType(
+    {"session": _session, "check_in": _check_in, "user_report": _user_report}
+)
+
+
+def _object(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _load(payload: bytes) -> JsonObject:
+    if len(payload) > _PARSED_BYTES:
+        return _NOTHING
+    try:
+        return _object(orjson.loads(payload))
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # SDKs send what orjson is too strict for: NaN, and surrogates that stand alone.
+        return _object(json.loads(payload))
+    except (ValueError, RecursionError):
+        return _NOTHING

@@ -1,0 +1,185 @@
+"""A small Sentry-compatible server in this process: it accepts envelopes and shows the latest.
+
+It stands in for an upstream in the embedded demonstration and in tests, and it is what
+``consumer inspect`` runs. It takes one project with one key, made up at its start.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.inspector.api import CoverageApi, EventsApi, LookupApi, Source
+from consumer_fleet.inspector.coverage import CoverageSettings, build_coverage
+from consumer_fleet.inspector.envelope_endpoint import EnvelopeEndpoint
+from consumer_fleet.inspector.lookup import EventLookup, build_lookup
+from consumer_fleet.inspector.security import Access, Guard
+from consumer_fleet.inspector.server import BUNDLE, Pages, ServerThread
+from consumer_fleet.inspector.store import Store
+from consumer_fleet.inspector.stream import Changes, StreamEndpoint
+
+log = structlog.get_logger(__name__)
+
+# The published limit of an envelope, decompressed (https://develop.sentry.dev/sdk/envelopes/).
+_PUBLISHED_LIMIT_BYTES = 200 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the page shows beside the store. ``bundle`` is the folder of the built page.
+
+    Without ``lookup``, events are looked up in the store alone. One that is given is the caller's
+    to close.
+    """
+
+    source: Source = field(default_factory=Source)
+    bundle: Path = BUNDLE
+    coverage: CoverageSettings = field(default_factory=CoverageSettings)
+    lookup: EventLookup | None = None
+
+
+class Receiver:
+    """The server and its store. ``dsn`` is what to deliver to; a context manager starts and stops.
+
+    The store is the caller's to close where it was given, else it goes with the receiver.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        project: str = "1",
+        limit_bytes: int = _PUBLISHED_LIMIT_BYTES,
+        access: Access | None = None,
+        view: View | None = None,
+    ) -> None:
+        self._owns_store = store is None
+        self.store = Store() if store is None else store
+        self._project = project
+        self._key = secrets.token_hex(16)
+        self._endpoint = EnvelopeEndpoint(
+            self.store,
+            project=project,
+            key=self._key,
+            # What can't be kept is refused: who sent it had better know.
+            limit_bytes=min(limit_bytes, self.store.max_bytes),
+        )
+        self._access = access or Access()
+        self._view = view or View()
+        self._changes = Changes(self.store)
+        self._coverage = build_coverage(self._view.coverage)
+        self._coverage_api = CoverageApi(self._coverage)
+        self._lookup = self._view.lookup or build_lookup(store=self.store)
+        self._lookup_api = LookupApi(self.store, self._lookup)
+        self._server: ServerThread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a person may look at what was received."""
+        return f"http://{self._host}:{self._running.port}/"
+
+    @property
+    def dsn(self) -> Dsn:
+        return Dsn.parse(f"http://{self._key}@{self._host}:{self._running.port}/{self._project}")
+
+    def start(self, port: int = 0) -> None:
+        """Block until connections are accepted. Raises ServiceError where that fails.
+
+        ``port`` 0 takes a free one.
+        """
+        self._server = ServerThread(self._access.host, port)
+        try:
+            self._server.start(self._app())
+        except BaseException:
+            self._server.stop()
+            raise
+
+    def stop(self) -> None:
+        """Finish the requests under way, for a few seconds at most, and close."""
+        # First the streams, which would never finish, and what may take longer than that.
+        self._changes.close()
+        self._coverage_api.close()
+        self._lookup_api.close()
+        if self._server is not None:
+            self._server.stop()
+        self._coverage.close()
+        if self._view.lookup is None:
+            self._lookup.close()
+        if self._owns_store:
+            self.store.close()
+
+    def __enter__(self) -> Receiver:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def _running(self) -> ServerThread:
+        if self._server is None:
+            raise RuntimeError("the receiver has no address before start()")
+        return self._server
+
+    @property
+    def _host(self) -> str:
+        """As it stands in a URL that works."""
+        return self._access.url_host
+
+    def _app(self) -> ASGIApp:
+        coverage = self._view.coverage
+        pages = Pages(self.store, self._view.bundle)
+        api = EventsApi(
+            self.store,
+            self._view.source,
+            dsn=str(self.dsn) if self._access.is_loopback else None,
+            coverage=bool(coverage.reports or coverage.codecov),
+        )
+        pages_app = Starlette(
+            routes=[
+                Route("/", pages.index),
+                Route("/plain.css", pages.plain_style),
+                Route("/assets/{path:path}", pages.asset),
+                Route("/api/status", api.status),
+                Route("/api/events", api.events),
+                Route("/api/events/{id}", api.event),
+                Route("/api/events/{id}/items/{index}", api.item),
+                Route("/api/events/{id}/raw", api.raw),
+                Route("/api/lookup/{event_id}", self._lookup_api.get),
+                Route("/api/coverage", self._coverage_api.get),
+                Route("/api/stream", StreamEndpoint(self._changes).get),
+            ],
+            exception_handlers={
+                HTTPException: _refused,
+                ConfigurationError: _unreadable,
+                Exception: _failed,
+            },
+        )
+        pages_app.router.redirect_slashes = False
+        return Guard(pages_app, self._endpoint, access=self._access, port=self._running.port)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+async def _unreadable(_request: Request, error: Exception) -> Response:
+    log.error("inspector_store_failed", error=str(error))
+    return JSONResponse({"detail": "the store can't be read"}, 503)
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": "a bug in the inspector: its log has the trace"}, 500)

@@ -1,0 +1,246 @@
+"""A uvicorn server in a thread of its own, beside whatever this process does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import uvicorn
+from anyio import CapacityLimiter, to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
+
+from consumer_fleet.errors import ServiceError
+from consumer_fleet.inspector.entry import Summary
+from consumer_fleet.inspector.store import Counts, Store
+
+_START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
+# How long a client may leave unread what was sent to it before the kernel ends its connection.
+_UNREAD_TIMEOUT_S = 30.0
+
+
+class ServerThread:
+    """Bound from its construction, so that its port is known; serves from ``start``.
+
+    Raises ServiceError where the address can't be had. ``port`` 0 takes a free one.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._listener = _listen(host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, app: ASGIApp) -> None:
+        """Block until connections are accepted. Raises ServiceError where that fails."""
+        server = _Server(_uvicorn_config(app))
+        thread = threading.Thread(
+            target=server.run, args=([self._listener],), name="receiver", daemon=True
+        )
+        thread.start()
+        if not server.accepting.wait(_START_TIMEOUT_S):
+            server.should_exit = True
+            raise ServiceError("inspector", f"did not start within {_START_TIMEOUT_S:g} s")
+        self._server, self._thread = server, thread
+
+    def stop(self) -> None:
+        """Finish the requests under way, for a few seconds at most, and close."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(_STOP_TIMEOUT_S)
+            self._server = self._thread = None
+        self._listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # With the protocol named, asyncio sets TCP_NODELAY on what is accepted. Without it each
+        # answer, whose head and body are two writes, waits 40 ms for the client's delayed ACK.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except (OSError, UnicodeError) as error:
+        raise _no_address(host, port, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
+            milliseconds = int(_UNREAD_TIMEOUT_S * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _no_address(host, port, error) from error
+    return listener
+
+
+def _no_address(host: str, port: int, error: Exception) -> ServiceError:
+    return ServiceError("inspector", f"can't listen on {host}:{port}: {error}")
+
+
+def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=5,  # like Relay, so that what delivers to it meets the same
+        timeout_graceful_shutdown=2,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says when it accepts connections: uvicorn itself only has a flag to look at."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+
+STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem }
+td, th { padding: 0 1.5rem 0 0; text-align: left; vertical-align: top }
+td:last-child, th:last-child { text-align: right }
+"""
+_HEAD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="refresh" content="5">
+<title>Inspector</title>
+<link rel="stylesheet" href="/plain.css">
+<h1>Received envelopes</h1>
+"""
+_HINT = """<p>This is the plain page: the inspector's own is not built here.
+In a checkout, <code>make setup</code> builds it.</p>
+"""
+_COLUMNS = "<tr><th>Received (UTC)<th>Event<th>Type<th>Title<th>Items<th>Bytes</tr>"
+
+
+def render_page(counts: Counts, latest: Iterable[Summary]) -> str:
+    rows = "".join(
+        f"<tr><td>{_time(entry.received_at)}</td>"
+        f"<td><code>{escape(entry.event_id or '-')}</code></td>"
+        f"<td>{escape(entry.type)}</td>"
+        f"<td><bdi>{escape(entry.title)}</bdi></td>"
+        f"<td>{escape(', '.join(entry.item_types) or '-')}</td>"
+        f"<td>{entry.size_bytes:,}</td></tr>\n"
+        for entry in latest
+    )
+    return (
+        f"{_HEAD}{_HINT}<p>{counts.accepted:,} accepted; the latest {counts.kept:,} are kept.</p>\n"
+        f"<table><thead>{_COLUMNS}</thead><tbody>\n{rows}</tbody></table>\n</html>\n"
+    )
+
+
+def _time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # a broker's timestamp may be anything
+        return "-"
+
+
+BUNDLE: Final = Path(__file__).parent / "bundle"
+_LISTED: Final = 100
+# By our own list: the system's may have any type for these, and browsers run no script of another.
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+
+
+class Pages:
+    """Files are looked up by name in what was read at the start: no request names a path."""
+
+    def __init__(self, store: Store, folder: Path = BUNDLE) -> None:
+        self._store = store
+        index = folder / "index.html"
+        self._index = index.read_bytes() if index.is_file() else None
+        assets = folder / "assets"
+        self._assets = {
+            path.relative_to(assets).as_posix(): (path.read_bytes(), _TYPES[path.suffix])
+            for path in sorted(assets.rglob("*"))
+            if path.suffix in _TYPES and path.is_file()
+        }
+
+    async def index(self, _request: Request) -> Response:
+        if self._index is not None:
+            return HTMLResponse(self._index)
+        return HTMLResponse(render_page(self._store.counts(), self._store.latest(_LISTED)))
+
+    async def plain_style(self, _request: Request) -> Response:
+        return Response(STYLE, media_type="text/css")
+
+    async def asset(self, request: Request) -> Response:
+        found = self._assets.get(request.path_params["path"])
+        if found is None:
+            raise HTTPException(404, "no such file")
+        content, media_type = found
+        # Their names change with what is in them.
+        caching = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(content, headers=caching, media_type=media_type)
+
+
+_Result = TypeVar("_Result")
+
+
+class Threads:
+    """So many calls of one kind at a time. More wait, and take no thread from the other kinds."""
+
+    def __init__(self, calls: int) -> None:
+        self._limiter = CapacityLimiter(calls)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._closed = False
+
+    async def run(self, function: Callable[[], _Result]) -> _Result:
+        """In the request's context. Raises HTTPException (503) once it is closed."""
+        self._loop = asyncio.get_running_loop()
+        call = asyncio.ensure_future(
+            to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
+        )
+        self._waiting.add(call)
+        if self._closed:
+            call.cancel()
+        try:
+            return await call
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise HTTPException(503, "the inspector stops") from None
+        finally:
+            self._waiting.discard(call)
+
+    def close(self) -> None:
+        """Wait for no call any more, from whatever thread. Those under way end by themselves."""
+        self._closed = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all calls with it
+                self._loop.call_soon_threadsafe(self._give_up)
+
+    def _give_up(self) -> None:
+        for call in self._waiting:
+            call.cancel()

@@ -1,0 +1,193 @@
+"""The librdkafka settings of this program's clients: what the user may set and what it owns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from consumer_fleet.errors import ConfigurationError
+
+# Setting one of these would break a promise; the value says what to use instead.
+OWNED_SETTINGS = {
+    "group.id": "use --group",
+    "enable.auto.commit": "offsets are committed only after delivery",
+    "enable.auto.offset.store": "offsets are committed only after delivery",
+    "auto.offset.reset": "use --auto-offset-reset",
+    "enable.partition.eof": "the consumer needs it to know a partition's end",
+}
+
+# librdkafka prefetches up to 64 MiB by default, next to the in-flight budget. A quarter is half a
+# second's worth at full speed, and keeps the parent's memory flat.
+_PREFETCH_KIB = 16 * 1024
+# How long librdkafka does not fetch after that is full. Its default of a second empties the queue.
+_FETCH_PAUSE_MS = 20
+# librdkafka asks for a group's name even where none is joined. Nothing is ever stored under it.
+_NO_GROUP = "consumer-fleet-reader"
+
+
+def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, Any]:
+    """Settings shared by every client: where the cluster is, and the user's own settings.
+
+    Raises ConfigurationError for a setting that the program owns.
+    """
+    for name, instead in OWNED_SETTINGS.items():
+        if name in kafka_config:
+            raise ConfigurationError(f"kafka_config: {name!r} can't be set: {instead}")
+    config: dict[str, Any] = {"client.id": "consumer-fleet", "log.connection.close": False}
+    if bootstrap_servers:
+        config["bootstrap.servers"] = bootstrap_servers
+    return {**config, **kafka_config}
+
+
+# librdkafka warns of each setting that belongs to the other kind of client.
+_CONSUMER_ONLY = (
+    "group.",
+    "session.timeout",
+    "max.poll.interval",
+    "heartbeat.interval",
+    "partition.assignment",
+    "isolation.level",
+    "fetch.",
+    "queued.",
+    "auto.commit",
+    "check.crcs",
+    "max.partition.fetch",
+)
+
+
+def consumer_config(base: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Settings of the consumer. Starting offsets are resolved by the consumer, never implicitly:
+    with ``auto.offset.reset=error`` librdkafka reports a lost position and can't skip silently.
+    """
+    return {
+        "queued.max.messages.kbytes": _PREFETCH_KIB,
+        "fetch.queue.backoff.ms": _FETCH_PAUSE_MS,
+        **base,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+    }
+
+
+def unjoined_config(base: Mapping[str, Any], group: str = _NO_GROUP) -> dict[str, Any]:
+    """Settings of a consumer that reads, or commits for a group, without joining one."""
+    config = consumer_config(base, group)
+    # Settings of a membership that does not come about; librdkafka refuses some by themselves.
+    for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
+        config.pop(name, None)
+    return config
+
+
+def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the dead letter producer: every in-sync replica has it, once and in order."""
+    shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
+    return {
+        # The broker's own limit decides what is too large; librdkafka's ceiling is 1 GB.
+        "message.max.bytes": 1_000_000_000,
+        "compression.type": "lz4",
+        "message.timeout.ms": 30_000,
+        **shared,
+        "enable.idempotence": True,
+        "acks": "all",
+    }
+
+
+def admin_config(base: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the admin client, which must not create the topic that it asks about."""
+    shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
+    return {**shared, "allow.auto.create.topics": False}
+
+
+_INTERVAL_S = 30.0
+_NUMBERS = re.compile(r"\d+")
+
+
+class Thinned(logging.Filter):
+    """Lets a line pass once per ``_INTERVAL_S``; lines that differ in numbers only are the same.
+
+    A client whose brokers are away tries to connect many times per second and logs each failure.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        text = _NUMBERS.sub("", record.getMessage())
+        passed_at = self._passed_at.get(text)
+        if passed_at is not None and now - passed_at < _INTERVAL_S:
+            return False
+        self._passed_at = {
+            known: at for known, at in self._passed_at.items() if now - at < _INTERVAL_S
+        }
+        self._passed_at[text] = now
+        return True
+
+
+rdkafka_log = logging.getLogger("librdkafka")
+rdkafka_log.addFilter(Thinned())
+
+_Client = TypeVar("_Client", Consumer, Producer, AdminClient)
+
+
+def make_client(kind: type[_Client], config: Mapping[str, Any]) -> _Client:
+    """A client with exactly these settings; connects by itself, later. Raises ConfigurationError
+    for a setting that librdkafka does not know or whose value it refuses.
+    """
+    try:
+        return kind(dict(config), logger=rdkafka_log)
+    except KafkaException as error:
+        raise ConfigurationError(
+            f"kafka_config: {error.args[0].str()}; settings are librdkafka's (CONFIGURATION.md "
+            "there)"
+        ) from error
+
+
+def make_admin_client(base_config: Mapping[str, Any]) -> AdminClient:
+    """An admin client for the cluster that every client of this program shares."""
+    return make_client(AdminClient, admin_config(base_config))
+
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_MS = 5_000
+# Once may be the moment between dropping the last one and starting again.
+_TIMES = 2
+# Of librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, are no
+# brokers by themselves: the group's coordinator, for one, has the address of a learned broker.
+_SOURCES = ("configured", "learned")
+
+
+class BrokerWatch:
+    """Give ``settings`` to one client, and look at ``none_known`` after it was polled."""
+
+    def __init__(self) -> None:
+        self._times = 0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"statistics.interval.ms": _INTERVAL_MS, "stats_cb": self._on_statistics}
+
+    @property
+    def none_known(self) -> bool:
+        """True within three intervals, and for good."""
+        return self._times >= _TIMES
+
+    def _on_statistics(self, document: str) -> None:
+        brokers = json.loads(document)["brokers"].values()
+        knows_one = any(broker["source"] in _SOURCES for broker in brokers)
+        self._times = 0 if knows_one else self._times + 1
+        if self._times == _TIMES:
+            log.error("brokers_forgotten", what_now="a new Kafka client takes over")

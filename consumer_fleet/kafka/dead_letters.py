@@ -1,0 +1,180 @@
+"""The dead letter topic: made at start, and produced to with an acknowledgement for each message.
+
+A dead letter is the original message: key, value and headers byte for byte. What is known of it
+stands in further headers (``consumer_fleet/dead_letter_headers.py``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+import structlog
+from arroyo.types import Partition
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
+
+from consumer_fleet.dead_letter_headers import Headers, with_facts
+from consumer_fleet.errors import FleetError, UndeliverableMessage
+from consumer_fleet.kafka.chunk import DeadLetter
+from consumer_fleet.kafka.clients import BrokerWatch, make_client, producer_config
+from consumer_fleet.metrics import incr
+
+log = structlog.get_logger(__name__)
+
+_RETRY_DELAY_S = 1.0
+_LOG_INTERVAL_S = 10.0
+_PURGE_S = 1.0
+
+
+class Ticket:
+    """The promise that one dead letter will be kept. ``kept`` once the broker has it."""
+
+    __slots__ = ("headers", "kept", "letter")
+
+    def __init__(self, letter: DeadLetter, headers: Headers) -> None:
+        self.letter = letter
+        self.headers = list(headers)
+        self.kept = False
+
+
+class DeadLetterProducer:
+    """Produces dead letters to ``topic`` and never gives one up by itself.
+
+    Without a topic (``--no-dlq``) the first dead letter ends the run, through ``on_failure``:
+    going on would lose it. Lives in the run loop's thread.
+    """
+
+    def __init__(
+        self,
+        base_config: Mapping[str, Any],
+        topic: str | None,
+        group: str,
+        *,
+        on_failure: Callable[[FleetError], None],
+    ) -> None:
+        self._topic = topic
+        self._group = group
+        self._on_failure = on_failure
+        self._retries: deque[Ticket] = deque()
+        self._retry_at = 0.0
+        self._log_at = 0.0
+        self._outstanding: set[Ticket] = set()
+        self._config = producer_config(base_config)
+        self._producer: Producer | None = None
+        if topic is not None:
+            self._producer = self._connect()
+
+    @property
+    def is_off(self) -> bool:
+        """There is no dead letter topic: no ticket will ever be kept."""
+        return self._producer is None
+
+    @property
+    def idle(self) -> bool:
+        return not self._outstanding
+
+    @property
+    def blocked(self) -> bool:
+        """Whether dead letters wait for a topic that does not take them."""
+        return bool(self._retries)
+
+    def _connect(self) -> Producer:
+        self._brokers = BrokerWatch()
+        return make_client(Producer, {**self._config, **self._brokers.settings})
+
+    def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
+        """Hand over one dead letter. Never blocks; a full queue is tried again by ``poll``."""
+        facts = letter.facts(partition, self._group)
+        ticket = Ticket(letter, with_facts(letter.record.headers, facts))
+        if self._producer is None:
+            place = f"{partition.topic.name}/{partition.index} offset {letter.record.offset}"
+            self._on_failure(
+                UndeliverableMessage(
+                    f"{place} was rejected ({letter.reason}: {letter.detail}) and dead-lettering "
+                    "is off (--no-dlq): allow a dead letter topic, or move the group past it"
+                )
+            )
+            return ticket
+        log.warning(
+            "dead_letter",
+            topic=partition.topic.name,
+            partition=partition.index,
+            offset=letter.record.offset,
+            reason=letter.reason,
+            detail=letter.detail[:200],
+        )
+        self._outstanding.add(ticket)
+        self._send(ticket)
+        return ticket
+
+    def _send(self, ticket: Ticket) -> None:
+        def answered(error: KafkaError | None, _: KafkaMessage) -> None:
+            self._answered(ticket, error)
+
+        record = ticket.letter.record
+        if self._producer is None or self._topic is None:
+            return
+        try:
+            self._producer.produce(
+                self._topic,
+                key=record.key,
+                value=record.value,
+                headers=ticket.headers,
+                on_delivery=answered,
+            )
+        except (BufferError, KafkaException) as error:
+            self._try_again(ticket, str(error))
+
+    def _answered(self, ticket: Ticket, error: KafkaError | None) -> None:
+        if ticket not in self._outstanding:
+            return
+        if error is None:
+            ticket.kept = True
+            self._outstanding.discard(ticket)
+            incr("dlq.produced")
+        elif error.fatal():
+            self._on_failure(FleetError(f"the dead letter producer failed: {error.str()}"))
+        else:
+            self._try_again(ticket, error.str())
+
+    def _try_again(self, ticket: Ticket, why: str) -> None:
+        incr("dlq.failed")
+        self._retries.append(ticket)
+        now = monotonic()
+        self._retry_at = now + _RETRY_DELAY_S
+        if now >= self._log_at:
+            self._log_at = now + _LOG_INTERVAL_S
+            log.error(
+                "dead_letter_topic_refuses",
+                topic=self._topic,
+                why=why,
+                waiting=len(self._outstanding),
+                what_now="partitions pause until it takes them; nothing is dropped",
+            )
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Serve acknowledgements and try failed ones again. Blocks at most ``timeout_s``."""
+        if self._producer is None:
+            return
+        self._producer.poll(timeout_s)
+        if self._brokers.none_known:
+            self._producer.purge()  # each is answered with an error, and so tried again
+            self._producer.flush(_PURGE_S)
+            self._producer = self._connect()
+        if self._retries and monotonic() >= self._retry_at:
+            retries, self._retries = self._retries, deque()
+            for ticket in retries:
+                if ticket in self._outstanding:
+                    self._send(ticket)
+
+    def forget_all(self) -> None:
+        """Stop trying: the offsets of these are not committed, so they come again."""
+        self._outstanding.clear()
+        self._retries.clear()
+
+    def close(self, timeout_s: float) -> None:
+        if self._producer is not None:
+            self._producer.flush(timeout_s)

@@ -1,0 +1,318 @@
+"""Where this member stands in each of its partitions, and what to do when a place is gone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import Literal, TypeAlias, TypeVar
+
+import structlog
+from arroyo.types import Partition, Topic
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.groups import reset_command
+
+log = structlog.get_logger(__name__)
+
+_Answer = TypeVar("_Answer")
+OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
+
+# A coordinator that moves answers again within seconds; five of these end a run that can't start.
+_REQUEST_TIMEOUT_S = 10.0
+_ATTEMPTS = 5
+# Between attempts. Some failures come at once: the client does not know a partition that was added
+# a moment ago, and looks for it meanwhile.
+_PAUSE_S = 1.0
+
+
+class Positions:
+    """For each assigned partition: the next offset to read, and the last settled one.
+
+    ``ends`` bounds reading (``--stop-at-end``): messages at or past a partition's end are left.
+    """
+
+    def __init__(
+        self,
+        client: KafkaConsumer,
+        policy: OffsetPolicy,
+        on_offsets_lost: Callable[[Partition, int], None],
+        ends: Mapping[Partition, int],
+        *,
+        group: str,
+    ) -> None:
+        self._client = client
+        self._group = group
+        self.policy = policy
+        self._on_offsets_lost = on_offsets_lost
+        self._ends = ends
+        self._next: dict[Partition, int] = {}
+        self._settled: dict[Partition, int] = {}
+        self._eof: dict[Partition, int] = {}
+        # What was read and is not settled, chunk by chunk: where it ends, and its first timestamp.
+        self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
+
+    def resolve(
+        self, targets: list[TopicPartition]
+    ) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        """Starting offsets of newly assigned partitions: all of them, and those never committed.
+
+        Blocks on the broker. Raises KafkaUnreachable, or OffsetsOutOfRange where nothing was ever
+        committed and the policy is ``error``.
+        """
+        start: dict[Partition, int] = {}
+        fresh: dict[Partition, int] = {}
+        for target in self._committed(targets) if targets else []:
+            partition = Partition(Topic(target.topic), target.partition)
+            if target.offset >= 0:
+                start[partition] = target.offset
+            else:
+                start[partition] = fresh[partition] = self._by_policy(partition, None)
+        for partition, offset in start.items():
+            self._settled[partition] = offset
+            self.moved(partition, offset)
+        return start, fresh
+
+    def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
+        return _patiently(
+            lambda: list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
+            "the group's committed offsets",
+        )
+
+    def _watermarks(self, partition: Partition) -> tuple[int, int]:
+        target = TopicPartition(partition.topic.name, partition.index)
+        low, high = _patiently(
+            lambda: self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S),
+            f"the offsets of {_name(partition)}",
+        )
+        return low, high
+
+    def _by_policy(self, partition: Partition, lost_from: int | None) -> int:
+        low, high = self._watermarks(partition)
+        if self.policy == "error":
+            raise self._refusal(partition, low, high, lost_from)
+        return high if self.policy == "latest" else low
+
+    def _refusal(
+        self, partition: Partition, low: int, high: int, lost_from: int | None
+    ) -> OffsetsOutOfRange:
+        if lost_from is None:
+            place, advice = "has no committed offset", "choose earliest or latest for a first run"
+        else:
+            command = reset_command(self._group, partition.topic.name)
+            place = f"is at offset {lost_from}"
+            advice = f"see what is lost, and with --execute go on behind it: {command}"
+        return OffsetsOutOfRange(
+            f"{_name(partition)} {place}, the broker holds {low} to {high}, and auto_offset_reset "
+            f"is 'error': {advice}"
+        )
+
+    def reset(self, partition: Partition) -> int:
+        """Choose a new place for a partition whose position the broker no longer has."""
+        position = self._next.get(partition, 0)
+        offset = self._by_policy(partition, position)
+        lost = max(0, offset - position)
+        log.error(
+            "offsets_out_of_range",
+            partition=_name(partition),
+            position=position,
+            resumed_at=offset,
+            lost_messages=lost,
+            lost_range=f"{position} to {offset - 1}" if lost else "none",
+        )
+        self._on_offsets_lost(partition, lost)
+        settled = self._settled.get(partition, position)
+        # What is in flight still counts from its own place on, unless the log begins anew below.
+        self._settled[partition] = offset if settled >= position else min(settled, offset)
+        self.moved(partition, offset)
+        return offset
+
+    def advance(self, chunk: Chunk) -> Chunk | None:
+        """Note that a chunk was read. What lies past the partition's end is cut off."""
+        partition = chunk.partition
+        if partition not in self._next:
+            return None
+        self._next[partition] = chunk.next_offset
+        self._unsettled.setdefault(partition, deque()).append(
+            (chunk.next_offset, chunk.records[0].timestamp_ms)
+        )
+        end = self._ends.get(partition)
+        if end is None or chunk.next_offset <= end:
+            return chunk
+        records = tuple(record for record in chunk.records if record.offset < end)
+        if not records:
+            return None
+        return Chunk(partition, records, sum(record.size for record in records))
+
+    def reached_end(self, partition: Partition, offset: int) -> None:
+        """Kafka said that nothing more is to be read up to ``offset``.
+
+        That is past the last message where a transaction's control record or a compacted gap ends
+        the partition.
+        """
+        if partition in self._next:
+            self._eof[partition] = offset
+
+    def moved(self, partition: Partition, offset: int) -> None:
+        self._next[partition] = offset
+        self._eof.pop(partition, None)
+        # What lies past the place will be read again.
+        kept = (each for each in self._unsettled.pop(partition, ()) if each[0] <= offset)
+        self._unsettled[partition] = deque(kept)
+
+    def settled(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Note what is settled, and give what of it may be committed: not what lies past the
+        place that was read to, which is from before the log became shorter.
+        """
+        ours = {p: offset for p, offset in offsets.items() if offset <= self._next.get(p, -1)}
+        self._settled.update(ours)
+        for partition, offset in ours.items():
+            chunks = self._unsettled.get(partition)
+            while chunks and chunks[0][0] <= offset:
+                chunks.popleft()
+        return ours
+
+    def oldest_unsettled_ms(self) -> dict[Partition, int]:
+        """When the oldest chunk that was read and is not settled began, by Kafka's timestamps.
+
+        Partitions of which nothing is in flight are left out, however much waits on the broker.
+        """
+        firsts = {p: chunks[0][1] for p, chunks in self._unsettled.items() if chunks}
+        return {p: timestamp_ms for p, timestamp_ms in firsts.items() if timestamp_ms is not None}
+
+    def unsettled(self) -> list[tuple[Partition, int]]:
+        """Partitions that were read further than they are settled, with the settled offset."""
+        return [(p, offset) for p, offset in self._settled.items() if self._next[p] > offset]
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            for table in (self._next, self._settled, self._eof, self._unsettled):
+                table.pop(partition, None)
+
+    def tell(self) -> Mapping[Partition, int]:
+        return dict(self._next)
+
+    def settled_offsets(self) -> Mapping[Partition, int]:
+        return dict(self._settled)
+
+    def lag(self) -> dict[Partition, int]:
+        """Unsettled messages per partition. Partitions that were never fetched are left out."""
+        lag: dict[Partition, int] = {}
+        for partition, settled in self._settled.items():
+            target = TopicPartition(partition.topic.name, partition.index)
+            watermarks = self._client.get_watermark_offsets(target, cached=True)
+            if watermarks is None or watermarks[1] < 0:
+                continue
+            at_end = self._next[partition] <= settled and partition in self._eof
+            lag[partition] = 0 if at_end else max(0, watermarks[1] - settled)
+        return lag
+
+    @property
+    def all_at_end(self) -> bool:
+        return all(
+            max(position, self._eof.get(partition, 0)) >= self._ends.get(partition, 0)
+            for partition, position in self._next.items()
+        )
+
+
+def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
+    """Ask again where there is no answer, with a pause between. Raises KafkaUnreachable."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return ask()
+        except KafkaException as error:
+            log.warning("offsets_unavailable", what=what, error=str(error), attempt=attempt)
+        if attempt < _ATTEMPTS:
+            sleep(_PAUSE_S)
+    raise KafkaUnreachable(f"{what} could not be read")
+
+
+def _name(partition: Partition) -> str:
+    return f"{partition.topic.name}/{partition.index}"
+
+
+_SYNCHRONOUS_ATTEMPTS = 3
+# librdkafka gives a commit up by itself after a minute. An answer that never comes must not end
+# all commits.
+_ANSWER_TIMEOUT_S = 90.0
+
+
+class Commits:
+    """Offsets on their way to the broker. Not thread-safe: it lives in the run loop's thread."""
+
+    def __init__(self, client: KafkaConsumer, clock: Callable[[], float] = monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._sent_at = 0.0
+        self._staged: dict[Partition, int] = {}
+        self._unanswered: dict[Partition, int] = {}
+        self._synchronous = False
+
+    @contextmanager
+    def synchronous(self) -> Iterator[None]:
+        """Commits inside wait for the broker: the partition or the connection is about to go."""
+        before, self._synchronous = self._synchronous, True
+        try:
+            yield
+        finally:
+            self._synchronous = before
+
+    def stage(self, offsets: Mapping[Partition, int]) -> None:
+        self._staged.update(offsets)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Never commit for a partition that this member no longer owns."""
+        for partition in partitions:
+            self._staged.pop(partition, None)
+            self._unanswered.pop(partition, None)
+
+    def commit(self) -> Mapping[Partition, int]:
+        """Send what is staged. Raises nothing: a commit that fails is staged again.
+
+        That holds for a refusal in the middle of a rebalance, too. Whether a partition has moved,
+        only the rebalance's callbacks tell (`forget`): a cooperative member keeps some throughout.
+        """
+        if not self._synchronous:
+            # One at a time: librdkafka tries a refused commit again after a while, and an older
+            # one must not overtake a newer one, as it does when a coordinator restarts.
+            waits = self._unanswered and self._clock() - self._sent_at < _ANSWER_TIMEOUT_S
+            return {} if waits else self._send({**self._unanswered, **self._staged})
+        sent: dict[Partition, int] = {}
+        for _ in range(_SYNCHRONOUS_ATTEMPTS):
+            # What failed is staged again: the next attempt takes that alone.
+            sent.update(self._send({**self._unanswered, **self._staged}))
+        return sent
+
+    def _send(self, offsets: dict[Partition, int]) -> dict[Partition, int]:
+        if not offsets:
+            return {}
+        self._sent_at = self._clock()
+        self._staged.clear()
+        self._unanswered.update(offsets)
+        targets = [TopicPartition(p.topic.name, p.index, offset) for p, offset in offsets.items()]
+        try:
+            if self._synchronous:
+                # The answer also arrives through on_commit, once the client is polled again.
+                self.answered(None, self._client.commit(offsets=targets, asynchronous=False) or [])
+            else:
+                self._client.commit(offsets=targets, asynchronous=True)
+        except KafkaException as error:
+            self.answered(error.args[0], targets)
+        return offsets
+
+    def answered(self, error: KafkaError | None, targets: list[TopicPartition]) -> None:
+        """The broker's answer to a commit, for all partitions or one by one."""
+        for target in targets:
+            partition = Partition(Topic(target.topic), target.partition)
+            sent = self._unanswered.get(partition)
+            if sent is None or sent != target.offset:
+                continue
+            del self._unanswered[partition]
+            failure = error or target.error
+            if failure is not None:
+                log.warning("commit_failed", why=failure.str(), offset=sent)
+                self._staged.setdefault(partition, sent)

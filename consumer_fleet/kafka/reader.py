@@ -1,0 +1,285 @@
+"""Reads a range of a topic without joining a group: nothing is committed, nobody is rebalanced."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import structlog
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka import (
+    Message as KafkaMessage,
+)
+
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.kafka.clients import BrokerWatch, make_client, unjoined_config
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+
+log = structlog.get_logger(__name__)
+
+_METADATA_TIMEOUT_S = 5.0
+_REQUEST_TIMEOUT_S = 15.0
+_NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+
+
+class Range(NamedTuple):
+    """Offsets of one partition, ``end`` excluded. Both exist or have existed: it may be empty."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return max(0, self.end - self.start)
+
+
+class TopicReader:
+    """Reads each partition from ``start`` to ``end``; without an end, for ever.
+
+    The range is fixed at construction, which blocks on the broker. Where it asks for offsets that
+    are gone, it says so once, in ``gone`` and in the log, and begins with the oldest. Raises
+    ConfigurationError for a topic or a partition that is not there, KafkaUnreachable where no
+    broker answers. Used from one thread; a context manager.
+    """
+
+    def __init__(
+        self,
+        base_config: Mapping[str, Any],
+        topic: str,
+        *,
+        start: Place = EARLIEST,
+        end: Place | None = LATEST,
+        partitions: Collection[int] | None = None,
+        patience_s: float = 60.0,
+    ) -> None:
+        self.topic = topic
+        #: How many partitions the topic has, whichever are read.
+        self.partitions = 0
+        self.cluster_id: str | None = None
+        self._error: KafkaError | None = None
+        self._patience_s = patience_s
+        self._idle_s = 0.0
+        self._config = {
+            **unjoined_config(base_config),
+            "allow.auto.create.topics": False,
+            "error_cb": self._on_client_error,
+        }
+        self._connect()
+        try:
+            present = self._present(partitions)
+            self.watermarks = {index: self._watermarks(index) for index in present}
+            starts = self._resolve(start)
+            ends = None if end is None else self._resolve(end)
+            self.gone = self._gone(start, end)
+        except BaseException:
+            self._client.close()
+            raise
+        #: Partition → what is read of it. Without an end, the end is where the partition ends now.
+        self.ranges = {
+            index: Range(starts[index], self.watermarks[index].end if ends is None else ends[index])
+            for index in present
+        }
+        self._follows = ends is None
+        self._next = {index: span.start for index, span in self.ranges.items()}
+        self._open = {
+            index for index, span in self.ranges.items() if self._follows or span.size > 0
+        }
+        self._assign()
+
+    def _connect(self) -> None:
+        self._brokers = BrokerWatch()
+        self._client = make_client(Consumer, {**self._config, **self._brokers.settings})
+
+    def _assign(self) -> None:
+        self._client.assign(
+            [TopicPartition(self.topic, index, self._next[index]) for index in sorted(self._open)]
+        )
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def read(self, max_messages: int = 1000, timeout_s: float = 0.5) -> list[KafkaMessage]:
+        """Messages of the range, in offset order by partition; none if ``timeout_s`` passes first.
+
+        Raises KafkaUnreachable where the client has failed for good, ConfigurationError where the
+        topic may not be read or what was to be read is gone.
+        """
+        if not self._open:
+            return []
+        try:
+            messages = self._client.consume(max_messages, timeout_s)
+        except KafkaException as error:
+            raise KafkaUnreachable(f"topic {self.topic!r}: {error.args[0].str()}") from error
+        if self._error is not None:
+            raise KafkaUnreachable(f"topic {self.topic!r}: {self._error.str()}")
+        self._watch(messages, timeout_s)
+        taken = self._take(messages)
+        if self._brokers.none_known:
+            self._connect()
+            self._assign()
+        return taken
+
+    @property
+    def at_end(self) -> bool:
+        """Every partition was read to its end. Never true without an end."""
+        return not self._open
+
+    @property
+    def total(self) -> int:
+        """Offsets in the range: at least as many as there are messages in it."""
+        return sum(span.size for span in self.ranges.values())
+
+    @property
+    def done(self) -> int:
+        """Offsets of the range that are behind the position, gaps included."""
+        return sum(self._next[index] - span.start for index, span in self.ranges.items())
+
+    def positions(self) -> dict[int, int]:
+        """Partition → the next offset to read."""
+        return dict(self._next)
+
+    def _watch(self, messages: list[KafkaMessage], timeout_s: float) -> None:
+        """What lies before the end is there: if nothing comes for long, the brokers are away."""
+        self._idle_s = 0.0 if messages or self._follows else self._idle_s + timeout_s
+        if self._idle_s > self._patience_s:
+            raise KafkaUnreachable(
+                f"topic {self.topic!r}: no message came for {self._patience_s:g} s, with "
+                f"{self.total - self.done:,} still to be read: are its brokers up?"
+            )
+
+    def _take(self, messages: list[KafkaMessage]) -> list[KafkaMessage]:
+        taken: list[KafkaMessage] = []
+        for message in messages:
+            index = message.partition() or 0
+            error = message.error()
+            if index not in self._open:
+                continue
+            if error is None:
+                offset = message.offset() or 0
+                if self._follows or offset < self.ranges[index].end:
+                    taken.append(message)
+                    self._next[index] = offset + 1
+                else:
+                    self._next[index] = self.ranges[index].end
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Past the last message where a control record or a compacted gap ends the log.
+                self._next[index] = max(self._next[index], message.offset() or 0)
+            else:
+                self._raise(error, index)
+            if not self._follows and self._next[index] >= self.ranges[index].end:
+                self._next[index] = self.ranges[index].end
+                self._finish(index)
+        return taken
+
+    def _finish(self, index: int) -> None:
+        self._open.discard(index)
+        # What lies past the end need not be fetched any more.
+        self._client.incremental_unassign([TopicPartition(self.topic, index)])
+
+    def _raise(self, error: KafkaError, index: int) -> None:
+        if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+            raise ConfigurationError(
+                f"{self.topic}/{index}: offset {self._next[index]} is gone (retention has passed "
+                "it): start again from earliest"
+            )
+        if error.code() in _NO_ACCESS:
+            raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
+        if error.fatal():
+            raise KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")
+        log.warning("kafka_error", error=error.str())
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in (
+            KafkaError._AUTHENTICATION,
+            KafkaError.SASL_AUTHENTICATION_FAILED,
+        ):
+            self._error = error
+
+    # -- the range ------------------------------------------------------------------------------
+
+    def _present(self, wanted: Collection[int] | None) -> list[int]:
+        try:
+            metadata = self._client.list_topics(self.topic, timeout=_METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            raise KafkaUnreachable(
+                f"topic {self.topic!r}: {error.args[0].str()}; check --bootstrap-servers, the "
+                "network and the TLS or SASL settings"
+            ) from error
+        found = metadata.topics[self.topic]
+        if found.error is not None:
+            raise ConfigurationError(f"topic {self.topic!r}: {found.error.str()}")
+        present = sorted(found.partitions)
+        self.partitions = len(present)
+        self.cluster_id = metadata.cluster_id
+        unknown = sorted(set(wanted or ()) - set(present))
+        if unknown:
+            raise ConfigurationError(
+                f"topic {self.topic!r} has no partition {unknown[0]}: it has {len(present)}"
+            )
+        return present if wanted is None else sorted(set(wanted))
+
+    def _watermarks(self, index: int) -> Range:
+        target = TopicPartition(self.topic, index)
+        try:
+            low, high = self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise KafkaUnreachable(f"{self.topic}/{index}: {error.args[0].str()}") from error
+        return Range(low, high)
+
+    def _resolve(self, place: Place) -> dict[int, int]:
+        if place.kind == "time":
+            return self._at_time(place.number)
+        offsets = {}
+        for index, (low, high) in self.watermarks.items():
+            from_end = high + place.number  # what a relative place counts from
+            known = {"earliest": low, "latest": high, "relative": from_end}
+            named = known.get(place.kind, place.number)
+            offsets[index] = min(max(named, low), high)
+        return offsets
+
+    def _gone(self, start: Place, end: Place | None) -> dict[int, int]:
+        """Partition → how many offsets that were asked for by number the broker holds no more."""
+        if start.kind != "offset":
+            return {}
+        gone = {}
+        for index, (low, _) in self.watermarks.items():
+            until = low if end is None or end.kind != "offset" else min(low, end.number)
+            if start.number < until:
+                gone[index] = until - start.number
+                log.warning(
+                    "offsets_gone",
+                    topic=self.topic,
+                    partition=index,
+                    asked_for=start.number,
+                    oldest=low,
+                    gone=gone[index],
+                )
+        return gone
+
+    def _at_time(self, timestamp_ms: int) -> dict[int, int]:
+        """By partition the first offset with that timestamp or a later one; its end if none has."""
+        targets = [TopicPartition(self.topic, index, timestamp_ms) for index in self.watermarks]
+        try:
+            found = self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise KafkaUnreachable(f"topic {self.topic!r}: {error.args[0].str()}") from error
+        offsets = {}
+        for target in found:
+            high = self.watermarks[target.partition].end
+            offsets[target.partition] = target.offset if target.offset >= 0 else high
+        return offsets
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

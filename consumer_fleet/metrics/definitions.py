@@ -1,0 +1,266 @@
+"""Every metric of the program, declared once, as data; ``docs/metrics.md`` is made from it.
+
+Run ``make docs`` after a change; a test fails on a difference. Arroyo's own metrics are not listed
+here: ``metrics/arroyo_bridge.py`` takes their names from ``arroyo.utils.metric_defs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["counter", "gauge", "timing", "distribution"]
+
+
+class UndeclaredMetric(KeyError):
+    """A metric, or a tag of it, was used that is not declared, or not as that kind.
+
+    It is raised in strict mode only (the tests'): it always means a bug in this program.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr of the whole sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What one name means.
+
+    ``tags`` are the keys that a call may give, global and thread tags aside; None means any.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    tags: tuple[str, ...] | None = ()
+
+
+DEFINITIONS: tuple[Metric, ...] = (
+    Metric(
+        "consumer.messages",
+        "counter",
+        "messages",
+        "Messages that are done with, by how they ended: delivered, filtered or rejected.",
+        ("outcome",),
+    ),
+    Metric(
+        "consumer.filtered",
+        "counter",
+        "messages",
+        "Messages that carry nothing to deliver, by reason.",
+        ("reason",),
+    ),
+    Metric(
+        "consumer.rejected",
+        "counter",
+        "messages",
+        "Messages that can never be delivered and became dead letters, by reason.",
+        ("reason",),
+    ),
+    Metric(
+        "consumer.lag",
+        "gauge",
+        "messages",
+        "Messages between the settled offset and the end of a partition.",
+        ("partition",),
+    ),
+    Metric(
+        "consumer.offsets_lost",
+        "counter",
+        "offsets",
+        "Offsets that were gone from the broker before they were read.",
+        ("partition",),
+    ),
+    Metric(
+        "consumer.time_to_loss_s",
+        "gauge",
+        "seconds",
+        "How soon retention may delete the oldest message in flight. Not sent where nothing is in "
+        "flight or nothing expires.",
+        ("partition",),
+    ),
+    Metric(
+        "consumer.in_flight_bytes",
+        "gauge",
+        "bytes",
+        "Raw bytes held in memory until their receipts arrive.",
+    ),
+    Metric("consumer.partitions", "gauge", "partitions", "Partitions assigned to this consumer."),
+    Metric("dlq.produced", "counter", "messages", "Dead letters that the broker acknowledged."),
+    Metric(
+        "dlq.failed",
+        "counter",
+        "messages",
+        "Attempts to dead-letter a message that failed; the message is kept and tried again.",
+    ),
+    Metric("worker.started", "counter", "workers", "Worker processes started, restarts included."),
+    Metric(
+        "worker.died",
+        "counter",
+        "workers",
+        "Workers lost before they were told to stop, by cause: exit, signal or hang.",
+        ("cause",),
+    ),
+    Metric(
+        "worker.resent",
+        "counter",
+        "messages",
+        "Messages handed to a worker again because the one before died with them.",
+    ),
+    Metric(
+        "capture.accepted",
+        "counter",
+        "envelopes",
+        "Envelopes that a destination accepted.",
+        ("destination",),
+    ),
+    Metric(
+        "capture.retried",
+        "counter",
+        "requests",
+        "Requests that failed in a way that passes and are made again, by cause.",
+        ("destination", "cause"),
+    ),
+    Metric(
+        "capture.ambiguous",
+        "counter",
+        "requests",
+        "Requests whose connection broke before the answer: the retry may be a duplicate.",
+        ("destination",),
+    ),
+    Metric(
+        "capture.rejected",
+        "counter",
+        "envelopes",
+        "Envelopes that a destination refused for good, by HTTP status.",
+        ("destination", "status"),
+    ),
+    Metric(
+        "capture.filtered",
+        "counter",
+        "envelopes",
+        "Envelopes that had nothing left for a destination after filtering.",
+        ("destination",),
+    ),
+    Metric(
+        "capture.dropped",
+        "counter",
+        "envelopes",
+        "Envelopes not sent to a destination that is not required, by reason.",
+        ("destination", "reason"),
+    ),
+    Metric(
+        "capture.throttled",
+        "counter",
+        "answers",
+        "Answers of a destination that set a rate limit; the data is held until it ends.",
+        ("destination",),
+    ),
+    Metric(
+        "capture.paused",
+        "counter",
+        "answers",
+        "Answers that paused a destination or kept it so: it refuses the DSN. By HTTP status.",
+        ("destination", "status"),
+    ),
+    Metric(
+        "internal.captured.events.upstream",
+        "counter",
+        "envelopes",
+        "Envelopes captured for the upstream.",
+    ),
+    Metric(
+        "internal.captured.events.relay",
+        "counter",
+        "envelopes",
+        "Envelopes captured for the saas destination.",
+    ),
+    Metric(
+        "internal.uncaptured.events.relay",
+        "counter",
+        "envelopes",
+        "Envelopes kept from the saas destination, by reason.",
+        ("reason",),
+    ),
+    Metric(
+        "internal.captured.events.envelopes",
+        "counter",
+        "envelopes",
+        "Envelopes that the program's own SDK captured.",
+    ),
+    Metric(
+        "internal.captured.events.transactions",
+        "counter",
+        "envelopes",
+        "Transactions that the program's own SDK captured.",
+    ),
+    Metric(
+        "internal.sent_requests",
+        "counter",
+        "requests",
+        "Requests sent to a destination, retries included.",
+        ("destination",),
+    ),
+    Metric(
+        "internal.lost_events",
+        "counter",
+        "items",
+        "Items of the program's own SDK that were lost, by reason and data category.",
+        ("reason", "category"),
+    ),
+    Metric(
+        "metrics.dropped",
+        "counter",
+        "measurements",
+        "Measurements dropped because the queue to the metrics thread was full.",
+    ),
+)
+
+
+def index(metrics: Iterable[Metric]) -> dict[str, Metric]:
+    """The metrics by name. Raises ValueError where a name is declared twice."""
+    by_name: dict[str, Metric] = {}
+    for metric in metrics:
+        if metric.name in by_name:
+            raise ValueError(f"metric {metric.name!r} is declared twice")
+        by_name[metric.name] = metric
+    return by_name
+
+
+_PAGE_HEAD = """\
+<!-- Made by `make docs`. Edit consumer_fleet/metrics/definitions.py. -->
+
+# Metrics
+
+Metrics go to a DogStatsD server, over UDP or a Unix socket. Counters are summed up in the process
+and sent once a second, and once more at exit. Timings are sent as histograms, in the unit given
+here. Global tags from the configuration go with every metric, and a tag of the call wins over a
+global one of the same name. Beside the tags below, a metric may carry `instance`, and a timing that
+was taken around a block carries `result` (`success` or `failure`).
+
+No tag has a value per message: `event`, `project`, `group` and any `*_id` are removed.
+
+| name | kind | unit | tags | meaning |
+| --- | --- | --- | --- | --- |
+"""
+
+_PAGE_END = """
+## Arroyo
+
+The stream library's own metrics are sent as well, as `consumer.` followed by arroyo's name, for
+example `consumer.arroyo.consumer.latency`. Their names and meanings are in
+`arroyo.utils.metric_defs` of the installed version; their tags `broker_id` and `partition_id` are
+sent as `broker` and `partition`.
+"""
+
+
+def reference_page(metrics: Iterable[Metric]) -> str:
+    """The page ``docs/metrics.md``, in Markdown, sorted by name."""
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {metric.unit} "
+        f"| {', '.join(f'`{tag}`' for tag in metric.tags or ())} | {metric.meaning} |\n"
+        for metric in sorted(metrics, key=lambda metric: metric.name)
+    ]
+    return _PAGE_HEAD + "".join(rows) + _PAGE_END

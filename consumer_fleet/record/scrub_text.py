@@ -1,0 +1,293 @@
+"""Personal data and secrets in text, found by what they look like and by what they are called.
+
+The names and patterns follow the defaults of Sentry's own scrubbing (getsentry/relay,
+``relay-pii/src/regexes.rs`` and ``convert.rs``), and go further where those keep something.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import Final, TypeAlias
+
+FILTERED: Final = "[Filtered]"
+
+Replacement: TypeAlias = str | Callable[[re.Match[str]], str]
+
+# Parts of a name that say: what stands there is a secret.
+NAMES_OF_SECRETS: Final = (
+    r"password|passwd|passphrase|pwd|(?<![a-z])(?:pass|pw)(?![a-z])|(?-i:(?<=[a-z])Pass(?![a-z]))|"
+    r"secret|credential|token|api[-_ ]?key|apikey|auth|(?:private|access|encryption|account|"
+    r"signing|master|sentry)[-_ ]?key|signature|cookie|session(?!s$)|sess[-_]?id|csrf|xsrf|jwt|"
+    r"bearer|otp|two[-_]?factor|passcode|(?:pin|security)[-_ ]?code|cvv|cvc|card[-_]?(?:number|no)|"
+    r"credit[-_ ]?card|iban"
+)
+_NAME: Final = rf"(?:{NAMES_OF_SECRETS})[\w.-]{{0,40}}"
+
+# Quotes as they are, escaped for JSON in JSON, for a URL and for HTML.
+_MARKED_QUOTE: Final = r"(?<!\\)\\+(?:[\"'`]|u002[27])|%22|%27|&quot;|&\#(?:34|0?39);"
+_ANY_QUOTE: Final = rf"(?:[\"'`]|{_MARKED_QUOTE})"
+_ENDS_NAME: Final = rf"(?:{_ANY_QUOTE}|[\[\]]|%5[BD]){{0,3}}"
+_IS: Final = r"\s*(?:[:=]{1,3}(?:>|&gt;)?|%(?:25)?3[AD]|\\+u003[ad])\s*"
+
+# Where the text is cut, what was begun goes to its end. A quote before these begins nothing.
+_CUT: Final = r"(?![\s,;:.)\]}])[\s\S]*\Z"
+
+
+def _quoted(group: str = "quote") -> str:
+    """Text in quotes. A group's name may stand in a pattern once."""
+    return (
+        # A letter before it is that of a literal, as in b'…'.
+        r"(?:(?:[bfru@$&]|br|rb)?(?:"
+        rf"\"(?:(?:[^\"\\]|\\[\s\S])*+\"|{_CUT})"
+        rf"|'(?:(?:[^'\\]|\\[\s\S])*+'|{_CUT})"
+        rf"|(?P<{group}>{_MARKED_QUOTE}|`)(?:[\s\S]*?(?<!\\)(?P={group})|{_CUT})"
+        r"))"
+    )
+
+
+def _bracketed(opening: str, closing: str, depth: int = 5) -> str:
+    """What stands in brackets, others of that kind in it; to the end where the text is cut."""
+    between = rf"[^{opening}{closing}]*+"
+    inner = pattern = ""
+    for _ in range(depth):
+        pattern = rf"{opening}{between}{inner}{closing}"
+        inner = rf"(?:{pattern}{between})*+"
+    return rf"{pattern}|{opening}[^\[\]{{}}]*\Z"
+
+
+_BARE: Final = r"(?:[^\s,;&\"'`}\])\\]|\\++(?![\"'`]))++"
+_IN_BRACKETS: Final = "|".join([_bracketed(r"\[", r"\]"), _bracketed(r"\{", r"\}")])
+# Bare and quoted, as in Some("…") and SecretStr(value='…').
+_VALUE: Final = rf"(?:{_quoted()}|{_IN_BRACKETS}|{_BARE}(?:(?<=[(=]){_quoted('inner')})?)"
+
+_SCHEME: Final = r"(?:basic|bearer|digest|negotiate|ntlm|token|sentry|apikey|hawk|oauth|aws4[\w-]*)"
+_PARAMETER: Final = r"[\w.-]{1,40}=(?:\\*\"[^\"\r\n]*\"|[^\s,\"'`<>\\]*)"
+
+_URL: Final = r"(?<![\w+.-])(?!webpack)[a-z][a-z0-9+.-]{0,20}+:(?:\\*+/){2}"
+_NO_URL: Final = r"\s\"'<>"
+
+
+def _basic_or_not(match: re.Match[str]) -> str:
+    """English has "basic" before words, too: a login is base64 of text with a colon in it."""
+    try:
+        login = b64decode(match[2] + "===", b"-_" if re.search("[-_]", match[2]) else None).decode()
+    except ValueError:
+        return match[0]
+    return f"{match[1]}{FILTERED}" if ":" in login else match[0]
+
+
+def _case(pattern: str, replacement: Replacement) -> tuple[re.Pattern[str], Replacement]:
+    return re.compile(pattern, re.IGNORECASE), replacement
+
+
+# In this order: what is long and marked comes before what may be a part of it.
+CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
+    (re.compile(r"-----BEGIN [A-Z\d ]{1,60}-----.*?(?:-----END [A-Z\d ]+-----|\Z)", re.DOTALL),
+     "[pem]"),
+    (re.compile(r"\beyJ[\w-]{5,2000}+\.[\w-]++\.[\w-]*"), "[token]"),
+    # Authorization: SCHEME …, with its parameters.
+    _case(
+        rf"(auth(?:orization{_ENDS_NAME}{_IS}|{_ENDS_NAME}{_IS}(?={_SCHEME}\s)))(?!\[Filtered)"
+        rf"[^\s,;\"'`<>\\{{\[]+(?:(?:\r?\n)?[ \t]+(?:{_PARAMETER}|[^\s,\"'`<>\\]+)"
+        rf"(?:,\s*{_PARAMETER})*)?",
+        rf"\1{FILTERED}",
+    ),
+    # Cookie: to the end of the line, or of what is quoted.
+    _case(
+        rf"(cookie[\w.-]{{0,40}}{_ENDS_NAME}\s*:\s*(?![\s\"'`\\{{\[]))"
+        r"(?:=\\*\"[^\"\r\n]*\"|[^\r\n\"'`\\]|'(?=[\w;=%.-]))++",
+        rf"\1{FILTERED}",
+    ),
+    _case(
+        rf"(cookie[\w.-]{{0,40}}{_ENDS_NAME}\s*=\s*)(?=[^\s\"'`\\=>\[{{]){_BARE}"
+        r"(?:;\s*[\w.-]+=[^\s;,\"'`&\\]*)*+",
+        rf"\1{FILTERED}",
+    ),
+    _case(r"\b(basic\s+)([\w+/-]{4,}+)={0,2}", _basic_or_not),
+    # English has "token" before words, too: what follows must not look like one.
+    _case(
+        r"\b(bearer|(?:basic|token|digest|negotiate|ntlm)(?=\s+\S*[\d=]))\s+[\w.~+/=:-]{6,}",
+        rf"\1 {FILTERED}",
+    ),
+    (
+        re.compile(
+            r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}|\bgh[oprsu]_\w{20,}"
+            r"|\bgithub_pat_\w{20,}|\bgl[a-z]{2,4}-[\w-]{20,}|\bsntry[a-z]{1,2}_[\w.=+/-]{20,}"
+            r"|\bx(?:ox[a-z]|app)-[\w-]{10,}|\b[rsp]k_(?:live|test)_\w{10,}|\bwhsec_[\w+/=]{10,}"
+            r"|\bsk-[\w-]{20,}|\bya29\.[\w-]{20,}|\bSG\.[\w-]{10,60}\.[\w-]{10,}"
+            r"|\b(?:npm|hf|shp(?:at|ca|pa|ss)|dop_v1)_[A-Za-z0-9]{30,}|\bpypi-[\w-]{20,}"
+            r"|\bhv[bs]\.[\w-]{20,}"
+        ),
+        "[token]",
+    ),
+    _case(r"(\bhooks\.slack\.com/(?:services|workflows)/|\bdiscord(?:app)?\.com/api/webhooks/)"
+          r"[\w/-]+", r"\1[token]"),
+    # scheme://user:password@host; what is no port may hold any of /?#@.
+    _case(
+        rf"({_URL})(?:[^{_NO_URL}/?#]+|[^{_NO_URL}/?#:@]{{0,200}}+:(?!\d{{1,5}}[/?#])"
+        rf"[^{_NO_URL}]{{1,200}})@",
+        rf"\1{FILTERED}@",
+    ),
+    _case(r"(?<![\w.+-])[\w.+-]{1,64}+:[^\s\"'<>]{1,200}@(?=(?:tcp|udp|unix)\()", f"{FILTERED}@"),
+    # A URL's query and fragment.
+    _case(
+        rf"({_URL}[^{_NO_URL}?#]{{0,2000}}+)[?#](?:[^{_NO_URL}\\]|\\++(?![\"'`]))*+",
+        rf"\1?{FILTERED}",
+    ),
+    # <password>…</password>
+    _case(rf"(<[\w.:-]{{0,40}}?{_NAME}(?:\s[^<>]{{0,300}})?>(?:<!\[CDATA\[)?)[^<]++(?=</)",
+          rf"\1{FILTERED}"),
+    # name="password" value="…", and so in JSON
+    _case(
+        rf"(\b(?:name|key){_ENDS_NAME}{_IS}{_ANY_QUOTE}[\w.-]{{0,40}}?{_NAME}{_ANY_QUOTE}[\s,;]{{0,9}}"
+        rf"{_ANY_QUOTE}?value{_ENDS_NAME}{_IS}){_VALUE}",
+        rf"\1{FILTERED}",
+    ),
+    # ('password', '…') and '--password', '…'
+    _case(
+        rf"((?:[(\[]\s*[bu]?{_ANY_QUOTE}[\w .-]{{0,40}}?|{_ANY_QUOTE}--?[\w-]{{0,40}}?){_NAME}"
+        rf"{_ANY_QUOTE}\s*,\s*){_quoted()}",
+        rf"\1{FILTERED}",
+    ),
+    # --password …
+    _case(rf"((?<![\w-])--?[\w-]{{0,40}}?{_NAME}[ \t]+)(?!-){_VALUE}", rf"\1{FILTERED}"),
+    # PASSWORD '…', in SQL
+    _case(rf"(\b(?:password|identified\s+by)\s+){_quoted()}", rf"\1{FILTERED}"),
+    # password=… and "password": "…", in whatever stands around it.
+    _case(
+        rf"({_NAME}(?:[ ](?:key|id|value|code|hash|string))?{_ENDS_NAME}{_IS}){_VALUE}",
+        rf"\1{FILTERED}",
+    ),
+)  # fmt: skip
+
+# Parts of a member's name that say: what stands there tells who somebody is.
+_NAMES_OF_A_PERSON: Final = (
+    r"e[-_]?mail|phone|mobile[-_]?n|user[-_ ]?name|first[-_ ]?name|last[-_ ]?name|full[-_ ]?name|"
+    r"given[-_ ]?name|family[-_ ]?name|surname|nick[-_ ]?name|maiden|birth|ssn|"
+    r"social[-_ ]?security|passport|tax[-_ ]?id|street|postal|zip[-_ ]?code|latitude|longitude|"
+    r"(client|remote|real|forwarded|source|peer)[-_.]?(ip|addr|address|for|host)\b|"
+    r"ip[-_]?addr|\bip\b|user[-_.]ip|device[-_ ]?name|host[-_ ]?name|server[-_ ]?name"
+)
+_SENSITIVE_NAME: Final = re.compile(f"{NAMES_OF_SECRETS}|{_NAMES_OF_A_PERSON}", re.IGNORECASE)
+# Names that those parts occur in, of members that an event can't do without.
+_PLAIN_NAMES: Final = frozenset({"authors", "author", "sessions", "session_id_kind", "in_app"})
+
+_IPV4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_IPV6: Final = re.compile(
+    r"(?<![\w:])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F.]{0,15}(?:%\w+)?(?![\w:])"
+)
+_CARD: Final = re.compile(
+    r"(?<![\w.-])(?:3[47]\d|4\d{3}|5[1-5]\d\d|2[2-7]\d\d|65\d\d|6011)(?:[- ]?\d){12}(?![\w-])"
+)
+
+# Keys that say nothing of a person: a number (a project's), an id.
+_PLAIN_KEY: Final = re.compile(
+    rb"\d{1,19}|[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+)
+
+
+def _ip_or_not(match: re.Match[str]) -> str:
+    try:
+        ip_address(match[0].partition("%")[0])
+    except ValueError:
+        return match[0]
+    return "[ip]"
+
+
+_PATTERNS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
+    *CREDENTIALS,
+    (
+        # Begun at the start of a word only: a long one without an @ is not tried again and again.
+        re.compile(
+            r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]+(?:@|%40)"
+            r"[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
+        ),
+        "[email]",
+    ),
+    (_CARD, "[card]"),
+    (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), "[iban]"),
+    (re.compile(r"\b\d{3}-\d{2}-\d{4}\b"), "[ssn]"),
+    (re.compile(r"\b(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\b"), "[mac]"),
+    (_IPV6, _ip_or_not),
+    (_IPV4, _ip_or_not),
+    # The name in a home directory.
+    (re.compile(r"((?:^|[/\\])(?:home|users|documents and settings)[/\\]+)[^/\\\s:\"'<>]+",
+                re.IGNORECASE), r"\1[user]"),
+)  # fmt: skip
+
+_SHORT: Final = 300  # characters: what is remembered stays below some ten megabytes
+
+# Without one of these no pattern matches: most strings of an event are names without any.
+_WORTH_A_LOOK: Final = re.compile(
+    r"[@:=/\\%_<&]|\d\.?\d|--|[0-9a-f]{2}-|eyJ|AKIA|ASIA|AIza|[sg]\w{1,4}-|xox|xapp|pypi-"
+    r"|SG\.|hv[bs]\.|[\"'`]\s*,|(?:passw|\sby\s|basic|bearer|token|digest|negotiate|ntlm)",
+    re.IGNORECASE,
+)
+
+
+def scrub_text(text: str) -> str:
+    """The text without what is recognised in it."""
+    if _WORTH_A_LOOK.search(text) is None:
+        return text
+    return _remembered(text) if len(text) <= _SHORT else _replace_matches(text)
+
+
+def _replace_matches(text: str) -> str:
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+# Modules, file names and lines of source come again and again.
+_remembered: Final = lru_cache(maxsize=20_000)(_replace_matches)
+
+
+def scrub_number(number: float) -> float:
+    """A whole number that reads as a payment card's becomes 0."""
+    if isinstance(number, int) and number > 10**14 and _CARD.fullmatch(str(number)):
+        return 0
+    return number
+
+
+@lru_cache(maxsize=10_000)
+def scrub_name(name: str) -> str:
+    """A member's name: the same ones come again and again."""
+    return scrub_text(name)
+
+
+@lru_cache(maxsize=10_000)
+def is_sensitive_name(name: str) -> bool:
+    """Whether the name alone says that its value must go."""
+    return name.lower() not in _PLAIN_NAMES and _SENSITIVE_NAME.search(name) is not None
+
+
+def pseudonym(value: object, prefix: str) -> str:
+    """The same for the same value, at any time and anywhere."""
+    digest = blake2b(repr(value).encode(errors="replace"), digest_size=8, person=b"consumer-fleet")
+    return f"{prefix}-{digest.hexdigest()}"
+
+
+def scrub_key(key: bytes | None) -> bytes | None:
+    """None and empty stay; the same key stays the same as another one."""
+    if not key or _PLAIN_KEY.fullmatch(key):
+        return key
+    if len(key) == 16 and not key.isascii():
+        return blake2b(key, digest_size=16).digest()
+    return pseudonym(key, "key").encode()
+
+
+def scrub_header(name: str, value: str | bytes | None) -> str | bytes | None:
+    if not value:
+        return value
+    if is_sensitive_name(name):
+        return FILTERED.encode()
+    try:
+        text = value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return FILTERED.encode()
+    return scrub_text(text).encode()

@@ -1,0 +1,187 @@
+"""Reads a recording: what is whole is delivered, and where that ends is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import msgpack
+from arroyo.types import Partition, Topic
+
+from consumer_fleet.errors import RecordingError
+from consumer_fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.recording.format import (
+    END,
+    FORMAT_VERSION,
+    MAGIC,
+    MAX_MESSAGE_BYTES,
+    MAX_PART_BYTES,
+    MESSAGES,
+    BrokenPart,
+    Part,
+    PartReader,
+    RecordingHeader,
+    unpack_block,
+    unpack_header,
+)
+
+_CHUNK_MESSAGES = 500
+_CHUNK_BYTES = 1024 * 1024
+
+Pair: TypeAlias = tuple[int, Record]
+
+
+class Recording:
+    """A recording's header and messages. Each call of ``messages`` reads the file anew.
+
+    Raises RecordingError (exit 65) for a file that is none, is of a newer version, or can't be
+    read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: How far the file is read, of ``size_bytes``.
+        self.position = 0
+        with self._open() as file:
+            try:
+                parts = PartReader(file)
+                self.size_bytes = parts.size
+                self.header = self._header(parts)
+            except OSError as error:
+                raise self._unreadable(error) from error
+
+    def messages(self) -> Iterator[Pair]:
+        """Every whole block's (partition, message) pairs.
+
+        Then RecordingError where the file is cut or damaged: it names the byte and how many
+        messages were readable.
+        """
+        for block in self.blocks():
+            yield from block
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The same as chunks of one partition each, at most 500 messages or 1 MiB."""
+        topic = Topic(self.header.topic)
+        for block in self.blocks():
+            yield from chunks_of(topic, block)
+
+    def blocks(self) -> Iterator[list[Pair]]:
+        """The same, as many at a time as there are in a block of the file."""
+        counts: Counter[int] = Counter()
+        with self._open() as file:
+            parts = PartReader(file)
+            self._header(parts)
+            try:
+                while (part := self._next(parts)).kind == MESSAGES:
+                    block = self._block(part, counts)
+                    # What is delivered counts as readable, even if the reader stops in it.
+                    self.position = parts.position
+                    yield block
+                _check_end(part, counts, parts)
+            except BrokenPart as error:
+                raise RecordingError(
+                    f"{self.path} is cut or damaged at byte {self.position:,}: {error}; "
+                    f"{counts.total():,} messages are readable up to byte {self.position:,}"
+                ) from error
+            except OSError as error:
+                raise self._unreadable(error) from error
+
+    @staticmethod
+    def _block(part: Part, counts: Counter[int]) -> list[Pair]:
+        block = unpack_block(part.body)
+        counts.update(map(itemgetter(0), block))
+        return block
+
+    @staticmethod
+    def _next(parts: PartReader) -> Part:
+        if parts.at_end:
+            raise BrokenPart("its end is missing, the recording was not completed")
+        length, kind = parts.kind()
+        if length != 3 or kind not in (MESSAGES, END):
+            raise BrokenPart("what follows is no block")
+        part = parts.rest(kind, 1, MAX_MESSAGE_BYTES if kind == MESSAGES else MAX_PART_BYTES)
+        if not part.is_intact:
+            raise BrokenPart("the block's checksum is wrong")
+        return part
+
+    def _header(self, parts: PartReader) -> RecordingHeader:
+        try:
+            length, kind = parts.kind()
+            version = parts.number() if kind == MAGIC else 0
+        except BrokenPart as error:
+            raise self._none() from error
+        if kind != MAGIC:
+            raise self._none()
+        if version != FORMAT_VERSION:
+            raise RecordingError(
+                f"{self.path} is a recording of format version {version}; this program reads "
+                f"version {FORMAT_VERSION}: use the consumer-fleet that wrote it, or a newer one"
+            )
+        try:
+            part = parts.rest(kind, 1, MAX_PART_BYTES)
+            if length != 4 or not part.is_intact:
+                raise BrokenPart("its checksum is wrong")
+            header = unpack_header(version, part.body)
+        except BrokenPart as error:
+            raise RecordingError(
+                f"{self.path}: the recording's header is cut or damaged ({error}); nothing of it "
+                "is readable"
+            ) from error
+        except RecordingError as error:
+            raise RecordingError(f"{self.path} can't be read: {error}") from error
+        self.position = parts.position
+        return header
+
+    def _none(self) -> RecordingError:
+        empty = " (it is empty)" if not self.path.stat().st_size else ""
+        return RecordingError(
+            f"{self.path} is no recording{empty}: it does not begin as one; make one with "
+            '"consumer record"'
+        )
+
+    def _open(self) -> BinaryIO:
+        try:
+            # A pipe waits for its writer, and its header can't be read twice.
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise RecordingError(f"{self.path} is no regular file: save the recording in one")
+            return self.path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> RecordingError:
+        return RecordingError(f"{self.path} can't be read: {error.strerror or error}")
+
+
+def _check_end(part: Part, counts: Counter[int], parts: PartReader) -> None:
+    try:
+        promised: Any = msgpack.unpackb(part.body)["messages"]
+        expected = {int(index): count for index, count in promised.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BrokenPart("its end does not count the messages") from error
+    if expected != dict(counts):
+        raise BrokenPart(f"its end counts other messages than there are: {expected}")
+    if not parts.at_end:
+        raise BrokenPart(f"{parts.size - parts.position:,} bytes follow its end")
+
+
+def chunks_of(topic: Topic, messages: Iterable[Pair]) -> Iterator[Chunk]:
+    """Chunks of one partition each, at most 500 messages or 1 MiB."""
+    groups: dict[int, list[Record]] = {}
+    for index, record in messages:
+        groups.setdefault(index, []).append(record)
+    for index, records in groups.items():
+        yield from _cut(Partition(topic, index), records)
+
+
+def _cut(partition: Partition, records: list[Record]) -> Iterator[Chunk]:
+    start = size = 0
+    for end, record in enumerate(records):
+        full = end - start >= _CHUNK_MESSAGES or size + record.size > _CHUNK_BYTES
+        if full and end > start:
+            yield Chunk(partition, tuple(records[start:end]), size)
+            start, size = end, 0
+        size += record.size
+    yield Chunk(partition, tuple(records[start:]), size)

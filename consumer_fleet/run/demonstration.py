@@ -1,0 +1,139 @@
+"""The embedded demonstration: a broker with example messages, and an inspector, in this process.
+
+It is for a run with neither brokers nor a DSN; the caller makes sure of that
+(``consumer_fleet.bootstrap.options.delivery_mode``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+
+import structlog
+
+from consumer_fleet.consumers import registry
+from consumer_fleet.consumers.examples import example_messages
+from consumer_fleet.errors import FleetError
+from consumer_fleet.inspector.feeder import Feeder, dead_letter_feed
+from consumer_fleet.inspector.receiver import Receiver
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.mock_cluster import MockCluster, MockMessage
+from consumer_fleet.kafka.reader import TopicReader
+from consumer_fleet.targets import default_dead_letter_topic
+
+log = structlog.get_logger(__name__)
+
+_TRICKLE_STOP_TIMEOUT_S = 5.0
+
+
+class Embedded:
+    """Runs from its construction to ``close``; a context manager.
+
+    ``preloaded`` messages are there from the start. With ``trickle``, some more come each second.
+    Close it after the consumer: its clients would complain that the broker is gone.
+    """
+
+    def __init__(
+        self,
+        logical_topic: str,
+        *,
+        physical_topic: str | None = None,
+        dead_letter_topic: str | None = None,
+        trickle: bool = True,
+        preloaded: int = 2000,
+        per_second: float = 5.0,
+    ) -> None:
+        self._topic = physical_topic or logical_topic
+        self._preloaded = preloaded
+        self._per_second = per_second if trickle else 0.0
+        messages = (MockMessage(value) for value in example_messages(logical_topic))
+        with ExitStack() as stack:
+            self._cluster = stack.enter_context(MockCluster())
+            self._cluster.create_topic(self._topic)
+            # The mock cluster can't be asked to create a topic: name it once, and it is there.
+            dead_letters = dead_letter_topic or default_dead_letter_topic(self._topic)
+            self._cluster.create_topic(dead_letters)
+            self._cluster.produce(self._topic, islice(messages, preloaded))
+            self.receiver = stack.enter_context(Receiver())
+            self._follow_dead_letters(dead_letters, logical_topic, stack)
+            if trickle:
+                stack.callback(_Trickle(self._cluster, self._topic, messages, per_second).stop)
+            self._stack = stack.pop_all()
+
+    def _follow_dead_letters(self, topic: str, logical_topic: str, stack: ExitStack) -> None:
+        """What is rejected shows on the receiver's page too, beside what it accepted."""
+        decode = registry.get(logical_topic).decode
+        reader = stack.enter_context(
+            TopicReader(client_config(self.bootstrap_servers, {}), topic, end=None)
+        )
+        feed = dead_letter_feed(reader, lambda _origin: decode)
+        feeder = Feeder(self.receiver.store, feed)
+        feeder.start()
+        stack.callback(feeder.stop)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self._cluster.bootstrap_servers
+
+    @property
+    def dsn(self) -> str:
+        """As the option ``upstream_dsn`` takes it; it holds the key, so it is not for logs."""
+        return str(self.receiver.dsn)
+
+    def close(self) -> None:
+        """Stop the trickle, the readers and the receiver, and then the broker."""
+        self._stack.close()
+
+    def __enter__(self) -> Embedded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def banner(self) -> str:
+        """What a person must know: that it is not real, and what makes it real."""
+        more = f", {self._per_second:g} more per second" if self._per_second else ""
+        return f"""\
+This is a demonstration: neither Kafka brokers nor a DSN are configured.
+  Kafka     an embedded broker with {self._preloaded:,} example messages in {self._topic!r}{more}
+  Upstream  an embedded inspector; what it accepted is shown, and what became a
+            dead letter, at {self.receiver.url}
+Nothing is kept: both are in memory and end with this process.
+To make it real, give both of these:
+  --bootstrap-servers HOST:PORT              or CONSUMER_BOOTSTRAP_SERVERS
+  --upstream-dsn https://KEY@HOST/PROJECT    or CONSUMER_UPSTREAM_DSN
+"""
+
+
+class _Trickle:
+    """A thread that goes on producing until ``stop``."""
+
+    def __init__(
+        self,
+        cluster: MockCluster,
+        topic: str,
+        messages: Iterator[MockMessage],
+        per_second: float,
+    ) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._messages = messages
+        self._interval_s = 1 / per_second
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="trickle", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(_TRICKLE_STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval_s):
+            try:
+                # A run of hours may trim: by then the oldest were consumed long ago.
+                self._cluster.produce(self._topic, islice(self._messages, 1), may_trim=True)
+            except FleetError as error:
+                log.warning("demonstration_stopped_producing", error=str(error))
+                return

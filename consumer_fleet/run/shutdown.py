@@ -1,0 +1,101 @@
+"""How a run is asked to end: by a signal, by an error, or because its work is done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import structlog
+
+from consumer_fleet.errors import EXIT_FORCED_INT, EXIT_FORCED_TERM, FleetError
+
+log = structlog.get_logger(__name__)
+
+# Beyond the drain's own time: to commit, to leave the group, to end the workers.
+_MARGIN_S = 10.0
+
+
+class Shutdown:
+    """Collects the first reason to end. ``on_request`` is called once, when there is one.
+
+    A second signal ends the process at once, and so does a shutdown that does not end by itself:
+    workers see the pipe close and exit, uncommitted messages are read again.
+    """
+
+    def __init__(self, shutdown_timeout_s: float) -> None:
+        self._timeout_s = shutdown_timeout_s
+        self._requested = threading.Event()
+        self._signalled = False
+        self._guarded = False
+        self._forced_code = EXIT_FORCED_TERM
+        self._watchdog: threading.Timer | None = None
+        self.failure: FleetError | None = None
+        # The exit code of a run that a signal has kept from reaching its end.
+        self.signal_code: int | None = None
+        self.on_request: Callable[[], None] | None = None
+
+    @property
+    def requested(self) -> bool:
+        return self._requested.is_set()
+
+    def request(self, why: str) -> None:
+        """End in order: drain, commit, leave. Later requests change nothing."""
+        if self._requested.is_set():
+            return
+        self._requested.set()
+        if self._guarded:
+            self._start_watchdog()
+        log.info("stopping", why=why, shutdown_timeout_s=self._timeout_s)
+        if self.on_request is not None:
+            self.on_request()
+
+    def fail(self, error: FleetError) -> None:
+        """End in order, and with this error's exit code. The first error stands."""
+        if self.failure is None:
+            self.failure = error
+            self.request(type(error).__name__)
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep, but not past a request to end."""
+        self._requested.wait(timeout_s)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Handle INT and TERM inside, bound a shutdown's time, and restore the handlers after."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self._on_signal)
+        self._guarded = True
+        try:
+            yield
+        finally:
+            self._guarded = False
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self._forced_code = EXIT_FORCED_INT if number == signal.SIGINT else EXIT_FORCED_TERM
+        if not self.requested:
+            self.signal_code = self._forced_code
+        # One signal after the end has begun by itself, as Kubernetes sends it, cuts nothing short.
+        if self._signalled:
+            self._force("a second signal")
+        self._signalled = True
+        self.request(signal.Signals(number).name)
+
+    def _start_watchdog(self) -> None:
+        self._watchdog = threading.Timer(
+            self._timeout_s + _MARGIN_S, self._force, args=("the shutdown did not end in time",)
+        )
+        self._watchdog.daemon = True
+        self._watchdog.start()
+
+    def _force(self, why: str) -> None:
+        log.error("forced_exit", why=why, exit_code=self._forced_code)
+        os._exit(self._forced_code)

@@ -1,0 +1,254 @@
+"""A report as people read it: at most 80 columns, one row per consumer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
+from rich.console import (
+    Group as Lines,
+)
+from rich.table import Table
+from rich.text import Text
+
+from consumer_fleet.humanize import moment, short_duration, short_number
+from consumer_fleet.status.report import ConsumerStatus, Finding, PartitionStatus, Report
+
+WIDTH = 80
+_TITLES = ("CONSUMER", "STATE", "MEMBERS", "LAG", "BEHIND", "RATE/S", "LOSS IN")
+# By their place in the titles, what is missed least first: findings speak of state and loss, too.
+_DISPENSABLE = (2, 5, 1, 6)
+_NAME_WIDTH = 24
+_LEAST_NAME_WIDTH = 12
+_GAP = 2
+_STATES = {
+    "empty": "stopped",
+    "absent": "never ran",
+    "preparing-rebalancing": "rebalance",
+    "completing-rebalancing": "rebalance",
+    # librdkafka has no word for a KIP-848 group whose partitions are moving.
+    "unknown": "rebalance",
+}
+_STYLES = {"stable": "green", "rebalance": "yellow"}
+
+
+def render(
+    report: Report, findings: list[Finding], notes: list[str], *, partitions: bool = False
+) -> RenderableType:
+    """The table, what is wrong, and the notes. ``partitions`` adds a row for each of them."""
+    wrong = {(finding.group, finding.topic) for finding in findings}
+    rows: list[_Row] = []
+    for status in report.consumers:
+        bad = (status.target.group, status.target.topic) in wrong
+        rows.append(_Row(_cells(status, report.at_s, bad=bad)))
+        if partitions:
+            rows += [_Row(_partition_cells(row, report.at_s), "dim") for row in status.rows]
+    lines: list[RenderableType] = [_Fitted(rows)]
+    for finding in findings:
+        text = Text(f"! {finding.name}: ", style="bold red")
+        lines.append(text.append(finding.text, style="not bold default"))
+        if finding.command is not None:
+            # Never folded: it is there to be copied.
+            lines.append(Text(f"  {finding.command}", no_wrap=True, overflow="ignore"))
+    lines.extend(Text(note) for note in notes)
+    return Lines(*lines)
+
+
+class _Row(NamedTuple):
+    """A cell for each title. The first one of a partition, which has a style, holds figures."""
+
+    cells: tuple[Text | str, ...]
+    style: str = ""
+
+
+class _Fitted:
+    """The table in the width that there is: names are cut first, then columns left out. No figure
+    is ever cut, as half of one is a wrong one; what is still too wide is left to the terminal.
+    """
+
+    def __init__(self, rows: list[_Row]) -> None:
+        self._rows = rows
+        columns = zip(_TITLES, *(row.cells for row in rows), strict=True)
+        self._widths = [max(map(len, column)) for column in columns]
+        figures = [len(row.cells[0]) for row in rows if row.style]
+        self._least = min(self._widths[0], max([_LEAST_NAME_WIDTH, *figures]))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = list(range(len(_TITLES)))
+        left = options.max_width - sum(self._widths[1:]) - _GAP * (len(shown) - 1)
+        for number in _DISPENSABLE:
+            if left >= self._least:
+                break
+            shown.remove(number)
+            left += self._widths[number] + _GAP
+        name_width = min(_NAME_WIDTH, max(left, self._least))
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+        table.add_column(_TITLES[0], no_wrap=True, overflow="ellipsis", max_width=name_width)
+        for number in shown[1:]:
+            justify: JustifyMethod = "left" if _TITLES[number] == "STATE" else "right"
+            table.add_column(_TITLES[number], no_wrap=True, justify=justify)
+        for row in self._rows:
+            table.add_row(*(row.cells[number] for number in shown), style=row.style)
+        width = options.max_width + max(0, self._least - left)
+        yield from console.render(table, options.update(width=width))
+
+
+def _cells(status: ConsumerStatus, now_s: float, *, bad: bool) -> tuple[Text | str, ...]:
+    state = _state(status)
+    style = "red" if bad else _STYLES.get(state, "dim")
+    return (
+        Text(status.target.name, style="bold" if status.group.members else ""),
+        Text(state, style=style),
+        str(status.members) if status.members else "-",
+        count(status.waiting),
+        duration(status.lag_s(now_s)),
+        "-" if status.rate is None else count(round(status.rate)),
+        loss(status),
+    )
+
+
+def _state(status: ConsumerStatus) -> str:
+    if not status.topic_exists:
+        return "no topic"
+    if not status.has_run:
+        return "never ran"
+    return _STATES.get(status.group.state, status.group.state)
+
+
+def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
+    age = None if row.oldest_ms is None else now_s - row.oldest_ms / 1000
+    if row.committed is not None and not row.waiting:
+        age = 0.0
+    committed = "-" if row.committed is None else str(row.committed)
+    place = f"  {row.index}: {committed} of {row.end}"
+    return (
+        place if len(place) <= _NAME_WIDTH else f"  {row.index}: {committed}",
+        "" if row.owner else "no owner",
+        "",
+        count(row.waiting),
+        duration(age),
+        "-" if row.rate is None else count(round(row.rate)),
+        loss(row),
+    )
+
+
+def count(number: int | None) -> str:
+    """Exact where it fits into seven characters."""
+    if number is None:
+        return "-"
+    exact = f"{number:,}"
+    return exact if len(exact) <= 7 else short_number(number)
+
+
+def duration(seconds: float | None) -> str:
+    return "-" if seconds is None else short_duration(max(0.0, seconds))
+
+
+def loss(status: ConsumerStatus | PartitionStatus) -> str:
+    """``LOST`` where it has happened; ``~`` where it is estimated; ``due`` at any moment."""
+    if status.lost:
+        return "LOST"
+    found = status.loss
+    if found is None:
+        return "-"
+    if found.seconds <= 0:
+        return "due"
+    return f"{'~' if found.by == 'size' else ''}{short_duration(found.seconds)}"
+
+
+def document(report: Report, findings: list[Finding], notes: list[str]) -> dict[str, Any]:
+    return {
+        "at": iso_time(int(report.at_s * 1000)),
+        "consumers": [_consumer(status, report.at_s) for status in report.consumers],
+        "findings": [
+            {
+                "kind": finding.kind,
+                "name": finding.name,
+                "group": finding.group,
+                "topic": finding.topic,
+                "partitions": list(finding.partitions),
+                "text": finding.text,
+                "command": finding.command,
+            }
+            for finding in findings
+        ],
+        "unread": report.unread,
+        "dead_letters": {topic: each.waiting for topic, each in report.dead_letters.items()},
+        "dead_letters_held": {topic: each.held for topic, each in report.dead_letters.items()},
+        "notes": notes,
+    }
+
+
+def _consumer(status: ConsumerStatus, now_s: float) -> dict[str, Any]:
+    retention = status.retention
+    return {
+        "consumer": status.target.consumer,
+        "group": status.target.group,
+        "topic": status.target.topic,
+        "topic_exists": status.topic_exists,
+        "state": status.group.state,
+        "protocol": status.group.protocol if status.group.exists else None,
+        "members": [
+            {
+                "member_id": member.member_id,
+                "client_id": member.client_id,
+                "host": member.host,
+                "instance_id": member.instance_id,
+                "partitions": sorted(
+                    index for topic, index in member.assigned if topic == status.target.topic
+                ),
+            }
+            for member in status.group.members
+        ],
+        "idle_members": status.idle_members,
+        "unowned_partitions": status.unowned,
+        "lag": status.lag,
+        "waiting": status.waiting,
+        "lost": status.lost,
+        "lag_s": _seconds(status.lag_s(now_s)),
+        "rate_per_s": _seconds(status.rate),
+        "time_to_loss_s": status.loss and _seconds(status.loss.seconds),
+        "time_to_loss_by": status.loss and status.loss.by,
+        "retention": retention
+        and {
+            "ms": retention.time_ms,
+            "bytes": retention.max_bytes,
+            "cleanup_policy": retention.cleanup_policy,
+        },
+        "partitions": [partition(row, now_s) for row in status.rows],
+    }
+
+
+def partition(row: PartitionStatus, now_s: float) -> dict[str, Any]:
+    """One partition; also what ``consumer offsets show`` prints."""
+    return {
+        "partition": row.index,
+        "start": row.start,
+        "end": row.end,
+        "committed": row.committed,
+        "lag": row.lag,
+        "waiting": row.waiting,
+        "lost": row.lost,
+        "out_of_range": bool(row.lost) or row.past_end,
+        "owner": row.owner,
+        "oldest": iso_time(row.oldest_ms),
+        "lag_s": None if row.oldest_ms is None else _seconds(now_s - row.oldest_ms / 1000),
+        "rate_per_s": _seconds(row.rate),
+        "time_to_loss_s": row.loss and _seconds(row.loss.seconds),
+        "time_to_loss_by": row.loss and row.loss.by,
+    }
+
+
+def iso_time(timestamp_ms: int | None) -> str | None:
+    found = moment(timestamp_ms)
+    return None if found is None else found.isoformat(timespec="milliseconds")
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

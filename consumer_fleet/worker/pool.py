@@ -1,0 +1,357 @@
+"""The supervisor of the workers: hands out work, collects receipts, replaces the dead.
+
+All of it runs in the run loop's thread, through ``poll``. The pool outlives assignments: arroyo
+makes a new strategy at every rebalance, and starting workers takes too long to do it then.
+
+What happens when a worker dies or hangs:
+
+1. What it had reported stands. The rest of its tasks goes back, less what is settled.
+2. The message in its hands at the time, if any, is counted as the cause. It is sent again alone,
+   to a worker that has nothing else, so that it can take no other message down with it.
+3. A message that has killed ``MAX_DEATHS`` workers in a row is rejected: a dead letter.
+4. The worker is started again, at once the first time, then with a growing delay.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+import structlog
+
+from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
+from consumer_fleet.metrics import incr
+from consumer_fleet.worker import protocol
+from consumer_fleet.worker.multiprocess_worker import WorkerSpec
+from consumer_fleet.worker.process import Assignment, Slot, StartWorker, WorkerProcess
+from consumer_fleet.worker.protocol import Kind, Receipts, Task
+from consumer_fleet.worker.work import Work
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """Counts of settled messages since the start: for the summary, the live line, the metrics."""
+
+    delivered: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.filtered.total() + self.rejected.total()
+
+    def count_delivered(self, messages: int) -> None:
+        if messages:
+            self.delivered += messages
+            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
+
+    def count_filtered(self, reason: str) -> None:
+        self.filtered[reason] += 1
+        incr("consumer.messages", tags={"outcome": "filtered"})
+        incr("consumer.filtered", tags={"reason": reason})
+
+    def count_rejected(self, reason: str) -> None:
+        self.rejected[reason] += 1
+        incr("consumer.messages", tags={"outcome": "rejected"})
+        incr("consumer.rejected", tags={"reason": reason})
+
+
+log = structlog.get_logger(__name__)
+
+MAX_DEATHS = 3
+_BOOT_TIMEOUT_S = 60.0
+# Boots in a row that may fail before the run is given up.
+_MAX_FAILED_BOOTS = 5
+_MAX_RESTART_DELAY_S = 5.0
+_SHORT_LIFE_S = 10.0
+
+
+class WorkerPool:
+    """See the module. ``on_failure`` gets an error that ends the run: no worker can boot."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        workers: int,
+        *,
+        message_timeout_s: float,
+        on_failure: Callable[[FleetError], None],
+        start_worker: StartWorker = WorkerProcess,
+    ) -> None:
+        self._spec = spec
+        self._start_worker = start_worker
+        self._message_timeout_s = message_timeout_s
+        self._on_failure = on_failure
+        self._slots = [Slot(number) for number in range(1, workers + 1)]
+        self._backlog: deque[Assignment] = deque()
+        self._next_task_id = 1
+        self._news = threading.Event()
+        self._stopping = False
+        self._gone_statuses: dict[str, DestinationStatus] = {}
+        self.outcomes = Outcomes()
+        # No worker can boot: what waits for one waits in vain.
+        self.is_hopeless = False
+        self.restarts = 0
+
+    # -- for the strategy -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all workers. Does not wait until they have booted: work may be queued already."""
+        for slot in self._slots:
+            self._start(slot)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker can take another chunk without having two of them waiting."""
+        return not self._backlog and any(slot.can_take for slot in self._slots)
+
+    def submit(self, work: Work) -> None:
+        """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
+        self._backlog.append(Assignment(work, list(range(len(work.chunk.records)))))
+        self._dispatch()
+
+    def abandon(self, works: list[Work]) -> None:
+        """Nobody waits for these any more: start no more of them and drop their receipts."""
+        for work in works:
+            work.abandoned = True
+        self._backlog = deque(a for a in self._backlog if not a.work.abandoned)
+        for slot in self._slots:
+            for task_id in [t for t, a in slot.tasks.items() if a.work.abandoned]:
+                del slot.tasks[task_id]
+                if slot.process is not None:
+                    slot.process.send(protocol.encode_cancel(task_id))
+
+    def poll(self) -> None:
+        """Take receipts, replace dead and hung workers, hand out what waits. Never blocks."""
+        self._news.clear()
+        for slot in self._slots:
+            self._take_frames(slot)
+            self._check(slot)
+        self._dispatch()
+
+    def wait(self, timeout_s: float) -> None:
+        """Block until a worker has something to say, at most ``timeout_s``."""
+        self._news.wait(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Let workers finish within ``timeout_s`` and end those that don't. Last call."""
+        self._stopping = True
+        deadline = monotonic() + timeout_s
+        running = [slot for slot in self._slots if slot.process is not None]
+        for slot in running:
+            if slot.process is not None:
+                slot.process.stop()
+        for slot in running:
+            process = slot.process
+            if process is None:
+                continue
+            if not process.join(max(0.0, deadline - monotonic())):
+                log.warning("worker_killed", worker=slot.number, why="did not stop in time")
+                process.kill()
+                process.join(5.0)
+            self._take_frames(slot)
+            self._retire(slot)
+
+    # -- for people -----------------------------------------------------------------------------
+
+    def statuses(self) -> list[DestinationStatus]:
+        """One status per destination, over all workers and their predecessors."""
+        merged = dict(self._gone_statuses)
+        for slot in self._slots:
+            for status in slot.statuses:
+                merged[status.name] = status.merged_with(merged.get(status.name))
+        return list(merged.values())
+
+    @property
+    def ready_workers(self) -> int:
+        return sum(slot.ready for slot in self._slots)
+
+    def holding(self) -> list[str]:
+        """Messages that workers decode at the moment, as ``topic/partition@offset``."""
+        boards = ((slot, slot.process.board) for slot in self._slots if slot.process is not None)
+        places = (slot.place_of(board.suspect) for slot, board in boards)
+        return [place for place in places if place is not None]
+
+    def pids(self) -> list[int]:
+        return [slot.process.pid for slot in self._slots if slot.process is not None]
+
+    # -- handing out ----------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        kept: deque[Assignment] = deque()
+        while self._backlog:
+            assignment = self._backlog.popleft()
+            work = assignment.work
+            assignment.indexes = [i for i in assignment.indexes if not work.is_settled(i)]
+            if not assignment.indexes:
+                continue
+            slot = self._choose(alone=assignment.alone)
+            if slot is None:
+                kept.append(assignment)
+            else:
+                self._give(slot, assignment)
+        self._backlog = kept
+
+    def _choose(self, *, alone: bool) -> Slot | None:
+        free = [slot for slot in self._slots if slot.can_take]
+        if alone:
+            free = [slot for slot in free if not slot.tasks]
+        return min(free, key=lambda slot: slot.outstanding, default=None)
+
+    def _give(self, slot: Slot, assignment: Assignment) -> None:
+        task_id, self._next_task_id = self._next_task_id, self._next_task_id + 1
+        slot.tasks[task_id] = assignment
+        partition = assignment.work.chunk.partition
+        whole = self._spec.prepare is not None
+        messages = assignment.work.messages(assignment.indexes, whole=whole)
+        task = Task(task_id, partition.topic.name, partition.index, messages)
+        if slot.process is not None:
+            slot.process.send(protocol.encode_task(task))
+
+    # -- receipts -------------------------------------------------------------------------------
+
+    def _take_frames(self, slot: Slot) -> None:
+        if slot.process is None:
+            return
+        for frame in slot.process.take_frames():
+            kind, fields = protocol.decode(frame)
+            if kind is Kind.RECEIPTS:
+                self._settle(slot, protocol.as_receipts(fields))
+            elif kind is Kind.STATUS:
+                slot.statuses = protocol.as_statuses(fields)
+            elif kind is Kind.READY:
+                slot.ready = True
+                slot.failed_boots = 0
+                boot_s = round(fields[0] - slot.process.started_at, 2)
+                log.info("worker_ready", worker=slot.number, pid=slot.process.pid, boot_s=boot_s)
+            elif kind is Kind.FAILED:
+                slot.boot_error = (fields[0], fields[1])
+
+    def _settle(self, slot: Slot, receipts: Receipts) -> None:
+        assignment = slot.tasks.get(receipts.task_id)
+        if assignment is None:
+            return
+        work = assignment.work
+        self.outcomes.count_delivered(sum(work.settle(index) for index in receipts.delivered))
+        for index, reason in receipts.filtered:
+            if work.settle(index):
+                self.outcomes.count_filtered(reason)
+        for index, reason, detail in receipts.rejected:
+            if work.reject(index, reason, detail):
+                self.outcomes.count_rejected(reason)
+        for index, destination in receipts.accepted:
+            work.accepted(index, destination)
+        if all(work.is_settled(index) for index in assignment.indexes):
+            del slot.tasks[receipts.task_id]
+
+    # -- supervision ----------------------------------------------------------------------------
+
+    def _start(self, slot: Slot) -> None:
+        slot.process = self._start_worker(self._spec, slot.number, self._news.set)
+        slot.ready = False
+        slot.boot_error = None
+        incr("worker.started")
+
+    def _check(self, slot: Slot) -> None:
+        process = slot.process
+        if process is None:
+            if not self._stopping and monotonic() >= slot.restart_at:
+                self.restarts += 1
+                self._start(slot)
+            return
+        if not process.alive:
+            code = process.exit_code or 0
+            self._bury(slot, cause="signal" if code < 0 else "exit", exit_code=code)
+        elif process.board.silent_s > (
+            self._message_timeout_s if slot.ready else max(_BOOT_TIMEOUT_S, self._message_timeout_s)
+        ):
+            process.kill()
+            process.join(5.0)
+            self._bury(slot, cause="hang", exit_code=process.exit_code or 0)
+
+    def _bury(self, slot: Slot, *, cause: str, exit_code: int) -> None:
+        """See the module: steps 1 to 4."""
+        process = slot.process
+        if process is None:
+            return
+        process.join(5.0)
+        self._take_frames(slot)
+        # The last status is up to half a second older than what the worker has on its board.
+        slot.statuses = [
+            replace(status, accepted=accepted)
+            for status, accepted in zip(slot.statuses, process.board.accepted, strict=False)
+        ]
+        lived_s = monotonic() - process.started_at
+        suspect = process.board.suspect
+        log.error(
+            "worker_died",
+            worker=slot.number,
+            pid=process.pid,
+            cause=cause,
+            exit_code=exit_code,
+            unacknowledged=slot.outstanding,
+            holding=slot.place_of(suspect),
+        )
+        incr("worker.died", tags={"cause": cause})
+        if process.board.losable:
+            incr("capture.dropped", amount=process.board.losable, tags={"reason": "worker_died"})
+        if suspect is not None and suspect.task_id in slot.tasks:
+            self._blame(slot.tasks[suspect.task_id], suspect.index, cause)
+        self._give_back(slot)
+        if not slot.ready:
+            self._boot_failed(slot, f"it ended while it booted ({cause}, exit code {exit_code})")
+        self._retire(slot)
+        slot.short_lives = slot.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
+        delay_s = (
+            min(_MAX_RESTART_DELAY_S, 0.1 * 2**slot.short_lives) if slot.short_lives > 1 else 0
+        )
+        slot.restart_at = monotonic() + delay_s
+
+    def _blame(self, assignment: Assignment, index: int, cause: str) -> None:
+        work = assignment.work
+        if work.is_settled(index):
+            return
+        work.deaths[index] += 1
+        deaths = work.deaths[index]
+        if deaths < MAX_DEATHS:
+            assignment.indexes = [i for i in assignment.indexes if i != index]
+            self._backlog.append(Assignment(work, [index], alone=True))
+            return
+        reason = "worker_hung" if cause == "hang" else "worker_killed"
+        if work.reject(index, reason, f"{deaths} workers in a row ended while they held it"):
+            self.outcomes.count_rejected(reason)
+
+    def _give_back(self, slot: Slot) -> None:
+        """The worker's tasks wait again, ahead of newer ones and in the order they were given."""
+        resent = slot.outstanding
+        for task_id in sorted(slot.tasks, reverse=True):
+            self._backlog.appendleft(slot.tasks[task_id])
+        slot.tasks.clear()
+        if resent:
+            incr("worker.resent", amount=resent)
+
+    def _retire(self, slot: Slot) -> None:
+        """Keep the counts of a worker that has ended."""
+        for status in slot.statuses:
+            merged = status.merged_with(self._gone_statuses.get(status.name))
+            self._gone_statuses[status.name] = DestinationStatus(
+                merged.name, "open", merged.accepted, merged.retried, merged.dropped, 0, ""
+            )
+        slot.statuses = []
+        slot.process = None
+        slot.ready = False
+
+    def _boot_failed(self, slot: Slot, otherwise: str) -> None:
+        slot.failed_boots += 1
+        text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
+        log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
+        misconfigured = exit_code == EXIT_CONFIGURATION
+        if misconfigured or slot.failed_boots >= _MAX_FAILED_BOOTS:
+            # For good: another worker's first failed boot does not bring hope back.
+            self.is_hopeless = True
+            kind = ConfigurationError if misconfigured else FleetError
+            self._on_failure(kind(f"a worker can't boot: {text}"))

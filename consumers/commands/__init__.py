@@ -1,1 +1,0 @@
-"""The commands of ``consumer``, one file each; ``consumers.cli`` imports one when it is called."""

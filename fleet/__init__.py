@@ -1,1 +1,0 @@
-"""The outside world: bootstrap, workers, Kafka, capture, metrics and errors."""

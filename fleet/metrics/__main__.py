@@ -1,9 +1,0 @@
-"""``python -m fleet.metrics`` writes docs/metrics.md to standard output."""
-
-from __future__ import annotations
-
-import sys
-
-from fleet.metrics.definitions import DEFINITIONS, reference_page
-
-sys.stdout.write(reference_page(DEFINITIONS))

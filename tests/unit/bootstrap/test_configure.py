@@ -1,0 +1,290 @@
+"""``configure``: once per process, retried after a failure, with Django where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentry_sdk
+import structlog
+
+from consumer_fleet.bootstrap import configure as configure_module
+from consumer_fleet.bootstrap.configure import App, Bootstrap
+from consumer_fleet.bootstrap.logging_setup import FleetHandler
+from consumer_fleet.errors import ConfigurationError, ServiceError
+
+ROOT = Path(__file__).parents[3]
+SECRET = "hunter2-very-secret"
+# Nothing listens at port 1, and nothing is sent in these tests.
+REAL = {"bootstrap_servers": "localhost:9092", "upstream_dsn": f"http://{SECRET}@127.0.0.1:1/1"}
+
+
+@pytest.fixture
+def bootstrap() -> Iterator[Bootstrap]:
+    """A process's bootstrap; what a boot leaves in the test's process is taken back."""
+    former = Bootstrap()
+    yield former
+    if former._app is not None and former._app.transport is not None:
+        former._app.transport.kill()
+    sentry_sdk.get_global_scope().set_client(None)
+    root = logging.getLogger()
+    for handler in [each for each in root.handlers if isinstance(each, FleetHandler)]:
+        root.removeHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def test_a_second_call_returns_the_same_app(bootstrap: Bootstrap) -> None:
+    first = bootstrap.configure({"group": "a"}, environ={})
+    assert bootstrap.configure({"group": "b"}, environ={}) is first
+    assert first.options.group == "a"
+
+
+def test_concurrent_calls_boot_once(bootstrap: Bootstrap) -> None:
+    apps: list[App] = []
+    threads = [
+        threading.Thread(target=lambda: apps.append(bootstrap.configure({}, environ={})))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(apps) == 4
+    assert len({id(app) for app in apps}) == 1
+
+
+def test_the_guard_is_set_last(bootstrap: Bootstrap, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[App | None] = []
+
+    def initialize_app(*_args: object) -> None:
+        seen.append(bootstrap._app)
+
+    monkeypatch.setattr(configure_module, "initialize_app", initialize_app)
+    app = bootstrap.configure({}, environ={})
+    assert seen == [None]
+    assert bootstrap._app is app
+
+
+def test_a_failed_configure_can_be_retried(bootstrap: Bootstrap, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    with pytest.raises(ServiceError, match="statsd"):
+        bootstrap.configure({**REAL, "statsd_socket_path": missing}, environ={})
+    with pytest.raises(ConfigurationError, match="workers"):
+        bootstrap.configure({**REAL, "workers": 0}, environ={})
+    app = bootstrap.configure(REAL, environ={})
+    assert app.transport is not None
+
+
+def test_a_failed_configure_leaves_no_delivery_thread_behind(
+    bootstrap: Bootstrap, tmp_path: Path
+) -> None:
+    with pytest.raises(ServiceError):
+        bootstrap.configure({**REAL, "ca_file": str(tmp_path / "missing")}, environ={})
+    for thread in threading.enumerate():
+        if thread.name == "delivery":
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+
+
+def test_an_app_is_frozen_and_shows_no_secret(bootstrap: Bootstrap) -> None:
+    app = bootstrap.configure(REAL, environ={})
+    assert SECRET not in repr(app)
+    with pytest.raises(AttributeError):
+        app.role = "worker"  # type: ignore[misc]  # the point of the test
+
+
+def test_a_worker_boots_from_its_parents_snapshot_although_the_file_changed(
+    bootstrap: Bootstrap, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("group: before\n")
+    parent = bootstrap.configure(REAL, config, environ={})
+    config.write_text("group: after\n")
+    snapshot = pickle.loads(pickle.dumps(parent.snapshot))
+    worker_bootstrap = Bootstrap()
+    worker = worker_bootstrap.configure(
+        snapshot=snapshot, role="worker", worker_number=1, environ={"CONSUMER_CONF": str(config)}
+    )
+    assert worker.options == parent.options
+    assert worker.role == "worker"
+    assert worker.transport is not None
+    worker.transport.kill()
+
+
+def test_a_worker_does_not_need_the_file_any_more(bootstrap: Bootstrap, tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("group: here\n")
+    environ = {"CONSUMER_CONF": str(config)}
+    snapshot = bootstrap.configure({}, environ=environ).snapshot
+    config.unlink()
+    worker = Bootstrap().configure(snapshot=snapshot, role="worker", environ=environ)
+    assert worker.options.group == "here"
+
+
+def test_no_live_check_happens_in_a_worker(bootstrap: Bootstrap, tmp_path: Path) -> None:
+    given = {
+        **REAL,
+        "statsd_socket_path": str(tmp_path / "missing"),
+        "snuba_url": "http://127.0.0.1:1",
+        "log_level": "error",
+    }
+    app = bootstrap.configure(given, environ={}, role="worker", worker_number=0)
+    assert app.options.snuba_url == "http://127.0.0.1:1"
+
+
+def test_own_warnings_are_visible(bootstrap: Bootstrap) -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+        bootstrap.configure({}, environ={})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.warn_explicit(
+                "old", DeprecationWarning, "f.py", 1, module="consumer_fleet.kafka"
+            )
+            warnings.warn_explicit("old", DeprecationWarning, "f.py", 1, module="elsewhere")
+    assert len(caught) == 1
+
+
+# Django: its settings are process-wide and can be loaded once, so each test has its own process.
+
+PROBE = """
+import json, sys
+from consumer_fleet.bootstrap.configure import configure
+from consumer_fleet.errors import FleetError
+try:
+    app = configure(json.loads(sys.argv[1]))
+except FleetError as error:
+    print(json.dumps({"error": str(error)}))
+else:
+    from django.apps import apps
+    from django.conf import settings
+    print(json.dumps({
+        "group": app.options.group, "origin": app.origins["group"],
+        "kafka_config": app.options.kafka_config, "ready": apps.ready,
+        "settings": repr(settings.CONSUMER),
+    }))
+"""
+
+
+def in_django(
+    tmp_path: Path,
+    settings: str,
+    command_line: dict[str, object] | None = None,
+    blocker: str = "",
+    **environ: str,
+) -> dict[str, Any]:
+    (tmp_path / "shop_settings.py").write_text(settings)
+    completed = subprocess.run(
+        [sys.executable, "-c", blocker + PROBE, json.dumps(command_line or {})],
+        env={
+            "DJANGO_SETTINGS_MODULE": "shop_settings",
+            "PYTHONPATH": f"{tmp_path}:{ROOT}",
+            "HOME": str(tmp_path),
+            **environ,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in completed.stderr
+    answer: dict[str, Any] = json.loads(completed.stdout)
+    return answer
+
+
+def test_django_settings_beat_the_file_and_the_environment_beats_them(tmp_path: Path) -> None:
+    (tmp_path / "config.yml").write_text("group: file\n")
+    settings = "CONSUMER = {'group': 'django'}\n"
+    conf = str(tmp_path)
+    answer = in_django(tmp_path, settings, CONSUMER_CONF=conf)
+    assert answer["group"] == "django"
+    assert answer["origin"] == "Django settings shop_settings"
+    answer = in_django(tmp_path, settings, CONSUMER_CONF=conf, CONSUMER_GROUP="environment")
+    assert answer["group"] == "environment"
+
+
+def test_django_is_set_up_and_its_dict_is_never_changed(tmp_path: Path) -> None:
+    settings = "CONSUMER = {'kafka.config': {'debug': 'broker'}, 'GROUP': 'g'}\n"
+    answer = in_django(tmp_path, settings, CONSUMER_KAFKA_CONFIG="client.id=me")
+    assert answer["ready"] is True
+    assert answer["kafka_config"] == {"debug": "broker", "client.id": "me"}
+    assert answer["settings"] == "{'kafka.config': {'debug': 'broker'}, 'GROUP': 'g'}"
+
+
+def test_django_is_set_up_in_a_worker_too_whose_options_are_its_parents(tmp_path: Path) -> None:
+    (tmp_path / "shop_settings.py").write_text("CONSUMER = {'group': 'changed'}\n")
+    code = """
+from consumer_fleet.bootstrap.configure import Bootstrap
+from consumer_fleet.bootstrap.sources import resolve_options
+snapshot = resolve_options({"group": "parent"}, None, {}).snapshot
+app = Bootstrap().configure(snapshot=snapshot, role="worker", worker_number=0)
+from django.apps import apps
+print(app.options.group, apps.ready)
+"""
+    completed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"DJANGO_SETTINGS_MODULE": "shop_settings", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert completed.stdout.split() == ["parent", "True"]
+
+
+def test_an_unknown_option_in_django_settings_is_an_error_with_its_place(tmp_path: Path) -> None:
+    answer = in_django(tmp_path, "CONSUMER = {'groop': 'x'}\n")
+    assert answer["error"] == (
+        "Django settings shop_settings, CONSUMER['groop']: unknown option; did you mean group?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("import shop_missing\n", "No module named 'shop_missing'"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("CONSUMER = [\n", "SyntaxError"),
+        ("INSTALLED_APPS = ['shop_missing']\n", "No module named 'shop_missing'"),
+        ("CONSUMER = ['group']\n", "should be a dict"),
+        ("raise ValueError('https://hunter2-very-secret@x/1')\n", "ValueError"),
+    ],
+)
+def test_settings_that_fail_to_load_are_an_error_that_says_why(
+    tmp_path: Path, settings: str, said: str
+) -> None:
+    message = in_django(tmp_path, settings)["error"]
+    assert "shop_settings" in message
+    assert said in message
+    assert SECRET not in message
+
+
+def test_a_settings_module_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    message = in_django(tmp_path, "", DJANGO_SETTINGS_MODULE="no_such_settings")["error"]
+    # Without a place: none of the user's own code is at fault.
+    assert message == (
+        "DJANGO_SETTINGS_MODULE=no_such_settings can't be loaded: "
+        "ModuleNotFoundError: No module named 'no_such_settings'"
+    )
+
+
+def test_the_line_of_the_settings_that_fails_is_named(tmp_path: Path) -> None:
+    message = in_django(tmp_path, "DEBUG = True\nimport shop_missing\n")["error"]
+    assert message.endswith(f"No module named 'shop_missing' ({tmp_path}/shop_settings.py:2)")
+
+
+def test_without_django_installed_the_error_names_the_extra(tmp_path: Path) -> None:
+    blocker = "import sys; sys.modules['django'] = None\n"
+    message = in_django(tmp_path, "", blocker=blocker)["error"]
+    assert "consumer-fleet[django]" in message

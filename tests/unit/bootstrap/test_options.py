@@ -1,0 +1,530 @@
+"""Options: their text forms, their limits, where they come from, and what errors may say."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from consumer_fleet.bootstrap.cpus import usable_cpus
+from consumer_fleet.bootstrap.layers import FIELDS
+from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.sources import resolve_options, set_pairs
+from consumer_fleet.errors import ConfigurationError
+
+DSN = "https://publickey@sentry.example/1"
+SECRET = "hunter2-very-secret"
+
+
+def options(**command_line: object) -> Options:
+    return resolve_options(command_line, None, {}).options
+
+
+def error(
+    command_line: dict[str, object] | None = None,
+    config: Path | None = None,
+    environ: dict[str, str] | None = None,
+) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_options(command_line or {}, config, environ or {})
+    return str(caught.value)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "config.yml"
+
+
+# Names and text forms
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "store.use-relay-dsn-sample-rate",
+        "store_use_relay_dsn_sample_rate",
+        "STORE_USE_RELAY_DSN_SAMPLE_RATE",
+        "Store.Use-Relay_DSN-sample.rate",
+    ],
+)
+def test_every_spelling_of_a_name_is_the_same_option(key: str, config: Path) -> None:
+    config.write_text(f"{key}: 1\n")
+    assert resolve_options({}, config, {}).options.store_use_relay_dsn_sample_rate == 1
+    given = resolve_options(set_pairs([f"{key}=0.5"]), config, {})
+    assert given.options.store_use_relay_dsn_sample_rate == 0.5
+
+
+def test_nested_mappings_in_a_file_are_dotted_keys(config: Path) -> None:
+    config.write_text(
+        "store:\n  use-relay-dsn-sample-rate: 1\nkafka_config: {sasl: {mechanism: PLAIN}}\n"
+    )
+    resolved = resolve_options({}, config, {}).options
+    assert resolved.store_use_relay_dsn_sample_rate == 1
+    assert resolved.kafka_config == {"sasl.mechanism": "PLAIN"}
+
+
+def test_every_option_can_be_given_by_its_environment_variable_alone() -> None:
+    environ = {
+        "CONSUMER_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092",
+        "CONSUMER_UPSTREAM_DSN": DSN,
+        "CONSUMER_NO_DLQ": "true",
+        "CONSUMER_WORKERS": "3",
+        "CONSUMER_KAFKA_CONFIG": "security.protocol=SSL,debug=broker,topic",
+        "CONSUMER_METRICS_TAGS": '{"region": "eu"}',
+        "CONSUMER_FEATURES": "organizations:discover,organizations:incidents",
+        "CONSUMER_CA_FILE": "/etc/ca.pem",
+        "CONSUMER_LOG_LEVEL": "DEBUG",
+    }
+    resolved = resolve_options({}, None, environ).options
+    assert resolved.bootstrap_servers == ("kafka-1:9092", "kafka-2:9092")
+    assert resolved.upstream_dsn is not None
+    assert resolved.upstream_dsn.public_key == "publickey"
+    assert resolved.no_dlq is True
+    assert resolved.workers == 3
+    assert resolved.kafka_config == {"security.protocol": "SSL", "debug": "broker,topic"}
+    assert resolved.metrics_tags == {"region": "eu"}
+    assert resolved.features == ("organizations:discover", "organizations:incidents")
+    assert resolved.ca_file == Path("/etc/ca.pem")
+    assert resolved.log_level == "debug"
+
+
+def test_upstream_metrics_are_enabled_by_the_variable_without_prefix_too() -> None:
+    plain = {"SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "1"}
+    assert resolve_options({}, None, plain).options.sentry_sdk_upstream_metrics_enabled is True
+    both = {**plain, "CONSUMER_SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "0"}
+    assert resolve_options({}, None, both).options.sentry_sdk_upstream_metrics_enabled is False
+
+
+def test_one_kafka_property_may_come_from_a_variable_of_its_own() -> None:
+    environ = {
+        "CONSUMER_KAFKA_CONFIG": "sasl.mechanism=PLAIN,sasl.password=old",
+        "CONSUMER_KAFKA_CONFIG_SASL_PASSWORD": SECRET,
+    }
+    resolved = resolve_options({}, None, environ).options
+    assert resolved.kafka_config == {"sasl.mechanism": "PLAIN", "sasl.password": SECRET}
+
+
+def test_an_empty_environment_variable_counts_as_not_set(config: Path) -> None:
+    config.write_text("group: from-file\n")
+    assert resolve_options({}, config, {"CONSUMER_GROUP": ""}).options.group == "from-file"
+
+
+def test_variables_that_kubernetes_makes_for_a_service_are_not_options() -> None:
+    environ = {
+        "CONSUMER_SERVICE_HOST": "10.0.0.1",
+        "CONSUMER_SERVICE_PORT_HTTP": "80",
+        "CONSUMER_PORT": "tcp://10.0.0.1:80",
+        "CONSUMER_PORT_80_TCP_ADDR": "10.0.0.1",
+        "CONSUMER_FLEET_PORT_8125_UDP": "udp://10.0.0.1:8125",
+        "CONSUMER_STATSD_PORT": "udp://10.0.0.1:8125",
+    }
+    assert resolve_options({}, None, environ).options.statsd_port == 8125
+
+
+def test_a_yaml_null_means_not_given(config: Path) -> None:
+    config.write_text("log_level: null\ngroup:\n")
+    assert resolve_options({}, config, {}).origins["log_level"] == "default"
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("workers", 0),
+        ("max_in_flight_mb", 0),
+        ("shutdown_timeout", 0),
+        ("shutdown_timeout", "inf"),
+        ("store_use_relay_dsn_sample_rate", 1.1),
+        ("store_use_relay_dsn_sample_rate", "nan"),
+        ("auto_offset_reset", "newest"),
+        ("upstream_delivery", "maybe"),
+        ("upstream_compression", "lz4"),
+        ("log_format", "xml"),
+        ("log_level", "loud"),
+        ("statsd_port", 70000),
+        ("snuba_url", "ftp://snuba"),
+        ("snuba_url", "http://?snuba"),
+        ("snuba_url", "http://sn\u00fcba:1218"),
+        ("bootstrap_servers", "kafka"),
+        ("bootstrap_servers", "kafka:99999"),
+        ("kafka_config", "nopair"),
+        ("metrics_tags", "{broken"),
+        ("upstream_dsn", "https://sentry.example/1"),
+        ("no_dlq", "perhaps"),
+        ("topic", ""),
+    ],
+)
+def test_a_value_outside_its_limits_is_an_error_that_names_the_option(
+    name: str, value: object
+) -> None:
+    assert f"--{name.replace('_', '-')}" in error({name: value})
+
+
+def test_two_options_that_exclude_each_other_are_an_error_that_names_both() -> None:
+    message = error({"no_dlq": True}, environ={"CONSUMER_DLQ_TOPIC": "rejected"})
+    assert "--no-dlq" in message
+    assert "CONSUMER_DLQ_TOPIC" in message
+
+
+def test_options_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        options().group = "other"  # type: ignore[misc]  # the point of the test
+
+
+def test_options_themselves_read_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROUP", "a")
+    monkeypatch.setenv("CONSUMER_GROUP", "b")
+    assert Options().group is None
+
+
+# Precedence, each pair of neighbours (Django's are in test_configure.py)
+
+
+def test_the_command_line_beats_the_environment() -> None:
+    resolved = resolve_options({"group": "line"}, None, {"CONSUMER_GROUP": "environment"})
+    assert resolved.options.group == "line"
+    assert resolved.origins["group"] == "command line"
+
+
+def test_the_environment_beats_the_file(config: Path) -> None:
+    config.write_text("group: file\n")
+    resolved = resolve_options({}, config, {"CONSUMER_GROUP": "environment"})
+    assert resolved.options.group == "environment"
+    assert resolved.origins["group"] == "environment CONSUMER_GROUP"
+
+
+def test_the_file_beats_the_demonstration(config: Path) -> None:
+    config.write_text("group: file\n")
+    resolved = resolve_options({}, config, {}, extra_layer={"group": "demonstration"})
+    assert resolved.options.group == "file"
+    assert resolved.origins["group"] == f"file {config}"
+
+
+def test_the_demonstration_beats_the_default() -> None:
+    resolved = resolve_options({}, None, {}, extra_layer={"workers": 1})
+    assert resolved.options.workers == 1
+    assert resolved.origins["workers"] == "demonstration"
+
+
+def test_mappings_merge_key_by_key_over_the_sources(config: Path) -> None:
+    config.write_text("kafka_config:\n  debug: broker\n  security.protocol: PLAINTEXT\n")
+    environ = {"CONSUMER_KAFKA_CONFIG": "security.protocol=SSL"}
+    line = set_pairs(["kafka_config=client.rack=r1", "kafka_config=client.id=me"])
+    resolved = resolve_options(line, config, environ)
+    assert resolved.options.kafka_config == {
+        "debug": "broker",
+        "security.protocol": "SSL",
+        "client.rack": "r1",
+        "client.id": "me",
+    }
+    assert resolved.origins["kafka_config"] == (
+        f"command line, environment CONSUMER_KAFKA_CONFIG, file {config}"
+    )
+
+
+def test_what_the_command_line_leaves_open_does_not_count() -> None:
+    given = {"group": None, "bootstrap_servers": (), "no_dlq": None}
+    resolved = resolve_options(given, None, {"CONSUMER_NO_DLQ": "1"})
+    assert resolved.origins["group"] == "default"
+    assert resolved.options.no_dlq is True
+
+
+# The place of the configuration file
+
+
+def test_the_files_place_is_the_option_else_the_variable_else_the_users_folder(
+    tmp_path: Path,
+) -> None:
+    places = {name: tmp_path / name for name in ("option", "variable", "users/consumer-fleet")}
+    for name, place in places.items():
+        place.mkdir(parents=True)
+        (place / "config.yml").write_text(f"group: {name}\n")
+    environ = {
+        "CONSUMER_CONF": str(places["variable"]),
+        "XDG_CONFIG_HOME": str(tmp_path / "users"),
+    }
+    assert resolve_options({}, places["option"], environ).options.group == "option"
+    assert resolve_options({}, None, environ).options.group == "variable"
+    del environ["CONSUMER_CONF"]
+    assert resolve_options({}, None, environ).options.group == "users/consumer-fleet"
+
+
+def test_a_tilde_in_the_files_place_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yml").write_text("group: home\n")
+    assert resolve_options({}, None, {"CONSUMER_CONF": "~/mine.yml"}).options.group == "home"
+
+
+def test_a_named_place_that_is_missing_is_an_error_with_the_command_that_creates_it(
+    tmp_path: Path,
+) -> None:
+    missing = tmp_path / "missing.yml"
+    message = error(config=missing)
+    assert f"consumer config --example > {missing}" in message
+    assert "CONSUMER_CONF" in error(environ={"CONSUMER_CONF": str(missing)})
+    # A directory without its config.yml is as missing.
+    assert f"> {tmp_path / 'config.yml'}" in error(config=tmp_path)
+
+
+def test_a_missing_default_place_is_fine(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    assert resolve_options({}, None, environ).options == Options()
+
+
+# What a file may hold
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n", "null\n"])
+def test_an_empty_file_holds_no_options(text: str, config: Path) -> None:
+    config.write_text(text)
+    assert resolve_options({}, config, {}).options == Options()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("- a\n- b\n", 1, 1),
+        ("just text\n", 1, 1),
+        ("group: a\n  workers: 2\n", 2, 10),
+        ("group: a\ngroup: b\n", 2, 1),
+        ("store:\n  a: 1\n  a: 2\n", 3, 3),
+        ("group: [a\n", 2, 1),
+        ("group: \x07bell\n", 1, 8),
+        ("group: !!python/object:os.system x\n", 1, 8),
+        ("[a]: b\n", 1, 1),
+        # What looks like a date or a number to YAML, and is none.
+        ("group: 2024-99-99\n", 1, 8),
+        ("workers: 2\ngroup: 0b_\n", 2, 8),
+        ("group: !!timestamp tomorrow\n", 1, 8),
+        (f"workers: {'1' * 5000}\n", 1, 10),
+    ],
+)
+def test_bad_yaml_is_an_error_with_file_line_and_column(
+    text: str, line: int, column: int, config: Path
+) -> None:
+    config.write_text(text)
+    assert f"{config}:{line}:{column}: " in error(config=config)
+
+
+@pytest.mark.parametrize("text", ["a: &x {b: *x}\n", f"group: {'[' * 5000}\n"])
+def test_a_file_that_is_nested_without_end_is_an_error(text: str, config: Path) -> None:
+    config.write_text(text)
+    assert error(config=config) == f"{config}: nested too deeply"
+
+
+def test_a_place_that_can_not_be_looked_at_is_an_error_that_names_its_source(
+    tmp_path: Path,
+) -> None:
+    too_long = tmp_path / ("x" * 300)
+    assert error(config=too_long).startswith(f"--config: can't read {too_long}: ")
+    assert error(environ={"CONSUMER_CONF": str(too_long)}).startswith("CONSUMER_CONF: can't read")
+    # The default place was named by nobody.
+    assert resolve_options({}, None, {"XDG_CONFIG_HOME": str(too_long)}).options == Options()
+
+
+def test_a_file_that_is_not_text_is_an_error(config: Path) -> None:
+    config.write_bytes(b"group: \xff\xfe\n")
+    assert str(config) in error(config=config)
+
+
+def test_the_same_option_in_two_spellings_is_an_error(config: Path) -> None:
+    config.write_text("dlq_topic: a\ndlq:\n  topic: b\n")
+    assert "dlq_topic is given twice" in error(config=config)
+
+
+# Errors
+
+
+def test_errors_of_all_sources_are_listed_together_each_with_its_place(config: Path) -> None:
+    config.write_text("connections: many\nwrokers: 3\n")
+    message = error({"log_level": "loud"}, config, {"CONSUMER_WORKERS": "0"})
+    assert "4 options are wrong" in message
+    assert f"file {config}:1, key connections: should be a valid integer" in message
+    assert f"file {config}:2, key wrokers: unknown option; did you mean workers?" in message
+    assert "environment variable CONSUMER_WORKERS: " in message
+    assert "--log-level (or --set log_level): should be 'debug', 'info'" in message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environ": {"CONSUMER_LOGLEVEL": "debug"}},
+        {"command_line": {"log.levels": "debug"}},
+    ],
+)
+def test_an_unknown_option_is_an_error_with_the_closest_name(
+    given: dict[str, dict[str, str]],
+) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean log_level"):
+        resolve_options(given.get("command_line", {}), None, given.get("environ", {}))
+
+
+SECRETS_IN_BAD_PLACES: list[tuple[dict[str, object], dict[str, str], str]] = [
+    ({"upstream_dsn": f"https://{SECRET}@sentry.example/not-a-number"}, {}, ""),
+    ({"upstream_dsn": SECRET}, {}, ""),
+    ({"upstream_dsn": f"{SECRET}:x@sentry.example/1"}, {}, ""),
+    ({"upstream_dsn": [SECRET]}, {}, ""),
+    ({"kafka_config": SECRET}, {}, ""),
+    ({"kafka_config": f'{{"sasl.password": "{SECRET}"'}, {}, ""),
+    ({"kafka_config": {"sasl.password": [SECRET]}}, {}, ""),
+    ({"bootstrap_servers": f"user:{SECRET}@kafka"}, {}, ""),
+    ({"snuba_url": f"ftp://user:{SECRET}@snuba"}, {}, ""),
+    ({"workers": f"https://{SECRET}@sentry.example/1"}, {}, ""),
+    ({"sasl.password": SECRET}, {}, ""),
+    ({}, {"CONSUMER_SASL_PASSWORD": SECRET}, ""),
+    ({}, {"CONSUMER_KAFKA_CONFIG": f"sasl.password {SECRET}"}, ""),
+    ({}, {}, f"upstream_dsn: [{SECRET}\n"),
+    ({}, {}, f"kafka_config: {{sasl.password: *{SECRET}}}\n"),
+    ({}, {}, f"upstream_dsn: !{SECRET} x\n"),
+    ({}, {}, f"upstream_dsn: '{SECRET}\n"),
+    ({}, {}, f"kafka_config: {{sasl.password: !!int {SECRET}}}\n"),
+    ({}, {}, f"sasl: {{passwort: {SECRET}}}\n"),
+    ({"no_dlq": True, "dlq_topic": "t", "upstream_dsn": f"https://{SECRET}@s.example/1"}, {}, ""),
+]
+
+
+@pytest.mark.parametrize(("command_line", "environ", "text"), SECRETS_IN_BAD_PLACES)
+def test_a_secret_is_in_no_error_message_nor_in_its_causes(
+    command_line: dict[str, object], environ: dict[str, str], text: str, config: Path
+) -> None:
+    config.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_options(command_line, config, environ)
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert SECRET not in str(shown)
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+
+
+def test_a_pair_without_equals_is_an_error_that_does_not_repeat_it() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        set_pairs(["group=a", SECRET])
+    assert str(caught.value) == "--set number 2: expected NAME=VALUE"
+
+
+def test_no_repr_shows_a_secret(config: Path) -> None:
+    environ = {
+        "CONSUMER_UPSTREAM_DSN": f"https://{SECRET}@sentry.example/1",
+        "CONSUMER_KAFKA_CONFIG": f"sasl.password={SECRET},ssl.key.pem={SECRET},a.token={SECRET}",
+        "CONSUMER_SNUBA_URL": f"http://user:{SECRET}@snuba:1218",
+    }
+    resolved = resolve_options({}, None, environ)
+    for thing in (resolved, resolved.options, resolved.snapshot, *resolved.snapshot.layers):
+        assert SECRET not in repr(thing)
+        assert SECRET not in str(thing)
+
+
+# Snapshots
+
+
+def test_a_worker_resolves_from_the_snapshot_although_the_file_changed(config: Path) -> None:
+    config.write_text("group: before\nworkers: 2\n")
+    parent = resolve_options({"max_in_flight_mb": 8}, config, {"CONSUMER_NO_DLQ": "1"})
+    config.write_text("broken: [\n")
+    snapshot = pickle.loads(pickle.dumps(parent.snapshot))
+    worker = resolve_options({}, config, {"CONSUMER_GROUP": "after"}, snapshot=snapshot)
+    assert worker.options == parent.options
+    assert worker.origins == parent.origins
+
+
+def test_what_is_given_is_never_changed_nor_shared() -> None:
+    tags = {"region": "eu"}
+    given: dict[str, object] = {"metrics_tags": tags}
+    resolved = resolve_options(given, None, {"CONSUMER_METRICS_TAGS": "zone=a"})
+    assert given == {"metrics_tags": {"region": "eu"}}
+    tags["region"] = "us"
+    assert resolve_options({}, None, {}, snapshot=resolved.snapshot).options.metrics_tags == {
+        "region": "eu",
+        "zone": "a",
+    }
+
+
+def test_every_option_has_an_origin_and_a_description() -> None:
+    assert tuple(resolve_options({}, None, {}).origins) == FIELDS
+    assert all(field.description for field in Options.model_fields.values())
+
+
+# What the options add up to
+
+
+def test_neither_brokers_nor_dsn_is_the_demonstration() -> None:
+    assert delivery_mode(options()) == "embedded"
+
+
+@pytest.mark.parametrize(
+    "brokers",
+    [{"bootstrap_servers": "kafka:9092"}, {"kafka_config": "bootstrap.servers=kafka:9092"}],
+)
+def test_brokers_and_a_dsn_are_the_real_thing(brokers: dict[str, object]) -> None:
+    assert delivery_mode(options(**brokers, upstream_dsn=DSN)) == "real"
+
+
+def test_brokers_without_a_dsn_are_refused_with_the_keys_that_give_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"no DSN.*--upstream-dsn.*CONSUMER_UPSTREAM_DSN"):
+        delivery_mode(options(bootstrap_servers="kafka:9092"))
+
+
+def test_a_dsn_without_brokers_is_refused_with_the_keys_that_give_them() -> None:
+    with pytest.raises(ConfigurationError, match=r"no Kafka broker.*CONSUMER_BOOTSTRAP_SERVERS"):
+        delivery_mode(options(upstream_dsn=DSN))
+
+
+@pytest.mark.parametrize(("rate", "mode"), [(1, "real"), (0.5, None), (0, None)])
+def test_the_second_destination_alone_must_get_every_message(rate: float, mode: str | None) -> None:
+    given = options(
+        bootstrap_servers="kafka:9092", saas_dsn=DSN, store_use_relay_dsn_sample_rate=rate
+    )
+    if mode is not None:
+        assert delivery_mode(given) == mode
+        return
+    with pytest.raises(ConfigurationError, match="go nowhere"):
+        delivery_mode(given)
+
+
+@pytest.mark.parametrize(
+    ("files", "self_cgroup", "affinity", "cpus"),
+    [
+        ({}, "0::/\n", 8, 8),
+        ({"cpu.max": "150000 100000\n"}, "0::/\n", 8, 2),
+        ({"cpu.max": "max 100000\n"}, "0::/\n", 4, 4),
+        ({"cpu.max": "1000 100000\n"}, "0::/\n", 4, 1),
+        ({"cpu.max": "800000 100000\n"}, "0::/\n", 2, 2),
+        (
+            {"pod/box/cpu.max": "max 100000\n", "pod/cpu.max": "300000 100000\n"},
+            "0::/pod/box\n",
+            8,
+            3,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "", 8, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "", 8, 8),
+        (
+            {
+                "cpu,cpuacct/d/cpu.cfs_quota_us": "100000",
+                "cpu,cpuacct/d/cpu.cfs_period_us": "100000",
+            },
+            "4:cpu,cpuacct:/d\n",
+            8,
+            1,
+        ),
+        ({"cpu.max": "nonsense\n"}, "nonsense\n", 3, 3),
+    ],
+)
+def test_usable_cpus_are_what_the_scheduler_and_the_quota_allow(
+    files: dict[str, str], self_cgroup: str, affinity: int, cpus: int, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text)
+    own = tmp_path / "self"
+    own.write_text(self_cgroup)
+    assert usable_cpus(affinity, tmp_path / "root", own) == cpus
+
+
+def test_this_machine_has_a_usable_cpu() -> None:
+    assert usable_cpus() >= 1
+    assert options().worker_count == usable_cpus()

@@ -1,0 +1,118 @@
+"""The envelopes codec: raw envelopes pass, and get an id where they need one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.codec import Skipped
+from consumer_fleet.consumers.envelopes import decode
+from consumer_fleet.errors import RejectedMessage
+from tests.support.messages import message, outcomes
+from tests.support.mutations import damaged_bytes
+
+EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
+WHOLE = (
+    b'{"event_id":"9ec79c33ec9942ab8353589fcb2e04dc","trace":{"a": 1.0,"b":"\\u00fc"},"new":[]}\n'
+    b'{"type":"attachment","length":10,"filename":"hello.txt","later": 1e2}\n'
+    b"\xef\xbb\xbfHello\r\n\n"
+    b'{"type":"event"  ,"length":41,"content_type":"application/json"}\n'
+    b'{"message":"hello world","level":"error"}\n'
+    b'{"type":"from_next_year"}\n'
+    b"anything\n"
+)
+
+
+def decoded(raw: bytes) -> Envelope:
+    envelope = decode(message(raw))
+    assert isinstance(envelope, Envelope)
+    return envelope
+
+
+def test_an_envelope_passes_byte_for_byte() -> None:
+    envelope = decoded(WHOLE)
+    lines = [envelope.header]
+    for item in envelope.items:
+        lines += [item.header, item.payload]
+    assert b"\n".join([*lines, b""]) == WHOLE
+    assert envelope.event_id == EVENT_ID
+
+
+@pytest.mark.parametrize("kind", ["event", "transaction", "feedback", "user_report"])
+def test_a_missing_id_is_taken_from_the_payload(kind: str) -> None:
+    payload = json.dumps({"event_id": EVENT_ID}).encode()
+    raw = b'{"sdk":{"name":"x"}}\n{"type":"%s"}\n%s\n' % (kind.encode(), payload)
+    envelope = decoded(raw)
+    assert envelope.event_id == EVENT_ID
+    assert json.loads(envelope.header) == {"event_id": EVENT_ID, "sdk": {"name": "x"}}
+    assert envelope.items[0].payload == payload
+
+
+def test_the_headers_id_wins_over_the_payloads() -> None:
+    raw = b'{"event_id":"%s"}\n{"type":"event"}\n{"event_id":"%s"}' % (EVENT_ID.encode(), b"a" * 32)
+    assert decoded(raw).event_id == EVENT_ID
+
+
+def test_an_event_names_the_id_rather_than_its_attachments_order() -> None:
+    raw = b'{}\n{"type":"attachment"}\nx\n{"type":"event"}\n{"event_id":"%s"}' % EVENT_ID.encode()
+    assert decoded(raw).event_id == EVENT_ID
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        b'{"type":"attachment"}\nx',
+        b'{"type":"event"}\n{"message":"no id"}',
+        b'{"type":"event"}\nnot json',
+        b'{"type":"event"}\n[]',
+        b'{"type":"transaction"}\n{"event_id":"not one"}',
+        b'{"type":"replay_event"}\n{}',
+    ],
+)
+def test_where_nothing_names_an_id_it_is_that_of_the_place_in_kafka(items: bytes) -> None:
+    first, again = decoded(b"{}\n" + items), decoded(b"{}\n" + items)
+    assert first.event_id == again.event_id == message(b"").derived_event_id()
+    other = decode(message(b"{}\n" + items, offset=8))
+    assert isinstance(other, Envelope)
+    assert other.event_id != first.event_id
+
+
+def test_an_id_that_is_none_is_replaced() -> None:
+    raw = b'{"event_id":"?"}\n{"type":"event"}\n{"event_id":"%s"}' % EVENT_ID.encode()
+    assert json.loads(decoded(raw).header) == {"event_id": EVENT_ID}
+
+
+@pytest.mark.parametrize("kind", ["session", "sessions", "statsd", "client_report", "check_in"])
+def test_items_of_no_event_get_no_id(kind: str) -> None:
+    envelope = decoded(b'{}\n{"type":"%s"}\n{}' % kind.encode())
+    assert envelope.event_id is None
+    assert envelope.header == b"{}"
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"{}\n", b'{"event_id":"%s"}\n\n' % EVENT_ID.encode()])
+def test_an_envelope_without_items_is_skipped(raw: bytes) -> None:
+    assert decode(message(raw)) == Skipped("empty_envelope")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (None, "tombstone"),
+        (b"", "empty"),
+        (b"no envelope", "invalid_envelope"),
+        (b'{}\n{"type":"event","length":9}\n{}', "invalid_envelope"),
+    ],
+)
+def test_what_is_no_envelope_is_rejected_with_its_reason(raw: bytes | None, reason: str) -> None:
+    with pytest.raises(RejectedMessage) as caught:
+        decode(message(raw))
+    assert caught.value.reason == reason
+    assert caught.value.detail
+
+
+def test_damaged_input_is_rejected_and_never_raises_anything_else() -> None:
+    counts = outcomes(decode, damaged_bytes(WHOLE, seed=6, count=5000))
+    assert counts["invalid_envelope"] > 500
+    assert counts["delivered"] > 100

@@ -1,0 +1,44 @@
+"""The demo shows what it is for: every kind of entry, each of them well formed."""
+
+from __future__ import annotations
+
+from consumer_fleet.capture.envelope import parse
+from consumer_fleet.inspector.coverage import CoverageQuery, CoverageSettings, build_coverage
+from consumer_fleet.inspector.demo import REPORT, demo_feed
+from consumer_fleet.inspector.demo.entries import _CHECKOUT, python_error
+from consumer_fleet.inspector.description import describe
+from consumer_fleet.inspector.store import Store
+
+
+def test_every_kind_of_entry_is_there_and_can_be_stored() -> None:
+    store = Store()
+    for batch in demo_feed():
+        store.add_all(batch)
+    entries = store.latest(100)
+    assert {"error", "default", "transaction", "feedback", "csp", "session", "check_in", "statsd",
+            "future_item", "undecodable"} <= {entry.type for entry in entries}  # fmt: skip
+    assert {"python", "javascript", "native", "csharp"} <= {entry.platform for entry in entries}
+    assert {"attachment"} < {kind for entry in entries for kind in entry.item_types}
+    assert any(entry.dead_letter for entry in entries)
+    assert entries[0].title == "RateMissing: no rate from SEK to NOK"
+    times = [entry.received_at for entry in entries]
+    assert times == sorted(times, reverse=True)
+    store.close()
+
+
+def test_its_envelopes_are_envelopes() -> None:
+    for entry in next(demo_feed()):
+        if entry.envelope is not None:
+            assert parse(entry.raw) == entry.envelope
+        assert describe(entry).title
+
+
+def test_its_coverage_report_has_the_lines_of_its_source() -> None:
+    service = build_coverage(CoverageSettings(reports=(REPORT,)))
+    frame = python_error()["exception"]["values"][1]["stacktrace"]["frames"][2]
+    coverage = service.coverage(CoverageQuery(frame["filename"], abs_path=frame["abs_path"]))
+    codes = dict(coverage.lines)
+    assert set(codes.values()) == {0, 1, 2}
+    assert codes[frame["lineno"]] == 1  # what no test ran is where it failed
+    assert all(_CHECKOUT[line - 1].strip() for line in codes)
+    assert max(codes) <= len(_CHECKOUT)

@@ -1,0 +1,615 @@
+"""One interface over several backends: who is called, in which order, and who learns of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumer_fleet.inspector.services import (
+    Backend,
+    CallReport,
+    CallTimings,
+    Context,
+    Executor,
+    InvalidBackend,
+    Priority,
+    QueueFull,
+    ServiceDelegator,
+    ServiceInterface,
+    SynchronousExecutor,
+    ThreadedExecutor,
+    ambient_request,
+    current_context,
+    note_timings,
+)
+
+T = TypeVar("T")
+WAIT_S = 10.0
+
+
+class Library(ServiceInterface):
+    """The interface of these tests."""
+
+    interface = ("fetch", "shelves")
+    shelves = 3
+    hidden = "not declared"
+
+    def fetch(self, title: str, copies: int = 1) -> Any:
+        raise NotImplementedError
+
+    def undeclared(self) -> str:
+        raise NotImplementedError
+
+
+class Town(Library):
+    """A backend that does what it is told and notes in which context."""
+
+    def __init__(self, answer: Callable[[str, int], Any] | None = None) -> None:
+        self._answer = answer or (lambda title, copies: (title, copies))
+        self.contexts: list[Context | None] = []
+        self.closed = False
+
+    def fetch(self, title: str, copies: int = 1) -> Any:
+        self.contexts.append(current_context())
+        return self._answer(title, copies)
+
+    def undeclared(self) -> str:
+        return "undeclared"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Order:
+    """An executor that notes what is submitted, and runs it at once."""
+
+    def __init__(self, name: str, log: list[tuple[str, Priority, bool]]) -> None:
+        self._name = name
+        self._log = log
+
+    def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
+        self._log.append((self._name, priority, block))
+        return SynchronousExecutor().submit(task, priority, block=block)
+
+    def close(self) -> None:
+        pass
+
+
+def names(*chosen: str) -> Callable[[Context, str, Mapping[str, Any]], Sequence[str]]:
+    return lambda _context, _method, _arguments: chosen
+
+
+def delegate(
+    backends: Mapping[str, Library], *chosen: str, callback: Any = None
+) -> ServiceDelegator:
+    bound = {name: Backend(library, SynchronousExecutor()) for name, library in backends.items()}
+    return ServiceDelegator(Library, bound, names(*chosen), callback)
+
+
+@contextmanager
+def threaded(workers: int = 1, queue_length: int = 10) -> Iterator[ThreadedExecutor]:
+    executor = ThreadedExecutor(workers, queue_length, name="test")
+    yield executor
+    executor.close()
+
+
+class Gate:
+    """A backend's answer that waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    def __call__(self, title: str, _copies: int) -> str:
+        self.entered.release()
+        assert self.opened.wait(WAIT_S)
+        return title
+
+    def await_entry(self) -> None:
+        assert self.entered.acquire(timeout=WAIT_S)
+
+
+# -- what is delegated ----------------------------------------------------------------------------
+
+
+def test_a_call_returns_what_the_primary_returns() -> None:
+    delegator = delegate({"a": Town(lambda *_: "a"), "b": Town(lambda *_: "b")}, "b", "a")
+    assert delegator.fetch("Emma") == "b"
+
+
+def test_only_what_the_interface_declares_can_be_reached() -> None:
+    delegator = delegate({"a": Town()}, "a")
+    for name in ("hidden", "undeclared", "contexts", "__len__"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(delegator, name)
+
+
+def test_a_declared_member_that_is_no_routine_is_the_bases_own() -> None:
+    town = Town()
+    town.shelves = 99
+    assert delegate({"a": town}, "a").shelves == 3
+
+
+def test_an_interface_that_names_what_is_not_there_is_refused() -> None:
+    class Misspelt(ServiceInterface):
+        interface = ("fetsch",)
+
+    with pytest.raises(TypeError, match="fetsch"):
+        ServiceDelegator(Misspelt, {}, names("a"))
+
+
+# -- the selector ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda library: library.fetch("Emma", 2),
+        lambda library: library.fetch("Emma", copies=2),
+        lambda library: library.fetch(copies=2, title="Emma"),
+    ],
+)
+def test_the_selector_sees_the_arguments_by_name_however_they_are_given(
+    call: Callable[[Any], object],
+) -> None:
+    seen: list[tuple[object, str, Mapping[str, Any]]] = []
+
+    def select(context: Context, method: str, arguments: Mapping[str, Any]) -> list[str]:
+        seen.append((context.request, method, arguments))
+        return ["a"]
+
+    delegator = ServiceDelegator(Library, {"a": Backend(Town(), SynchronousExecutor())}, select)
+    with ambient_request("request"):
+        assert call(delegator) == ("Emma", 2)
+    assert seen == [("request", "fetch", {"title": "Emma", "copies": 2})]
+
+
+def test_the_selector_sees_defaults() -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def select(_context: Context, _method: str, arguments: Mapping[str, Any]) -> list[str]:
+        seen.append(arguments)
+        return ["a"]
+
+    backends = {"a": Backend(Town(), SynchronousExecutor())}
+    ServiceDelegator(Library, backends, select).fetch("Emma")
+    assert seen == [{"title": "Emma", "copies": 1}]
+
+
+def test_arguments_that_the_base_does_not_take_fail_before_anything_is_selected() -> None:
+    delegator = ServiceDelegator(Library, {}, lambda *_: pytest.fail("was selected"))
+    with pytest.raises(TypeError, match="pages"):
+        delegator.fetch("Emma", pages=3)
+
+
+@pytest.mark.parametrize("chosen", [(), ("unknown", "a"), ("unknown",)])
+def test_an_empty_selection_or_an_unknown_primary_fails_before_any_work_is_queued(
+    chosen: tuple[str, ...],
+) -> None:
+    town = Town()
+    delegator = delegate({"a": town}, *chosen, callback=lambda _report: pytest.fail("reported"))
+    with pytest.raises(InvalidBackend):
+        delegator.fetch("Emma")
+    assert town.contexts == []
+
+
+def test_an_unknown_secondary_is_a_warning_and_has_no_result() -> None:
+    reports: list[CallReport] = []
+    delegator = delegate({"a": Town()}, "a", "unknown", callback=reports.append)
+    with capture_logs() as logs:
+        assert delegator.fetch("Emma") == ("Emma", 1)
+    assert [(entry["event"], entry["log_level"], entry["backend"]) for entry in logs] == [
+        ("service_backend_unknown", "warning", "unknown")
+    ]
+    assert reports[0].names == ["a", "unknown"]
+    assert reports[0].futures[1] is None
+    assert reports[0].timings[1] is None
+
+
+# -- context and re-entrancy ----------------------------------------------------------------------
+
+
+def test_each_backend_gets_the_request_in_a_context_of_its_own_with_itself_active() -> None:
+    request = object()
+    towns = {name: Town() for name in "abc"}
+    reports: list[CallReport] = []
+    delegator = delegate(towns, "a", "b", "c", callback=reports.append)
+    with ambient_request(request):
+        delegator.fetch("Emma")
+    contexts = [town.contexts[0] for town in towns.values()]
+    assert len({id(context) for context in contexts}) == 3
+    for town, context in zip(towns.values(), contexts, strict=True):
+        assert context is not None
+        assert context.request is request
+        assert context.backends == {Library: town}
+    # The caller's own context carries no mark of any of them.
+    assert reports[0].context.backends == {}
+    assert reports[0].context.request is request
+
+
+def test_a_call_from_within_a_backend_goes_straight_to_that_backend() -> None:
+    selections = []
+
+    def select(_context: Context, _method: str, arguments: Mapping[str, Any]) -> list[str]:
+        selections.append(arguments["title"])
+        return ["a", "b"]
+
+    threads = []
+
+    def again(title: str, copies: int) -> Any:
+        threads.append(threading.get_ident())
+        return delegator.fetch("inner", copies) if title == "outer" else (title, copies)
+
+    b = Town()
+    with threaded() as executor:  # one worker: a queued inner call would wait for itself
+        delegator = ServiceDelegator(
+            Library,
+            {"a": Backend(Town(again), executor), "b": Backend(b, SynchronousExecutor())},
+            select,
+        )
+        assert delegator.fetch("outer", 5) == ("inner", 5)
+    assert selections == ["outer"]
+    assert len(threads) == 2
+    assert len(set(threads)) == 1
+    assert len(b.contexts) == 1  # once, for the outer call
+
+
+def test_another_interface_within_a_backend_is_delegated_in_the_same_context() -> None:
+    class Post(ServiceInterface):
+        interface = ("send",)
+
+        def send(self) -> object:
+            context = current_context()
+            assert context is not None
+            return context.request, set(context.backends)
+
+    post = ServiceDelegator(Post, {"p": Backend(Post(), SynchronousExecutor())}, names("p"))
+    seen_after: list[Context | None] = []
+
+    def send(*_: Any) -> object:
+        sent = post.send()
+        seen_after.append(current_context())
+        return sent
+
+    town = Town(send)
+    with ambient_request("request"):
+        assert delegate({"a": town}, "a").fetch("Emma") == ("request", {Library, Post})
+    # A synchronous call from within does not end the context around it.
+    assert seen_after == town.contexts
+    assert seen_after[0] is not None
+    assert set(seen_after[0].backends) == {Library}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_executors_thread_has_the_context_during_the_call_only(fails: bool) -> None:
+    def answer(*_: Any) -> None:
+        if fails:
+            raise ConnectionError
+
+    town = Town(answer)
+    with threaded() as executor:
+        delegator = ServiceDelegator(Library, {"a": Backend(town, executor)}, names("a"))
+        if fails:
+            with pytest.raises(ConnectionError):
+                delegator.fetch("Emma")
+        else:
+            delegator.fetch("Emma")
+        after = executor.submit(current_context, Priority.PRIMARY, block=True)
+        assert after.result(WAIT_S) is None
+    assert town.contexts != [None]
+    assert current_context() is None
+
+
+# -- order, blocking and full queues --------------------------------------------------------------
+
+
+def test_secondaries_are_queued_first_without_blocking_and_the_primary_last() -> None:
+    log: list[tuple[str, Priority, bool]] = []
+    backends = {name: Backend(Town(), Order(name, log)) for name in "abc"}
+    ServiceDelegator(Library, backends, names("a", "b", "c")).fetch("Emma")
+    assert log == [
+        ("b", Priority.SECONDARY, False),
+        ("c", Priority.SECONDARY, False),
+        ("a", Priority.PRIMARY, True),
+    ]
+
+
+def test_a_secondary_whose_queue_is_full_fails_alone_and_at_once() -> None:
+    gate = Gate()
+    reports: list[CallReport] = []
+    with threaded(queue_length=1) as executor:
+        delegator = ServiceDelegator(
+            Library,
+            {"a": Backend(Town(), SynchronousExecutor()), "slow": Backend(Town(gate), executor)},
+            names("a", "slow"),
+            reports.append,
+        )
+        delegator.fetch("running")
+        gate.await_entry()
+        delegator.fetch("waiting")
+        assert delegator.fetch("refused") == ("refused", 1)
+        # The first two are still under way; of the refused one all is known.
+        (report,) = reports
+        assert report.arguments["title"] == "refused"
+        refused = report.futures[1]
+        assert refused is not None
+        with pytest.raises(QueueFull, match="test"):
+            refused.result(0)
+        assert report.timings[1] is None
+        gate.opened.set()
+    assert len(reports) == 3
+
+
+def test_a_primary_whose_queue_is_full_waits_for_a_place() -> None:
+    gate = Gate()
+    results: list[object] = []
+    with threaded(queue_length=1) as executor:
+        delegator = ServiceDelegator(Library, {"a": Backend(Town(gate), executor)}, names("a"))
+        callers = [
+            threading.Thread(target=lambda title=title: results.append(delegator.fetch(title)))
+            for title in ("one", "two", "three")
+        ]
+        for caller in callers:
+            caller.start()
+        gate.await_entry()
+        gate.opened.set()
+        for caller in callers:
+            caller.join(WAIT_S)
+    assert sorted(map(str, results)) == ["one", "three", "two"]
+
+
+def test_primaries_overtake_waiting_secondaries_and_each_kind_is_first_come_first_served() -> None:
+    gate = Gate()
+    order: list[str] = []
+    with threaded() as executor:
+        executor.submit(lambda: gate("", 0), Priority.PRIMARY, block=True)
+        gate.await_entry()
+        for name in ("s1", "s2", "s3"):
+            executor.submit(partial(order.append, name), Priority.SECONDARY, block=False)
+        for name in ("p1", "p2", "p3"):
+            executor.submit(partial(order.append, name), Priority.PRIMARY, block=True)
+        gate.opened.set()
+    assert order == ["p1", "p2", "p3", "s1", "s2", "s3"]
+
+
+def test_the_caller_does_not_wait_for_secondaries() -> None:
+    gate = Gate()
+    reports: list[CallReport] = []
+    with threaded() as executor:
+        delegator = ServiceDelegator(
+            Library,
+            {"a": Backend(Town(), SynchronousExecutor()), "slow": Backend(Town(gate), executor)},
+            names("a", "slow"),
+            reports.append,
+        )
+        assert delegator.fetch("Emma") == ("Emma", 1)
+        assert reports == []
+        gate.opened.set()
+    (report,) = reports
+    assert [future and future.result(0) for future in report.futures] == [("Emma", 1), "Emma"]
+
+
+# -- failures, the callback and timings -----------------------------------------------------------
+
+
+def test_a_secondarys_exception_is_logged_and_stays_away_from_the_caller() -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("no library")
+
+    reports: list[CallReport] = []
+    delegator = delegate({"a": Town(), "b": Town(fail)}, "a", "b", callback=reports.append)
+    with capture_logs() as logs:
+        assert delegator.fetch("Emma") == ("Emma", 1)
+    assert [entry["event"] for entry in logs] == ["service_secondary_failed"]
+    assert logs[0]["backend"] == "b"
+    assert logs[0]["method"] == "fetch"
+    assert logs[0]["error"] == "ConnectionError: no library"
+    failed = reports[0].futures[1]
+    assert failed is not None
+    assert isinstance(failed.exception(0), ConnectionError)
+
+
+def test_the_primarys_exception_reaches_the_caller_and_is_not_logged() -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("no library")
+
+    b = Town()
+    reports: list[CallReport] = []
+    delegator = delegate({"a": Town(fail), "b": b}, "a", "b", callback=reports.append)
+    with capture_logs() as logs, pytest.raises(ConnectionError, match="no library"):
+        delegator.fetch("Emma")
+    assert logs == []
+    assert len(b.contexts) == 1
+    assert len(reports) == 1
+
+
+def test_the_callback_gets_the_call_and_all_results_in_the_selected_order() -> None:
+    reports: list[CallReport] = []
+    towns = {name: Town(lambda *_, name=name: name) for name in "abc"}
+    delegator = delegate(towns, "b", "c", "a", callback=reports.append)
+    delegator.fetch("Emma", copies=4)
+    (report,) = reports
+    assert report.method == "fetch"
+    assert report.arguments == {"title": "Emma", "copies": 4}
+    assert report.names == ["b", "c", "a"]
+    assert [future and future.result(0) for future in report.futures] == ["b", "c", "a"]
+
+
+def test_what_a_callback_raises_is_logged_and_the_call_goes_on() -> None:
+    def fail(_report: CallReport) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with capture_logs() as logs:
+        assert delegate({"a": Town()}, "a", callback=fail).fetch("Emma") == ("Emma", 1)
+    assert [(entry["event"], entry["error"]) for entry in logs] == [
+        ("service_callback_failed", "ZeroDivisionError: a bug")
+    ]
+
+
+def test_each_backends_time_is_its_own_and_apart_from_its_wait() -> None:
+    gate = Gate()
+    reports: list[CallReport] = []
+    with threaded() as executor:
+        delegator = ServiceDelegator(
+            Library,
+            {
+                "quick": Backend(Town(), SynchronousExecutor()),
+                "slow": Backend(Town(lambda *_: time.sleep(0.5)), executor),
+            },
+            names("slow", "quick"),
+            reports.append,
+        )
+        executor.submit(lambda: gate("", 0), Priority.PRIMARY, block=True)
+        gate.await_entry()
+        timer = threading.Timer(0.5, gate.opened.set)
+        timer.start()
+        delegator.fetch("Emma")
+        timer.join()
+    slow, quick = reports[0].timings
+    assert slow is not None
+    assert quick is not None
+    assert 0.5 <= slow.took_s < 5
+    assert 0.1 <= slow.waited_s < 5
+    assert quick.took_s < 0.5
+    assert quick.waited_s < 0.4
+
+
+def test_with_the_primary_alone_its_time_is_known_when_the_call_returns() -> None:
+    with threaded(workers=4) as executor:
+        delegator = ServiceDelegator(
+            Library, {"a": Backend(Town(), executor)}, names("a"), note_timings
+        )
+        for _ in range(500):
+            timings = CallTimings()
+            with ambient_request(timings):
+                delegator.fetch("Emma")
+            assert list(timings.took_ms) == ["a"]
+
+
+def test_closing_lets_queued_work_finish_and_closes_backends_and_executors() -> None:
+    town = Town()
+    executor = ThreadedExecutor(2, 100, name="closing")
+    delegator = ServiceDelegator(Library, {"a": Backend(town, executor)}, names("a"))
+    done: list[int] = []
+    for number in range(50):
+        executor.submit(partial(done.append, number), Priority.SECONDARY, block=True)
+    delegator.close()
+    assert sorted(done) == list(range(50))
+    assert town.closed
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("closing")]
+    with pytest.raises(RuntimeError, match="closed"):
+        delegator.fetch("Emma")
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+class Archive(ServiceInterface):
+    """Another interface, which the desks below ask from within their calls."""
+
+    interface = ("look",)
+
+    def look(self) -> object:
+        context = current_context()
+        assert context is not None
+        assert context.backends[Archive] is self
+        assert len(context.backends) == 2
+        return context.request
+
+
+class Desk(Library):
+    """Checks that its context is its request's, and asks its own interface and another one."""
+
+    def __init__(self) -> None:
+        self.library: Any = None
+        self.archive: Any = None
+
+    def fetch(self, title: str, copies: int = 1) -> Any:
+        context = current_context()
+        assert context is not None
+        assert context.backends == {Library: self}
+        assert "{}/{}".format(*context.request) == title
+        assert self.archive.look() is context.request
+        if copies % 5 == 0:
+            assert self.library.fetch(title, 1) == (title, 1)
+        return title, copies
+
+
+class Checked:
+    """A selector, a callback and callers that notice whatever belongs to another request."""
+
+    def __init__(self) -> None:
+        self.calls = self.reports = 0
+        self.problems: list[object] = []
+        self._lock = threading.Lock()
+
+    def select(self, context: Context, _method: str, arguments: Mapping[str, Any]) -> list[str]:
+        assert context.backends == {}
+        thread, number = context.request
+        assert arguments == {"title": f"{thread}/{number}", "copies": number}
+        first = ("one", "two", "direct")[number % 3]
+        return [first, "aside"] if number % 50 == 0 else [first]
+
+    def check(self, report: CallReport) -> None:
+        thread, number = report.context.request
+        wanted = (f"{thread}/{number}", number)
+        results = [future and future.result(0) for future in report.futures]
+        with self._lock:
+            self.reports += 1
+            if results != [wanted] * len(report.names) or report.context.backends:
+                self.problems.append((wanted, results, report.context.backends))
+
+    def call(self, library: ServiceDelegator, thread: int) -> None:
+        done = 0
+        try:
+            for number in range(1000):
+                title = f"{thread}/{number}"
+                with ambient_request((thread, number)):
+                    assert library.fetch(title, number) == (title, number)
+                assert current_context() is None
+                done += 1
+        except Exception as error:
+            self.problems.append(error)
+        with self._lock:
+            self.calls += done
+
+
+def test_concurrent_requests_do_not_interfere() -> None:
+    """64 threads with 1,000 calls each, over two pools, the caller's thread and secondaries."""
+    checked = Checked()
+    desks = {name: Desk() for name in ("one", "two", "direct", "aside")}
+    executors: dict[str, Executor] = {
+        "one": ThreadedExecutor(4, 8),
+        "two": ThreadedExecutor(2, 8),
+        "direct": SynchronousExecutor(),
+        "aside": ThreadedExecutor(2, 64 * 1000),
+    }
+    library = ServiceDelegator(
+        Library,
+        {name: Backend(desk, executors[name]) for name, desk in desks.items()},
+        checked.select,
+        checked.check,
+    )
+    archive = ServiceDelegator(
+        Archive, {"x": Backend(Archive(), SynchronousExecutor())}, names("x")
+    )
+    for desk in desks.values():
+        desk.library, desk.archive = library, archive
+    callers = [
+        threading.Thread(target=checked.call, args=(library, thread)) for thread in range(64)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    library.close()
+    assert checked.problems == []
+    assert (checked.calls, checked.reports) == (64_000, 64_000)

@@ -1,0 +1,482 @@
+"""The inspector's store: bounded, ordered, searchable, and safe to use from threads."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer_fleet.errors import ConfigurationError, OutputError
+from consumer_fleet.inspector.entry import Answer, DeadLetter, Filter, NewEntry, Origin
+from consumer_fleet.inspector.store import Counts, Store
+from tests.support.inspecting import event_entry, raw_entry
+
+LETTER = DeadLetter("http_413", "too large", "group", "events", 2, 40)
+
+
+def numbered(number: int, text: str = "hello", **fields: object) -> NewEntry:
+    event_id = f"{number:032x}"
+    event = {"message": text, "platform": "python"}
+    return event_entry(event, event_id, received_at=float(number), **fields)
+
+
+def add(store: Store, number: int) -> None:
+    store.add(numbered(number))
+
+
+def times(store: Store) -> list[float]:
+    return [kept.received_at for kept in store.latest(500)]
+
+
+@pytest.fixture(params=["memory", "file"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    return tmp_path / "store.db" if request.param == "file" else None
+
+
+@pytest.fixture
+def store(path: Path | None) -> Iterator[Store]:
+    store = Store(path, max_rows=3)
+    yield store
+    store.close()
+
+
+def test_what_was_added_is_read_back_newest_first(store: Store) -> None:
+    add(store, 1)
+    raw = b'{}\n{"type":"attachment","length":3}\n\x00\xff\n\n'
+    origin = Origin("events", 3, 2**62, 1_700_000_000_000)
+    answers = (Answer("upstream", 200, "", 2.5), Answer("saas", None, "refused", 3.5))
+    store.add(
+        raw_entry(
+            raw, received_at=2.5, project="7", origin=origin, answers=answers, dead_letter=LETTER
+        )
+    )
+
+    newest, oldest = store.latest(10)
+
+    assert (newest.received_at, newest.project, newest.event_id) == (2.5, "7", None)
+    assert (newest.item_types, newest.size_bytes) == (("attachment",), len(raw))
+    assert (newest.origin, newest.answers, newest.dead_letter) == (origin, answers, LETTER)
+    assert store.raw(newest.id) == raw
+    assert (oldest.type, oldest.title, oldest.platform) == ("default", "hello", "python")
+    assert (oldest.origin, oldest.answers, oldest.dead_letter) == (None, (), None)
+    assert store.latest(1) == [newest]
+    assert store.get(newest.id) == newest
+    assert store.newest_id() == newest.id > oldest.id
+
+
+def test_a_message_that_is_no_envelope_keeps_its_bytes_and_why(store: Store) -> None:
+    store.add(NewEntry(b"\x93\x00", None, 1.0, undecodable="invalid_json: no"))
+    (entry,) = store.latest(1)
+    content = store.content(entry.id)
+    assert content is not None
+    assert (content.raw, content.undecodable) == (b"\x93\x00", "invalid_json: no")
+    assert (entry.type, entry.title, entry.item_types) == ("undecodable", "invalid_json: no", ())
+
+
+def test_an_event_delivered_twice_is_found_twice(store: Store) -> None:
+    for number in (1, 2, 1):
+        add(store, number)
+    assert [found.event_id for found in store.find(f"{1:032x}")] == [f"{1:032x}"] * 2
+    assert store.find("0" * 31 + "9") == []
+
+
+def test_above_the_row_limit_the_oldest_go_first(store: Store) -> None:
+    for number in range(5):
+        add(store, number)
+    assert times(store) == [4.0, 3.0, 2.0]
+    counts = store.counts()
+    assert (counts.accepted, counts.kept) == (5, 3)
+
+
+def test_above_the_byte_limit_the_oldest_go_first(path: Path | None) -> None:
+    store = Store(path, max_bytes=30_000)
+    for number in range(10):
+        store.add(numbered(number, "x" * 5000))
+        assert store.counts().kept_bytes <= 30_000
+    assert 3 <= store.counts().kept <= 5
+    assert times(store) == [9.0 - number for number in range(store.counts().kept)]
+    store.close()
+
+
+def test_the_byte_limit_counts_all_that_is_kept_of_an_entry(path: Path | None) -> None:
+    store = Store(path)
+    entry = numbered(1)
+    store.add(entry)
+    plain = store.counts().kept_bytes
+    assert plain > len(entry.raw)
+    detail = "ä" * 1000
+    store.add(numbered(1, answers=(Answer("upstream", 400, detail, 1.0),)))
+    assert store.counts().kept_bytes - 2 * plain > 2000
+    store.close()
+
+
+def test_an_entry_larger_than_the_store_is_counted_and_not_kept(path: Path | None) -> None:
+    store = Store(path, max_bytes=2000)
+    add(store, 1)
+    before = store.counts()
+    store.add(numbered(2, "x" * 2000))
+    assert times(store) == [1.0]
+    assert store.counts() == before._replace(accepted=2)
+    store.close()
+
+
+def test_an_entry_that_is_gone_has_no_bytes(store: Store) -> None:
+    add(store, 1)
+    (first,) = store.latest(1)
+    for number in range(3):
+        add(store, number)
+    assert store.raw(first.id) is None
+    assert store.get(first.id) is None
+    assert store.get(2**80) is None
+
+
+def test_a_file_is_read_again_and_obeys_the_limits_of_now(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    for number in range(4):
+        add(store, number)
+    size = store.counts().kept_bytes // 4
+    last_id = store.newest_id()
+    store.close()
+
+    again = Store(tmp_path / "store.db", max_rows=2)
+
+    assert times(again) == [3.0, 2.0]
+    assert again.counts() == Counts(accepted=0, kept=2, kept_bytes=2 * size)
+    add(again, 4)
+    assert again.newest_id() == last_id + 1  # ids are never given twice
+    again.close()
+
+
+def test_a_file_is_for_its_owner_s_eyes(tmp_path: Path) -> None:
+    Store(tmp_path / "store.db").close()
+    assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
+
+
+def test_a_file_that_another_process_has_open_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    with pytest.raises(ConfigurationError, match="another process has it open"):
+        Store(tmp_path / "store.db")
+    store.close()
+    again = Store(tmp_path / "store.db")
+    with pytest.raises(ConfigurationError, match="another process has it open"):
+        Store(tmp_path / "store.db")
+    again.close()
+
+
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, but long enough to have a header of one" * 20)
+    with pytest.raises(ConfigurationError, match=r"notes\.txt.*not a database"):
+        Store(text)
+    foreign = tmp_path / "app.db"
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE users (name TEXT)")
+    database.close()
+    with pytest.raises(ConfigurationError, match="another program"):
+        Store(foreign)
+    with sqlite3.connect(foreign) as database:
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+    database.close()
+    assert tables == [("users",)]
+    with pytest.raises(ConfigurationError, match="can't be used"):
+        Store(tmp_path / "missing" / "store.db")
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(ConfigurationError, match="version 99"):
+        Store(path)
+
+
+def test_a_store_is_told_from_every_other_also_when_it_is_opened_again(tmp_path: Path) -> None:
+    found = []
+    for name in ("a.db", "a.db", "b.db", None, None):
+        store = Store(None if name is None else tmp_path / name)
+        found.append(store.instance)
+        store.close()
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+    assert all(re.fullmatch("[0-9a-f]{16}", instance) for instance in found)
+
+
+def test_a_file_that_an_earlier_version_has_written_gets_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(path)
+    add(store, 1)
+    store._db.execute("DROP TABLE about")
+    store.close()
+    store = Store(path)
+    assert (times(store), len(store.instance)) == ([1.0], 16)
+    store.close()
+
+
+def damage(path: Path, table: str) -> None:
+    """Overwrite the start of a table's first page."""
+    with sqlite3.connect(path) as database:
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
+        ).fetchone()
+    database.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\x99" * 8)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Store]:
+    """A store whose entries are good, and the table of their bytes is not."""
+    path = tmp_path / "store.db"
+    store = Store(path)
+    store.add_all([numbered(number, "x" * 3000) for number in range(50)])
+    store.close()
+    damage(path, "contents")
+    store = Store(path)
+    yield store
+    store.close()
+
+
+def test_a_damaged_file_is_told_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    Store(path).close()
+    damage(path, "entries")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"store\.db.*malformed"):
+            Store(path)
+
+
+def test_damage_that_shows_later_is_an_error_each_time_and_counts_nothing(damaged: Store) -> None:
+    before = damaged.counts()
+    for number in (100, 101):
+        with pytest.raises(OutputError, match="malformed"):
+            add(damaged, number)
+        with pytest.raises(ConfigurationError, match=r"store\.db.*malformed"):
+            damaged.content(1)
+    assert damaged.counts() == before
+    assert len(damaged.latest(100)) == 50
+
+
+def test_a_bug_in_the_middle_of_an_entry_undoes_it(store: Store) -> None:
+    add(store, 1)
+    before = store.counts()
+    with pytest.raises(OverflowError):
+        store.add_all([numbered(2), replace(numbered(3), received_at=2**70)])
+    assert store.counts() == before
+    add(store, 3)
+    assert times(store) == [3.0, 1.0]
+
+
+def test_an_entry_that_fills_the_store_is_kept_alone(path: Path | None) -> None:
+    store = Store(path, max_bytes=100_000)
+    for number in range(20):
+        add(store, number)
+    store.add(numbered(20, "x" * 99_000))
+    assert times(store) == [20.0]
+    assert 99_000 < store.counts().kept_bytes <= 100_000
+    add(store, 21)
+    assert times(store)[0] == 21.0
+    store.close()
+
+
+def test_large_bytes_are_kept_as_they_are(path: Path | None) -> None:
+    store = Store(path)
+    raw = b'{}\n{"type":"attachment"}\n' + bytes(range(11, 256)) * 10_000
+    store.add(raw_entry(raw))
+    assert store.raw(store.newest_id()) == raw
+    store.close()
+
+
+def test_an_event_is_found_by_the_id_that_only_its_payload_has(store: Store) -> None:
+    event_id = "9ec79c33ec9942ab8353589fcb2e04dc"
+    tags = {f"{n}{'x' * 90}": "y" * 190 for n in range(50)}  # more than a search looks at
+    store.add(event_entry({"event_id": event_id.upper(), "tags": tags}))
+    (found,) = store.find(event_id)
+    assert found.event_id == event_id
+    assert store.page(Filter(text=event_id)).total == 1
+
+
+def test_what_can_t_be_written_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    add(store, 1)
+    before = store.counts()
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")  # like a disk that is full
+    with pytest.raises(OutputError, match="full"):
+        store.add_all([numbered(2), numbered(3, "x" * 50_000)])
+    assert store.counts() == before
+    assert times(store) == [1.0]
+    store._db.execute("PRAGMA max_page_count = 1000000")
+    add(store, 4)
+    assert times(store) == [4.0, 1.0]
+    store.close()
+
+
+class Failing:
+    """A connection whose disk fails at one statement, in the middle of a transaction."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self.fails = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if self.fails and statement.startswith("INSERT INTO contents"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._database.execute(statement, *values)
+
+
+def test_half_an_entry_is_never_kept(store: Store) -> None:
+    add(store, 1)
+    failing = Failing(store._db)
+    store._db = failing  # type: ignore[assignment]  # a stand-in
+    with pytest.raises(OutputError, match="disk I/O error"):
+        add(store, 2)
+    assert times(store) == [1.0]
+    failing.fails = False
+    add(store, 3)
+    assert times(store) == [3.0, 1.0]
+
+
+def test_what_made_room_leaves_no_bytes_behind(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(path, max_bytes=200_000)
+    for number in range(200):
+        store.add(numbered(number, "x" * 10_000))
+    store.close()
+    assert path.stat().st_size < 600_000
+
+
+def test_pages_follow_one_another_without_gaps(path: Path | None) -> None:
+    store = Store(path)
+    store.add_all([numbered(number) for number in range(25)])
+    found, before, pages = [], None, 0
+    while True:
+        page = store.page(Filter(), before=before, limit=10)
+        assert page.total == 25
+        found += [entry.received_at for entry in page.events]
+        pages += 1
+        if page.next is None:
+            break
+        # What comes in between does not shift the pages.
+        before = page.next
+    assert pages == 3
+    assert found == [float(number) for number in reversed(range(25))]
+    assert store.page(Filter(), limit=25).next is None
+    store.close()
+
+
+def test_what_is_newer_comes_oldest_first(path: Path | None) -> None:
+    store = Store(path)
+    for number in range(5):
+        add(store, number)
+    second = store.latest(5)[3].id
+    assert [entry.received_at for entry in store.after(second, 2)] == [2.0, 3.0]
+    assert store.after(store.newest_id(), 10) == []
+    store.close()
+
+
+@pytest.fixture
+def filled(path: Path | None) -> Iterator[Store]:
+    store = Store(path)
+    fault = {"exception": {"values": [{"type": "KeyError", "value": "'Ångström'"}]}}
+    store.add(event_entry({**fault, "transaction": "/Checkout"}, "a" * 32, received_at=1.0))
+    store.add(event_entry({"message": "100% done", "level": "info", "tags": {"region": "north"}}))
+    store.add(event_entry({**fault, "level": "fatal"}, dead_letter=LETTER, received_at=3.0))
+    store.add(event_entry({"message": "x"}, origin=Origin("ingest-events", 0, 1), received_at=4.0))
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("filter_", "expected"),
+    [
+        (Filter(), [4.0, 3.0, 1.0, 1.0]),
+        (Filter(text="keyerror"), [3.0, 1.0]),
+        (Filter(text="ÅNGSTRÖM"), [3.0, 1.0]),
+        (Filter(text="KeyError /check"), [1.0]),
+        (Filter(text="a" * 32), [1.0]),
+        (Filter(text="100%"), [1.0]),
+        (Filter(text="_%"), []),
+        (Filter(text="region:north"), [1.0]),
+        (Filter(text="ingest-"), [4.0]),
+        (Filter(text="http_413"), [3.0]),
+        (Filter(text="' OR 1=1 --"), []),
+        (Filter(type="error"), [3.0, 1.0]),
+        (Filter(level="fatal"), [3.0]),
+        (Filter(level="error", type="default"), [4.0]),
+        (Filter(dead=True), [3.0]),
+        (Filter(dead=False), [4.0, 1.0, 1.0]),
+        (Filter(text="keyerror", dead=True, level="fatal"), [3.0]),
+    ],
+)
+def test_a_filter_keeps_what_matches(filled: Store, filter_: Filter, expected: list[float]) -> None:
+    page = filled.page(filter_)
+    assert [entry.received_at for entry in page.events] == expected
+    assert page.total == len(expected)
+
+
+def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
+    store = Store()
+    text = "connection to the database was refused by its server " * 3
+    store.add_all([numbered(number, f"{text}{number}") for number in range(10_000)])
+    took_ms = []
+    for words in ("refused 9999", "no such words", "refused 1", "its word"):
+        started = time.perf_counter()
+        store.page(Filter(text=words))
+        took_ms.append((time.perf_counter() - started) * 1000)
+    store.close()
+    assert min(took_ms) < 50, took_ms
+
+
+def test_origins_that_were_read_are_told_from_those_that_were_delivered(store: Store) -> None:
+    store.add(numbered(1, origin=Origin("events", 1, 10)))
+    store.add(numbered(2, origin=Origin("events", 1, 11), answers=(Answer("x", 200, "", 1.0),)))
+    add(store, 3)
+    assert store.read_origins() == {("events", 1, 10)}
+
+
+def test_a_listener_is_called_when_the_entries_can_be_read(store: Store) -> None:
+    seen: list[int] = []
+    store.on_change(lambda: seen.append(store.counts().accepted))
+    add(store, 1)
+    store.add_all([numbered(2), numbered(3)])
+    assert seen == [1, 3]
+
+
+def test_threads_that_add_and_read_lose_nothing(path: Path | None) -> None:
+    store = Store(path)
+    errors: list[Exception] = []
+
+    def work(first: int) -> None:
+        try:
+            for number in range(first, first + 50):
+                add(store, number)
+                store.latest(5)
+                store.page(Filter(text="hello"), limit=2)
+        except Exception as error:  # whatever it is, the assertion below must see it
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (0, 50, 100, 150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert set(times(store)) == set(map(float, range(200)))
+    counts = store.counts()
+    assert (counts.accepted, counts.kept) == (200, 200)
+    store.close()

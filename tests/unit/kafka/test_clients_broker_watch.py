@@ -1,0 +1,30 @@
+"""When a client counts as one that knows no broker any more."""
+
+from __future__ import annotations
+
+import json
+
+from consumer_fleet.kafka.clients import BrokerWatch
+
+
+def told(*documents: tuple[str, ...]) -> BrokerWatch:
+    """A watch that got statistics with brokers of these sources."""
+    watch = BrokerWatch()
+    for sources in documents:
+        brokers = {str(n): {"source": source} for n, source in enumerate(sources)}
+        watch.settings["stats_cb"](json.dumps({"brokers": brokers}))
+    return watch
+
+
+def test_a_client_that_knows_a_broker_is_well_wherever_it_knows_it_from() -> None:
+    assert not told().none_known
+    assert not told(("configured",), ("learned", "logical"), ("internal", "learned")).none_known
+
+
+def test_none_twice_in_a_row_is_a_failure() -> None:
+    assert told(("logical", "internal"), ()).none_known
+
+
+def test_none_once_is_a_client_that_is_about_to_start_again() -> None:
+    assert not told(("learned",), ()).none_known
+    assert not told((), ("configured",), ()).none_known

@@ -1,0 +1,132 @@
+"""How soon retention takes what waits: by time, by size, and where it never does."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer_fleet.kafka.retention import Loss, Retention, RetentionWatch, parse_retention
+
+NOW_S = 1_700_000_000.0
+HOUR_MS = 3_600_000
+
+
+def stamp(hours_ago: float) -> int:
+    return int(NOW_S * 1000 - hours_ago * HOUR_MS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"retention.ms": "604800000", "retention.bytes": "-1", "cleanup.policy": "delete"},
+            Retention(604_800_000, None, "delete"),
+        ),
+        (
+            {"retention.ms": "-1", "retention.bytes": "1073741824", "cleanup.policy": "compact"},
+            Retention(None, 1 << 30, "compact"),
+        ),
+        ({}, Retention(None, None, "delete")),
+        ({"retention.ms": "0"}, Retention(0, None, "delete")),
+    ],
+)
+def test_settings_are_read_as_kafka_writes_them(
+    settings: dict[str, str | None], expected: Retention
+) -> None:
+    assert parse_retention(settings) == expected
+
+
+def test_time_takes_a_message_when_it_is_as_old_as_the_retention() -> None:
+    retention = Retention(10 * HOUR_MS, None)
+    assert retention.time_to_loss_s(stamp(4), NOW_S) == 6 * 3600
+    assert retention.time_to_loss_s(stamp(10), NOW_S) == 0
+    assert retention.time_to_loss_s(stamp(400), NOW_S) == 0, "at any moment, not in the past"
+
+
+@pytest.mark.parametrize(
+    "retention", [Retention(None, None), Retention(HOUR_MS, 1000, cleanup_policy="compact")]
+)
+def test_nothing_expires_without_a_limit_or_where_a_topic_is_only_compacted(
+    retention: Retention,
+) -> None:
+    assert retention.time_to_loss_s(stamp(4), NOW_S) is None
+    assert retention.loss(stamp(4), NOW_S, waiting=5, mean_bytes=1e9) is None
+
+
+def test_a_topic_that_is_compacted_and_deleted_expires() -> None:
+    retention = Retention(HOUR_MS, None, "compact,delete")
+    assert retention.compacts
+    assert retention.time_to_loss_s(stamp(0.5), NOW_S) == 1800
+
+
+def test_a_message_without_a_timestamp_has_no_known_end() -> None:
+    assert Retention(HOUR_MS, None).time_to_loss_s(None, NOW_S) is None
+    assert Retention(HOUR_MS, 10).loss(None, NOW_S, waiting=1, mean_bytes=1) is None
+
+
+def test_size_takes_a_message_when_as_many_bytes_as_are_kept_lie_behind_it() -> None:
+    retention = Retention(None, 108_000)
+    # 500 messages of 108 stored bytes in two hours: half of what is kept.
+    loss = retention.loss(stamp(2), NOW_S, waiting=500, mean_bytes=100)
+    assert loss == Loss(2 * 3600, "size")
+    assert retention.loss(stamp(2), NOW_S, waiting=5000, mean_bytes=100) == Loss(0, "size")
+
+
+def test_what_comes_first_counts() -> None:
+    retention = Retention(3 * HOUR_MS, 108_000)
+    assert retention.loss(stamp(2), NOW_S, waiting=500, mean_bytes=100) == Loss(3600, "time")
+    assert retention.loss(stamp(2), NOW_S, waiting=800, mean_bytes=100) == Loss(1800, "size")
+
+
+def test_a_tenth_of_the_retention_is_low_and_an_hour_where_time_is_unlimited() -> None:
+    assert Retention(10 * HOUR_MS, None).low_s == 3600
+    assert Retention(None, 1000).low_s == 3600
+
+
+class HandAdmin:
+    """Answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[Future[Any]] = []
+
+    def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, Future[Any]]:
+        (resource,) = resources
+        self.asked.append(Future())
+        return {resource: self.asked[-1]}
+
+    def answer(self, retention_ms: int) -> None:
+        self.asked[-1].set_result({"retention.ms": SimpleNamespace(value=str(retention_ms))})
+
+
+def test_the_retention_is_asked_for_rarely_and_never_waited_for() -> None:
+    admin, now = HandAdmin(), [1000.0]
+    watch = RetentionWatch(admin, "events", lambda: now[0])  # type: ignore[arg-type]  # a hand-driven client
+    assert watch.current() is None
+    assert watch.current() is None
+    assert len(admin.asked) == 1, "one question at a time"
+    admin.answer(5000)
+    assert watch.current() == Retention(5000, None)
+    now[0] += 599
+    assert watch.current() == Retention(5000, None)
+    assert len(admin.asked) == 1
+    now[0] += 2
+    assert watch.current() == Retention(5000, None), "the last answer holds until the next one"
+    admin.answer(7000)
+    assert watch.current() == Retention(7000, None)
+
+
+def test_a_retention_that_may_not_be_read_is_unknown_and_asked_for_again() -> None:
+    admin, now = HandAdmin(), [1000.0]
+    watch = RetentionWatch(admin, "events", lambda: now[0])  # type: ignore[arg-type]  # a hand-driven client
+    watch.current()
+    error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    admin.asked[-1].set_exception(KafkaException(error))
+    assert watch.current() is None
+    now[0] += 601
+    watch.current()
+    admin.answer(5000)
+    assert watch.current() == Retention(5000, None)

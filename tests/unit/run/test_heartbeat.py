@@ -1,0 +1,71 @@
+"""Health means progress per assigned partition, and a known cause is no stall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consumer_fleet.run.heartbeat import Heartbeat, ProgressWatch
+from tests.support.records import partition
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_partition_with_lag_that_does_not_move_is_stalled() -> None:
+    clock = Clock()
+    watch = ProgressWatch(10.0, clock)
+    lag, settled = {partition(0): 5, partition(1): 5}, {partition(0): 1, partition(1): 1}
+    assert watch.stalled(lag, settled) == []
+    clock.now = 11.0
+    assert watch.stalled(lag, {partition(0): 1, partition(1): 2}) == ["events/0"]
+
+
+def test_a_partition_without_lag_is_never_stalled() -> None:
+    clock = Clock()
+    watch = ProgressWatch(10.0, clock)
+    for clock.now in (0.0, 100.0):
+        assert watch.stalled({partition(): 0}, {partition(): 1}) == []
+
+
+def test_lag_that_arrives_after_a_quiet_time_has_the_whole_time() -> None:
+    clock = Clock()
+    watch = ProgressWatch(10.0, clock)
+    watch.stalled({partition(): 0}, {partition(): 1})
+    clock.now = 100.0
+    watch.stalled({partition(): 0}, {partition(): 1})
+    clock.now = 105.0
+    assert watch.stalled({partition(): 3}, {partition(): 1}) == []
+    clock.now = 111.0
+    assert watch.stalled({partition(): 3}, {partition(): 1}) == ["events/0"]
+
+
+def test_time_with_a_known_cause_does_not_count() -> None:
+    clock = Clock()
+    watch = ProgressWatch(10.0, clock)
+    watch.stalled({partition(): 5}, {partition(): 1})
+    clock.now = 60.0
+    watch.excuse()
+    assert watch.stalled({partition(): 5}, {partition(): 1}) == []
+
+
+def test_a_standby_without_partitions_beats(tmp_path: Path) -> None:
+    path = tmp_path / "alive"
+    Heartbeat(path, Clock()).beat(ProgressWatch(10.0).stalled({}, {}))
+    assert path.exists()
+
+
+def test_the_file_is_left_alone_while_something_is_stalled(tmp_path: Path) -> None:
+    path = tmp_path / "alive"
+    heartbeat = Heartbeat(path, Clock())
+    heartbeat.beat(["events/0"])
+    assert not path.exists()
+    heartbeat.beat([])
+    assert path.exists()
+
+
+def test_a_path_that_can_not_be_written_does_not_end_the_run(tmp_path: Path) -> None:
+    Heartbeat(tmp_path / "missing" / "alive", Clock()).beat([])

@@ -1,0 +1,117 @@
+"""Chunks from an iterator as arroyo's local broker gives them out: in order, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from arroyo.types import Partition, Topic
+
+from consumer_fleet.errors import FleetError, RecordingError
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.run.local_topic import LocalChunkConsumer, LocalTopic
+from tests.support.records import record
+
+TOPIC = Topic("t")
+
+
+def chunk(partition: int, *offsets: int) -> Chunk:
+    records = tuple(record(offset) for offset in offsets)
+    return Chunk(Partition(TOPIC, partition), records, sum(each.size for each in records))
+
+
+class Reading:
+    """A consumer over these chunks, and what it did."""
+
+    def __init__(self, chunks: Iterator[Chunk | None], partitions: int = 4) -> None:
+        self.failures: list[FleetError] = []
+        self.waits: list[float] = []
+        self.polls = 0
+        self.topic = LocalTopic(TOPIC, partitions, chunks, on_failure=self.failures.append)
+        self.consumer = LocalChunkConsumer(self.topic, on_poll=self._polled, wait=self.waits.append)
+        self.consumer.subscribe([TOPIC])
+
+    def _polled(self) -> None:
+        self.polls += 1
+
+    def all(self) -> list[Chunk]:
+        found = []
+        while not self.consumer.at_end:
+            value = self.consumer.poll(0.0)
+            if value is not None:
+                found.append(value.payload)
+        return found
+
+
+def test_chunks_come_in_the_order_of_the_iterator_whatever_their_partition() -> None:
+    chunks = [chunk(3, 10, 12), chunk(0, 5), chunk(3, 13), chunk(1, 99), chunk(0, 6)]
+    reading = Reading(iter(chunks))
+    assert reading.all() == chunks
+    assert reading.topic.given == 6
+    assert reading.failures == []
+
+
+def test_a_chunk_is_read_only_when_the_one_before_was_taken() -> None:
+    read: list[int] = []
+
+    def chunks() -> Iterator[Chunk]:
+        for number in range(3):
+            read.append(number)
+            yield chunk(number, number)
+
+    reading = Reading(chunks())
+    assert read == []
+    for expected in ([0], [0, 1], [0, 1, 2]):
+        assert reading.consumer.poll(0.0) is not None
+        assert read == expected
+
+
+def test_a_paused_consumer_reads_nothing_and_goes_on_where_it_was() -> None:
+    chunks = [chunk(2, 1), chunk(1, 1), chunk(2, 2)]
+    reading = Reading(iter(chunks))
+    first = reading.consumer.poll(0.0)
+    assert first is not None
+    partitions = list(reading.consumer.tell())
+    reading.consumer.pause(partitions)
+    assert [reading.consumer.poll(0.1) for _ in range(3)] == [None, None, None]
+    assert reading.topic.given == 1
+    reading.consumer.resume(partitions)
+    assert [first.payload, *reading.all()] == chunks
+
+
+def test_it_waits_instead_of_spinning_where_there_is_nothing_and_never_long() -> None:
+    reading = Reading(iter([None, chunk(0, 1), None, None]))
+    assert [reading.consumer.poll(1.0) for _ in range(4)][1] is not None
+    assert reading.waits == [0.05, 0.05, 0.05]
+    assert not reading.consumer.at_end, "an iterator that has nothing now may have more"
+    reading.consumer.poll(1.0)
+    assert reading.consumer.at_end
+    assert reading.polls == 5
+
+
+def test_an_iterator_that_fails_ends_after_what_it_gave() -> None:
+    def chunks() -> Iterator[Chunk]:
+        yield chunk(0, 1)
+        raise RecordingError("cut at byte 9")
+
+    reading = Reading(chunks())
+    assert len(reading.all()) == 1
+    assert [str(failure) for failure in reading.failures] == ["cut at byte 9"]
+
+
+@pytest.mark.parametrize(
+    "stranger", [chunk(4, 1), Chunk(Partition(Topic("u"), 0), (record(1),), 5)]
+)
+def test_a_chunk_of_no_partition_of_the_topic_is_an_error_and_not_an_endless_wait(
+    stranger: Chunk,
+) -> None:
+    reading = Reading(iter([chunk(3, 1), stranger]))
+    assert len(reading.all()) == 1
+    assert isinstance(reading.failures[0], RecordingError)
+
+
+def test_what_is_settled_is_remembered() -> None:
+    reading = Reading(iter([chunk(2, 1, 5)]))
+    reading.all()
+    reading.consumer.stage_offsets({Partition(TOPIC, 2): 6})
+    assert reading.consumer.settled == {Partition(TOPIC, 2): 6}

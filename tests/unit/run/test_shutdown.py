@@ -1,0 +1,189 @@
+"""How a run is asked to end. Signals are tried on a process of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.run.shutdown import Shutdown
+from tests.support.consumer_process import clean_environment
+
+# Prints a line whenever it is asked to end; "end" on stdin ends it in order.
+_PROGRAM = """
+import sys
+from consumer_fleet.run import shutdown as module
+from consumer_fleet.run.shutdown import Shutdown
+
+module._MARGIN_S = 0.0
+shutdown = Shutdown(float(sys.argv[1]))
+shutdown.on_request = lambda: print("requested", flush=True)
+with shutdown.signals():
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if line == "finish\\n":
+            shutdown.request("it is done")
+        else:
+            break
+print("ended", flush=True)
+"""
+
+
+class Program:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def say(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{text}\n")
+        self._process.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        return self._process.wait(30)
+
+
+@contextmanager
+def program(shutdown_timeout_s: float = 600.0) -> Iterator[Program]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(shutdown_timeout_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=clean_environment({"PYTHONPATH": ":".join(sys.path)}),
+    )
+    with process:
+        try:
+            # The library under test logs to stdout where nothing has set logging up.
+            started = Program(process)
+            assert started.line() == "ready"
+            yield started
+        finally:
+            process.kill()
+
+
+def until(running: Program, wanted: str) -> None:
+    """Read up to a line, past log lines."""
+    for _ in range(10):
+        if running.line() == wanted:
+            return
+    raise AssertionError(f"it never said {wanted!r}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_asks_and_the_run_ends_in_order(number: signal.Signals) -> None:
+    with program() as running:
+        running.signal(number)
+        until(running, "requested")
+        running.say("end")
+        until(running, "ended")
+        assert running.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        (signal.SIGINT, signal.SIGINT, 130),
+        (signal.SIGTERM, signal.SIGTERM, 143),
+        (signal.SIGTERM, signal.SIGINT, 130),
+        (signal.SIGINT, signal.SIGTERM, 143),
+    ],
+)
+def test_a_second_signal_ends_at_once_with_its_own_code(
+    first: signal.Signals, second: signal.Signals, code: int
+) -> None:
+    with program() as running:
+        running.signal(first)
+        until(running, "requested")
+        running.signal(second)
+        assert running.wait() == code
+
+
+def test_the_first_signal_does_not_cut_short_an_end_that_has_begun_by_itself() -> None:
+    with program() as running:
+        running.say("finish")
+        until(running, "requested")
+        running.signal(signal.SIGTERM)
+        running.say("end")
+        until(running, "ended")
+        assert running.wait() == 0
+
+
+def test_a_shutdown_that_does_not_end_is_ended() -> None:
+    with program(shutdown_timeout_s=0.1) as running:
+        running.signal(signal.SIGTERM)
+        assert running.wait() == 143
+
+
+def test_a_run_that_ends_by_itself_has_no_more_time_than_a_signal_gives() -> None:
+    with program(shutdown_timeout_s=0.1) as running:
+        running.say("finish")
+        assert running.wait() == 143
+
+
+def test_the_first_request_stands(capfd: pytest.CaptureFixture[str]) -> None:
+    calls: list[str] = []
+    shutdown = Shutdown(1.0)
+    shutdown.on_request = lambda: calls.append("requested")
+    assert not shutdown.requested
+    shutdown.request("first")
+    shutdown.request("second")
+    assert shutdown.requested
+    assert calls == ["requested"]
+    assert shutdown.failure is None
+    output = capfd.readouterr().out
+    assert "first" in output
+    assert "second" not in output
+
+
+def test_the_first_failure_stands_and_asks_to_end() -> None:
+    shutdown = Shutdown(1.0)
+    first = KafkaUnreachable("gone")
+    shutdown.fail(first)
+    shutdown.fail(ConfigurationError("later"))
+    assert shutdown.failure is first
+    assert shutdown.requested
+
+
+def test_a_failure_during_the_end_is_still_the_run_s_failure() -> None:
+    shutdown = Shutdown(1.0)
+    shutdown.request("done")
+    error = KafkaUnreachable("gone")
+    shutdown.fail(error)
+    assert shutdown.failure is error
+
+
+def test_waiting_ends_with_the_request() -> None:
+    shutdown = Shutdown(1.0)
+    waiter = threading.Thread(target=shutdown.wait, args=(60.0,))
+    waiter.start()
+    shutdown.request("done")
+    waiter.join(10.0)
+    assert not waiter.is_alive()
+
+
+@pytest.mark.parametrize("raising", [False, True])
+def test_the_handlers_of_before_are_restored(raising: bool) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        with Shutdown(1.0).signals():
+            assert all(signal.getsignal(n) != b for n, b in zip(numbers, before, strict=True))
+            if raising:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        assert raising
+    assert [signal.getsignal(number) for number in numbers] == before

@@ -1,0 +1,80 @@
+"""The frames on a worker's pipe: what goes in comes out, byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.worker import protocol
+from consumer_fleet.worker.protocol import Kind, Receipts, Task, TaskMessage
+
+BINARY = bytes(range(256))
+
+
+@pytest.mark.parametrize("value", [None, b"", BINARY, "ünïcode".encode(), b"\xff\xfe"])
+@pytest.mark.parametrize("timestamp_ms", [None, 0, 1_700_000_000_000])
+def test_a_task_arrives_as_it_was_sent(value: bytes | None, timestamp_ms: int | None) -> None:
+    messages = [
+        TaskMessage(0, 2**62, timestamp_ms, value, []),
+        TaskMessage(7, 0, timestamp_ms, BINARY, ["upstream", "saas"]),
+    ]
+    kind, fields = protocol.decode(protocol.encode_task(Task(2**40, "töpic", 3, messages)))
+    assert kind is Kind.TASK
+    assert protocol.as_task(fields) == Task(2**40, "töpic", 3, messages)
+
+
+def test_a_tombstone_is_not_an_empty_value_on_the_other_side() -> None:
+    messages = [TaskMessage(0, 0, 0, None, []), TaskMessage(1, 1, 0, b"", [])]
+    _, fields = protocol.decode(protocol.encode_task(Task(1, "t", 0, messages)))
+    assert [message.value for message in protocol.as_task(fields).messages] == [None, b""]
+
+
+def test_receipts_arrive_as_they_were_sent() -> None:
+    _, fields = protocol.decode(
+        protocol.encode_receipts(
+            Receipts(9, [1, 2], [(3, "tombstone")], [(4, "http_400", "nö")], [(5, "saas")])
+        )
+    )
+    back = protocol.as_receipts(fields)
+    assert (back.task_id, back.delivered) == (9, [1, 2])
+    assert [tuple(each) for each in back.filtered] == [(3, "tombstone")]
+    assert [tuple(each) for each in back.rejected] == [(4, "http_400", "nö")]
+    assert [tuple(each) for each in back.accepted] == [(5, "saas")]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udcffb", "\x00", "😀"])
+def test_any_text_of_a_codec_s_error_is_a_reason_and_never_the_worker_s_death(text: str) -> None:
+    """A codec may quote half a surrogate pair: JSON can hold one, UTF-8 can't."""
+    rejected = Receipts(1, [], [(0, text)], [(1, text, text)], [])
+    kind, fields = protocol.decode(protocol.encode_receipts(rejected))
+    assert kind is Kind.RECEIPTS
+    ((index, reason, detail),) = protocol.as_receipts(fields).rejected
+    assert index == 1
+    assert reason
+    assert detail
+    assert protocol.decode(protocol.encode_failed(text, 70))[0] is Kind.FAILED
+
+
+def test_statuses_arrive_as_they_were_sent() -> None:
+    statuses = [
+        DestinationStatus("upstream", "open", 10**12, 1, 2, 3, ""),
+        DestinationStatus("saas", "paused", 0, 0, 0, 0, "HTTP 401: wrong key"),
+    ]
+    kind, fields = protocol.decode(protocol.encode_status(statuses))
+    assert kind is Kind.STATUS
+    assert protocol.as_statuses(fields) == statuses
+
+
+def test_the_small_frames_arrive_as_they_were_sent() -> None:
+    assert protocol.decode(protocol.encode_cancel(2**40)) == (Kind.CANCEL, [2**40])
+    assert protocol.decode(protocol.encode_failed("why", 78)) == (Kind.FAILED, ["why", 78])
+
+
+def test_the_stop_sentinel_is_no_frame_that_could_be_anything_else() -> None:
+    frames = [
+        protocol.encode_task(Task(1, "t", 0, [TaskMessage(0, 0, 0, protocol.STOP, [])])),
+        protocol.encode_cancel(1),
+    ]
+    assert protocol.STOP not in frames
+    # Its first byte, "c", would be a small number in msgpack, and no kind has that number.
+    assert protocol.STOP[0] not in [*Kind]

@@ -1,0 +1,64 @@
+"""A chunk in flight: what may be committed of it, and what is sent again."""
+
+from __future__ import annotations
+
+from consumer_fleet.worker.work import Work
+from tests.support.records import chunk
+
+
+def test_only_the_contiguous_settled_prefix_advances() -> None:
+    work = Work(chunk(10, 4))
+    work.settle(1)
+    work.settle(2)
+    assert work.advance() is None
+    work.settle(0)
+    advance = work.advance()
+    assert advance is not None
+    assert (advance.next_offset, advance.settled) == (13, 3)
+    assert not work.done
+    work.settle(3)
+    last = work.advance()
+    assert last is not None
+    assert (last.next_offset, work.done) == (14, True)
+
+
+def test_a_rejected_message_advances_with_its_dead_letter() -> None:
+    work = Work(chunk(0, 3))
+    work.settle(0)
+    work.reject(1, "http_400", "no")
+    advance = work.advance()
+    assert advance is not None
+    assert advance.next_offset == 2
+    assert [(d.record.offset, d.reason, d.detail) for d in advance.dead_letters] == [
+        (1, "http_400", "no")
+    ]
+
+
+def test_the_first_outcome_of_a_message_stands() -> None:
+    work = Work(chunk(0, 1))
+    assert work.settle(0)
+    assert not work.reject(0, "http_400", "")
+    assert not work.settle(0)
+    advance = work.advance()
+    assert advance is not None
+    assert advance.dead_letters == []
+    assert work.unsettled == 0
+
+
+def test_offsets_with_gaps_commit_past_the_last_message() -> None:
+    first, second = chunk(3, 1), chunk(9, 1)
+    gapped = type(first)(first.partition, first.records + second.records, 0)
+    work = Work(gapped)
+    work.settle(0)
+    assert work.advance().next_offset == 4  # type: ignore[union-attr]  # it has advanced
+    work.settle(1)
+    assert work.advance().next_offset == 10  # type: ignore[union-attr]  # it has advanced
+
+
+def test_a_message_sent_again_names_who_accepted_it_before() -> None:
+    work = Work(chunk(0, 2))
+    work.accepted(1, "upstream")
+    assert [(m.number, list(m.accepted_by)) for m in work.messages([0, 1])] == [
+        (0, []),
+        (1, ["upstream"]),
+    ]
