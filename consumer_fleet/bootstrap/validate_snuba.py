@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 from consumer_fleet.bootstrap.logging_setup import print_framed
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.redaction import without_userinfo
+from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
 from consumer_fleet.errors import ConfigurationError, ServiceError
-from consumer_fleet.kafka.reserved_groups import refuse_reserved_group
 
 Role: TypeAlias = Literal["parent", "worker"]
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from consumer_fleet.bootstrap.configure import App, configure
 from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
 from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
@@ -27,7 +28,6 @@ from consumer_fleet.kafka.clients import client_config, consumer_config
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
-from consumer_fleet.kafka.reserved_groups import refuse_reserved_group
 from consumer_fleet.kafka.retention import RetentionWatch
 from consumer_fleet.metrics import gauge, incr, recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge

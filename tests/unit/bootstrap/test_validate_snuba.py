@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.reserved_groups import RESERVED_GROUPS
 from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.bootstrap.validate_snuba import (
     FEATURES_THAT_NEED_SNUBA,
@@ -19,7 +20,6 @@ from consumer_fleet.bootstrap.validate_snuba import (
     validate_snuba,
 )
 from consumer_fleet.errors import ConfigurationError, ServiceError
-from consumer_fleet.kafka.reserved_groups import RESERVED_GROUPS
 
 SETTINGS = ("search_backend", "tagstore_backend", "tsdb_backend", "eventstream_backend")
 
