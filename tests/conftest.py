@@ -1,7 +1,8 @@
-"""What every test may use: a real broker, topics of its own, and a real upstream."""
+"""Fixtures for every test: a real broker, topics of its own, and a real upstream."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing.sharedctypes  # noqa: F401 - pytester forgets what its runs import first
 import re
 import uuid
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import structlog
 
+from consumer_fleet.bootstrap.logging_setup import FleetHandler
 from consumer_fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
 from tests.support.certificate import make_certificate
@@ -22,8 +25,21 @@ TopicFactory: TypeAlias = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def strict_metrics() -> None:
-    """A metric that is not declared fails the test that uses it."""
+    """Fail the test that uses an undeclared metric."""
     configure_metrics(strict=True)
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """A test that boots in its own process leaves the next one's logging as it was."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(False)
+        root = logging.getLogger()
+        for handler in [each for each in root.handlers if isinstance(each, FleetHandler)]:
+            root.removeHandler(handler)
+        root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
