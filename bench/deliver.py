@@ -16,6 +16,7 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import build, make_item, parse, serialize
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.errors import RejectedMessage
 
@@ -75,11 +76,13 @@ class CountingReceipt:
 def deliver(port: int, arguments: argparse.Namespace) -> None:
     loop = DeliveryLoop()
     destination = Destination(
-        "upstream",
-        Dsn.parse(f"http://key@127.0.0.1:{port}/1"),
-        loop=loop,
-        connections=arguments.connections,
-        compression=arguments.compression,
+        DestinationOptions(
+            "upstream",
+            Dsn.parse(f"http://key@127.0.0.1:{port}/1"),
+            connections=arguments.connections,
+            compression=arguments.compression,
+        ),
+        loop,
     )
     transport = MultiplexingTransport(
         destination, None, loop, upstream_metrics_enabled=False, saas_sample_rate=0.0

@@ -54,9 +54,9 @@ def configure_sdk(
     if dsn is None:
         return None
     # libcurl and the SDK are slow to import, and commands that deliver nothing need neither.
-    from consumer_fleet.bootstrap.build_transport import build_transport  # noqa: PLC0415 - see above
+    from consumer_fleet.capture.transport import build_transport  # noqa: PLC0415 - see above
 
-    transport = build_transport(options)
+    transport = build_transport(options.capture)
     if role == "parent":
         transport.start_thread()
     if options.self_reporting:

@@ -18,7 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from consumer_fleet.bootstrap.cpus import usable_cpus
 from consumer_fleet.bootstrap.parsing import as_dsn, as_items, as_mapping, broker, http_url, lower
 from consumer_fleet.bootstrap.redaction import shown
+from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,9 +67,7 @@ Megabytes: TypeAlias = Annotated[int, Field(ge=1)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Delivery: TypeAlias = Annotated[Literal["required", "best-effort"], BeforeValidator(lower)]
-Compression: TypeAlias = Annotated[
-    Literal["auto", "none", "gzip", "zstd", "br"], BeforeValidator(lower)
-]
+Encoding: TypeAlias = Annotated[Compression, BeforeValidator(lower)]
 OffsetReset: TypeAlias = Annotated[Literal["earliest", "latest", "error"], BeforeValidator(lower)]
 LogFormat: TypeAlias = Annotated[Literal["human", "json"], BeforeValidator(lower)]
 LogLevel: TypeAlias = Annotated[
@@ -147,10 +147,10 @@ class Options(BaseSettings):
     sentry_sdk_upstream_metrics_enabled: bool = Field(
         False, description="Send statsd items upstream too; without it they are left out there."
     )
-    upstream_compression: Compression = Field(
+    upstream_compression: Encoding = Field(
         "auto", description="Body compression for upstream: auto, none, gzip, zstd or br."
     )
-    saas_compression: Compression = Field(
+    saas_compression: Encoding = Field(
         "auto", description="Body compression for the second destination."
     )
     connections: int = Field(64, ge=1, description="Connections per worker and destination.")
@@ -258,6 +258,31 @@ class Options(BaseSettings):
     def worker_count(self) -> int:
         """``workers``, or as many as there are usable CPUs."""
         return self.workers or usable_cpus()
+
+    @property
+    def capture(self) -> CaptureOptions:
+        """The section that the transport and its destinations take."""
+        return CaptureOptions(
+            self._destination("upstream", self.upstream_dsn),
+            self._destination("saas", self.saas_dsn),
+            upstream_metrics_enabled=self.sentry_sdk_upstream_metrics_enabled,
+            saas_sample_rate=self.store_use_relay_dsn_sample_rate,
+        )
+
+    def _destination(self, name: str, dsn: Dsn | None) -> DestinationOptions | None:
+        if dsn is None:
+            return None
+        return DestinationOptions(
+            name,
+            dsn,
+            required=getattr(self, f"{name}_delivery") == "required",
+            compression=getattr(self, f"{name}_compression"),
+            connections=self.connections,
+            connect_timeout_s=self.connect_timeout_s,
+            request_timeout_s=self.request_timeout_s,
+            ca_file=self.ca_file,
+            best_effort_budget_bytes=self.best_effort_budget_mb * 1024 * 1024,
+        )
 
     @property
     def physical_topic_name(self) -> str | None:

@@ -15,10 +15,9 @@ from typing import Final, TypeAlias
 
 from consumer_fleet import metrics
 from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
-from consumer_fleet.capture.compression import Compression, choose_compressor
+from consumer_fleet.capture.compression import choose_compressor
 from consumer_fleet.capture.delivery import DestinationState, DestinationStatus, Incr, Ledger
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
-from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Envelope, destination_members, serialize_after
 from consumer_fleet.capture.gate import (
     EVERYTHING,
@@ -29,16 +28,16 @@ from consumer_fleet.capture.gate import (
     longest_limit_s,
     parse_retry_after,
 )
-from consumer_fleet.capture.http_posts import Answer, HttpPosts, PostOptions, Posts
+from consumer_fleet.capture.http_posts import Answer, HttpPosts, Posts
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.errors import RejectedMessage
 
 # Called by the loop's driver when the destination is done with an envelope: None if it accepted
 # it, else why it never will.
 OnDone: TypeAlias = Callable[[RejectedMessage | None], None]
-OpenPosts: TypeAlias = Callable[[DeliveryLoop, PostOptions], Posts]
+OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ...]], Posts]
 
-_DEFAULT_BUDGET_BYTES: Final = 64 * 1024 * 1024
 # A server may ask for patience in a 5xx, but not for more than this.
 _LONGEST_RETRY_AFTER_S: Final = 300.0
 
@@ -68,52 +67,35 @@ class Destination:
     be called by any thread; everything else runs in the loop's driver.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option of its own; the boot passes them by name
+    def __init__(
         self,
-        name: str,
-        dsn: Dsn,
-        *,
+        options: DestinationOptions,
         loop: DeliveryLoop,
-        required: bool = True,
-        compression: Compression = "auto",
-        connections: int = 64,
-        connect_timeout_s: float = 5.0,
-        request_timeout_s: float = 30.0,
-        ca_file: str | None = None,
-        best_effort_budget_bytes: int = _DEFAULT_BUDGET_BYTES,
+        *,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
         incr: Incr = metrics.incr,
         open_posts: OpenPosts = HttpPosts,
     ) -> None:
+        name, dsn = options.name, options.dsn
         self.name = name
         self.dsn = dsn
-        self.required = required
+        self.required = options.required
         self._loop = loop
         self._clock = clock
         self._wall_clock = wall_clock
         self._random = random
-        self._budget_bytes = None if required else best_effort_budget_bytes
+        self._budget_bytes = None if options.required else options.best_effort_budget_bytes
         self._ledger = Ledger(name, incr, clock)
         self._secrets = tuple(key for key in (dsn.public_key, dsn.secret_key) if key)
-        compressor = choose_compressor(compression, dsn.scheme)
+        compressor = choose_compressor(options.compression, dsn.scheme)
         self._compress = compressor.compress
         headers = ["Content-Type: application/x-sentry-envelope"]
         headers.append(f"X-Sentry-Auth: {dsn.auth_header}")
         if compressor.encoding is not None:
             headers.append(f"Content-Encoding: {compressor.encoding}")
-        self._posts = open_posts(
-            loop,
-            PostOptions(
-                url=dsn.envelope_url,
-                headers=tuple(headers),
-                connections=connections,
-                connect_timeout_s=connect_timeout_s,
-                request_timeout_s=request_timeout_s,
-                ca_file=ca_file,
-            ),
-        )
+        self._posts = open_posts(loop, options, tuple(headers))
         self._gate = Gate(clock, random)
         self._limits = RateLimits(clock)
         self._trouble = TroubleLog(name, dsn.redacted, clock)

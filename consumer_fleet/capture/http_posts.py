@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -14,6 +13,7 @@ import pycurl
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Handle, TransferError
 from consumer_fleet.capture.dsn import client_name
+from consumer_fleet.capture.options import DestinationOptions
 
 
 def authorities(ca_file: str | os.PathLike[str] | None) -> bytes:
@@ -45,18 +45,6 @@ class Answer(NamedTuple):  # made for each request, and a frozen dataclass takes
     is_ambiguous: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PostOptions:
-    """What all requests of a pool have in common. ``ca_file`` None means certifi's."""
-
-    url: str
-    headers: tuple[str, ...]
-    connections: int
-    connect_timeout_s: float
-    request_timeout_s: float
-    ca_file: str | None = None
-
-
 class Posts(Protocol):
     """How a destination's requests are made; all of it is for the loop's driver."""
 
@@ -69,11 +57,14 @@ class Posts(Protocol):
 
 
 class HttpPosts:
-    """At most ``connections`` requests at a time."""
+    """At most ``connections`` requests at a time, all of them with ``headers``."""
 
-    def __init__(self, loop: DeliveryLoop, options: PostOptions) -> None:
+    def __init__(
+        self, loop: DeliveryLoop, options: DestinationOptions, headers: tuple[str, ...]
+    ) -> None:
         self._loop = loop
         self._options = options
+        self._headers = headers
         self._made = 0
         loop.reserve(options.connections)
         self._idle: list[_Post] = []
@@ -88,7 +79,7 @@ class HttpPosts:
             # The one used last has the connection that is the least likely to have been closed.
             post = self._idle.pop()
         else:
-            post = _Post(self._loop, self._options, self._idle.append)
+            post = _Post(self._loop, self._options, self._headers, self._idle.append)
             self._made += 1
         post.start(body, on_answer)
 
@@ -99,7 +90,8 @@ class _Post:
     def __init__(
         self,
         loop: DeliveryLoop,
-        options: PostOptions,
+        options: DestinationOptions,
+        headers: tuple[str, ...],
         release: Callable[[_Post], None],
     ) -> None:
         self._loop = loop
@@ -111,7 +103,7 @@ class _Post:
         self._received_bytes = 0
         self._head: list[bytes] = []
         self._on_answer: Callable[[Answer], None] | None = None
-        self._handle = make_handle(options)
+        self._handle = make_handle(options, headers)
         self._handle.setopt(pycurl.WRITEFUNCTION, self._receive)
         self._handle.setopt(pycurl.HEADERFUNCTION, self._head.append)
 
@@ -201,16 +193,17 @@ def proxy_from_environment(url: str) -> str:
     return proxies.get(parts.scheme) or proxies.get("all", "")
 
 
-def make_handle(options: PostOptions) -> Handle:
+def make_handle(options: DestinationOptions, headers: tuple[str, ...]) -> Handle:
     """A handle with everything set but the body. Proxies come from the environment, as in curl."""
     handle = pycurl.Curl()
+    url = options.dsn.envelope_url
     settings = {
-        pycurl.URL: options.url,
+        pycurl.URL: url,
         pycurl.POST: 1,
         # Found out once: libcurl would look through the environment at every request.
-        pycurl.PROXY: proxy_from_environment(options.url),
+        pycurl.PROXY: proxy_from_environment(url),
         # "Expect:" keeps libcurl from waiting for a "100 Continue" before each big body.
-        pycurl.HTTPHEADER: [*options.headers, "Expect:"],
+        pycurl.HTTPHEADER: [*headers, "Expect:"],
         pycurl.USERAGENT: client_name(),
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
         pycurl.FOLLOWLOCATION: 0,

@@ -21,8 +21,10 @@ import structlog
 from consumer_fleet import metrics
 from consumer_fleet.capture.delivery import Delivery, DestinationStatus, Incr, Receipt, Tally
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
-from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, build, make_item, parse
+from consumer_fleet.capture.http_posts import HttpPosts
+from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.errors import RejectedMessage
 
 
@@ -365,3 +367,24 @@ def _has_statsd(envelope: Envelope) -> bool:
 
 def _ignore(_rejection: RejectedMessage | None) -> None:
     """What becomes of a client report is not reported in turn."""
+
+
+def build_transport(
+    options: CaptureOptions, open_posts: OpenPosts = HttpPosts
+) -> MultiplexingTransport:
+    """One delivery loop, a destination for each DSN, and the transport over them.
+
+    Opens no connection yet.
+    """
+    loop = DeliveryLoop()
+
+    def destination(own: DestinationOptions | None) -> Destination | None:
+        return None if own is None else Destination(own, loop, open_posts=open_posts)
+
+    return MultiplexingTransport(
+        destination(options.upstream),
+        destination(options.saas),
+        loop,
+        upstream_metrics_enabled=options.upstream_metrics_enabled,
+        saas_sample_rate=options.saas_sample_rate,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -20,10 +20,10 @@ from consumer_fleet.capture.envelope import build, make_item, serialize
 from consumer_fleet.capture.gate import limits_of_answer
 from consumer_fleet.capture.http_posts import (
     Answer,
-    PostOptions,
     make_handle,
     proxy_from_environment,
 )
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
 
 _BODY_CAP_BYTES: Final = 64 * 1024
@@ -68,21 +68,16 @@ class Reply:
             return None
 
 
-def send_report(dsn: Dsn, compression: Any, options: Options) -> Reply:
+def send_report(options: DestinationOptions) -> Reply:
     """Blocks for ``_REQUEST_TIMEOUT_S`` at most; libcurl waits for a name server within it."""
-    compressor = choose_compressor(compression, dsn.scheme)
+    dsn = options.dsn
+    compressor = choose_compressor(options.compression, dsn.scheme)
     headers = ["Content-Type: application/x-sentry-envelope", f"X-Sentry-Auth: {dsn.auth_header}"]
     if compressor.encoding is not None:
         headers.append(f"Content-Encoding: {compressor.encoding}")
     handle = make_handle(
-        PostOptions(
-            url=dsn.envelope_url,
-            headers=tuple(headers),
-            connections=1,
-            connect_timeout_s=min(options.connect_timeout_s, _CONNECT_TIMEOUT_S),
-            request_timeout_s=_REQUEST_TIMEOUT_S,
-            ca_file=None if options.ca_file is None else str(options.ca_file),
-        )
+        replace(options, connect_timeout_s=min(options.connect_timeout_s, _CONNECT_TIMEOUT_S)),
+        tuple(headers),
     )
     handle.setopt(pycurl.TIMEOUT_MS, int(_REQUEST_TIMEOUT_S * 1000))
     handle.setopt(pycurl.OPT_CERTINFO, 1)
@@ -195,16 +190,17 @@ _CHECK_WAY: Final = "Check host and port in {option}, firewalls and network poli
 
 def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
     """All findings about one destination, which has a DSN. Blocks for seconds."""
-    dsn: Dsn = getattr(options, f"{name}_dsn")
-    compression = getattr(options, f"{name}_compression")
-    reply = send_report(dsn, compression, options)
+    capture = options.capture
+    destination = capture.upstream if name == "upstream" else capture.saas
+    assert destination is not None
+    reply = send_report(destination)
     if 200 <= reply.status < 300:
         time.sleep(_SECOND_THOUGHT_S)
-        later = send_report(dsn, compression, options)
+        later = send_report(destination)
         # No news is bad news only if it is the server's: the network had its chance.
         if later.status:
             reply = later
-    yield from judge_reply(name, dsn, compression, reply)
+    yield from judge_reply(name, destination.dsn, destination.compression, reply)
 
 
 def judge_reply(name: Name, dsn: Dsn, compression: str, reply: Reply) -> Iterator[Finding]:

@@ -11,7 +11,8 @@ import orjson
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.envelope import parse
-from consumer_fleet.capture.http_posts import Answer, PostOptions, Posts
+from consumer_fleet.capture.http_posts import Answer, Posts
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.dead_letter_headers import Headers, restore
 from consumer_fleet.kafka.chunk import Record
 
@@ -133,9 +134,11 @@ class InMemoryDestinations:
         self._answers = answers
         self._on_error = on_error
 
-    def open_posts(self, name: str, _loop: DeliveryLoop, _options: PostOptions) -> Posts:
+    def open_posts(
+        self, _loop: DeliveryLoop, options: DestinationOptions, _headers: tuple[str, ...]
+    ) -> Posts:
         """For ``build_transport``."""
-        return _InMemoryPosts(name, self.answer)
+        return _InMemoryPosts(options.name, self.answer)
 
     def answer(self, destination: str, body: bytes) -> Answer:
         envelope = SentEnvelope.of_bytes(destination, body)

@@ -15,10 +15,9 @@ from typing import Final, Protocol
 import structlog
 from arroyo.types import Partition, Topic
 
-from consumer_fleet.bootstrap.build_transport import build_transport
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.sources import Snapshot, command_line_layer
-from consumer_fleet.capture.transport import MultiplexingTransport
+from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import ConfigurationError, FleetError
@@ -183,7 +182,7 @@ class _Replay:
         self._settled_at = monotonic()
 
     def _build_transport(self, options: Options) -> MultiplexingTransport:
-        return build_transport(options, self.destinations.open_posts)
+        return build_transport(options.capture, self.destinations.open_posts)
 
     def _on_test_error(self, error: BaseException) -> None:
         """Called in the worker's thread."""

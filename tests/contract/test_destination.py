@@ -523,7 +523,7 @@ def test_a_send_from_another_thread_ends_the_wait(
 
 def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path) -> None:
     with ScriptedReceiver(server_context(certificate)) as receiver:
-        destination = make_destination(loop, receiver.dsn(), ca_file=str(certificate))
+        destination = make_destination(loop, receiver.dsn(), ca_file=certificate)
         outcomes: Outcomes = []
         destination.send(event(), outcomes.append)
         drive_until(loop.run_once, lambda: bool(outcomes))

@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.errors import RejectedMessage
 
 
@@ -70,7 +72,9 @@ def make_destination(
 ) -> Destination:
     """A destination with the shortest waits that its jitter can give."""
     settings: dict[str, Any] = {"random": lambda: 0.0, "incr": CountedMetrics().incr, **options}
-    return Destination(name, Dsn.parse(dsn), loop=loop, **settings)
+    names = {each.name for each in fields(DestinationOptions)} & settings.keys()
+    own = DestinationOptions(name, Dsn.parse(dsn), **{each: settings.pop(each) for each in names})
+    return Destination(own, loop, **settings)
 
 
 def drive_until(

@@ -1,0 +1,38 @@
+"""The options of capture, as one frozen object that the boot makes (``Options.capture``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumer_fleet.capture.compression import Compression
+from consumer_fleet.capture.dsn import Dsn
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationOptions:
+    """The options of one destination; the defaults are those of ``Options``.
+
+    ``name`` is ``upstream`` or ``saas``. One that is not ``required`` drops envelopes once
+    ``best_effort_budget_bytes`` of them are waiting. ``connections`` are per process.
+    """
+
+    name: str
+    dsn: Dsn
+    required: bool = True
+    compression: Compression = "auto"
+    connections: int = 64
+    connect_timeout_s: float = 5.0
+    request_timeout_s: float = 30.0
+    ca_file: Path | None = None
+    best_effort_budget_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOptions:
+    """The options of the transport. A destination is None where it has no DSN."""
+
+    upstream: DestinationOptions | None = None
+    saas: DestinationOptions | None = None
+    upstream_metrics_enabled: bool = False
+    saas_sample_rate: float = 0.0
