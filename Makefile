@@ -24,7 +24,7 @@ CLUSTER_TESTS ?= tests/cluster tests/acceptance/test_chart*.py
 # More arguments for the program that a target runs: make run ARGS="--help"
 ARGS ?=
 
-.PHONY: help setup run test test-cluster kafka browser tools image check format docs bench lock wheel clean
+.PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,7 +80,7 @@ image: wheel ## Build the container image with docker, podman or buildah (BASE=â
 		$(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
 
-check: setup ## Lint, formatting, types and the layers of imports
+check: setup site ## Lint, formatting, types, the layers of imports and the documentation's links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -91,7 +91,7 @@ format: setup ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-docs: setup ## Write anew what is made from the code: docs/, and the chart's README and schema
+docs: setup ## Regenerate what comes from the code: pages of docs/, the chart's README and schema
 	$(BIN)/python -m consumer_fleet.metrics > docs/metrics.md
 	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
 		> docs/options.md.new
@@ -100,6 +100,9 @@ docs: setup ## Write anew what is made from the code: docs/, and the chart's REA
 	$(BIN)/python -m tests.support.chart_files
 	"$$($(BIN)/python -m tests.support.go_tools helm-docs)" --chart-search-root $(CHART) \
 		--sort-values-order file --log-level error
+
+site: setup ## Build the documentation as a website into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: setup ## Measure throughput (installs wrk where it is missing and we are root)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
@@ -122,4 +125,4 @@ wheel: setup ## Build the wheel into dist/
 	ls dist
 
 clean: ## Remove what builds and tests leave behind (.venv and .cache too)
-	rm -rf $(VENV) .cache dist $(WEB)/node_modules $(dir $(BUNDLE)) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .cache dist site $(WEB)/node_modules $(dir $(BUNDLE)) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer_fleet.testing import KafkaCluster, Message
 from tests.support.wheel import ROOT, install, run
 
 DOCUMENT = ROOT / "docs" / "testing.md"
 _FILE = re.compile(r"^`(\S+)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"^consumer (record (?:.*\\\n)*.*)$", re.MULTILINE)
+_RECORD = re.compile(r"^\$ python (\S+ consumer record (?:.*\\\n)*.*)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -22,32 +21,22 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(bin_folder: Path, tmp_path: Path) -> Path:
-    """A folder with the document's files, and a recording made by the document's command."""
+    """A folder with the page's files, and a recording made by the page's command."""
     text = DOCUMENT.read_text()
     files = _FILE.findall(text)
-    assert [name for name, _ in files] == ["./tests/test_checkout.py"]
+    assert [name for name, _ in files] == ["./with_kafka.py", "./tests/test_checkout.py"]
     for name, code in files:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
     (tmp_path / "tests" / "recordings").mkdir()
-    (command,) = _COMMAND.findall(text)
-    messages = [event("error", "card declined"), b"{}\n", event("warning", "basket is empty")]
-    with KafkaCluster() as cluster:
-        cluster.produce("envelopes", [Message(each, partition=0) for each in messages])
-        words = (
-            command.replace("\\\n", " ").replace("kafka:9092", cluster.bootstrap_servers).split()
-        )
-        recorded = run(bin_folder / "consumer", *words, folder=tmp_path)
+    (command,) = _RECORD.findall(text)
+    script, _, *arguments = command.replace("\\\n", " ").split()
+    recorded = run(
+        bin_folder / "python", script, str(bin_folder / "consumer"), *arguments, folder=tmp_path
+    )
     assert recorded.returncode == 0, recorded.stderr
     return tmp_path
-
-
-def event(level: str, message: str) -> bytes:
-    return b'{}\n{"type":"event"}\n{"level":"%s","message":"%s"}' % (
-        level.encode(),
-        message.encode(),
-    )
 
 
 def test_the_documented_example_passes_and_a_wrong_expectation_is_shown(
@@ -91,7 +80,7 @@ def test_the_plugin_is_found_without_being_named(bin_folder: Path, project: Path
     fixtures = run(bin_folder / "pytest", "--fixtures", "-q", folder=project)
     assert fixtures.returncode == 0, fixtures.stderr
     for name in ("recording", "replay", "kafka_cluster"):
-        assert re.search(rf"(?m)^{name} -- .*consumers/pytest_plugin\.py", fixtures.stdout), name
+        assert re.search(rf"(?m)^{name} -- .*/pytest_plugin\.py", fixtures.stdout), name
     shown = run(bin_folder / "pytest", "--help", folder=project)
     assert "--update-recordings" in shown.stdout
     assert "consumer_fleet_recordings" in shown.stdout

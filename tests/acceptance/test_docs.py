@@ -1,4 +1,4 @@
-"""What the documentation says, compared with the code that it speaks of."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from tests.support.requirements import require
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 PAGES = [
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(path for path in DOCS.rglob("*.md") if not path.is_symlink()),
 ]
 PACKAGES = ("consumer_fleet", "consumers", "strategies")
 PROSE = [page for page in PAGES if page.name != "metrics.md"]
@@ -39,7 +40,7 @@ def page_id(page: Path) -> str:
 
 
 def section(page: Path, title: str) -> str:
-    """The text below a heading of the second level, up to the next one."""
+    """Return the text below a heading of the second level, up to the next one."""
     found = re.search(rf"(?ms)^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page.read_text())
     assert found is not None, f"{page.name} has no section {title!r}"
     return found[1]
@@ -55,7 +56,7 @@ def code_spans(page: Path) -> set[str]:
 
 
 def tracked_files() -> list[Path]:
-    """What belongs to the project: tracked, or new and not ignored."""
+    """List the project's files: tracked, or new and not ignored."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -64,6 +65,10 @@ def tracked_files() -> list[Path]:
         raise
     paths = [ROOT / name for name in listed.stdout.split("\0") if name]
     return [path for path in paths if path.is_file()]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 120
 
 
 def test_the_first_commands_are_make_targets_with_help() -> None:
@@ -79,10 +84,10 @@ def test_the_first_commands_are_make_targets_with_help() -> None:
 
 
 def test_the_example_configuration_is_accepted_and_delivers_to_both(tmp_path: Path) -> None:
-    (example,) = fenced(README, "yaml")
+    (example,) = fenced(DOCS / "getting-started.md", "yaml")
     path = tmp_path / "config.yml"
     path.write_text(example)
-    resolved = resolve_options({"topic": "ingest-events"}, path, {})
+    resolved = resolve_options({}, path, {})
     assert delivery_mode(resolved.options) == "real"
     assert resolved.options.upstream_dsn is not None
     assert resolved.options.saas_dsn is not None
@@ -90,7 +95,8 @@ def test_the_example_configuration_is_accepted_and_delivers_to_both(tmp_path: Pa
 
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
-    listed = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", section(README, "Exit codes"))}
+    table = section(DOCS / "operations.md", "Exit codes")
+    listed = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", table)}
     defined = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     assert listed == defined
     told = CliRunner().invoke(main, ["--help"]).output
@@ -98,13 +104,14 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
         assert re.search(rf"\b{code}\b", told)
 
 
-def test_every_consumer_and_its_group_are_in_the_readme() -> None:
-    rows = re.findall(r"(?m)^\| `([\w-]+)` \| `([\w-]+)` \|", section(README, "Consumers"))
+def test_every_consumer_and_its_group_are_listed() -> None:
+    page = (DOCS / "consumers.md").read_text()
+    rows = re.findall(r"(?m)^\| `([\w-]+)` \| `([\w-]+)` \|", page)
     assert rows == [(each.name, each.default_group) for each in registry.CONSUMERS]
 
 
 def test_the_list_of_options_is_the_programs_own() -> None:
-    (listed,) = fenced(ROOT / "docs/options.md", "yaml")
+    (listed,) = fenced(DOCS / "options.md", "yaml")
     assert listed == example_yaml(), "run: make docs"
     for name in Options.model_fields:
         assert re.search(rf"(?m)^#{name}: ", listed)
@@ -151,6 +158,18 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in slugs, target
 
 
+def test_every_decision_is_listed_with_its_title() -> None:
+    folder = DOCS / "decisions"
+    records = {
+        (path.name, *path.read_text().splitlines()[0].removeprefix("# ").split(" ", 1))
+        for path in folder.glob("0*.md")
+    }
+    rows = re.findall(
+        r"(?m)^\| \[(\d+)\]\(([^)]+)\) \| (.+) \|$", (folder / "index.md").read_text()
+    )
+    assert {(name, number, title) for number, name, title in rows} == records
+
+
 @pytest.mark.parametrize("page", PROSE, ids=page_id)
 def test_files_that_are_named_exist(page: Path) -> None:
     tops = "|".join([*PACKAGES, "docs", "tests", "bench", "deploy", "requirements"])
@@ -173,9 +192,7 @@ def logged_events() -> Iterator[tuple[str, str]]:
 
 
 def test_every_log_event_is_explained_and_no_other() -> None:
-    rows = re.findall(
-        r"(?m)^\| (`.+?) \| ([a-z, ]+) \|", section(ROOT / "docs/operations.md", "Logs")
-    )
+    rows = re.findall(r"(?m)^\| (`.+?) \| ([a-z, ]+) \|", section(DOCS / "operations.md", "Logs"))
     explained = {event for events, _ in rows for event in re.findall(r"`(\w+)`", events)}
     logged = {event for _, event in logged_events()}
     assert explained == logged
