@@ -147,21 +147,6 @@ def serialize_after(members: bytes, envelope: Envelope) -> bytes:
     return b"\n".join(lines)
 
 
-def event_id_in_payload(envelope: Envelope) -> str | None:
-    """The event id that the event's own payload names.
-
-    For envelopes whose header has none: Relay gives those a random one, which no redelivery has.
-    """
-    for item in envelope.items:
-        if item.type in ("event", "transaction"):
-            try:
-                event = orjson.loads(item.payload)
-            except orjson.JSONDecodeError:
-                return None
-            return normalize_event_id(event.get("event_id")) if isinstance(event, dict) else None
-    return None
-
-
 def normalize_event_id(event_id: object) -> str | None:
     """``event_id`` as 32 lower-case hex digits, or None where it isn't a UUID."""
     if not isinstance(event_id, str):

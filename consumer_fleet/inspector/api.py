@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from consumer_fleet.capture.envelope import Envelope, normalize_event_id, parse
+from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.errors import FleetError, RejectedMessage
 from consumer_fleet.inspector.coverage import CoverageQuery, CoverageService
-from consumer_fleet.inspector.description import EVENT_ITEMS, event_index
+from consumer_fleet.inspector.description import event_index
 from consumer_fleet.inspector.entry import Filter, NewEntry, Summary
 from consumer_fleet.inspector.lookup import EventLookup, Found
 from consumer_fleet.inspector.server import Threads
@@ -118,7 +119,7 @@ class EventsApi:
         if envelope is None or index >= len(envelope.items):
             raise HTTPException(404, "the entry has no such item")
         item = envelope.items[index]
-        if item.type in EVENT_ITEMS:
+        if item.type in HAS_EVENT:
             return _bytes([item.payload], "application/json", {})
         return _download(f"entry-{summary.id}-item-{index}.bin", item.payload)
 

@@ -15,10 +15,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from consumer_fleet.capture.envelope import Item, normalize_event_id
+from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.inspector.entry import NewEntry
 
-# Items that hold an event. At most one of them is in an envelope.
-EVENT_ITEMS: Final = frozenset({"event", "transaction", "feedback", "security", "user_report_v2"})
 _SECURITY_TYPES: Final = ("csp", "hpkp", "expectct", "expectstaple")
 _EVENT_TYPES: Final = frozenset({"error", "default", "generic", "nel", *_SECURITY_TYPES})
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "fatal"})
@@ -75,7 +74,7 @@ def describe(entry: NewEntry) -> Description:
 
 def event_index(items: tuple[Item, ...]) -> int | None:
     """Which item is the event; None where there is none."""
-    return next((index for index, item in enumerate(items) if item.type in EVENT_ITEMS), None)
+    return next((index for index, item in enumerate(items) if item.type in HAS_EVENT), None)
 
 
 def one_line(value: object, limit: int = _TITLE_CHARS) -> str:

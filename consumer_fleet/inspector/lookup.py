@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from arroyo.types import Partition
 
-from consumer_fleet.capture.envelope import Envelope, event_id_in_payload, normalize_event_id
+from consumer_fleet.capture.envelope import Envelope, normalize_event_id
+from consumer_fleet.capture.items import event_id_in_payload
 from consumer_fleet.codec import Decode
 from consumer_fleet.inspector.entry import Origin, Summary
 from consumer_fleet.inspector.messages import entry_of

@@ -12,6 +12,7 @@ import orjson
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.envelope import parse
 from consumer_fleet.capture.http_posts import Answer, Posts
+from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.dead_letter_headers import Headers, restore
 from consumer_fleet.kafka.chunk import Record
@@ -60,9 +61,9 @@ class SentEnvelope:
 
     @property
     def event(self) -> Any:
-        """The JSON of the event or transaction in it. Raises ValueError where it has none."""
+        """The JSON of the event in it. Raises ValueError if it has none."""
         for item in self.items:
-            if item.type in ("event", "transaction"):
+            if item.type in HAS_EVENT:
                 return item.json
         raise ValueError(f"{self!r} has no event")
 

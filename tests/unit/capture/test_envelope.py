@@ -12,7 +12,6 @@ from consumer_fleet.capture.envelope import (
     Envelope,
     Item,
     build,
-    event_id_in_payload,
     make_item,
     normalize_event_id,
     parse,
@@ -216,13 +215,6 @@ def test_a_place_that_the_sender_names_is_not_believed() -> None:
     assert with_origin(envelope, "t", 0, 1).header == (
         b'{"kafka":{"topic":"t","partition":0,"offset":1},"a":1}'
     )
-
-
-def test_the_event_id_of_a_payload_is_found() -> None:
-    items = [make_item("attachment", b"{}"), make_item("event", b'{"event_id":"%s"}' % ID.encode())]
-    assert event_id_in_payload(build(None, items)) == ID
-    assert event_id_in_payload(build(None, [make_item("event", b"not json")])) is None
-    assert event_id_in_payload(build(None, [])) is None
 
 
 def test_a_built_envelope_leaves_dsn_and_sent_at_to_the_destination() -> None:

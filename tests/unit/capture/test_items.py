@@ -1,0 +1,51 @@
+"""The table of item types and what is derived from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer_fleet.capture.envelope import build, make_item
+from consumer_fleet.capture.items import (
+    HAS_EVENT,
+    ITEMS,
+    KNOWN_CATEGORIES,
+    NAMES_EVENT,
+    NEEDS_EVENT,
+    OPAQUE_TYPES,
+    event_id_in_payload,
+    item_type_of,
+)
+
+ID = "9ec79c33ec9942ab8353589fcb2e04dc"
+
+
+def test_an_event_belongs_to_itself_and_names_its_id_before_other_items_do() -> None:
+    for name, facts in ITEMS.items():
+        assert not facts.is_event or facts.needs_event, name
+        assert not (facts.is_opaque and (facts.names_event or facts.has_event)), name
+    assert NAMES_EVENT == ("event", "transaction", "feedback", "user_report")
+
+
+def test_relays_item_types_that_require_an_event() -> None:
+    # relay-server/src/envelope/item.rs, Item::requires_event
+    assert {
+        "attachment", "event", "feedback", "form_data", "profile", "raw_security", "replay_event",
+        "security", "transaction", "unreal_report", "user_report",
+    } == NEEDS_EVENT  # fmt: skip
+    assert {"attachment", "replay_recording", "statsd"} <= OPAQUE_TYPES
+    assert {"error", "transaction", "attachment", "replay", "monitor"} <= KNOWN_CATEGORIES
+
+
+@pytest.mark.parametrize("event_type", [None, "error", "default", 7, ["transaction"], "attachment"])
+def test_most_events_travel_in_an_event_item(event_type: object) -> None:
+    assert item_type_of(event_type) == "event"
+    assert item_type_of("transaction") == "transaction"
+    assert item_type_of("feedback") == "feedback"
+
+
+def test_the_event_id_of_a_payload_is_found() -> None:
+    items = [make_item("attachment", b"{}"), make_item("event", b'{"event_id":"%s"}' % ID.encode())]
+    assert event_id_in_payload(build(None, items)) == ID
+    assert event_id_in_payload(build(None, [make_item("event", b"not json")])) is None
+    assert event_id_in_payload(build(None, [])) is None
+    assert "event" in HAS_EVENT
