@@ -1,4 +1,4 @@
-"""The step that keeps rejected messages in the dead letter topic before their commit."""
+"""The step that stores rejected messages in the dead-letter topic before their commit."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from consumer_fleet.strategies.run_in_workers import Settled
 
 log = structlog.get_logger(__name__)
 
-# Settled prefixes, and payload bytes in them, that may wait for the dead letter topic; beyond,
-# the partitions pause.
+# Settled prefixes, and payload bytes in them, that may wait for the dead-letter topic. Beyond
+# these, the partitions pause.
 _MAX_WAITING = 100
 _MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
 class Ticket(Protocol):
-    """The promise that one dead letter will be kept."""
+    """A dead letter on its way into the store."""
 
     @property
     def kept(self) -> bool: ...
 
 
 class DeadLetterStore(Protocol):
-    """Where dead letters are kept: a topic (``DeadLetterProducer``), or a file."""
+    """A store of dead letters: a topic (``DeadLetterProducer``) or a file."""
 
     @property
     def is_off(self) -> bool:
-        """No ticket will be kept any more."""
+        """Nothing will be stored any more."""
 
     @property
     def idle(self) -> bool:
         """No ticket is open."""
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
-        """Hand over one dead letter. Never blocks."""
+        """Store one dead letter, later. Never blocks."""
 
     def poll(self, timeout_s: float = 0.0) -> None:
-        """Do what keeps tickets. Blocks at most ``timeout_s``, or as long as a disk takes."""
+        """Make progress. Blocks at most ``timeout_s``, or as long as a disk takes."""
 
     def forget_all(self) -> None:
-        """Give up what is not kept yet: its offsets are not committed."""
+        """Give up the dead letters that are not stored yet: their offsets are not committed."""
 
 
 class KeepDeadLetters(ProcessingStrategy[Settled]):
-    """Passes a settled prefix on once each dead letter in it is kept: a broker acknowledged it.
+    """Pass a settled prefix on once each dead letter in it is stored: a broker acknowledged it.
 
-    A dead letter that can't be produced is tried again for ever: this step then rejects what
-    comes, the partitions pause, and nothing is dropped or committed past it.
+    A dead letter that can't be produced is retried without limit. Meanwhile this step rejects new
+    prefixes, the partitions pause, and nothing is dropped or committed past it.
     """
 
     def __init__(self, store: DeadLetterStore, next_step: ProcessingStrategy[Settled]) -> None:
@@ -64,7 +64,7 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         self._closed = False
 
     def submit(self, message: Message[Settled]) -> None:
-        """Never blocks. Raises MessageRejected while the dead letter topic does not keep up."""
+        """Never blocks. Raises MessageRejected while the dead-letter topic does not keep up."""
         full = len(self._waiting) >= _MAX_WAITING or self._waiting_bytes >= _MAX_WAITING_BYTES
         if self._closed or full:
             raise MessageRejected
@@ -88,11 +88,11 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
             self._next_step.submit(message)
 
     def close(self) -> None:
-        """Called by the step before once it is drained: nothing more comes."""
+        """The step before calls it once it is drained: nothing more comes."""
         self._closed = True
 
     def abandon(self) -> None:
-        """Give up what is not kept yet: it is not committed, and its next owner keeps it."""
+        """Give up what is not stored yet: it is not committed, and its next owner stores it."""
         self._store.forget_all()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -103,10 +103,10 @@ class KeepDeadLetters(ProcessingStrategy[Settled]):
         self._next_step.terminate()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for acknowledgements. What has none in time is not committed. Blocks."""
+        """Wait for acknowledgements. Prefixes without one in time are not committed. Blocks."""
         started = monotonic()
         deadline = None if timeout is None else started + timeout
-        # However little time there is: acknowledgements that are already here count.
+        # However short the time: acknowledgements that have arrived count.
         self._store.poll()
         self._pass_on()
         while (

@@ -1,4 +1,4 @@
-"""The chain of steps: the only place where they are put together."""
+"""The chain of steps, assembled here only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from consumer_fleet.worker.pool import WorkerPool
 
 
 class Pipeline(ProcessingStrategyFactory[Chunk]):
-    """Makes the chain at every assignment; the workers and the producer outlive it.
+    """Make the chain at every assignment; the workers and the producer outlive it.
 
-    A chunk goes to a worker, which decodes and delivers each message (``RunInWorkers``); rejected
-    messages go to the dead letter topic (``KeepDeadLetters``); the settled prefix of the
-    partition is committed, once per second (arroyo's ``CommitOffsets``).
+    A worker decodes and delivers each message of a chunk (``RunInWorkers``). Rejected messages go
+    to the dead-letter topic (``KeepDeadLetters``). The settled prefix of the partition is
+    committed, once per second (arroyo's ``CommitOffsets``).
     """
 
     def __init__(
@@ -44,13 +44,14 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
     @property
     def idle(self) -> bool:
-        """Everything that was read is settled and kept."""
+        """Whether everything that was read is settled, and each dead letter stored."""
         if self._current is None:
             return True
-        return self._current.idle and not self._current.is_owed_one and self._dead_letters.idle
+        steps_idle = self._current.idle and not self._current.awaits_rejected_chunk
+        return steps_idle and self._dead_letters.idle
 
     def abandon(self) -> None:
-        """Give up what is in flight; the partitions are gone."""
+        """Give up what is in flight: the partitions are gone."""
         if self._current is not None:
             self._current.abandon()
         if self._keeping is not None:

@@ -1,4 +1,4 @@
-"""The step that has chunks decoded and delivered by worker processes."""
+"""The step in which worker processes decode and deliver chunks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from consumer_fleet.worker.work import Advance, Work
 
 log = structlog.get_logger(__name__)
 
-# Left of a join's time for what comes after it: the dead letters' acknowledgement, the commit.
+# The part of a join's time that is left for dead letters' acknowledgements and the commit.
 _RESERVE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What leaves this step: a partition's settled prefix has grown.
+    """The growth of a partition's settled prefix, as this step passes it on.
 
-    The rejected messages among it still have to be kept somewhere before its offset may be
-    committed.
+    Its rejected messages must be stored before its offset may be committed.
     """
 
     dead_letters: tuple[DeadLetter, ...]
@@ -38,11 +37,11 @@ class Settled:
 
 
 class RunInWorkers(ProcessingStrategy[Chunk]):
-    """Keeps every chunk's raw bytes until each of its messages is settled.
+    """Keep every chunk's raw bytes until each of its messages is settled.
 
     Results leave per partition in offset order, message by message rather than chunk by chunk: a
-    commit never waits for the end of a chunk, and what a rebalance or a stop cuts off is sent
-    again from the first message that was not settled.
+    commit never waits for the end of a chunk, and after a rebalance or a stop a partition is read
+    again from its first unsettled message.
     """
 
     def __init__(
@@ -59,12 +58,12 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         self._held: deque[Message[Settled]] = deque()
         self._in_flight_bytes = 0
         self._closed = False
-        # The last chunk was rejected: arroyo holds it, and submits it again.
-        self.is_owed_one = False
+        # This step rejected the last chunk: arroyo holds it, and submits it again.
+        self.awaits_rejected_chunk = False
 
     @property
     def idle(self) -> bool:
-        """Nothing is in flight and nothing waits for the next step."""
+        """Whether nothing is in flight and nothing waits for the next step."""
         return not self._works and not self._held
 
     @property
@@ -80,10 +79,10 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """
         chunk = message.payload
         over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
-        # What is held has left the budget: taking more while it waits would grow without bound.
+        # Held results have left the budget: new chunks would let them grow without limit.
         full = self._held or not self._pool.has_room or (over_budget and self._in_flight_bytes)
-        self.is_owed_one = self._closed or bool(full)
-        if self.is_owed_one:
+        self.awaits_rejected_chunk = self._closed or bool(full)
+        if self.awaits_rejected_chunk:
             raise MessageRejected
         work = Work(chunk)
         self._works.setdefault(chunk.partition, deque()).append(work)
@@ -91,7 +90,7 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         self._pool.submit(work)
 
     def poll(self) -> None:
-        """Take receipts and pass on what they settled. Never blocks."""
+        """Take receipts and pass settled prefixes on. Never blocks."""
         self._next_step.poll()
         self._pool.poll()
         self._collect()
@@ -122,7 +121,7 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
             try:
                 self._next_step.submit(self._held[0])
             except MessageRejected:
-                # The dead letter topic can't take more now: hold, and so hold the commit.
+                # The dead-letter topic takes no more now: hold the result, and so its commit.
                 return
             self._held.popleft()
 
@@ -135,13 +134,13 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         self._next_step.terminate()
 
     def join(self, timeout: float | None = None) -> None:
-        """Drain within the time, then give up what is left and pass the rest of the time on.
+        """Drain within the time, then give up what is left, and pass the rest of the time on.
 
         Blocks. What is given up is not committed: its next owner sends it again.
         """
         started = monotonic()
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
-        # However little time there is: receipts that are already here count.
+        # However short the time: receipts that have arrived count.
         self.poll()
         while (
             not self.idle

@@ -1,4 +1,4 @@
-"""What a destination's answer means for the envelope and for the destination."""
+"""The meaning of a destination's answer, for the envelope and for the destination."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Final
 
 import structlog
 
-from consumer_fleet.capture.http_posts import Answer
+from consumer_fleet.capture.posts import Answer
 
-# They speak of the DSN, the address or the proxy, never of the envelope.
+# They are about the DSN, the address or the proxy, never about the envelope.
 _REFUSALS: Final = frozenset({401, 403, 404, 405, 407})
 _TRY_LATER: Final = frozenset({408, 425})
 _DETAIL_CHARACTERS: Final = 300
@@ -27,22 +27,22 @@ _ADVICE: Final = {
 
 
 class Verdict(Enum):
-    """Every answer is exactly one of these."""
+    """What an answer means: exactly one of these."""
 
     ACCEPTED = auto()
-    LATER = auto()  # no answer, or the server has a problem: the same envelope again
+    LATER = auto()  # no answer, or a problem of the server: retry the envelope
     LIMITED = auto()
-    REFUSED = auto()  # the destination takes nothing from us until somebody mends it
-    REJECTED = auto()  # this envelope is bad, the next may be fine
+    REFUSED = auto()  # the destination accepts nothing from us until somebody fixes it
+    REJECTED = auto()  # this envelope is invalid, the next may be fine
 
 
 def judge(status: int) -> Verdict:
-    """Classify a status; 0 stands for no answer."""
+    """Classify a status; 0 means no answer."""
     if 200 <= status < 300:
         return Verdict.ACCEPTED
     if status == 429:
         return Verdict.LIMITED
-    # Redirects are not followed: the key would go to whoever the answer names.
+    # Redirects are not followed: the key would go to any server that the answer names.
     if 300 <= status < 400 or status in _REFUSALS:
         return Verdict.REFUSED
     if 400 <= status < 500 and status not in _TRY_LATER:
@@ -51,14 +51,14 @@ def judge(status: int) -> Verdict:
 
 
 def advice(status: int) -> str:
-    """What a person can do about a refusal."""
+    """Say what a person can do about a refusal."""
     if 300 <= status < 400:
-        return "it answers with a redirect, which is not followed: use the final address in its DSN"
+        return "its answer is a redirect, which is not followed: use the final address in its DSN"
     return _ADVICE.get(status, _CHECK_ADDRESS)
 
 
 def describe(answer: Answer, secrets: tuple[str, ...]) -> str:
-    """An answer in one short line for a person, without the given keys."""
+    """Describe an answer in one short line for a person, without the given keys."""
     if answer.status == 0:
         return answer.error
     text = " ".join(answer.body.decode("utf-8", "replace").split())
@@ -75,7 +75,7 @@ _INTERVAL_S = 60.0
 
 
 class TroubleLog:
-    """One per destination. Only the redacted DSN gets in here, so no key can get out."""
+    """Log a destination's troubles, each at most once a minute. It knows only the redacted DSN."""
 
     def __init__(self, destination: str, redacted_dsn: str, clock: Callable[[], float]) -> None:
         self._destination = destination
@@ -86,13 +86,13 @@ class TroubleLog:
         self._dropped: dict[str, int] = {}
 
     def paused(self, status: int, answer: str, advice: str) -> None:
-        """The destination refused us. Pauses that follow each other at once are one to a reader."""
+        """The destination refused us. Pauses in quick succession are logged once."""
         self._pause = {"status": status, "answer": answer, "what_to_do": advice}
         if self._is_due("pause"):
             self._log_pause("destination_paused")
 
     def remind(self) -> None:
-        """Say again that the destination is paused, if it is and it is time to."""
+        """Log again that the destination is paused, a minute after the last line about it."""
         if self._pause is not None and self._is_due("pause"):
             self._log_pause("destination_still_paused")
 
@@ -102,13 +102,13 @@ class TroubleLog:
             log.warning("destination_backing_off", destination=self._destination, reason=reason)
 
     def resumed(self) -> None:
-        """A probe was answered."""
+        """A probe was answered: envelopes are sent freely again."""
         self._pause = None
         if self._is_due("resumed"):
             log.warning("destination_resumed", destination=self._destination, dsn=self._dsn)
 
     def throttled(self, limits: Mapping[str, float]) -> None:
-        """The destination set limits; ``""`` among the categories stands for everything."""
+        """The destination set limits; ``""`` among the categories means everything."""
         if limits and self._is_due("throttled"):
             log.warning(
                 "destination_throttled",
@@ -127,7 +127,7 @@ class TroubleLog:
             )
 
     def _log_pause(self, event: str) -> None:
-        assert self._pause is not None  # both callers have just seen to it
+        assert self._pause is not None  # both callers have just checked it
         log.error(event, destination=self._destination, dsn=self._dsn, **self._pause)
 
     def _is_due(self, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""How bodies are compressed before they go to a destination."""
+"""Compression of request bodies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _BROTLI_QUALITY: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Compressor:
-    """``encoding`` is the value of Content-Encoding, None for bodies that go as they are."""
+    """``encoding`` is the value of Content-Encoding; None leaves bodies as they are."""
 
     encoding: str | None
     compress: Callable[[bytes], bytes]
 
 
 def choose_compressor(compression: Compression, scheme: str) -> Compressor:
-    """``auto`` is gzip for https and nothing for http, which is mostly the same machine or rack.
+    """Return the compressor. ``auto`` is gzip for https and none for http, whose server is mostly
+    on the same machine or rack.
 
     Raises ConfigurationError for an encoding whose package is not installed.
     """
@@ -41,7 +42,7 @@ def choose_compressor(compression: Compression, scheme: str) -> Compressor:
     if compression == "gzip":
         return Compressor("gzip", _gzip)
     if compression == "zstd":
-        # Imported when it is chosen: most workers do without.
+        # Imported only when it is chosen: most workers don't need it.
         package = importlib.import_module("zstandard")
         return Compressor("zstd", package.ZstdCompressor(level=_ZSTD_LEVEL).compress)
     if compression == "br":

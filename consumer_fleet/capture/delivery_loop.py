@@ -1,8 +1,6 @@
-"""One libcurl multi handle that drives the requests of all destinations of a process.
+"""The loop that delivery runs in: descriptors by epoll, wake-ups from other threads, turns.
 
-Sockets are watched with ``poll``, not with libcurl's own wait, so that the worker's pipe and other
-threads can interrupt it. Everything but `wake` belongs to one thread at a time, the driver: the one
-that is in `run_once`.
+Everything but `wake` belongs to one thread at a time, the driver: the one that is in `run_once`.
 """
 
 from __future__ import annotations
@@ -14,23 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-import pycurl
-
-# A pycurl.Curl, which ships without types.
-Handle: TypeAlias = Any
-# What ended a transfer: None, or libcurl's error code and its text.
-TransferError: TypeAlias = tuple[int, str] | None
 # Called at each turn; starts what may start, and returns when it wants a turn next.
 Pump: TypeAlias = Callable[[], float]
+# Called with the epoll mask of a descriptor that is ready.
+OnReady: TypeAlias = Callable[[int], None]
 
-_POLL_MASKS: Final = {
-    pycurl.POLL_IN: select.POLLIN,
-    pycurl.POLL_OUT: select.POLLOUT,
-    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
-}
-_READABLE: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 _LONGEST_WAIT_S: Final = 60.0
 
 
@@ -40,44 +28,52 @@ class DeliveryLoop:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._pumps: list[Pump] = []
-        self._finished: dict[Handle, Callable[[TransferError], None]] = {}
-        self._curl_due = math.inf
-        self._watched: set[int] = set()  # others' descriptors
-        self._sockets: set[int] = set()  # libcurl's
-        self._poll = select.poll()
+        self._closers: list[Callable[[], None]] = []
+        self._deferred: list[Callable[[], None]] = []
+        self._on_ready: dict[int, OnReady] = {}
+        self._epoll = select.epoll()
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._poll.register(self._wake_reader, select.POLLIN)
+        self.watch(self._wake_reader, select.EPOLLIN, self._drain_wake_ups)
         self._wake_sent = False
         self._wake_lock = threading.Lock()
         self._driver: int | None = None
         self._drive_lock = threading.Lock()
         self._closed = False
         self._is_released = False
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_curl_timer)
-        self._reserved = 0
 
-    def reserve(self, connections: int) -> None:
-        """Keep this many more idle connections than others have asked for."""
-        self._reserved += connections
-        self._multi.setopt(pycurl.M_MAXCONNECTS, self._reserved)
+    def attach(self, pump: Pump, close: Callable[[], None] | None = None) -> None:
+        """Have ``pump`` called at each turn, in the order of attachment, and ``close`` at the end.
 
-    def attach(self, pump: Pump) -> None:
-        """Have ``pump`` called at each turn, by the driver."""
+        Both by the driver; ``close`` by the thread that closes the loop if there is no driver.
+        """
         self._pumps.append(pump)
+        if close is not None:
+            self._closers.append(close)
+
+    def watch(self, fd: int, events: int, on_ready: OnReady) -> None:
+        """Have ``on_ready`` called when ``fd`` is ready for one of the events, until `unwatch`."""
+        self._on_ready[fd] = on_ready
+        self._epoll.register(fd, events)
+
+    def rewatch(self, fd: int, events: int) -> None:
+        """Watch for other events from now on."""
+        self._epoll.modify(fd, events)
+
+    def unwatch(self, fd: int) -> None:
+        """Call it before ``fd`` is closed."""
+        if self._on_ready.pop(fd, None) is not None:
+            with suppress(OSError):  # its owner has closed it, and so has ended the watch
+                self._epoll.unregister(fd)
 
     def register(self, fd: int) -> None:
         """End `run_once` early when ``fd`` is readable. Nothing is read from it."""
-        self._watched.add(fd)
-        self._poll.register(fd, select.POLLIN)
+        self.watch(fd, select.EPOLLIN, _ignore)
 
-    def start(self, handle: Handle, finished: Callable[[TransferError], None]) -> None:
-        """Begin a transfer. For pumps and for what a transfer's end calls, so for the driver."""
-        self._finished[handle] = finished
-        self._multi.add_handle(handle)
+    def defer(self, call: Callable[[], None]) -> None:
+        """Call it in this turn, once all descriptors that are ready have been handled."""
+        self._deferred.append(call)
 
     @property
     def is_closed(self) -> bool:
@@ -93,7 +89,7 @@ class DeliveryLoop:
         if self._wake_sent or self._is_released or self.is_driven_by_this_thread():
             return
         self._wake_sent = True
-        # The lock keeps the pipe open: its number may be somebody else's file after the close.
+        # The lock keeps the pipe open: its number may be another file's after the close.
         with self._wake_lock, suppress(BlockingIOError):  # full: one more would change nothing
             if not self._is_released:
                 os.write(self._wake_writer, b"\0")
@@ -117,7 +113,7 @@ class DeliveryLoop:
             self._drive_lock.release()
 
     def close(self) -> None:
-        """Abandon all transfers and close every connection. Any thread, even from within a turn."""
+        """Abandon all requests and close every connection. Any thread, even from within a turn."""
         self._closed = True  # before the wake-up, or the driver might begin another turn
         self.wake()
         if self.is_driven_by_this_thread():
@@ -132,79 +128,34 @@ class DeliveryLoop:
             self._is_released = True
             os.close(self._wake_reader)
             os.close(self._wake_writer)
-        for handle in self._finished:
-            self._multi.remove_handle(handle)
-        self._finished.clear()
-        self._multi.close()
+        for close in self._closers:
+            close()
+        self._on_ready.clear()
+        self._epoll.close()
 
     def _turn(self, timeout_s: float) -> None:
-        due = min(self._run_pumps(), self._curl_due)
-        wait_s = min(timeout_s, due - self.clock(), _LONGEST_WAIT_S)
-        # Rounded up: a timer that is 0.3 ms away must not be asked for again and again.
-        events = self._poll.poll(math.ceil(max(wait_s, 0.0) * 1000))
-        for fd, mask in events:
-            if fd == self._wake_reader:
-                self._drain_wake_ups()
-            elif fd in self._watched:
-                if mask & select.POLLNVAL:  # closed by its owner: it would end every wait
-                    self._unwatch(fd)
-            else:
-                self._run_socket(fd, mask)
-        if self._curl_due <= self.clock():
-            self._run_curl_timer()
-        self._reap()
-        # Freed connections take their next requests now rather than at the next turn.
+        wait_s = min(timeout_s, self._run_pumps() - self.clock(), _LONGEST_WAIT_S)
+        if self._deferred:  # by a pump
+            wait_s = 0.0
+        for fd, mask in self._epoll.poll(max(wait_s, 0.0)):
+            on_ready = self._on_ready.get(fd)
+            if on_ready is not None:  # an earlier one in this turn may have unwatched it
+                on_ready(mask)
+        # Freed connections take their next requests now rather than in the next turn.
         self._run_pumps()
 
     def _run_pumps(self) -> float:
+        if self._deferred:
+            deferred, self._deferred = self._deferred, []
+            for call in deferred:
+                call()
         due = math.inf
-        if self._closed:
-            return due
-        for pump in self._pumps:
-            due = min(due, pump())
-        if self._curl_due <= self.clock():
-            self._run_curl_timer()
+        if not self._closed:
+            for pump in self._pumps:
+                due = min(due, pump())
         return due
 
-    def _run_socket(self, fd: int, mask: int) -> None:
-        select_mask = 0
-        if mask & _READABLE:
-            select_mask |= pycurl.CSELECT_IN
-        if mask & select.POLLOUT:
-            select_mask |= pycurl.CSELECT_OUT
-        self._multi.socket_action(fd, select_mask)
-
-    def _run_curl_timer(self) -> None:
-        self._curl_due = math.inf
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-
-    def _reap(self) -> None:
-        while True:
-            queued, succeeded, failed = self._multi.info_read(256)
-            for handle in succeeded:
-                self._finish(handle, None)
-            for handle, code, text in failed:
-                self._finish(handle, (code, text))
-            if not queued:
-                return
-
-    def _finish(self, handle: Handle, error: TransferError) -> None:
-        self._multi.remove_handle(handle)
-        self._finished.pop(handle)(error)
-
-    def _watch_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            if fd in self._sockets:  # libcurl may remove one that it never had watched
-                self._sockets.discard(fd)
-                self._poll.unregister(fd)
-        else:
-            self._sockets.add(fd)
-            self._poll.register(fd, _POLL_MASKS.get(what, 0))
-
-    def _set_curl_timer(self, timeout_ms: int) -> None:
-        self._curl_due = math.inf if timeout_ms < 0 else self.clock() + timeout_ms / 1000
-
-    def _drain_wake_ups(self) -> None:
+    def _drain_wake_ups(self, _mask: int) -> None:
         with suppress(BlockingIOError):
             os.read(self._wake_reader, 4096)
         # Cleared after the read: were it before, the byte of a wake-up in between would be read
@@ -212,6 +163,6 @@ class DeliveryLoop:
         # this turn's last pumps see.
         self._wake_sent = False
 
-    def _unwatch(self, fd: int) -> None:
-        self._watched.discard(fd)
-        self._poll.unregister(fd)
+
+def _ignore(_mask: int) -> None:
+    """Whoever registered the descriptor reads it after the turn."""

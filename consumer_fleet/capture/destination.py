@@ -1,4 +1,4 @@
-"""One place that envelopes are delivered to: its queue, its state and its counters."""
+"""A destination of envelopes: its queue, its state and its counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Final, TypeAlias
 from consumer_fleet import metrics
 from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
 from consumer_fleet.capture.compression import choose_compressor
-from consumer_fleet.capture.delivery import DestinationState, DestinationStatus, Incr, Ledger
+from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
+from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.envelope import Envelope, destination_members, serialize_after
 from consumer_fleet.capture.gate import (
@@ -28,21 +29,19 @@ from consumer_fleet.capture.gate import (
     longest_limit_s,
     parse_retry_after,
 )
-from consumer_fleet.capture.http_posts import Answer, HttpPosts, Posts
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
+from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.errors import RejectedMessage
 
 # Called by the loop's driver when the destination is done with an envelope: None if it accepted
-# it, else why it never will.
+# the envelope, else the reason why it never will.
 OnDone: TypeAlias = Callable[[RejectedMessage | None], None]
 OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ...]], Posts]
 
-# A server may ask for patience in a 5xx, but not for more than this.
+# A longer Retry-After of a 5xx is cut to this.
 _LONGEST_RETRY_AFTER_S: Final = 300.0
-
-
-_ABANDONED: Final = RejectedMessage("abandoned", "nobody waits for it any more")
+_ABANDONED: Final = RejectedMessage("abandoned", "nothing waits for it any more")
 
 
 def _never() -> bool:
@@ -51,7 +50,7 @@ def _never() -> bool:
 
 @dataclass(slots=True)
 class _Parcel:
-    """An envelope on its way. A partial 429 shrinks ``envelope`` to what was not taken."""
+    """An envelope on its way. A partial 429 shrinks ``envelope`` to the items not yet accepted."""
 
     envelope: Envelope
     on_done: OnDone
@@ -61,10 +60,10 @@ class _Parcel:
 
 
 class Destination:
-    """Delivers each envelope until it is accepted or rejected, whatever that takes.
+    """Deliver each envelope until it is accepted or rejected, whatever that takes.
 
-    One that is not ``required`` gives up instead of waiting beyond its budget of bytes. `send` may
-    be called by any thread; everything else runs in the loop's driver.
+    A destination that is not ``required`` drops envelopes beyond its budget of bytes. `send` may be
+    called by any thread; everything else runs in the loop's driver.
     """
 
     def __init__(
@@ -72,18 +71,17 @@ class Destination:
         options: DestinationOptions,
         loop: DeliveryLoop,
         *,
-        clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
         incr: Incr = metrics.incr,
-        open_posts: OpenPosts = HttpPosts,
+        open_posts: OpenPosts = CurlPosts,
     ) -> None:
         name, dsn = options.name, options.dsn
         self.name = name
         self.dsn = dsn
         self.required = options.required
         self._loop = loop
-        self._clock = clock
+        self._clock = clock = loop.clock
         self._wall_clock = wall_clock
         self._random = random
         self._budget_bytes = None if options.required else options.best_effort_budget_bytes
@@ -91,22 +89,25 @@ class Destination:
         self._secrets = tuple(key for key in (dsn.public_key, dsn.secret_key) if key)
         compressor = choose_compressor(options.compression, dsn.scheme)
         self._compress = compressor.compress
-        headers = ["Content-Type: application/x-sentry-envelope"]
-        headers.append(f"X-Sentry-Auth: {dsn.auth_header}")
-        if compressor.encoding is not None:
-            headers.append(f"Content-Encoding: {compressor.encoding}")
-        self._posts = open_posts(loop, options, tuple(headers))
         self._gate = Gate(clock, random)
         self._limits = RateLimits(clock)
         self._trouble = TroubleLog(name, dsn.redacted, clock)
         self._reason = ""
         self._ready: deque[_Parcel] = deque()
-        # What waits for a backoff or a limit, by when that ends; the number breaks ties.
+        # Parcels that wait for a backoff or a limit, by when it ends; the number breaks ties.
         self._waiting: list[tuple[float, int, _Parcel]] = []
         self._numbers = itertools.count()
         self._members = b""
         self._members_second = -1
         loop.attach(self._pump)
+        headers = [
+            "Content-Type: application/x-sentry-envelope",
+            f"X-Sentry-Auth: {dsn.auth_header}",
+        ]
+        if compressor.encoding is not None:
+            headers.append(f"Content-Encoding: {compressor.encoding}")
+        # After the pump: requests that a turn's pump has queued start in the same turn.
+        self._posts = open_posts(loop, options, tuple(headers))
 
     def send(
         self,
@@ -116,8 +117,8 @@ class Destination:
     ) -> None:
         """Queue one envelope. Any thread; never blocks; the envelope is not changed.
 
-        ``on_done`` is called once, by the loop's driver; by the caller itself where a destination
-        that is not required has no room. ``is_abandoned`` is asked by `drop_abandoned`.
+        ``on_done`` is called once: by the loop's driver, or by this thread if a destination that is
+        not required has no room. `drop_abandoned` asks ``is_abandoned``.
         """
         size_bytes = 0
         if self._budget_bytes is not None:
@@ -127,12 +128,12 @@ class Destination:
             self._loop.wake()
         else:
             self._drop("over_budget")
-            on_done(RejectedMessage("over_budget", f"{self.name}: too much is waiting for it"))
+            on_done(RejectedMessage("over_budget", f"{self.name}: its queue is full"))
 
     def drop_abandoned(self) -> None:
-        """Let go of the envelopes that nobody waits for any more. For the loop's driver.
+        """Drop the envelopes that nothing waits for any more. For the loop's driver.
 
-        What is being sent at the moment is dropped if it fails.
+        An envelope that is being sent at the moment is dropped if it fails.
         """
         gone = [parcel for parcel in self._ready if parcel.is_abandoned()]
         gone += [parcel for _, _, parcel in self._waiting if parcel.is_abandoned()]
@@ -154,7 +155,7 @@ class Destination:
         return self._gate.state == "open"
 
     def status(self) -> DestinationStatus:
-        """For any thread: each number is right by itself, though not all of the same moment."""
+        """Any thread may call it: each number is right, though not all are of the same moment."""
         state: DestinationState = self._gate.state
         if state == "open" and self._waiting and self._limits.active():
             state = "throttled"
@@ -171,11 +172,11 @@ class Destination:
 
     @property
     def ledger(self) -> Ledger:
-        """All counts, for metrics at the end of a flush and for tests."""
+        """All counts: for metrics at the end of a flush, and for tests."""
         return self._ledger
 
     def _pump(self) -> float:
-        """Start all requests that may start; returns when to be asked again."""
+        """Start all requests that may start; return when to be called again."""
         now = self._clock()
         self._ledger.report_if_due(now)
         self._trouble.remind()
@@ -243,21 +244,21 @@ class Destination:
         self._reason = self._describe(answer)
         newly_paused = self._gate.refused(is_probe=is_probe)
         if newly_paused or is_probe:
-            # With each probe: an alert on the growth stays on for as long as the pause.
+            # At each probe: an alert on the count's growth lasts as long as the pause.
             self._ledger.count_pause(answer.status)
         if newly_paused:
             text = describe(answer, self._secrets)
             self._trouble.paused(answer.status, text, advice(answer.status))
-        # With a wait of its own, not at once: it may be this very envelope that some firewall
-        # in between refuses, and then the others go first.
+        # After a wait of its own: a firewall in between may refuse just this envelope, and then the
+        # others go first.
         self._retry(parcel, answer.status, 0.0)
 
     def _on_limit(self, parcel: _Parcel, limits: dict[str, float], answer: Answer) -> None:
         self._reason = self._describe(answer)
         if EVERYTHING not in limits:
             left = limited_items(parcel.envelope, limits)
-            # Where a limit names nothing that these items count as, nothing is known to have been
-            # taken: better all of it twice than some of it never.
+            # If no item counts against a named category, nothing is known to have been accepted:
+            # better to send all of it twice than some of it never.
             if left:
                 parcel.envelope = parcel.envelope._replace(items=left)
         wait_s = 0.0

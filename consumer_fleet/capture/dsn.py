@@ -1,4 +1,4 @@
-"""A DSN: where a destination is, and the key that it wants to see."""
+"""A DSN: the address of a destination, and the key that it asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def client_name() -> str:
-    """How this program names itself to servers, as in ``consumer-fleet/1.2.3``."""
+    """Return this program's name and version for servers: ``consumer-fleet/1.2.3``."""
     try:
         return f"consumer-fleet/{version('consumer-fleet')}"
     except PackageNotFoundError:  # run from a checkout that was never installed
@@ -33,12 +33,12 @@ class Dsn:
 
     @classmethod
     def parse(cls, value: str) -> Dsn:
-        """Raises ValueError, which says what is wrong and what is expected, and shows no part."""
+        """Parse a DSN. Raises ValueError, which says what is wrong and shows no part of it."""
         parts = _split(value.strip())
         path, _, project_id = parts.path.rstrip("/").rpartition("/")
         if not (project_id.isascii() and project_id.isdigit()):
-            # What stands there is not shown: it may be a secret that was pasted by mistake.
-            found = "what stands there is not a number" if project_id else "it is missing"
+            # The value is not shown: it may be a secret that was pasted by mistake.
+            found = "its last part is not a number" if project_id else "the id is missing"
             raise _bad(f"it must end with the id of a project, but {found}")
         assert parts.hostname is not None  # _split checked it
         assert parts.username is not None
@@ -55,7 +55,7 @@ class Dsn:
 
     @property
     def envelope_url(self) -> str:
-        """Where envelopes are posted to."""
+        """The URL that envelopes are posted to."""
         return f"{self.scheme}://{self._netloc}{self.path}api/{self.project_id}/envelope/"
 
     @property
@@ -97,10 +97,10 @@ def _split(value: str) -> SplitResult:
     except ValueError as error:
         raise _bad("its host or port is not valid") from error
     if parts.scheme not in _DEFAULT_PORTS:
-        # What it begins with instead is not shown: without a scheme, that may be the key.
+        # Its beginning is not shown: without a scheme, that may be the key.
         raise _bad("it must begin with https:// or http://")
     if not parts.hostname:
-        raise _bad("it names no host")
+        raise _bad("it has no host")
     if port == 0:
         raise _bad("its port is 0")
     if not parts.username:

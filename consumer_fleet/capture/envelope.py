@@ -1,4 +1,4 @@
-"""Sentry envelopes as frames: what is not ours to change passes byte for byte.
+"""Sentry envelopes as frames, so that payloads and unknown attributes pass byte for byte.
 
 An envelope is a JSON header line, then items: a JSON header line each, and a payload that is
 ``length`` bytes long or ends with its line (https://develop.sentry.dev/sdk/envelopes/). Payloads
@@ -36,7 +36,7 @@ _CUT_MEMBERS: Final = ("dsn", "sent_at")
 _PLAIN_STARTS: Final = {name: f'"{name}":"'.encode() for name in _CUT_MEMBERS}
 
 
-# Named tuples: they are made for each message, and a frozen dataclass takes thrice the time.
+# Named tuples: they are made for each message, and a frozen dataclass takes three times as long.
 class Item(NamedTuple):
     """One item: its header line verbatim (without the newline), its type, and its payload."""
 
@@ -60,7 +60,7 @@ class Envelope(NamedTuple):
 def parse(raw: bytes, max_items: int = sys.maxsize) -> Envelope:
     """Split an envelope into its frames.
 
-    Raises RejectedMessage("invalid_envelope"), whose detail says where and what.
+    Raises RejectedMessage("invalid_envelope"), whose detail says what is wrong and where.
     """
     end = raw.find(b"\n")
     size = len(raw)
@@ -93,7 +93,7 @@ def build(
     items: Iterable[Item],
     header: Mapping[str, object] = _NO_MEMBERS,
 ) -> Envelope:
-    """A new envelope. ``dsn`` and ``sent_at`` are left out of ``header``: destinations add them."""
+    """Build an envelope without ``dsn`` and ``sent_at``, which destinations add."""
     members: dict[str, object] = {} if event_id is None else {"event_id": event_id}
     members |= {
         key: value
@@ -118,9 +118,9 @@ def with_event_id(envelope: Envelope, event_id: str) -> Envelope:
 
 
 def with_origin(envelope: Envelope, topic: str, partition: int, offset: int) -> Envelope:
-    """A copy whose header has a member ``kafka``: where the message was.
+    """A copy whose header has a member ``kafka``: the message's topic, partition and offset.
 
-    Envelope headers may have members of one's own; who does not know them keeps them as they are.
+    Envelope headers may have custom members; servers that do not know them keep them as they are.
     """
     kept = _without_members(envelope.header, ("kafka",))
     origin = {"topic": topic, "partition": partition, "offset": offset}
@@ -133,12 +133,12 @@ def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:
 
 
 def destination_members(dsn: str, sent_at: str) -> bytes:
-    """The start of a header line that ``serialize_after`` takes: the same for many envelopes."""
+    """The start of a header line for ``serialize_after``: the same for many envelopes."""
     return b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
 
 
 def serialize_after(members: bytes, envelope: Envelope) -> bytes:
-    """Like ``serialize``, with what ``destination_members`` returned."""
+    """Like ``serialize``, with the result of ``destination_members``."""
     lines = [_prepend(members, envelope.header)]
     for item in envelope.items:
         lines.append(item.header)
@@ -192,7 +192,7 @@ def _end_of_payload(raw: bytes, start: int, length: object, index: int) -> int:
 
 
 def _load_object(line: bytes, item_index: int | None) -> dict[str, object]:
-    """Parse a header line: of the envelope where ``item_index`` is None."""
+    """Parse a header line: the envelope's if ``item_index`` is None."""
     try:
         members = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -218,7 +218,7 @@ def _prepend(members: bytes, header: bytes) -> bytes:
 
 
 def _without_destination(line: bytes, members: Mapping[str, object]) -> bytes:
-    """Cut ``dsn`` and ``sent_at`` out of a line, given what it parses to."""
+    """Cut ``dsn`` and ``sent_at`` out of a line whose parsed ``members`` are given."""
     rest: bytes | None = line
     for name, start in _PLAIN_STARTS.items():
         if rest is not None and name in members:
@@ -227,7 +227,7 @@ def _without_destination(line: bytes, members: Mapping[str, object]) -> bytes:
 
 
 def _without_plain_member(line: bytes, start: bytes) -> bytes | None:
-    """Cut one member and one of the commas around it; None where it is not spelled plainly.
+    """Cut one member and a comma beside it; None if its spelling needs a real parser.
 
     ``start`` is its name, a colon and the quote that opens its value. Without escapes, a name that
     is a top-level key and occurs once is that key.
@@ -244,7 +244,7 @@ def _without_plain_member(line: bytes, start: bytes) -> bytes | None:
 
 
 def _without_members(line: bytes, names: tuple[str, ...]) -> bytes:
-    """Cut top-level members out of a line that is known to be a JSON object.
+    """Cut top-level members out of a line that holds a JSON object.
 
     Names are compared after unescaping: ``"d\\u0073n"`` is a ``dsn`` to every JSON parser.
     """
@@ -265,7 +265,7 @@ def _without_members(line: bytes, names: tuple[str, ...]) -> bytes:
 
 
 def _end_of_nested(line: bytes, position: int) -> int:
-    """Where the array or object ends whose opening bracket is just before ``position``."""
+    """The end of the array or object whose opening bracket is just before ``position``."""
     depth = 1
     while depth:
         token = _NESTING.search(line, position)

@@ -1,4 +1,4 @@
-"""Whether a destination may be sent to: a breaker for outages, and a pause for refusals."""
+"""When a destination may be sent to: a breaker for outages, a pause for refusals, rate limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_BACKOFF_S: Final = 30.0
 def backoff_s(
     attempt: int, random: Callable[[], float], first_s: float = _FIRST_BACKOFF_S
 ) -> float:
-    """The wait after failure number ``attempt`` (from 0): doubling, capped, and jittered by half.
+    """Return the wait after failure ``attempt`` (from 0): doubling, capped, jittered by half.
 
     ``random`` returns a number from 0 to 1.
     """
@@ -34,8 +34,8 @@ def backoff_s(
 class Gate:
     """Open: send freely. Backing off or paused: one probe at a time, each after a longer wait.
 
-    The destination tells it how requests ended. Those that were no probe never lengthen the
-    wait: the many that were under way when trouble began all tell of the same trouble.
+    The destination reports how requests ended. Only probes lengthen the wait: the many requests
+    that were under way when the trouble began all report the same trouble.
     """
 
     def __init__(self, clock: Callable[[], float], random: Callable[[], float]) -> None:
@@ -54,7 +54,7 @@ class Gate:
         return math.inf if self._probe_is_out else self._probe_due
 
     def started(self) -> bool:
-        """A request starts. Returns whether it is a probe; hand that to what ended it."""
+        """A request starts. Returns whether it is a probe; pass that on when it has ended."""
         self._probe_is_out = self.state != "open"
         return self._probe_is_out
 
@@ -104,19 +104,19 @@ class Gate:
         self._probe_due = self._clock() + max(wait_s, at_least_s)
 
 
-# The "category" of a limit that names none: it holds for everything.
+# The "category" of a limit without categories: it holds for everything.
 EVERYTHING: Final = ""
 DEFAULT_RETRY_AFTER_S: Final = 60.0
-# An announcement beyond this is taken for a mistake and asked for again after a day.
+# A longer limit is taken for a mistake: the server is asked again after a day.
 _LONGEST_LIMIT_S: Final = 86_400.0
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 
 
 def parse_rate_limits(header: str) -> dict[str, float]:
-    """Seconds per category out of ``X-Sentry-Rate-Limits``; the longest where one is repeated.
+    """Parse ``X-Sentry-Rate-Limits`` into seconds per category; the longest where one is repeated.
 
     Reads ``seconds:cat;cat:scope:…, seconds:…``. Parts without a valid number are ignored, and so
-    are categories that no item here has. A part that names none means EVERYTHING.
+    are unknown categories. A part without categories means EVERYTHING.
     """
     limits: dict[str, float] = {}
     for part in header.split(","):
@@ -133,7 +133,7 @@ def parse_rate_limits(header: str) -> dict[str, float]:
 
 
 def parse_retry_after(header: str, wall_time_s: float) -> float | None:
-    """Seconds out of ``Retry-After``, which is a number or an HTTP date; None if it is neither."""
+    """Parse ``Retry-After``, a number of seconds or an HTTP date; None if it is neither."""
     seconds = _parse_seconds(header)
     if seconds is not None:
         return seconds
@@ -150,7 +150,7 @@ def limits_of_answer(
     retry_after: str | None,
     wall_time_s: float,
 ) -> dict[str, float]:
-    """Seconds per category that one answer announces. Any status may carry limits."""
+    """Return the limits of one answer, in seconds per category. Any status may carry limits."""
     limits = parse_rate_limits(rate_limits) if rate_limits is not None else {}
     if status != 429 or longest_limit_s(rate_limits) is not None:
         return limits
@@ -159,20 +159,20 @@ def limits_of_answer(
 
 
 class RateLimits:
-    """When each category's limit ends, on an injected monotonic clock."""
+    """The limits in force, per category, by a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ends: dict[str, float] = {}
 
     def update(self, limits: Mapping[str, float]) -> None:
-        """Take over announced limits. A shorter one never shortens what was announced before."""
+        """Add limits. A shorter one never shortens an earlier one."""
         now = self._clock()
         for category, seconds in limits.items():
             self._ends[category] = max(self._ends.get(category, -math.inf), now + seconds)
 
     def end_for(self, categories: Collection[str], *, limitable: bool = True) -> float:
-        """When data of these categories may go; -inf if it may go now.
+        """Return when data of these categories may be sent; -inf if it may be sent now.
 
         ``limitable`` is False for data that even a limit on everything lets through.
         """
@@ -186,11 +186,11 @@ class RateLimits:
 
     @property
     def is_any_set(self) -> bool:
-        """False means that `end_for` need not be asked."""
+        """Whether there may be a limit; False means that `end_for` need not be asked."""
         return bool(self._ends)
 
     def active(self) -> dict[str, float]:
-        """Seconds left per limited category."""
+        """Return the seconds left per limited category."""
         self._forget_ended()
         now = self._clock()
         return {category: end - now for category, end in self._ends.items()}
@@ -202,7 +202,7 @@ class RateLimits:
 
 
 def longest_limit_s(header: str | None) -> float | None:
-    """The longest limit in ``X-Sentry-Rate-Limits``, whatever it limits; None if it has none."""
+    """Return the longest limit in ``X-Sentry-Rate-Limits``, of any category, if there is one."""
     if header is None:
         return None
     limits = [_parse_seconds(part.split(":")[0]) for part in header.split(",")]

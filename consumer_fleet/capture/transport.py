@@ -2,111 +2,105 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Collection
 from functools import partial
-from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-import orjson
-import sentry_sdk
 import sentry_sdk.envelope
 import sentry_sdk.transport
 import structlog
 
 from consumer_fleet import metrics
-from consumer_fleet.capture.delivery import Delivery, DestinationStatus, Incr, Receipt, Tally
+from consumer_fleet.capture.counts import DestinationStatus, Incr, PeriodicCounts
+from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination, OpenPosts
-from consumer_fleet.capture.envelope import Envelope, build, make_item, parse
-from consumer_fleet.capture.http_posts import HttpPosts
+from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
+from consumer_fleet.capture.own_events import LostEvents, is_current_event_safe
 from consumer_fleet.errors import RejectedMessage
-
-
-class Losses:
-    """Adds up by reason and data category. Any thread."""
-
-    def __init__(self, incr: Incr) -> None:
-        self._incr = incr
-        self._lost: dict[tuple[str, str], int] = {}
-        self._lock = threading.Lock()
-
-    def add(self, reason: str, category: str, quantity: int = 1) -> None:
-        """Count a loss, here and in the metrics."""
-        with self._lock:
-            place = (reason, category)
-            self._lost[place] = self._lost.get(place, 0) + quantity
-        tags = {"reason": reason, "category": category}
-        self._incr("internal.lost_events", tags=tags, amount=quantity)
-
-    def take_report(self) -> Envelope | None:
-        """A report of what was lost since the last one; None if nothing was."""
-        with self._lock:
-            lost, self._lost = self._lost, {}
-        if not lost:
-            return None
-        discarded = [
-            {"reason": reason, "category": category, "quantity": quantity}
-            for (reason, category), quantity in lost.items()
-        ]
-        payload = orjson.dumps({"timestamp": time.time(), "discarded_events": discarded})
-        return build(None, [make_item("client_report", payload)])
-
-
-UNSAFE_TAG: Final = "_unsafe"
-
-_PACKAGE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with frames' strings
-
-
-def is_current_event_safe() -> bool:
-    """False if the scope is tagged ``_unsafe`` or the event comes out of this package.
-
-    For the thread that captures the event, while it does.
-    """
-    scopes = (sentry_sdk.get_current_scope(), sentry_sdk.get_isolation_scope())
-    # The SDK has no public way to read a tag back.
-    if any(scope._tags.get(UNSAFE_TAG) for scope in scopes):
-        return False
-    return not _comes_from_capture(sys._getframe(1))
-
-
-def _comes_from_capture(innermost: FrameType | None) -> bool:
-    """Whether the stack enters this package, leaves it, and is in it again.
-
-    Each own event ends in this package; those that begin in it too are the unsafe ones.
-    """
-    has_left = False
-    frame = innermost
-    while frame is not None:
-        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
-        if has_left and is_ours:
-            return True
-        has_left = has_left or not is_ours
-        frame = frame.f_back
-    return False
-
 
 log = structlog.get_logger(__name__)
 
-__all__ = ["MultiplexingTransport", "Receipt"]
-
-# Own events have no place in Kafka to come back from and nothing that waits for them: while no
-# destination takes them, memory holds this many, and later ones are dropped and counted.
+# Own events can't be read again from Kafka, and nothing waits for them. While no destination takes
+# them, memory holds this many; later ones are dropped and counted.
 _OWN_EVENTS_MAX: Final = 1000
 _TURN_S: Final = 1.0
 _FLUSH_CALLBACK_AFTER_S: Final = 0.1
 
 
-class MultiplexingTransport(sentry_sdk.transport.Transport):
-    """Splits captured envelopes over two destinations and says when they are delivered.
+class Receipt(Protocol):
+    """How the pipeline learns of an envelope's delivery. Called by the loop's driver."""
 
-    Whoever builds it calls either `run_once` again and again (a worker's loop) or `start_thread`
-    (a process that sends nothing but its own events).
+    @property
+    def abandoned(self) -> bool:
+        """Whether nothing waits for the envelope any more: it need not be sent."""
+
+    def accepted(self, destination: str) -> None:
+        """One destination accepted the envelope: at most once per destination, at any time.
+
+        Best-effort destinations may do so after `settled`.
+        """
+
+    def settled(self, rejection: RejectedMessage | None) -> None:
+        """Every required destination is done: exactly once. None means delivered."""
+
+
+class Delivery:
+    """A captured envelope: settles its receipt once the required destinations are done."""
+
+    # One for all: it is held for a few instructions, and own events are rare.
+    _lock = threading.Lock()
+
+    def __init__(self, receipt: Receipt | None, on_settled: Callable[[], None]) -> None:
+        self._receipt = receipt
+        self._on_settled = on_settled
+        self._rejection: RejectedMessage | None = None
+        # Capturing itself counts as one, so that an answer that comes before all destinations
+        # have been asked does not settle anything.
+        self._open = 1
+
+    def is_abandoned(self) -> bool:
+        """Own events have no receipt and are never given up."""
+        return self._receipt is not None and self._receipt.abandoned
+
+    def expect(self) -> None:
+        """A required destination is about to get the envelope."""
+        with self._lock:
+            self._open += 1
+
+    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:
+        """A destination is done with the envelope."""
+        if rejection is None and self._receipt is not None:
+            self._receipt.accepted(destination)
+        if not required:
+            return
+        if self._rejection is None:
+            self._rejection = rejection
+        self._close_one()
+
+    def all_asked(self) -> None:
+        """Every destination that is to get the envelope has it."""
+        self._close_one()
+
+    def _close_one(self) -> None:
+        with self._lock:
+            self._open -= 1
+            is_settled = self._open == 0
+        if is_settled:
+            self._on_settled()
+            if self._receipt is not None:
+                self._receipt.settled(self._rejection)
+
+
+class MultiplexingTransport(sentry_sdk.transport.Transport):
+    """Send captured envelopes to two destinations and report when they are delivered.
+
+    Drive it either by calling `run_once` in a loop (a worker) or by `start_thread` (a process that
+    sends nothing but its own events).
     """
 
     def __init__(
@@ -128,10 +122,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._upstream_metrics_enabled = upstream_metrics_enabled
         self._saas_sample_rate = saas_sample_rate
         self._incr = incr
-        self._tally = Tally(incr, loop.clock)
-        self._to_upstream = self._tally.count("internal.captured.events.upstream")
-        self._to_saas = self._tally.count("internal.captured.events.relay")
-        self._losses = Losses(incr)
+        self._counts = PeriodicCounts(incr, loop.clock)
+        self._to_upstream = self._counts.count("internal.captured.events.upstream")
+        self._to_saas = self._counts.count("internal.captured.events.relay")
+        self._lost = LostEvents(incr)
         self._own_in_flight = 0
         self._lock = threading.Lock()  # for the own events, which come from any thread
         self._capturing = threading.local()
@@ -145,9 +139,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         sampling_key: str,
         skip: Collection[str] = (),
     ) -> None:
-        """The pipeline's path. Never blocks; for the thread that calls `run_once`.
+        """Take an envelope from the pipeline. Never blocks; for the thread that calls `run_once`.
 
-        ``skip`` names destinations that took the envelope before a worker died. The same
+        ``skip`` names destinations that accepted the envelope before a worker died. The same
         ``sampling_key`` gets the same decision about the saas sample rate at each delivery.
         """
         self.in_flight += 1
@@ -155,13 +149,13 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         try:
             self._capture_anything(envelope, delivery, sampling_key=sampling_key, skip=skip)
         except BaseException:
-            self.in_flight -= 1  # nobody will settle it: the error goes on to the caller
+            self.in_flight -= 1  # it is never settled: the caller gets the error
             raise
 
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
-        """The SDK's path, for own events: any thread, no receipt, best effort."""
+        """Take an own event from the SDK: any thread, no receipt, best effort."""
         if getattr(self._capturing, "is_active", False):
-            self._losses.add("recursion", "error")
+            self._lost.add("recursion", "error")
             return
         self._capturing.is_active = True
         try:
@@ -174,21 +168,21 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             has_room = self._own_in_flight < _OWN_EVENTS_MAX and not self._loop.is_closed
             self._own_in_flight += has_room
         if not has_room:
-            self._losses.add("queue_overflow", "error")
+            self._lost.add("queue_overflow", "error")
             return
         try:
             self._send_own(envelope)
         except Exception:
-            # The SDK would pass it on to whoever logged something: it ends here, in the log.
+            # The SDK would raise it in the code that logged something: it ends here, in the log.
             log.exception("own_event_failed")
             self._settle_own()
-            self._losses.add("internal_sdk_error", "error")
+            self._lost.add("internal_sdk_error", "error")
 
     def _send_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         frames = parse(envelope.serialize())
         is_transaction = any(item.type == "transaction" for item in frames.items)
         kind = "transactions" if is_transaction else "envelopes"
-        self._tally.count(f"internal.captured.events.{kind}").add()
+        self._counts.count(f"internal.captured.events.{kind}").add()
         delivery = Delivery(None, self._settle_own)
         key = frames.event_id or ""
         self._capture_anything(frames, delivery, sampling_key=key, is_own=True)
@@ -202,9 +196,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         skip: Collection[str] = (),
         is_own: bool = False,
     ) -> None:
-        """Give the envelope to the upstream, then to saas; what stops one never stops the other.
+        """Send the envelope to the upstream, then to saas; a failure of one never stops the other.
 
-        The upstream comes first because it is the one whose loss would go unnoticed the longest.
+        The upstream comes first because its loss would go unnoticed the longest.
         """
         failures: list[Exception] = []
         upstream, saas = self._upstream, self._saas
@@ -217,7 +211,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 self._incr("internal.uncaptured.events.relay", tags={"reason": "unsafe"})
             else:
                 self._to_saas.add()
-                # The envelope as it came: what was left out for the upstream is in here.
+                # The envelope as it came, with the items that were left out for the upstream.
                 self._send(saas, envelope, delivery, failures)
         if failures:
             raise failures[0]
@@ -231,14 +225,14 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         failures: list[Exception],
     ) -> None:
         if not envelope.items:
-            self._tally.count("capture.filtered", {"destination": destination.name}).add()
+            self._counts.count("capture.filtered", {"destination": destination.name}).add()
             return
         if destination.required:
             delivery.expect()
         on_done = partial(delivery.done, destination.name, destination.required)
         try:
             destination.send(envelope, on_done, delivery.is_abandoned)
-        except Exception as error:  # a bug in one may not cost the other its data
+        except Exception as error:  # a bug in one must not cost the other its data
             log.exception("destination_failed", destination=destination.name)
             if destination.required:
                 failures.append(error)
@@ -247,9 +241,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 self._incr("capture.dropped", tags=tags)
 
     def _for_upstream(self, envelope: Envelope) -> Envelope:
-        """The envelope itself, or a copy without its statsd items.
+        """Return the envelope itself, or a copy without its statsd items.
 
-        By the item's own type: the SDK's data categories no longer know statsd.
+        Items are told by their own type: the SDK's data categories no longer know statsd.
         """
         if self._upstream_metrics_enabled or not _has_statsd(envelope):
             return envelope
@@ -269,13 +263,13 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             self._own_in_flight -= 1
 
     def drop_abandoned(self) -> None:
-        """Let go of what nobody waits for any more; for the thread that calls `run_once`."""
+        """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""
         for destination in self._destinations():
             destination.drop_abandoned()
 
     def run_once(self, timeout_s: float) -> None:
         """Drive delivery one turn; returns early when something happened or a fd is readable."""
-        self._tally.report_if_due(self._loop.clock())
+        self._counts.report_if_due(self._loop.clock())
         self._loop.run_once(timeout_s)
 
     def register(self, fd: int) -> None:
@@ -293,11 +287,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             self.run_once(_TURN_S)
 
     def statuses(self) -> list[DestinationStatus]:
-        """For any thread."""
+        """Return the state and counts of each destination. Any thread."""
         return [destination.status() for destination in self._destinations()]
 
     def accepted(self) -> list[int]:
-        """Envelopes that each destination has taken, in the order of `statuses`. Any thread."""
+        """Count each destination's accepted envelopes, in the order of `statuses`. Any thread."""
         return [destination.ledger.accepted for destination in self._destinations()]
 
     def flush(
@@ -310,9 +304,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         ``callback`` gets the number of pending envelopes and the timeout when it takes longer.
         """
         if self._loop.is_driven_by_this_thread():
-            return  # called from within a turn: waiting for the turn to end would never end
+            return  # within a turn, which can't end while it is waited for
         if self._saas is not None and not self._loop.is_closed:
-            report = self._losses.take_report()
+            report = self._lost.take_report()
             if report is not None:
                 self._saas.send(report, _ignore)
         start = time.monotonic()
@@ -325,7 +319,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 callback(self._pending(), timeout)
                 callback = None
             self._loop.run_once(min(deadline - now, _FLUSH_CALLBACK_AFTER_S))
-        self._tally.report()
+        self._counts.report()
         for destination in self._destinations():
             destination.ledger.report()
 
@@ -345,10 +339,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         *,
         quantity: int = 1,
     ) -> None:
-        """Count what the SDK lost; saas gets it as a client report at the next flush."""
+        """Count a loss in the SDK; saas gets it as a client report at the next flush."""
         if item is not None:
             data_category, quantity = item.data_category, 1
-        self._losses.add(reason, data_category or "default", quantity)
+        self._lost.add(reason, data_category or "default", quantity)
 
     def _pending(self) -> int:
         return sum(destination.pending for destination in self._destinations())
@@ -366,15 +360,15 @@ def _has_statsd(envelope: Envelope) -> bool:
 
 
 def _ignore(_rejection: RejectedMessage | None) -> None:
-    """What becomes of a client report is not reported in turn."""
+    """Report nothing about a client report."""
 
 
 def build_transport(
-    options: CaptureOptions, open_posts: OpenPosts = HttpPosts
+    options: CaptureOptions, open_posts: OpenPosts = CurlPosts
 ) -> MultiplexingTransport:
     """One delivery loop, a destination for each DSN, and the transport over them.
 
-    Opens no connection yet.
+    Opens no connection yet. ``open_posts`` replaces the real requests, for tests.
     """
     loop = DeliveryLoop()
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.humanize import short_number
 from consumer_fleet.worker.pool import WorkerPool
 

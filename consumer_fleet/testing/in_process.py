@@ -20,7 +20,7 @@ from consumer_fleet.errors import EXIT_BUG, ConfigurationError
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, serve
 from consumer_fleet.worker.process import FramePipe
-from consumer_fleet.worker.protocol import Board
+from consumer_fleet.worker.protocol import SharedState
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class InProcessWorker:
         build: Callable[[Options], MultiplexingTransport],
     ) -> None:
         self.started_at = monotonic()
-        self.board = Board(_CONTEXT)
+        self.shared = SharedState(_CONTEXT)
         self.exit_code: int | None = None
         self._spec = _sent_across(spec)
         self._build = build
@@ -96,7 +96,7 @@ class InProcessWorker:
             options = resolve_options({}, None, {}, snapshot=self._spec.snapshot).options
             transport = self._build(options)
             spec = self._spec
-            serve(spec.decode, transport, self._theirs, self.board, options, spec.prepare)
+            serve(spec.decode, transport, self._theirs, self.shared, options, spec.prepare)
             exit_code = 0
         except (Exception, SystemExit):
             # As in a process: the pool starts another worker and sends again.

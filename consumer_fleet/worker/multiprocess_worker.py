@@ -1,7 +1,7 @@
 """The entry point of a worker process: boots once, then works until the stop sentinel or EOF.
 
 The worker decodes messages, captures their envelopes and drives their delivery, all in its main
-thread: the pipe and the sockets are waited for together, so nothing blocks anything else. It
+thread: it waits for the pipe and the sockets together, so that none of them blocks the others. It
 holds no Kafka client and commits nothing; it only reports.
 """
 
@@ -22,32 +22,32 @@ import structlog
 from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure import Snapshot, configure
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
 from consumer_fleet.errors import EXIT_BUG, FleetError, RejectedMessage
 from consumer_fleet.worker import protocol
-from consumer_fleet.worker.protocol import Board, Kind, Receipts, Task, TaskMessage
+from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task, TaskMessage
 
 log = structlog.get_logger(__name__)
 
-# Envelopes captured and not settled: enough to keep every connection busy, and also the most
-# that a death of this worker sends twice.
+# Envelopes captured and not settled: enough to keep every connection busy. A death of the worker
+# sends at most as many a second time.
 _WINDOW_PER_CONNECTION = 2
 _IDLE_WAIT_S = 0.5
 _STATUS_INTERVAL_S = 0.5
 _LAST_FLUSH_TIMEOUT_S = 1.0
 _METRICS_FLUSH_TIMEOUT_S = 1.0
-# Messages decoded between two looks at the sockets: answers wait while decoding runs.
+# Messages decoded in a turn: answers wait meanwhile.
 _BURST = 32
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What a worker needs to boot itself. Crosses the process border pickled, from our parent.
+    """Everything that a worker needs to boot itself. Our parent process sends it pickled.
 
-    ``prepare`` sees each message, with its key and headers, before ``decode`` does.
+    ``prepare`` gets each message, with its key and headers, before ``decode`` does.
     """
 
     decode: Decode
@@ -56,14 +56,14 @@ class WorkerSpec:
 
 
 def multiprocess_worker(
-    spec: WorkerSpec, number: int, connection: Connection, board: Board
+    spec: WorkerSpec, number: int, connection: Connection, shared: SharedState
 ) -> None:
     """Run one worker. Called in a spawned process; returns at the stop sentinel or at EOF.
 
     A boot that fails is reported over the pipe, with the exit code of its error.
     """
-    # The parent decides when a worker ends: a terminal's Ctrl-C and a service manager's TERM go
-    # to the whole process group, and must not kill the workers that the parent is draining.
+    # The parent decides when a worker ends. A terminal's Ctrl-C and a service manager's TERM go to
+    # the whole process group, and must not end the workers that the parent is draining.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -76,16 +76,16 @@ def multiprocess_worker(
         _refuse(connection, f"{type(error).__name__}: {error}", EXIT_BUG)
     if app.transport is None:
         _refuse(connection, "no destination is configured", EXIT_BUG)
-    # What the boot has made stays: the collector need not look at it again and again.
+    # The boot's objects stay: the collector need not scan them at each collection.
     gc.freeze()
     try:
-        serve(spec.decode, app.transport, connection, board, app.options, spec.prepare)
+        serve(spec.decode, app.transport, connection, shared, app.options, spec.prepare)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The parent is gone. Nobody would learn of a delivery, so none is worth making.
+        # The parent is gone: nothing would count a delivery, and its next owner repeats it.
         log.warning("worker_orphaned")
         app.transport.kill()
     except Exception:
-        # Our own bug, or no memory: the parent starts another worker and sends again.
+        # Our own bug, or no memory: the parent restarts the worker and sends again.
         log.exception("worker_failed")
         app.transport.kill()
         sys.exit(EXIT_BUG)
@@ -98,17 +98,17 @@ def serve(
     decode: Decode,
     transport: MultiplexingTransport,
     connection: Connection,
-    board: Board,
+    shared: SharedState,
     options: Options,
     prepare: Prepare | None = None,
 ) -> None:
-    """Say that the worker is ready, then work until the stop sentinel. Blocks until then.
+    """Report that the worker is ready, then work until the stop sentinel. Blocks until then.
 
     Raises EOFError, BrokenPipeError or ConnectionResetError when the parent is gone, and whatever
     a bug raises; the caller ends the worker then.
     """
     connection.send_bytes(protocol.encode_ready(monotonic()))
-    _Worker(decode, transport, connection, board, options, prepare).run()
+    _Worker(decode, transport, connection, shared, options, prepare).run()
 
 
 def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
@@ -118,9 +118,9 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
 
 
 class _Receipt:
-    """Given to the transport along with one envelope; fills the task's receipts.
+    """Pass an envelope's delivery on to its task's receipts.
 
-    ``abandoned``: a message whose partition has moved is its new owner's to deliver.
+    It is abandoned if its partition has moved: the new owner delivers the message.
     """
 
     __slots__ = ("_index", "_task")
@@ -144,7 +144,7 @@ class _Receipt:
 
 
 class _RunningTask:
-    """A task as the worker sees it: the messages to start, and the receipts to send."""
+    """A task in the worker: the messages to start, and the receipts to send."""
 
     def __init__(self, task: Task, note: Callable[[_RunningTask], None]) -> None:
         self.task = task
@@ -176,7 +176,7 @@ class _RunningTask:
     def take_receipts(self) -> Receipts:
         receipts, self._receipts = self._receipts, Receipts(self.task.task_id)
         if receipts.accepted:
-            # Of use only while another destination still has to take the message.
+            # Useful only while another destination has not accepted the message yet.
             settled = {*receipts.delivered, *(index for index, _, _ in receipts.rejected)}
             receipts.accepted = [entry for entry in receipts.accepted if entry[0] not in settled]
         return receipts
@@ -188,7 +188,7 @@ class _Worker:
         decode: Decode,
         transport: MultiplexingTransport,
         connection: Connection,
-        board: Board,
+        shared: SharedState,
         options: Options,
         prepare: Prepare | None,
     ) -> None:
@@ -196,7 +196,7 @@ class _Worker:
         self._prepare = prepare
         self._transport = transport
         self._connection = connection
-        self._board = board
+        self._shared = shared
         self._window = options.connections * _WINDOW_PER_CONNECTION
         self._names_origin = options.envelope_origin
         self._best_effort = {
@@ -218,7 +218,7 @@ class _Worker:
         """Take tasks, start messages, drive delivery, report: until stopped and empty."""
         self._transport.register(self._connection.fileno())
         while True:
-            self._board.beat()
+            self._shared.beat()
             self._read_frames()
             more = self._start_messages()
             if self._stopping and not self._by_id:
@@ -226,7 +226,7 @@ class _Worker:
             # Receipts of what was settled at once (filtered, rejected) must not wait for sockets.
             self._send_receipts()
             self._transport.run_once(0.0 if more else _IDLE_WAIT_S)
-            self._board.note_accepted(self._transport.accepted())
+            self._shared.note_accepted(self._transport.accepted())
             self._send_receipts()
             self._send_status()
         self._send_receipts()
@@ -235,7 +235,7 @@ class _Worker:
         self._connection.close()
 
     def _last_statuses(self) -> list[DestinationStatus]:
-        """What still waits for a best-effort destination ends with this process: counted."""
+        """The last statuses; envelopes that wait for a best-effort destination count as dropped."""
         statuses = []
         for status in self._transport.statuses():
             if status.name in self._best_effort and status.pending:
@@ -248,8 +248,9 @@ class _Worker:
         return statuses
 
     def _read_frames(self) -> None:
-        """Read all that is there. Reading never waits for room: the parent bounds what it sends,
-        and only a read shows that the parent is gone.
+        """Read all frames that have arrived, even while no message may start.
+
+        The parent bounds what it sends, and only a read shows that the parent is gone.
         """
         while self._connection.poll():
             frame = self._connection.recv_bytes()
@@ -275,7 +276,7 @@ class _Worker:
         self._news[task.task.task_id] = task
 
     def _start_messages(self) -> bool:
-        """Decode and capture up to a burst of messages. True if there are more to start now."""
+        """Decode and capture a burst of messages. True if more may start now."""
         for _ in range(_BURST):
             while self._tasks and not self._tasks[0].waiting:
                 self._tasks.popleft()
@@ -283,9 +284,9 @@ class _Worker:
                 return False
             task = self._tasks[0]
             message = task.waiting.popleft()
-            self._board.begin(task.task.task_id, message.number)
+            self._shared.begin(task.task.task_id, message.number)
             self._start(task, message)
-            self._board.end()
+            self._shared.end()
         return True
 
     def _start(self, task: _RunningTask, message: TaskMessage) -> None:
@@ -298,7 +299,7 @@ class _Worker:
             task.rejected(number, rejection)
             return
         except MemoryError:
-            # Not the message's fault for sure: die, and let the parent count who was at it.
+            # The message need not be the cause: end, and let the parent count its suspects.
             raise
         except Exception as error:
             log.exception("codec_error", topic=topic, partition=partition, offset=offset)
@@ -318,7 +319,7 @@ class _Worker:
         )
 
     def _prepare_and_decode(self, raw: RawMessage) -> tuple[RawMessage, Envelope | Skipped]:
-        """The message as its codec saw it, which says where it was, and what it is."""
+        """Return the message as its codec saw it, and the result of decoding it."""
         if self._prepare is None:
             return raw, self._decode(raw)
         prepared = self._prepare(raw)
@@ -340,5 +341,5 @@ class _Worker:
             self._status_due = now + _STATUS_INTERVAL_S
             statuses = self._transport.statuses()
             losable = sum(status.pending for status in statuses if status.name in self._best_effort)
-            self._board.note_losable(losable)
+            self._shared.note_losable(losable)
             self._connection.send_bytes(protocol.encode_status(statuses))

@@ -5,64 +5,37 @@ makes a new strategy at every rebalance, and starting workers takes too long to 
 
 What happens when a worker dies or hangs:
 
-1. What it had reported stands. The rest of its tasks goes back, less what is settled.
-2. The message in its hands at the time, if any, is counted as the cause. It is sent again alone,
-   to a worker that has nothing else, so that it can take no other message down with it.
-3. A message that has killed ``MAX_DEATHS`` workers in a row is rejected: a dead letter.
-4. The worker is started again, at once the first time, then with a growing delay.
+1. Its receipts hold. The unsettled messages of its tasks go back to the backlog.
+2. The message that it was decoding, if any, is taken for the cause. It is sent again alone, to a
+   worker that has nothing else, so that no other message is affected by it.
+3. A message that has ended ``MAX_DEATHS`` workers in a row is rejected: a dead letter.
+4. The worker is restarted, at once the first time, then with a growing delay.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import structlog
 
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
-from consumer_fleet.worker.process import Assignment, Slot, StartWorker, WorkerProcess
-from consumer_fleet.worker.protocol import Kind, Receipts, Task
-from consumer_fleet.worker.work import Work
-
-
-@dataclass(slots=True)
-class Outcomes:
-    """Counts of settled messages since the start: for the summary, the live line, the metrics."""
-
-    delivered: int = 0
-    filtered: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def total(self) -> int:
-        return self.delivered + self.filtered.total() + self.rejected.total()
-
-    def count_delivered(self, messages: int) -> None:
-        if messages:
-            self.delivered += messages
-            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
-
-    def count_filtered(self, reason: str) -> None:
-        self.filtered[reason] += 1
-        incr("consumer.messages", tags={"outcome": "filtered"})
-        incr("consumer.filtered", tags={"reason": reason})
-
-    def count_rejected(self, reason: str) -> None:
-        self.rejected[reason] += 1
-        incr("consumer.messages", tags={"outcome": "rejected"})
-        incr("consumer.rejected", tags={"reason": reason})
-
+from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
+from consumer_fleet.worker.protocol import Kind, Receipts, Suspect, Task
+from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 
 log = structlog.get_logger(__name__)
 
 MAX_DEATHS = 3
+# Two chunks per worker: one to work on, and one that is ready when the first is done.
+_QUEUE_MESSAGES = 1000
 _BOOT_TIMEOUT_S = 60.0
 # Boots in a row that may fail before the run is given up.
 _MAX_FAILED_BOOTS = 5
@@ -70,8 +43,47 @@ _MAX_RESTART_DELAY_S = 5.0
 _SHORT_LIFE_S = 10.0
 
 
+@dataclass(slots=True)
+class Slot:
+    """One of the pool's workers: its present process, and the tasks that it was given."""
+
+    number: int
+    process: WorkerHandle | None = None
+    ready: bool = False
+    tasks: dict[int, Assignment] = field(default_factory=dict)
+    restart_at: float = 0.0
+    failed_boots: int = 0
+    short_lives: int = 0
+    boot_error: tuple[str, int] | None = None
+    statuses: list[DestinationStatus] = field(default_factory=list)
+
+    @property
+    def outstanding(self) -> int:
+        return sum(task.work.unsettled for task in self.tasks.values())
+
+    @property
+    def isolating(self) -> bool:
+        return any(task.alone for task in self.tasks.values())
+
+    @property
+    def can_take(self) -> bool:
+        """Whether it may get another chunk: it has fewer than two waiting."""
+        return (
+            self.process is not None and not self.isolating and self.outstanding < _QUEUE_MESSAGES
+        )
+
+    def describe(self, suspect: Suspect | None) -> str | None:
+        """Name the message that the worker was decoding, as ``topic/partition@offset``."""
+        assignment = None if suspect is None else self.tasks.get(suspect.task_id)
+        if suspect is None or assignment is None:
+            return None
+        chunk = assignment.work.chunk
+        offset = chunk.records[suspect.index].offset
+        return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
+
+
 class WorkerPool:
-    """See the module. ``on_failure`` gets an error that ends the run: no worker can boot."""
+    """See the module. ``on_failure`` gets the error that ends the run if no worker can boot."""
 
     def __init__(
         self,
@@ -92,21 +104,21 @@ class WorkerPool:
         self._news = threading.Event()
         self._stopping = False
         self._gone_statuses: dict[str, DestinationStatus] = {}
-        self.outcomes = Outcomes()
-        # No worker can boot: what waits for one waits in vain.
+        self.outcomes = OutcomeCounts()
+        # No worker can boot: nothing that waits for one is ever done.
         self.is_hopeless = False
         self.restarts = 0
 
     # -- for the strategy -----------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start all workers. Does not wait until they have booted: work may be queued already."""
+        """Start all workers. Does not wait for their boot: work may be queued already."""
         for slot in self._slots:
             self._start(slot)
 
     @property
     def has_room(self) -> bool:
-        """Whether a worker can take another chunk without having two of them waiting."""
+        """Whether a worker can take another chunk."""
         return not self._backlog and any(slot.can_take for slot in self._slots)
 
     def submit(self, work: Work) -> None:
@@ -115,7 +127,7 @@ class WorkerPool:
         self._dispatch()
 
     def abandon(self, works: list[Work]) -> None:
-        """Nobody waits for these any more: start no more of them and drop their receipts."""
+        """Start no more of these, and drop their receipts: nothing waits for them any more."""
         for work in works:
             work.abandoned = True
         self._backlog = deque(a for a in self._backlog if not a.work.abandoned)
@@ -134,11 +146,11 @@ class WorkerPool:
         self._dispatch()
 
     def wait(self, timeout_s: float) -> None:
-        """Block until a worker has something to say, at most ``timeout_s``."""
+        """Block until a worker has sent a frame, at most ``timeout_s``."""
         self._news.wait(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
-        """Let workers finish within ``timeout_s`` and end those that don't. Last call."""
+        """Let workers finish within ``timeout_s``, and kill those that don't. The last call."""
         self._stopping = True
         deadline = monotonic() + timeout_s
         running = [slot for slot in self._slots if slot.process is not None]
@@ -171,10 +183,13 @@ class WorkerPool:
         return sum(slot.ready for slot in self._slots)
 
     def holding(self) -> list[str]:
-        """Messages that workers decode at the moment, as ``topic/partition@offset``."""
-        boards = ((slot, slot.process.board) for slot in self._slots if slot.process is not None)
-        places = (slot.place_of(board.suspect) for slot, board in boards)
-        return [place for place in places if place is not None]
+        """The messages that workers are decoding, as ``topic/partition@offset``."""
+        names = (
+            slot.describe(slot.process.shared.suspect)
+            for slot in self._slots
+            if slot.process is not None
+        )
+        return [name for name in names if name is not None]
 
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process is not None]
@@ -266,7 +281,7 @@ class WorkerPool:
         if not process.alive:
             code = process.exit_code or 0
             self._bury(slot, cause="signal" if code < 0 else "exit", exit_code=code)
-        elif process.board.silent_s > (
+        elif process.shared.silent_s > (
             self._message_timeout_s if slot.ready else max(_BOOT_TIMEOUT_S, self._message_timeout_s)
         ):
             process.kill()
@@ -280,13 +295,13 @@ class WorkerPool:
             return
         process.join(5.0)
         self._take_frames(slot)
-        # The last status is up to half a second older than what the worker has on its board.
+        # The last status is up to half a second older than the counts in shared memory.
         slot.statuses = [
             replace(status, accepted=accepted)
-            for status, accepted in zip(slot.statuses, process.board.accepted, strict=False)
+            for status, accepted in zip(slot.statuses, process.shared.accepted, strict=False)
         ]
         lived_s = monotonic() - process.started_at
-        suspect = process.board.suspect
+        suspect = process.shared.suspect
         log.error(
             "worker_died",
             worker=slot.number,
@@ -294,16 +309,16 @@ class WorkerPool:
             cause=cause,
             exit_code=exit_code,
             unacknowledged=slot.outstanding,
-            holding=slot.place_of(suspect),
+            holding=slot.describe(suspect),
         )
         incr("worker.died", tags={"cause": cause})
-        if process.board.losable:
-            incr("capture.dropped", amount=process.board.losable, tags={"reason": "worker_died"})
+        if process.shared.losable:
+            incr("capture.dropped", amount=process.shared.losable, tags={"reason": "worker_died"})
         if suspect is not None and suspect.task_id in slot.tasks:
             self._blame(slot.tasks[suspect.task_id], suspect.index, cause)
         self._give_back(slot)
         if not slot.ready:
-            self._boot_failed(slot, f"it ended while it booted ({cause}, exit code {exit_code})")
+            self._boot_failed(slot, f"it ended during its boot ({cause}, exit code {exit_code})")
         self._retire(slot)
         slot.short_lives = slot.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
         delay_s = (
@@ -326,7 +341,7 @@ class WorkerPool:
             self.outcomes.count_rejected(reason)
 
     def _give_back(self, slot: Slot) -> None:
-        """The worker's tasks wait again, ahead of newer ones and in the order they were given."""
+        """Put the worker's tasks back, ahead of newer ones and in their order."""
         resent = slot.outstanding
         for task_id in sorted(slot.tasks, reverse=True):
             self._backlog.appendleft(slot.tasks[task_id])
@@ -351,7 +366,7 @@ class WorkerPool:
         log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
         misconfigured = exit_code == EXIT_CONFIGURATION
         if misconfigured or slot.failed_boots >= _MAX_FAILED_BOOTS:
-            # For good: another worker's first failed boot does not bring hope back.
+            # It stays so: a later boot that fails for the first time proves nothing.
             self.is_hopeless = True
             kind = ConfigurationError if misconfigured else FleetError
             self._on_failure(kind(f"a worker can't boot: {text}"))

@@ -1,7 +1,9 @@
-"""The frames on a worker's pipe, as msgpack: nothing that came from Kafka is ever unpickled.
+"""The frames on a worker's pipe, and the memory that it shares with its parent.
 
-A message within a task is known by its number, its index in the task's chunk, so a task may hold
-any subset of a chunk and be sent again without what is already done.
+Frames are msgpack: nothing that came from Kafka is ever unpickled.
+
+A message in a task is known by its number, its index in the task's chunk, so a task may hold any
+subset of a chunk, and may be sent again without the settled ones.
 
 ::
 
@@ -10,8 +12,8 @@ any subset of a chunk and be sent again without what is already done.
                                last two only where the run prepares messages
                       CANCEL   task id: start no more of its messages
                       STOP     finish what was sent, then exit
-    worker → parent   READY    the worker has booted and takes tasks: when
-                      FAILED   it could not boot: the error's text, its exit code
+    worker → parent   READY    the worker has booted and takes tasks: the time
+                      FAILED   its boot failed: the error's text, its exit code
                       RECEIPTS task id, [number of delivered, …], [[number, reason], …] filtered,
                                [[number, reason, detail], …] rejected,
                                [[number, destination], …] accepted by one of several destinations
@@ -29,10 +31,10 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.dead_letter_headers import Headers
 
-# Compared by value: a sentinel's identity does not survive the way into another process.
+# Compared by value: its identity does not survive the way into another process.
 STOP = b"consumer-fleet worker: stop"
 
 
@@ -71,7 +73,7 @@ class Task:
 
 @dataclass(slots=True)
 class Receipts:
-    """What has become of some messages of one task since the last receipts."""
+    """The outcomes of messages of one task since the last receipts."""
 
     task_id: int
     delivered: list[int] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Receipts:
 
 
 def _frame(*fields: object) -> bytes:
-    # An error's text may hold what no UTF-8 can (lone surrogates): shown escaped, never fatal.
+    # An error's text may hold lone surrogates, which UTF-8 can't encode: they are escaped.
     return bytes(msgpack.packb(fields, unicode_errors="backslashreplace"))
 
 
@@ -139,23 +141,23 @@ def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:
 
 _BEAT_NS, _TASK, _INDEX, _LOSABLE, _ACCEPTED = range(5)
 _DESTINATIONS = 2
-_NOBODY = -1
+_NO_TASK = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """The message that a worker had in its hands: a task's id, and an index in it."""
+    """The message that a worker is decoding: the cause, should the worker end now."""
 
     task_id: int
     index: int
 
 
-class Board:
-    """Shared memory between one worker and its parent; picklable into a spawned process only."""
+class SharedState:
+    """Numbers shared by a worker and its parent. Picklable only into a spawned process."""
 
     def __init__(self, context: SpawnContext) -> None:
         self._cells = context.RawArray("q", _ACCEPTED + _DESTINATIONS)
-        self._cells[_TASK] = _NOBODY
+        self._cells[_TASK] = _NO_TASK
         self.beat()
 
     def beat(self) -> None:
@@ -163,19 +165,19 @@ class Board:
         self._cells[_BEAT_NS] = time.monotonic_ns()
 
     def begin(self, task_id: int, index: int) -> None:
-        """The worker takes up a message; a death from here to ``end`` is blamed on it."""
+        """The worker begins to decode a message: the cause, should it die before ``end``."""
         self._cells[_INDEX] = index
         self._cells[_TASK] = task_id
 
     def end(self) -> None:
-        self._cells[_TASK] = _NOBODY
+        self._cells[_TASK] = _NO_TASK
 
     def note_losable(self, envelopes: int) -> None:
-        """Envelopes that wait for best-effort destinations: a death drops them, to be counted."""
+        """Note the envelopes that wait for best-effort destinations: a death drops them."""
         self._cells[_LOSABLE] = envelopes
 
     def note_accepted(self, envelopes: Sequence[int]) -> None:
-        """Envelopes that each destination has taken, in the order of the worker's statuses."""
+        """Note each destination's accepted envelopes, in the order of the worker's statuses."""
         self._cells[_ACCEPTED : _ACCEPTED + len(envelopes)] = envelopes
 
     @property
@@ -185,7 +187,7 @@ class Board:
     @property
     def suspect(self) -> Suspect | None:
         task_id = int(self._cells[_TASK])
-        return None if task_id == _NOBODY else Suspect(task_id, int(self._cells[_INDEX]))
+        return None if task_id == _NO_TASK else Suspect(task_id, int(self._cells[_INDEX]))
 
     @property
     def losable(self) -> int:
@@ -193,5 +195,5 @@ class Board:
 
     @property
     def accepted(self) -> list[int]:
-        """By destination; 0 where there is none."""
+        """Accepted envelopes by destination; 0 where there is none."""
         return list(self._cells[_ACCEPTED:])

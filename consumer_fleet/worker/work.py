@@ -1,4 +1,4 @@
-"""A chunk in flight: what is settled of it, kept in the parent until all of it is."""
+"""Chunks in flight: which of their messages are settled, and which a worker has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
+from consumer_fleet.metrics import incr
 from consumer_fleet.worker.protocol import TaskMessage
 
 
 @dataclass(slots=True)
 class Advance:
-    """What the settled prefix of a chunk gained: commit up to ``next_offset`` once the dead
-    letters among it are safe.
+    """The growth of a chunk's settled prefix.
+
+    Commit ``next_offset`` once the dead letters in it are stored.
     """
 
     next_offset: int
@@ -23,8 +25,8 @@ class Advance:
 class Work:
     """One chunk and the state of each of its messages, by index.
 
-    Settling twice is harmless and the first outcome stands: a worker may die after it has sent a
-    message and before it said so.
+    Settling twice is harmless, and the first outcome holds: a worker may die after it has sent a
+    message and before its receipt.
     """
 
     def __init__(self, chunk: Chunk) -> None:
@@ -34,9 +36,9 @@ class Work:
         self._accepted_by: dict[int, list[str]] = {}
         self._prefix = 0
         self.unsettled = len(chunk.records)
-        # How many workers in a row ended with the message in their hands.
+        # How many workers in a row ended while they decoded the message.
         self.deaths: Counter[int] = Counter()
-        # Nobody waits for it any more: its partition has moved, or time was up.
+        # Nothing waits for it any more: its partition has moved, or time was up.
         self.abandoned = False
 
     @property
@@ -64,12 +66,12 @@ class Work:
         return True
 
     def accepted(self, index: int, destination: str) -> None:
-        """One destination has it, another does not yet: it need not be sent there again."""
+        """One of several destinations has accepted it: it need not be sent there again."""
         if not self.is_settled(index):
             self._accepted_by.setdefault(index, []).append(destination)
 
     def advance(self) -> Advance | None:
-        """Take what the contiguous settled prefix gained since the last call, if anything."""
+        """Return how far the contiguous settled prefix has grown since the last call, if it has."""
         start = self._prefix
         while self._prefix < len(self._outcomes) and self._outcomes[self._prefix] is not False:
             self._prefix += 1
@@ -83,7 +85,7 @@ class Work:
         )
 
     def messages(self, indexes: list[int], *, whole: bool = False) -> list[TaskMessage]:
-        """The named messages as a task carries them; ``whole``: with key and headers."""
+        """The messages at these indexes, for a task; ``whole``: with key and headers."""
         records = self.chunk.records
         messages = [
             TaskMessage(
@@ -101,3 +103,41 @@ class Work:
             message._replace(key=records[index].key, headers=records[index].headers)
             for index, message in zip(indexes, messages, strict=True)
         ]
+
+
+@dataclass(slots=True)
+class Assignment:
+    """Messages of one chunk that one worker has, or that wait for one."""
+
+    work: Work
+    indexes: list[int]
+    # The message was taken for the cause of a worker's end: it goes alone.
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class OutcomeCounts:
+    """Settled messages since the start: for the summary, the live line and the metrics."""
+
+    delivered: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.filtered.total() + self.rejected.total()
+
+    def count_delivered(self, messages: int) -> None:
+        if messages:
+            self.delivered += messages
+            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
+
+    def count_filtered(self, reason: str) -> None:
+        self.filtered[reason] += 1
+        incr("consumer.messages", tags={"outcome": "filtered"})
+        incr("consumer.filtered", tags={"reason": reason})
+
+    def count_rejected(self, reason: str) -> None:
+        self.rejected[reason] += 1
+        incr("consumer.messages", tags={"outcome": "rejected"})
+        incr("consumer.rejected", tags={"reason": reason})

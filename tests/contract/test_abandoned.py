@@ -1,4 +1,4 @@
-"""An envelope that nobody waits for any more: its partition has moved, or time was up."""
+"""An envelope that nothing waits for any more: its partition has moved, or time was up."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loop() -> Iterator[DeliveryLoop]:
 
 
 class Owner:
-    """Whoever sends envelopes, and may lose interest in them."""
+    """A sender of envelopes that may abandon them."""
 
     def __init__(self) -> None:
         self.gone = False
@@ -35,7 +35,7 @@ class Owner:
         return self.gone
 
 
-def test_what_waits_is_dropped_and_what_others_wait_for_is_sent(
+def test_abandoned_envelopes_are_dropped_and_the_others_sent(
     server: ScriptedReceiver, loop: DeliveryLoop
 ) -> None:
     server.respond(503)
@@ -54,9 +54,7 @@ def test_what_waits_is_dropped_and_what_others_wait_for_is_sent(
     assert "abandoned" in [answer.reason for answer in leaving.answers if answer]
 
 
-def test_what_is_on_the_wire_is_not_sent_again_when_it_fails(
-    server: ScriptedReceiver, loop: DeliveryLoop
-) -> None:
+def test_an_abandoned_envelope_is_not_retried(server: ScriptedReceiver, loop: DeliveryLoop) -> None:
     owner = Owner()
 
     def leave_then_fail(_: object) -> Reply:
@@ -71,7 +69,7 @@ def test_what_is_on_the_wire_is_not_sent_again_when_it_fails(
     assert len(server.requests) == 1
 
 
-def test_what_is_on_the_wire_and_is_taken_counts_as_taken(
+def test_an_abandoned_envelope_that_is_accepted_counts_as_accepted(
     server: ScriptedReceiver, loop: DeliveryLoop
 ) -> None:
     owner = Owner()

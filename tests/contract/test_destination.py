@@ -1,4 +1,4 @@
-"""What a destination promises, against a real HTTP server."""
+"""The promises of a destination, against a real HTTP server."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_envelope_is_delivered_once(loop: DeliveryLoop, receiver: ScriptedR
     assert destination.status().accepted == 500
 
 
-def test_connections_are_kept_and_bounded(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
+def test_connections_are_reused_and_bounded(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
     destination = make_destination(loop, receiver.dsn(), connections=3)
     outcomes: Outcomes = []
     for event_id in event_ids(100):
@@ -157,7 +157,7 @@ def test_bodies_are_compressed_as_asked(
     [Reply(500), Reply(503), Reply(408), Reply(502), Reply(hang_up=True)],
     ids=["500", "503", "408", "502", "hang-up"],
 )
-def test_what_passes_is_tried_again(
+def test_a_temporary_failure_is_retried(
     loop: DeliveryLoop, receiver: ScriptedReceiver, trouble: Reply
 ) -> None:
     receiver.respond_in_turn(trouble, trouble, 200)
@@ -170,7 +170,7 @@ def test_what_passes_is_tried_again(
     assert destination.status().retried == 2
 
 
-def test_a_server_that_is_not_there_is_waited_for(loop: DeliveryLoop) -> None:
+def test_an_unreachable_server_is_retried(loop: DeliveryLoop) -> None:
     with ScriptedReceiver() as gone:
         dsn = gone.dsn()
     destination = make_destination(loop, dsn)
@@ -203,7 +203,7 @@ def test_a_lost_answer_is_counted_as_ambiguous(
         b"HTTP/1.1 429 Too Many Requests\r\nX-Sentry-Rate-Limits: 60:err",
     ],
 )
-def test_an_answer_that_ends_within_its_head_is_none(loop: DeliveryLoop, head: bytes) -> None:
+def test_a_cut_head_is_not_an_answer(loop: DeliveryLoop, head: bytes) -> None:
     answers = [head, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -411,21 +411,20 @@ def test_a_429_that_names_nothing_holds_everything(
     assert ["event", "session"] in [types_of(each.envelope) for each in rest]
 
 
-def test_a_429_without_headers_means_a_minute(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
-) -> None:
+def test_a_429_without_headers_means_a_minute(receiver: ScriptedReceiver) -> None:
     moment = [1000.0]
     receiver.respond_in_turn(429, 200)
-    destination = make_destination(loop, receiver.dsn(), clock=lambda: moment[0])
-    outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
-    drive_until(loop.run_once, lambda: destination.status().state == "throttled")
-    moment[0] += 59.9
-    drive_for(loop.run_once, 0.1)
-    assert outcomes == []
-    moment[0] += 0.2
-    drive_until(loop.run_once, lambda: bool(outcomes))
-    assert outcomes == [None]
+    with delivery_loop(lambda: moment[0]) as loop:
+        destination = make_destination(loop, receiver.dsn())
+        outcomes: Outcomes = []
+        destination.send(event(), outcomes.append)
+        drive_until(loop.run_once, lambda: destination.status().state == "throttled")
+        moment[0] += 59.9
+        drive_for(loop.run_once, 0.1)
+        assert outcomes == []
+        moment[0] += 0.2
+        drive_until(loop.run_once, lambda: bool(outcomes))
+        assert outcomes == [None]
 
 
 def test_other_categories_flow_past_a_limited_one(

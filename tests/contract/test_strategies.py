@@ -280,7 +280,7 @@ def test_a_closed_step_takes_nothing(rig: Rig) -> None:
     assert rig.taken() == 0
 
 
-def test_closing_does_not_wait_and_gives_nothing_up(rig: Rig) -> None:
+def test_close_neither_waits_nor_gives_anything_up(rig: Rig) -> None:
     rig.step.submit(rig.message(0))
     rig.step.close()
     assert rig.clock.now == 0.0
@@ -304,7 +304,7 @@ def test_a_join_ends_in_time_and_commits_nothing_that_is_not_settled(
 
 
 @pytest.mark.parametrize("make", [WorkersRig, DeadLettersRig])
-def test_the_steps_after_get_what_is_left_of_a_join_s_time(
+def test_the_next_steps_get_the_rest_of_a_joins_time(
     make: type[Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = make(monkeypatch)
@@ -376,7 +376,7 @@ def test_workers_are_joined_up_to_the_first_message_that_is_not_settled(chain: C
     assert chain.forced[-1], "what is staged must be committed before the partitions go"
 
 
-def test_a_dead_letter_holds_the_commit_until_it_is_kept(chain: ChainRig) -> None:
+def test_a_dead_letter_holds_the_commit_until_it_is_stored(chain: ChainRig) -> None:
     chain.step.submit(chain.message(0))
     work = chain.pool.works[0]
     work.settle(0)
@@ -391,7 +391,7 @@ def test_a_dead_letter_holds_the_commit_until_it_is_kept(chain: ChainRig) -> Non
 
 
 def reject_for_ever(chain: ChainRig) -> int:
-    """Submit messages that are all rejected until the chain pauses; gives how many it took."""
+    """Submit messages that are all rejected until the chain pauses; return their number."""
     for count in range(10_000):
         try:
             chain.step.submit(chain.message(3 * count))
@@ -441,7 +441,7 @@ def test_what_is_held_for_the_next_step_is_given_up_with_the_rest(
     assert rig.committed is None
 
 
-def test_idle_means_settled_and_kept(chain: ChainRig) -> None:
+def test_idle_means_settled_and_stored(chain: ChainRig) -> None:
     assert chain.pipeline.idle
     chain.step.submit(chain.message(0))
     assert not chain.pipeline.idle
@@ -466,7 +466,7 @@ def test_a_chunk_that_was_rejected_is_still_to_come(chain: ChainRig) -> None:
     assert chain.pipeline.idle
 
 
-def test_the_chain_ends_in_arroyo_s_commit() -> None:
+def test_the_chain_ends_in_arroyos_commit() -> None:
     commits: list[tuple[Mapping[Partition, int], bool]] = []
     last = CommitOffsets(lambda offsets, force=False: commits.append((offsets, force)))
     last.submit(Message(Value(None, {partition(): 5})))

@@ -1,4 +1,4 @@
-"""What the multiplexing transport promises, against two real HTTP servers."""
+"""The promises of the multiplexing transport, against two real HTTP servers."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_an_exception_in_a_best_effort_destination_costs_only_its_copy(
     assert setting.metrics.total("capture.dropped", reason="internal_error") == 1
 
 
-def test_a_fraction_samples_the_same_at_redelivery(setting: Setting) -> None:
+def test_a_redelivery_gets_the_same_sampling_decision(setting: Setting) -> None:
     taken = []
     for _ in range(2):
         transport = setting.transport(None, setting.destination("saas"), saas_sample_rate=0.3)
@@ -221,7 +221,7 @@ def test_a_fraction_samples_the_same_at_redelivery(setting: Setting) -> None:
     assert 50 < sum(taken[0]) < 130
 
 
-def test_what_was_accepted_before_is_skipped(setting: Setting) -> None:
+def test_a_destination_that_accepted_before_is_skipped(setting: Setting) -> None:
     transport = setting.both()
     receipt = capture(transport, event(), skip={"upstream"})
     settle(transport, receipt)
@@ -358,7 +358,7 @@ def test_an_own_event_that_begins_in_capture_does_not_go_to_saas(
     assert len(setting.upstream_server.requests) == 2
 
 
-def test_an_error_while_capturing_does_not_capture_without_end(
+def test_an_error_while_capturing_does_not_recurse(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transport = setting.both()
@@ -379,7 +379,7 @@ def test_an_error_while_capturing_does_not_capture_without_end(
     assert len(setting.upstream_server.requests) == 1
 
 
-def test_a_bug_never_reaches_whoever_logged_something(
+def test_a_bug_never_reaches_the_code_that_logged_something(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transport = setting.both()
@@ -396,7 +396,7 @@ def test_own_events_are_bounded_while_nothing_takes_them(setting: Setting) -> No
     assert setting.metrics.total("internal.lost_events", reason="queue_overflow") == 100
 
 
-def test_what_the_sdk_lost_is_reported_to_saas_only(setting: Setting) -> None:
+def test_losses_in_the_sdk_are_reported_to_saas_only(setting: Setting) -> None:
     transport = setting.both()
     transport.record_lost_event("sample_rate", "transaction", quantity=3)
     transport.record_lost_event("sample_rate", "transaction")

@@ -34,7 +34,7 @@ def work_of(values: list[bytes], first: int = 0) -> Work:
 
 
 class Rig:
-    """A pool, its destination, and what it has failed with."""
+    """A pool, its destination, and its failures."""
 
     def __init__(self, receiver: ScriptedReceiver, workers: int, **options: object) -> None:
         self.failures: list[FleetError] = []
@@ -102,7 +102,7 @@ def reasons(work: Work) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_envelope_names_its_messages_place_only_if_asked(
+def test_an_envelope_names_its_origin_only_if_asked(
     receiver: ScriptedReceiver, rig: RigFactory, *, named: bool
 ) -> None:
     running = rig(1, envelope_origin=named)
@@ -211,7 +211,7 @@ def test_a_stopped_worker_is_killed_and_its_messages_are_not_blamed(
     assert delivered(receiver) == Counter("ab")
 
 
-def test_a_destination_that_is_down_for_long_is_no_hang(
+def test_a_destination_that_is_down_for_long_is_not_a_hang(
     receiver: ScriptedReceiver, rig: RigFactory
 ) -> None:
     receiver.respond(503)
@@ -244,7 +244,7 @@ def test_a_destination_that_had_accepted_before_the_death_is_not_sent_to_again(
         assert set(delivered(saas)) == {"a", "b"}
 
 
-def test_what_a_destination_accepted_right_before_a_death_is_counted(
+def test_envelopes_accepted_right_before_a_death_are_counted(
     receiver: ScriptedReceiver, rig: RigFactory
 ) -> None:
     with ScriptedReceiver() as saas:
@@ -260,9 +260,7 @@ def test_what_a_destination_accepted_right_before_a_death_is_counted(
         assert 0 < len(saas.envelopes) < 50
 
 
-def test_abandoned_work_is_not_started_any_more(
-    receiver: ScriptedReceiver, rig: RigFactory
-) -> None:
+def test_abandoned_work_is_not_started(receiver: ScriptedReceiver, rig: RigFactory) -> None:
     receiver.respond(503)
     running = rig()
     abandoned, kept = work_of([b"x"] * 400), work_of([b"kept"], first=400)
@@ -277,7 +275,7 @@ def test_abandoned_work_is_not_started_any_more(
     assert counts["x"] <= 2 * CONNECTIONS, "only what was in flight may still arrive"
 
 
-def test_a_worker_that_can_not_boot_ends_the_run_with_its_error() -> None:
+def test_a_worker_that_cannot_boot_ends_the_run_with_its_error() -> None:
     failures: list[FleetError] = []
     # Brokers without a DSN: the options are valid, the boot refuses to go on.
     resolved = resolve_options({"bootstrap_servers": "127.0.0.1:9"}, None, {})

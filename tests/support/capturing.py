@@ -59,8 +59,8 @@ class RecordedReceipt:
 
 
 @contextmanager
-def delivery_loop() -> Iterator[DeliveryLoop]:
-    loop = DeliveryLoop()
+def delivery_loop(clock: Callable[[], float] = time.monotonic) -> Iterator[DeliveryLoop]:
+    loop = DeliveryLoop(clock)
     try:
         yield loop
     finally:

@@ -21,7 +21,7 @@ import orjson
 import pycurl
 
 from consumer_fleet.capture.dsn import client_name
-from consumer_fleet.capture.http_posts import authorities
+from consumer_fleet.capture.posts import authorities
 from consumer_fleet.inspector.coverage.local_reports import FramePath
 from consumer_fleet.inspector.coverage.service import (
     CodecovSettings,

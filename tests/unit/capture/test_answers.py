@@ -1,4 +1,4 @@
-"""When a destination is sent to, what its answers mean, and what of it is logged."""
+"""A destination's gate, the meaning of its answers, its log lines and its counts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import structlog.testing
 
 from consumer_fleet.capture.answers import TroubleLog, Verdict, describe, judge
 from consumer_fleet.capture.compression import choose_compressor
-from consumer_fleet.capture.delivery import Tally
+from consumer_fleet.capture.counts import PeriodicCounts
 from consumer_fleet.capture.gate import Gate, backoff_s
-from consumer_fleet.capture.http_posts import Answer
+from consumer_fleet.capture.posts import Answer
 from consumer_fleet.errors import ConfigurationError
 from tests.support.capturing import CountedMetrics
 
@@ -42,7 +42,7 @@ def test_waits_double_up_to_the_cap_and_are_jittered_by_half() -> None:
 def test_five_failures_in_a_row_close_the_gate() -> None:
     gate = Gate(Clock(), lambda: 1.0)
     assert [gate.failed(is_probe=gate.started()) for _ in range(4)] == [False] * 4
-    gate.answered(is_probe=gate.started())  # a success in between starts the count anew
+    gate.answered(is_probe=gate.started())  # a success in between restarts the count
     assert [gate.failed(is_probe=gate.started()) for _ in range(5)] == [False] * 4 + [True]
     assert gate.state == "backing_off"
 
@@ -162,7 +162,7 @@ def test_drops_are_logged_once_a_minute_with_their_number() -> None:
 def test_counts_reach_the_metrics_once_a_second() -> None:
     clock = Clock()
     metrics = CountedMetrics()
-    tally = Tally(metrics.incr, clock)
+    tally = PeriodicCounts(metrics.incr, clock)
     for _ in range(3):
         tally.count("k", {"destination": "a"}).add()
     tally.report_if_due(clock.now + 0.9)

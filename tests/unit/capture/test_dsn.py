@@ -1,4 +1,4 @@
-"""What a DSN becomes, and what is said of one that is wrong."""
+"""DSNs: their parts, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consumer_fleet.capture.dsn import Dsn, client_name
         (" https://k:s@h/1\n", "https://h/api/1/envelope/", "https://k@h/1"),
     ],
 )
-def test_a_dsn_says_where_envelopes_go(text: str, url: str, public: str) -> None:
+def test_a_dsn_gives_the_envelope_url(text: str, url: str, public: str) -> None:
     dsn = Dsn.parse(text)
     assert dsn.envelope_url == url
     assert str(dsn) == public
@@ -31,7 +31,7 @@ def test_the_auth_header_names_us_and_the_keys() -> None:
     assert Dsn.parse("https://pub:sec@h/1").auth_header == f"{expected}, sentry_secret=sec"
 
 
-def test_no_key_is_in_what_is_logged() -> None:
+def test_the_redacted_form_has_no_key() -> None:
     dsn = Dsn.parse("https://topsecret:more@h:8443/p/1")
     assert dsn.redacted == "https://***@h:8443/p/1"
     assert "topsecret" not in repr(dsn)
@@ -47,15 +47,15 @@ def test_no_key_is_in_what_is_logged() -> None:
         ("secretkey:x@h/1", "must begin with https:// or http://"),
         ("https://h/1", "no public key"),
         ("https://:secretkey@h/1", "no public key"),
-        ("https://secretkey@/1", "names no host"),
+        ("https://secretkey@/1", "has no host"),
         ("https://secretkey@h:0/1", "its port is 0"),
         ("https://secretkey@h:port/1", "host or port is not valid"),
         ("https://secretkey@h:99999/1", "host or port is not valid"),
         ("https://secretkey@[::1/1", "host or port is not valid"),
-        ("https://secretkey@h/", "it is missing"),
-        ("https://secretkey@h", "it is missing"),
-        ("https://k@h/secretkey", "end with the id of a project, but what stands there is not a"),
-        ("https://k@h/it's/secretkey's", "what stands there is not a number"),
+        ("https://secretkey@h/", "the id is missing"),
+        ("https://secretkey@h", "the id is missing"),
+        ("https://k@h/secretkey", "end with the id of a project, but its last part is not a"),
+        ("https://k@h/it's/secretkey's", "its last part is not a number"),
         ("https://secretkey@h/\u0661", "outside ASCII"),
         ("https://secretkey@h/1?a=b", "nothing may follow"),
         ("https://secret key@h/1", "contains a space"),

@@ -1,4 +1,4 @@
-"""What the envelope frames promise: what is not ours to change passes byte for byte."""
+"""Envelope frames: payloads and unknown attributes pass byte for byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIX = b'{"dsn":"https://k@h/1","sent_at":"2025-01-02T03:04:05Z"'
 
 
 def header_after(header: bytes) -> bytes:
-    """What remains of a header line."""
+    """The rest of a header line."""
     return parse(header + b"\n").header
 
 
@@ -59,7 +59,7 @@ def test_items_are_split_by_length_and_by_line() -> None:
         b'{}\n{"type":"a","length":null}\nxy',
     ],
 )
-def test_newlines_around_items_mean_nothing(raw: bytes) -> None:
+def test_newlines_around_items_are_ignored(raw: bytes) -> None:
     assert [item.payload for item in parse(raw).items] == [b"xy"]
 
 
@@ -195,14 +195,14 @@ def test_event_ids_are_normalised_for_our_own_use_only() -> None:
     assert normalize_event_id(5) is None
 
 
-def test_an_event_id_can_be_put_in() -> None:
+def test_an_event_id_can_be_added() -> None:
     assert with_event_id(parse(b"{}"), ID).header == b'{"event_id":"%s"}' % ID.encode()
     envelope = with_event_id(parse(b'{"a":1.0,"event_id":"bad", "b":[1 ]}'), ID)
     assert envelope.header == b'{"event_id":"%s","a":1.0, "b":[1 ]}' % ID.encode()
     assert envelope.event_id == ID
 
 
-def test_a_messages_place_is_named_in_the_header() -> None:
+def test_the_header_names_the_messages_topic_partition_and_offset() -> None:
     place = b'{"kafka":{"topic":"t\\"x","partition":3,"offset":7}'
     assert with_origin(parse(b"{}"), 't"x', 3, 7).header == place + b"}"
     named = with_origin(parse(b'{"event_id":"%s", "b":[1 ]}' % ID.encode()), 't"x', 3, 7)
@@ -210,7 +210,7 @@ def test_a_messages_place_is_named_in_the_header() -> None:
     assert named.event_id == ID
 
 
-def test_a_place_that_the_sender_names_is_not_believed() -> None:
+def test_an_origin_from_the_sender_is_replaced() -> None:
     envelope = parse(b'{"kafka":{"topic":"other"},"a":1}')
     assert with_origin(envelope, "t", 0, 1).header == (
         b'{"kafka":{"topic":"t","partition":0,"offset":1},"a":1}'

@@ -1,4 +1,4 @@
-"""How announced limits are read, kept and applied to items."""
+"""Rate limits: parsing, their end, and the items that they hold back."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_each_item_type_has_its_category(item_type: str, category: str) -> None:
 
 
 @pytest.mark.parametrize("item_type", ["client_report", "unheard_of", "form_data"])
-def test_other_types_have_none(item_type: str) -> None:
+def test_other_types_have_no_category(item_type: str) -> None:
     assert envelope_categories(build(None, [make_item(item_type, b"")])) == frozenset()
 
 

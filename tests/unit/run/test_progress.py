@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.run.progress import Figures, Progress
-from consumer_fleet.worker.pool import Outcomes
+from consumer_fleet.worker.work import OutcomeCounts
 from tests.support.records import partition
 
 
@@ -19,7 +19,7 @@ class HandPool:
     """A pool whose counts the test sets."""
 
     def __init__(self) -> None:
-        self.outcomes = Outcomes()
+        self.outcomes = OutcomeCounts()
         self.restarts = 0
         self.known: list[DestinationStatus] = []
 

@@ -1,4 +1,4 @@
-"""The dead letter step: nothing is committed before its dead letters are kept."""
+"""The dead-letter step: nothing is committed before its dead letters are stored."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_commit_before_every_dead_letter_is_acknowledged(
     assert kept.commits == [{partition(): 5}]
 
 
-def test_a_clean_prefix_waits_behind_one_that_is_not_kept(
+def test_a_clean_prefix_waits_behind_one_that_is_not_stored(
     producer: HandProducer, kept: Kept, step: KeepDeadLetters
 ) -> None:
     step.submit(settled(5, 4))

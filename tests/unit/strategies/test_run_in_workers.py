@@ -14,7 +14,7 @@ from tests.support.records import chunk, message, partition
 
 
 class HandPool:
-    """Takes work and waits to be told what became of it."""
+    """Takes work; the test settles it."""
 
     def __init__(self) -> None:
         self.works: list[Work] = []
@@ -37,7 +37,7 @@ class HandPool:
 
 
 class Kept(ProcessingStrategy[Settled]):
-    """The next step: keeps what it gets, or refuses."""
+    """The next step: keeps its messages, or rejects them."""
 
     def __init__(self) -> None:
         self.messages: list[Message[Settled]] = []
@@ -151,7 +151,7 @@ def test_busy_workers_reject(pool: HandPool, step: RunInWorkers) -> None:
     assert pool.works == []
 
 
-def test_what_the_next_step_refuses_is_held_and_not_lost(
+def test_a_prefix_that_the_next_step_rejects_is_held(
     pool: HandPool, kept: Kept, step: RunInWorkers
 ) -> None:
     kept.refusing = True
@@ -166,7 +166,9 @@ def test_what_the_next_step_refuses_is_held_and_not_lost(
     assert step.idle
 
 
-def test_join_drains_what_settles_in_time(pool: HandPool, kept: Kept, step: RunInWorkers) -> None:
+def test_join_drains_messages_that_settle_in_time(
+    pool: HandPool, kept: Kept, step: RunInWorkers
+) -> None:
     step.submit(message(chunk(0, 2)))
 
     def settle_all() -> None:
@@ -196,7 +198,7 @@ def test_join_gives_up_the_rest_and_commits_only_the_prefix(
     assert kept.commits == [{partition(): 1}], "a later receipt must be dropped"
 
 
-def test_join_does_not_wait_for_workers_that_can_not_boot(
+def test_join_does_not_wait_for_workers_that_cannot_boot(
     pool: HandPool, kept: Kept, step: RunInWorkers
 ) -> None:
     step.submit(message(chunk(0, 1)))
@@ -206,7 +208,7 @@ def test_join_does_not_wait_for_workers_that_can_not_boot(
     assert pool.abandoned == [pool.works[0]]
 
 
-def test_what_is_abandoned_is_neither_waited_for_nor_committed(
+def test_abandoned_work_is_neither_awaited_nor_committed(
     pool: HandPool, kept: Kept, step: RunInWorkers
 ) -> None:
     step.submit(message(chunk(0, 1)))

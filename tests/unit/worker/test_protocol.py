@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer_fleet.capture.delivery import DestinationStatus
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.protocol import Kind, Receipts, Task, TaskMessage
 
@@ -43,7 +43,7 @@ def test_receipts_arrive_as_they_were_sent() -> None:
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udcffb", "\x00", "😀"])
-def test_any_text_of_a_codec_s_error_is_a_reason_and_never_the_worker_s_death(text: str) -> None:
+def test_any_text_of_a_codecs_error_can_be_a_reason(text: str) -> None:
     """A codec may quote half a surrogate pair: JSON can hold one, UTF-8 can't."""
     rejected = Receipts(1, [], [(0, text)], [(1, text, text)], [])
     kind, fields = protocol.decode(protocol.encode_receipts(rejected))
@@ -70,7 +70,7 @@ def test_the_small_frames_arrive_as_they_were_sent() -> None:
     assert protocol.decode(protocol.encode_failed("why", 78)) == (Kind.FAILED, ["why", 78])
 
 
-def test_the_stop_sentinel_is_no_frame_that_could_be_anything_else() -> None:
+def test_the_stop_sentinel_is_not_another_frame() -> None:
     frames = [
         protocol.encode_task(Task(1, "t", 0, [TaskMessage(0, 0, 0, protocol.STOP, [])])),
         protocol.encode_cancel(1),

@@ -1,4 +1,4 @@
-"""A chunk in flight: what may be committed of it, and what is sent again."""
+"""A chunk in flight: the prefix that may be committed, and the messages to send again."""
 
 from __future__ import annotations
 

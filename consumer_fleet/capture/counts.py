@@ -1,4 +1,4 @@
-"""Counts that change with every envelope, handed to the metrics once a second."""
+"""A destination's counts: they change with every envelope, and reach the metrics once a second."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeAlias
-
-from consumer_fleet.errors import RejectedMessage
 
 _INTERVAL_S: Final = 1.0
 
@@ -42,15 +40,15 @@ class Count:
             self.total += 1
 
     def take_new(self) -> int:
-        """How many were added since the last call."""
+        """The number added since the last call."""
         with self._lock:
             new = self.total - self._reported
             self._reported = self.total
         return new
 
 
-class Tally:
-    """Adds up increments: a metrics call per envelope would cost as much as parsing it."""
+class PeriodicCounts:
+    """Add up increments: a metrics call per envelope would cost as much as parsing it."""
 
     def __init__(self, incr: Incr, clock: Callable[[], float]) -> None:
         self._incr = incr
@@ -58,18 +56,18 @@ class Tally:
         self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], Count] = {}
 
     def count(self, key: str, tags: Mapping[str, str] | None = None) -> Count:
-        """The count of one series, to be kept where it is used often."""
-        place = (key, tuple(tags.items()) if tags else ())
-        return self._counts.setdefault(place, Count(key, tags))
+        """The count of one series; keep it where it is used often."""
+        series = (key, tuple(tags.items()) if tags else ())
+        return self._counts.setdefault(series, Count(key, tags))
 
     def report_if_due(self, now: float) -> None:
-        """Report if the last time is a second ago."""
+        """Report if a second has passed since the last report."""
         if now >= self._report_due:
             self._report_due = now + _INTERVAL_S
             self.report()
 
     def report(self) -> None:
-        """Hand what was counted since the last time to the metrics."""
+        """Hand the increments since the last report to the metrics."""
         for count in list(self._counts.values()):
             if new := count.take_new():
                 self._incr(count.key, tags=count.tags, amount=new)
@@ -78,7 +76,8 @@ class Tally:
 DestinationState: TypeAlias = Literal["open", "backing_off", "paused", "throttled"]
 
 
-_HOW_CLOSED: tuple[DestinationState, ...] = ("open", "throttled", "backing_off", "paused")
+# From the best to the worst.
+_STATES: tuple[DestinationState, ...] = ("open", "throttled", "backing_off", "paused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +96,10 @@ class DestinationStatus:
     reason: str
 
     def merged_with(self, other: DestinationStatus | None) -> DestinationStatus:
-        """With the same destination of another process: counts add up, the worse state shows."""
+        """Merge with the same destination of another process: add counts, keep the worse state."""
         if other is None:
             return self
-        worse = max(other, self, key=lambda status: _HOW_CLOSED.index(status.state))
+        worse = max(other, self, key=lambda status: _STATES.index(status.state))
         return DestinationStatus(
             name=self.name,
             state=worse.state,
@@ -112,72 +111,8 @@ class DestinationStatus:
         )
 
 
-class Receipt(Protocol):
-    """What the pipeline gives along with an envelope. Called by the thread that drives delivery."""
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits any more: what is not sent yet need not be."""
-
-    def accepted(self, destination: str) -> None:
-        """One destination took the envelope: at most once per destination, any time.
-
-        Best-effort destinations may do so after `settled`.
-        """
-
-    def settled(self, rejection: RejectedMessage | None) -> None:
-        """Every required destination is done: exactly once. None means delivered."""
-
-
-class Delivery:
-    """One captured envelope: settles its receipt once the required destinations are done."""
-
-    # One for all: it is held for a few instructions, and own events are rare.
-    _lock = threading.Lock()
-
-    def __init__(self, receipt: Receipt | None, on_settled: Callable[[], None]) -> None:
-        self._receipt = receipt
-        self._on_settled = on_settled
-        self._rejection: RejectedMessage | None = None
-        # Capturing itself counts as one, so that an answer that comes before all destinations
-        # have been asked does not settle anything.
-        self._open = 1
-
-    def is_abandoned(self) -> bool:
-        """Own events have no receipt and are never given up."""
-        return self._receipt is not None and self._receipt.abandoned
-
-    def expect(self) -> None:
-        """A required destination is about to get the envelope."""
-        with self._lock:
-            self._open += 1
-
-    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:
-        """A destination is done with the envelope."""
-        if rejection is None and self._receipt is not None:
-            self._receipt.accepted(destination)
-        if not required:
-            return
-        if self._rejection is None:
-            self._rejection = rejection
-        self._close_one()
-
-    def all_asked(self) -> None:
-        """Every destination that is to get the envelope has it."""
-        self._close_one()
-
-    def _close_one(self) -> None:
-        with self._lock:
-            self._open -= 1
-            is_settled = self._open == 0
-        if is_settled:
-            self._on_settled()
-            if self._receipt is not None:
-                self._receipt.settled(self._rejection)
-
-
 class Ledger:
-    """Counts since the start. What is pending changes in any thread, the rest in the driver."""
+    """Counts since the start. Any thread changes the pending ones, only the driver the others."""
 
     def __init__(self, destination: str, incr: Incr, clock: Callable[[], float]) -> None:
         self.retried = 0
@@ -186,9 +121,9 @@ class Ledger:
         self.pending = 0
         self.pending_bytes = 0
         self._tags = {"destination": destination}
-        self._tally = Tally(incr, clock)
-        self._requests = self._tally.count("internal.sent_requests", self._tags)
-        self._accepted = self._tally.count("capture.accepted", self._tags)
+        self._counts = PeriodicCounts(incr, clock)
+        self._requests = self._counts.count("internal.sent_requests", self._tags)
+        self._accepted = self._counts.count("capture.accepted", self._tags)
         self._lock = threading.Lock()
         self.count_request = self._requests.add
         self.count_accepted = self._accepted.add
@@ -208,37 +143,37 @@ class Ledger:
             return True
 
     def release(self, size_bytes: int) -> None:
-        """What `admit` counted is done with."""
+        """Undo an `admit`: the destination is done with the envelope."""
         with self._lock:
             self.pending -= 1
             self.pending_bytes -= size_bytes
 
     def count_retried(self, cause: str) -> None:
         self.retried += 1
-        self._tally.count("capture.retried", {**self._tags, "cause": cause}).add()
+        self._counts.count("capture.retried", {**self._tags, "cause": cause}).add()
 
     def count_rejected(self, status: int) -> None:
-        self._tally.count("capture.rejected", {**self._tags, "status": str(status)}).add()
+        self._counts.count("capture.rejected", {**self._tags, "status": str(status)}).add()
 
     def count_dropped(self, reason: str) -> None:
         with self._lock:
             self.dropped += 1
-        self._tally.count("capture.dropped", {**self._tags, "reason": reason}).add()
+        self._counts.count("capture.dropped", {**self._tags, "reason": reason}).add()
 
     def count_ambiguous(self) -> None:
         self.ambiguous += 1
-        self._tally.count("capture.ambiguous", self._tags).add()
+        self._counts.count("capture.ambiguous", self._tags).add()
 
     def count_throttled(self) -> None:
-        self._tally.count("capture.throttled", self._tags).add()
+        self._counts.count("capture.throttled", self._tags).add()
 
     def count_pause(self, status: int) -> None:
-        self._tally.count("capture.paused", {**self._tags, "status": str(status)}).add()
+        self._counts.count("capture.paused", {**self._tags, "status": str(status)}).add()
 
     def report_if_due(self, now: float) -> None:
-        """Hand the counts to the metrics if the last time is a second ago."""
-        self._tally.report_if_due(now)
+        """Hand the counts to the metrics if a second has passed since the last report."""
+        self._counts.report_if_due(now)
 
     def report(self) -> None:
         """Hand the counts to the metrics now."""
-        self._tally.report()
+        self._counts.report()

@@ -1,0 +1,79 @@
+"""The numbers that a worker shares with its parent, across a real process border."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+
+import pytest
+
+from consumer_fleet.worker.protocol import SharedState, Suspect
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def write(shared: SharedState, connection: Connection) -> None:
+    """In the other process: take up a message, then die with it in hand."""
+    shared.begin(2**40, 499)
+    shared.note_losable(17)
+    shared.note_accepted([2**40, 5])
+    shared.beat()
+    connection.send_bytes(b"written")
+    connection.recv_bytes()
+    shared.end()
+    connection.send_bytes(b"ended")
+    connection.recv_bytes()
+    shared.begin(2**40 + 1, 3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_parent_sees_what_a_worker_wrote_even_after_its_death() -> None:
+    shared = SharedState(CONTEXT)
+    before = shared.silent_s
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=write, args=(shared, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    assert ours.recv_bytes() == b"written"
+    assert shared.suspect == Suspect(2**40, 499)
+    assert shared.losable == 17
+    assert shared.accepted == [2**40, 5]
+    assert 0.0 <= shared.silent_s < before + 60
+    ours.send_bytes(b"go on")
+    assert ours.recv_bytes() == b"ended"
+    assert shared.suspect is None
+    ours.send_bytes(b"die")
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert shared.suspect == Suspect(2**40 + 1, 3)
+    ours.close()
+
+
+def test_a_new_state_has_no_suspect_and_a_fresh_beat() -> None:
+    shared = SharedState(CONTEXT)
+    assert shared.suspect is None
+    assert shared.losable == 0
+    shared.note_accepted([3])
+    assert shared.accepted == [3, 0], "one destination alone"
+    assert 0.0 <= shared.silent_s < 5.0
+
+
+def test_the_first_message_of_the_first_task_can_be_blamed() -> None:
+    shared = SharedState(CONTEXT)
+    shared.begin(0, 0)
+    assert shared.suspect == Suspect(0, 0)
+    shared.end()
+    assert shared.suspect is None
+
+
+def test_silence_is_counted_from_the_last_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = [5_000_000_000]
+    monkeypatch.setattr("consumer_fleet.worker.protocol.time.monotonic_ns", lambda: now_ns[0])
+    shared = SharedState(CONTEXT)
+    now_ns[0] += 2_500_000_000
+    assert shared.silent_s == 2.5
+    shared.beat()
+    now_ns[0] += 1_000_000
+    assert shared.silent_s == 0.001
