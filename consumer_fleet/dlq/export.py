@@ -11,7 +11,7 @@ from consumer_fleet.consumers import registry
 from consumer_fleet.dlq.letters import DeadLetterTopic, Letter, LettersTopic, Selection, letters_in
 from consumer_fleet.dlq.replay_position import Tally, standing
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.kafka.offset_spec import Place
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
@@ -23,7 +23,7 @@ def export(
     selection: Selection,
     path: Path,
     *,
-    span: tuple[Place, Place],
+    span: tuple[OffsetSpec, OffsetSpec],
     overwrite: bool,
 ) -> Tally:
     """Write the chosen dead letters as they are, with their dlq.* headers. Blocks.
@@ -70,7 +70,7 @@ def find_in_topic(
     start, end = stands.starts.get(index, 0), stands.ends[index]
     if start <= offset < end:
         within = {index: (offset, offset + 1)}
-        exact = (Place("offset", offset), Place("offset", offset + 1))
+        exact = (OffsetSpec("offset", offset), OffsetSpec("offset", offset + 1))
         with LettersTopic(kafka, place.name, start=exact[0], end=exact[1], within=within) as topic:
             for letter in topic.letters():
                 return letter, place.name, place.consumer

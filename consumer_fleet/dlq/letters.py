@@ -11,7 +11,7 @@ from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import Facts, Restored, restore
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.targets import (
@@ -109,8 +109,8 @@ class LettersTopic:
         kafka: Mapping[str, Any],
         topic: str,
         *,
-        start: Place = EARLIEST,
-        end: Place = LATEST,
+        start: OffsetSpec = EARLIEST,
+        end: OffsetSpec = LATEST,
         within: Mapping[int, tuple[int, int]] | None = None,
     ) -> None:
         self._within = within

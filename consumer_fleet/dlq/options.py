@@ -19,7 +19,7 @@ from consumer_fleet.command_options import (
 
 if TYPE_CHECKING:
     from consumer_fleet.dlq.letters import DeadLetterTopic, Selection
-    from consumer_fleet.kafka.offset_spec import Place
+    from consumer_fleet.kafka.offset_spec import OffsetSpec
 #: What --topic and --dlq-topic say.
 Topics: TypeAlias = tuple[str | None, str | None]
 
@@ -80,8 +80,8 @@ def selection_of(reasons: tuple[str, ...], origin: str | None) -> Selection:
     return Selection.parse(reasons, origin)
 
 
-def place_of(text: str | None, otherwise: Place) -> Place:
+def place_of(text: str | None, otherwise: OffsetSpec) -> OffsetSpec:
     """The place that an option names, or the one that is meant without it."""
-    from consumer_fleet.kafka.offset_spec import parse_place
+    from consumer_fleet.kafka.offset_spec import parse_offset_spec
 
-    return otherwise if text is None else parse_place(text, time.time())
+    return otherwise if text is None else parse_offset_spec(text, time.time())

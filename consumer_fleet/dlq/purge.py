@@ -14,7 +14,7 @@ from consumer_fleet.dlq.letters import DeadLetterTopic, LettersTopic
 from consumer_fleet.dlq.replay_position import Standing, Tally, standing
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.groups import Groups
-from consumer_fleet.kafka.offset_spec import Place
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class PurgePlan:
     never_replayed: int
 
 
-def plan_purge(kafka: Mapping[str, Any], place: DeadLetterTopic, before: Place) -> PurgePlan:
+def plan_purge(kafka: Mapping[str, Any], place: DeadLetterTopic, before: OffsetSpec) -> PurgePlan:
     """Read what would go. Raises GroupIsActive while a replay runs, and ConfigurationError for a
     topic that holds other messages than dead letters.
     """

@@ -33,7 +33,7 @@ from consumer_fleet.errors import EXIT_OK, FleetError
 from consumer_fleet.kafka.chunk import Chunk, Record
 from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.consumer import CHUNK_BYTES, CHUNK_MESSAGES, ChunkConsumer
-from consumer_fleet.kafka.offset_spec import LATEST, Place
+from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
 from consumer_fleet.replay.rejects import free_path
 from consumer_fleet.replay.through import (
     Extent,
@@ -61,8 +61,8 @@ class ReplayRequest:
     """What the command line asks for. ``since`` goes back to what was replayed before."""
 
     selection: Selection
-    since: Place | None = None
-    until: Place | None = None
+    since: OffsetSpec | None = None
+    until: OffsetSpec | None = None
     transform: str | None = None
     through: str | None = None
     rejects: Path | None = None
@@ -137,7 +137,7 @@ class DeadLetterReplay:
     def _plan(self, before: Standing) -> Plan:
         request, tally = self._request, Tally()
         starts = before.next if request.since is None else before.starts
-        start = request.since or Place("offset", min(starts.values(), default=0))
+        start = request.since or OffsetSpec("offset", min(starts.values(), default=0))
         with LettersTopic(
             self._kafka, self._place.name, start=start, end=request.until or LATEST
         ) as topic:
@@ -218,7 +218,7 @@ class DeadLetterReplay:
         if not self._request.is_filtered:
             extent = Extent(total, is_settled=lambda: self._has_replayed(plan))
             return run.run(name, lambda hooks: self._as_group(plan, hooks), extent)
-        start = Place("offset", min((span[0] for span in plan.within.values()), default=0))
+        start = OffsetSpec("offset", min((span[0] for span in plan.within.values()), default=0))
         with LettersTopic(self._kafka, name, start=start, end=LATEST, within=plan.within) as topic:
             chunks = chunks_of(topic.letters_or_none(), Topic(name), self._request.selection)
             source = Source(name, name, before.partitions, chunks, Extent(total))

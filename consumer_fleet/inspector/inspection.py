@@ -23,7 +23,7 @@ from consumer_fleet.inspector.lookup import EventLookup, OpenRecords, build_look
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.cluster import Cluster
-from consumer_fleet.kafka.offset_spec import Place, parse_place
+from consumer_fleet.kafka.offset_spec import OffsetSpec, parse_offset_spec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.targets import consumer_of_topic, named_topic
@@ -137,12 +137,12 @@ class Opener:
     def _reader(self, topic: str, wanted: Wanted) -> TopicReader:
         start = None
         if wanted.start is not None:
-            start = parse_place(wanted.start, time.time(), relative=True)
+            start = parse_offset_spec(wanted.start, time.time(), relative=True)
         cluster = Cluster(self._kafka)
         cluster.wait_until_reachable(for_ever=False, wait=time.sleep, given_up=lambda: False)
         if start is None:
             # Each partition's share; the division rounds it up, away from zero.
-            start = Place("relative", -LATEST_MESSAGES // cluster.partitions(topic))
+            start = OffsetSpec("relative", -LATEST_MESSAGES // cluster.partitions(topic))
         reader = TopicReader(self._kafka, topic, start=start, end=None)
         self._stack.callback(reader.close)
         return reader

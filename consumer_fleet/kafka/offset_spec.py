@@ -23,7 +23,7 @@ FORMS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OffsetSpec:
     """``number`` is an offset, a distance in messages (relative), or milliseconds since 1970."""
 
     kind: Kind
@@ -37,11 +37,11 @@ class Place:
         return str(self.number) if self.kind == "offset" else self.kind
 
 
-EARLIEST: Final = Place("earliest")
-LATEST: Final = Place("latest")
+EARLIEST: Final = OffsetSpec("earliest")
+LATEST: Final = OffsetSpec("latest")
 
 
-def parse_place(text: str, now_s: float, *, relative: bool = False) -> Place:
+def parse_offset_spec(text: str, now_s: float, *, relative: bool = False) -> OffsetSpec:
     """The place that ``text`` names. ``-15m`` is a time before ``now_s`` (seconds since 1970).
 
     With ``relative``, ``+N`` and ``-N`` count messages from where a group stands. Raises
@@ -51,17 +51,17 @@ def parse_place(text: str, now_s: float, *, relative: bool = False) -> Place:
     if text in ("earliest", "latest"):
         return EARLIEST if text == "earliest" else LATEST
     if _OFFSET.fullmatch(text):
-        return Place("offset", _number(text, text))
+        return OffsetSpec("offset", _number(text, text))
     if relative and _RELATIVE.fullmatch(text):
-        return Place("relative", _number(text, text))
+        return OffsetSpec("relative", _number(text, text))
     if ago := _AGO.fullmatch(text):
         seconds = _number(ago[1], text) * _SECONDS[ago[2]]
-        return Place("time", _time(int(now_s * 1000) - seconds * 1000, text))
+        return OffsetSpec("time", _time(int(now_s * 1000) - seconds * 1000, text))
     try:
         moment = datetime.fromisoformat(text)
         # A time without a zone is UTC: the brokers' logs are, and no shell's zone changes it.
         moment = moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return Place("time", _time(int(moment.timestamp() * 1000), text))
+        return OffsetSpec("time", _time(int(moment.timestamp() * 1000), text))
     except (ValueError, OverflowError) as error:
         forms = f"{FORMS}, +N or -N" if relative else FORMS
         raise ConfigurationError(f"{text!r} names no place in a topic; expected {forms}") from error

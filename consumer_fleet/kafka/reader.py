@@ -18,7 +18,7 @@ from confluent_kafka import (
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import BrokerWatch, make_client, unjoined_config
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +52,8 @@ class TopicReader:
         base_config: Mapping[str, Any],
         topic: str,
         *,
-        start: Place = EARLIEST,
-        end: Place | None = LATEST,
+        start: OffsetSpec = EARLIEST,
+        end: OffsetSpec | None = LATEST,
         partitions: Collection[int] | None = None,
         patience_s: float = 60.0,
     ) -> None:
@@ -230,7 +230,7 @@ class TopicReader:
             raise KafkaUnreachable(f"{self.topic}/{index}: {error.args[0].str()}") from error
         return Range(low, high)
 
-    def _resolve(self, place: Place) -> dict[int, int]:
+    def _resolve(self, place: OffsetSpec) -> dict[int, int]:
         if place.kind == "time":
             return self._at_time(place.number)
         offsets = {}
@@ -241,7 +241,7 @@ class TopicReader:
             offsets[index] = min(max(named, low), high)
         return offsets
 
-    def _gone(self, start: Place, end: Place | None) -> dict[int, int]:
+    def _gone(self, start: OffsetSpec, end: OffsetSpec | None) -> dict[int, int]:
         """Partition → how many offsets that were asked for by number the broker holds no more."""
         if start.kind != "offset":
             return {}

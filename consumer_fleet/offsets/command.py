@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from consumer_fleet.kafka.offset_spec import Place
+    from consumer_fleet.kafka.offset_spec import OffsetSpec
     from consumer_fleet.offsets.plan import Move, Tally
     from consumer_fleet.targets import Target
 _EPILOG = """
@@ -131,12 +131,12 @@ def reset_command(
     import time
 
     from consumer_fleet.kafka.groups import Groups
-    from consumer_fleet.kafka.offset_spec import parse_place
+    from consumer_fleet.kafka.offset_spec import parse_offset_spec
     from consumer_fleet.offsets.plan import plan_reset, tally
     from consumer_fleet.targets import one_target
 
     target = one_target(name, group, cluster.options)
-    place = parse_place(place_text, time.time(), relative=True)
+    place = parse_offset_spec(place_text, time.time(), relative=True)
     if flags["execute"] and not flags["reserved_group"]:
         _refuse_reserved(target.group)
     with Groups(cluster.kafka) as groups:
@@ -198,7 +198,7 @@ def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], 
 
 def _print_reset(
     target: Target,
-    place: Place,
+    place: OffsetSpec,
     moves: list[Move],
     tallies: Mapping[tuple[str, int], Tally],
     *,

@@ -11,7 +11,7 @@ from typing import Any
 from consumer_fleet.errors import ConfigurationError, GroupIsActive, KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group, Groups, Spot
-from consumer_fleet.kafka.offset_spec import Place
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.kafka.ranges import RangeReader
 from consumer_fleet.kafka.reader import Range
 from consumer_fleet.targets import Target
@@ -59,7 +59,12 @@ class Move:
 
 
 def plan_reset(
-    groups: Groups, target: Target, place: Place, partitions: tuple[int, ...], *, may_be_new: bool
+    groups: Groups,
+    target: Target,
+    place: OffsetSpec,
+    partitions: tuple[int, ...],
+    *,
+    may_be_new: bool,
 ) -> list[Move]:
     """Every partition's move, moving or not. Blocks on the broker.
 
@@ -151,7 +156,7 @@ def _no_group(groups: Groups, group: Group) -> ConfigurationError:
 
 
 def _wanted(
-    groups: Groups, place: Place, held: Mapping[Spot, Range], committed: Mapping[Spot, int]
+    groups: Groups, place: OffsetSpec, held: Mapping[Spot, Range], committed: Mapping[Spot, int]
 ) -> dict[Spot, int]:
     if place.kind == "time":
         found = groups.at_time(list(held), place.number)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from consumer_fleet.humanize import moment
 from consumer_fleet.kafka.groups import Spot
-from consumer_fleet.kafka.offset_spec import Place
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.offsets.plan import Move, Tally
 from consumer_fleet.status.report import ConsumerStatus
 from consumer_fleet.status.table import count, duration, iso_time, loss, partition
@@ -91,7 +91,7 @@ def _span(found: Tally) -> str:
 
 def reset_document(
     target: Target,
-    place: Place,
+    place: OffsetSpec,
     moves: list[Move],
     tallies: Mapping[Spot, Tally],
     *,

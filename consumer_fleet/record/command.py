@@ -81,15 +81,15 @@ def record_command(cluster: ClusterOptions, **given: Any) -> None:
 
 def _record(cluster: ClusterOptions, given: dict[str, Any]) -> int:
     from consumer_fleet.errors import EXIT_FINDINGS
-    from consumer_fleet.kafka.offset_spec import LATEST, parse_place
+    from consumer_fleet.kafka.offset_spec import LATEST, parse_offset_spec
     from consumer_fleet.kafka.reader import TopicReader
     from consumer_fleet.targets import named_topic
 
     topic = named_topic(given["topic"], cluster.options, given["message_format"])
     keep, change = _selection(topic, given)
     now_s = time.time()
-    start = parse_place(given["start"], now_s)
-    end = LATEST if given["end"] is None else parse_place(given["end"], now_s)
+    start = parse_offset_spec(given["start"], now_s)
+    end = LATEST if given["end"] is None else parse_offset_spec(given["end"], now_s)
     with TopicReader(
         cluster.kafka,
         topic.physical,

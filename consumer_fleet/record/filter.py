@@ -29,7 +29,7 @@ from consumer_fleet.consumers.formats import event_of
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.offset_spec import parse_place
+from consumer_fleet.kafka.offset_spec import parse_offset_spec
 
 FACTS: Final = (
     "key, value, partition, offset, size, timestamp, header.NAME, json.PATH or event.PATH"
@@ -166,7 +166,7 @@ def _number(fact: str, value: str) -> float:
         pass
     if fact == "timestamp":
         try:
-            place = parse_place(value, 0)
+            place = parse_offset_spec(value, 0)
         except ConfigurationError:
             place = None
         if place is not None and place.kind == "time" and not value.startswith("-"):

@@ -138,11 +138,11 @@ def _refuse_what_does_nothing(given: dict[str, Any]) -> None:
 
 
 def _open_source(cluster: ClusterOptions, given: dict[str, Any]) -> Source:
-    from consumer_fleet.kafka.offset_spec import parse_place
+    from consumer_fleet.kafka.offset_spec import parse_offset_spec
     from consumer_fleet.replay.source import RecordingSource, TopicSource
 
     now_s = time.time()
-    start, end = parse_place(given["start"], now_s), parse_place(given["end"], now_s)
+    start, end = parse_offset_spec(given["start"], now_s), parse_offset_spec(given["end"], now_s)
     if given["file"] is not None:
         return RecordingSource(given["file"], start, end)
     return TopicSource(given["topic"], cluster.options, cluster.kafka, start, end)

@@ -12,7 +12,7 @@ from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.targets import named_topic
@@ -55,7 +55,7 @@ class Source(Protocol):
 class RecordingSource:
     """A file, or what of it lies between two places."""
 
-    def __init__(self, path: Path, start: Place, end: Place) -> None:
+    def __init__(self, path: Path, start: OffsetSpec, end: OffsetSpec) -> None:
         self._recording = Recording(path)
         header = self._recording.header
         self.name = str(path)
@@ -108,7 +108,12 @@ class TopicSource:
     """A range of a topic, read without joining a group."""
 
     def __init__(
-        self, name: str, options: Options, kafka: dict[str, object], start: Place, end: Place
+        self,
+        name: str,
+        options: Options,
+        kafka: dict[str, object],
+        start: OffsetSpec,
+        end: OffsetSpec,
     ) -> None:
         found = named_topic(name, options)
         self._range = (kafka, found.physical, start, end)
@@ -168,7 +173,7 @@ def _read(reader: TopicReader) -> Iterator[list[Pair]]:
         yield [(message.partition() or 0, Record.from_kafka(message)) for message in messages]
 
 
-def _is_at_or_after(place: Place) -> Callable[[Record], bool]:
+def _is_at_or_after(place: OffsetSpec) -> Callable[[Record], bool]:
     number = place.number
     if place.kind == "offset":
         return lambda record: record.offset >= number

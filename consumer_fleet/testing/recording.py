@@ -18,7 +18,7 @@ from consumer_fleet.errors import RecordingError
 from consumer_fleet.kafka.chunk import Chunk, Record
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.mock_cluster import MockMessage as Message
-from consumer_fleet.kafka.offset_spec import Place
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.kafka.reader import Range, TopicReader
 from consumer_fleet.record.filter import FilterError, parse_filter
 from consumer_fleet.record.record import Change, Keep, Recorder
@@ -168,8 +168,8 @@ def _open(recording: Recording, kafka: Mapping[str, Any], index: int, held: Rang
     reader = TopicReader(
         kafka,
         header.topic,
-        start=Place("offset", held.start),
-        end=Place("offset", held.end),
+        start=OffsetSpec("offset", held.start),
+        end=OffsetSpec("offset", held.end),
         partitions=[index],
     )
     is_other = None not in (header.cluster_id, reader.cluster_id) and (

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 from structlog.testing import capture_logs
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.reader import TopicReader
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
@@ -50,18 +50,18 @@ def fill(kafka: KafkaBroker, topic: str, count: int, partition: int = 0) -> None
     ("start", "end", "expected"),
     [
         (EARLIEST, LATEST, range(20)),
-        (Place("offset", 5), Place("offset", 9), range(5, 9)),
-        (Place("offset", 5), Place("offset", 500), range(5, 20)),
-        (Place("time", FIRST_MS + 3), Place("time", FIRST_MS + 7), range(3, 7)),
-        (Place("time", FIRST_MS - 10), Place("time", FIRST_MS + 10_000), range(20)),
-        (Place("time", FIRST_MS + 10_000), LATEST, range(0)),
-        (Place("relative", -3), LATEST, range(17, 20)),
-        (Place("offset", 9), Place("offset", 5), range(0)),
+        (OffsetSpec("offset", 5), OffsetSpec("offset", 9), range(5, 9)),
+        (OffsetSpec("offset", 5), OffsetSpec("offset", 500), range(5, 20)),
+        (OffsetSpec("time", FIRST_MS + 3), OffsetSpec("time", FIRST_MS + 7), range(3, 7)),
+        (OffsetSpec("time", FIRST_MS - 10), OffsetSpec("time", FIRST_MS + 10_000), range(20)),
+        (OffsetSpec("time", FIRST_MS + 10_000), LATEST, range(0)),
+        (OffsetSpec("relative", -3), LATEST, range(17, 20)),
+        (OffsetSpec("offset", 9), OffsetSpec("offset", 5), range(0)),
         (LATEST, LATEST, range(0)),
     ],
 )
 def test_a_range_is_read_from_its_start_to_before_its_end(
-    kafka: KafkaBroker, topic: TopicFactory, start: Place, end: Place, expected: range
+    kafka: KafkaBroker, topic: TopicFactory, start: OffsetSpec, end: OffsetSpec, expected: range
 ) -> None:
     name = topic(2, KEEP)
     fill(kafka, name, 20)
@@ -106,7 +106,7 @@ def test_a_range_that_ends_in_control_records_is_read_to_its_end(
         assert read_all(reader) == [(0, 0), (0, 4)]
         assert reader.total == reader.done == 6
     # Where the end lies in a gap, the first message behind it is none of the range's.
-    with TopicReader(kafka.client_config(), name, end=Place("offset", 3)) as reader:
+    with TopicReader(kafka.client_config(), name, end=OffsetSpec("offset", 3)) as reader:
         assert read_all(reader) == [(0, 0)]
         assert reader.done == 3
 
@@ -150,7 +150,9 @@ def test_offsets_that_were_asked_for_and_are_gone_are_told_once_by_partition(
         fill(kafka, name, 30, partition=index)
     kafka.delete_records(name, {0: 10, 1: 30})
 
-    def gone(start: Place, end: Place | None) -> tuple[dict[int, int], list[tuple[int, ...]]]:
+    def gone(
+        start: OffsetSpec, end: OffsetSpec | None
+    ) -> tuple[dict[int, int], list[tuple[int, ...]]]:
         with (
             capture_logs() as logs,
             TopicReader(kafka.client_config(), name, start=start, end=end) as reader,
@@ -162,11 +164,11 @@ def test_offsets_that_were_asked_for_and_are_gone_are_told_once_by_partition(
         return reader.gone, told
 
     both = ({0: 5, 1: 25}, [(0, 5, 10, 5), (1, 5, 30, 25)])
-    assert gone(Place("offset", 5), LATEST) == gone(Place("offset", 5), None) == both
-    assert gone(Place("offset", 5), Place("offset", 15))[0] == {0: 5, 1: 10}
-    assert gone(Place("offset", 5), Place("offset", 8))[0] == {0: 3, 1: 3}
-    assert gone(Place("offset", 10), LATEST) == ({1: 20}, [(1, 10, 30, 20)])
-    for start in (EARLIEST, LATEST, Place("relative", -100), Place("time", FIRST_MS)):
+    assert gone(OffsetSpec("offset", 5), LATEST) == gone(OffsetSpec("offset", 5), None) == both
+    assert gone(OffsetSpec("offset", 5), OffsetSpec("offset", 15))[0] == {0: 5, 1: 10}
+    assert gone(OffsetSpec("offset", 5), OffsetSpec("offset", 8))[0] == {0: 3, 1: 3}
+    assert gone(OffsetSpec("offset", 10), LATEST) == ({1: 20}, [(1, 10, 30, 20)])
+    for start in (EARLIEST, LATEST, OffsetSpec("relative", -100), OffsetSpec("time", FIRST_MS)):
         assert gone(start, LATEST) == ({}, []), "nobody asked for what is gone"
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from consumer_fleet.dead_letter_headers import Facts, with_facts
 from consumer_fleet.errors import RecordingError, UndeliverableMessage
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, Place
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.topic_writer import TopicWriter
 from consumer_fleet.replay.batches import batches_of, latest_ms
 from consumer_fleet.replay.source import RecordingSource
@@ -36,7 +36,11 @@ def letter(number: int, *topics: str) -> Pair:
 
 
 def source(
-    path: Path, pairs: list[Pair], start: Place = EARLIEST, end: Place = LATEST, cut: int = 0
+    path: Path,
+    pairs: list[Pair],
+    start: OffsetSpec = EARLIEST,
+    end: OffsetSpec = LATEST,
+    cut: int = 0,
 ) -> RecordingSource:
     write_recording(path, pairs, batch=10)
     if cut:
@@ -60,7 +64,7 @@ def offsets(found: Iterator[list[Pair]] | None) -> list[int]:
 
 
 def test_what_lies_outside_of_the_range_is_not_waited_for_block_by_block(tmp_path: Path) -> None:
-    made = source(tmp_path / "r", [pair(n) for n in range(3000)], end=Place("offset", 5))
+    made = source(tmp_path / "r", [pair(n) for n in range(3000)], end=OffsetSpec("offset", 5))
     found = list(made.batches())
     assert [record.offset for _, record in found[0]] == [0, 1, 2, 3, 4]
     # Of 299 blocks, each is read in far less than the time after which others get a turn.
@@ -74,14 +78,14 @@ def test_what_lies_outside_of_the_range_is_not_waited_for_block_by_block(tmp_pat
         (LATEST, LATEST, None),
         (EARLIEST, EARLIEST, None),
         (LATEST, EARLIEST, None),
-        (Place("offset", 30), LATEST, None),
-        (Place("offset", 25), LATEST, range(25, 30)),
-        (EARLIEST, Place("time", 1050), range(5)),
-        (Place("time", 10**13), LATEST, None),
+        (OffsetSpec("offset", 30), LATEST, None),
+        (OffsetSpec("offset", 25), LATEST, range(25, 30)),
+        (EARLIEST, OffsetSpec("time", 1050), range(5)),
+        (OffsetSpec("time", 10**13), LATEST, None),
     ],
 )
 def test_places_select_what_lies_between_them(
-    tmp_path: Path, start: Place, end: Place, expected: range | None
+    tmp_path: Path, start: OffsetSpec, end: OffsetSpec, expected: range | None
 ) -> None:
     found = batches(source(tmp_path / "r", [pair(n) for n in range(30)], start, end))
     assert (None if found is None else offsets(found)) == (expected and list(expected))
@@ -92,7 +96,7 @@ def test_the_latest_time_is_that_of_what_is_replayed(tmp_path: Path) -> None:
     whole = source(tmp_path / "r", pairs)
     assert latest_ms(whole, None) == 1050
     assert whole.given == 0
-    assert latest_ms(source(tmp_path / "s", pairs, Place("offset", 9)), None) is None
+    assert latest_ms(source(tmp_path / "s", pairs, OffsetSpec("offset", 9)), None) is None
     assert latest_ms(source(tmp_path / "t", [pair(1), pair(2)]), 1) == 1010
     cut = source(tmp_path / "u", [pair(n) for n in range(30)], cut=60)
     assert latest_ms(cut, None) == 1190, "what is readable of a damaged file"
