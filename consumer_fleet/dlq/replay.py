@@ -30,9 +30,9 @@ from consumer_fleet.dlq.letters import (
 )
 from consumer_fleet.dlq.replay_position import Standing, Tally, standing
 from consumer_fleet.errors import EXIT_OK, FleetError
-from consumer_fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.kafka.chunk import CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Record
 from consumer_fleet.kafka.clients import consumer_config
-from consumer_fleet.kafka.consumer import CHUNK_BYTES, CHUNK_MESSAGES, ChunkConsumer
+from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
 from consumer_fleet.replay.rejects import free_path
 from consumer_fleet.replay.through import (

@@ -139,7 +139,7 @@ class Opener:
         if wanted.start is not None:
             start = parse_offset_spec(wanted.start, time.time(), relative=True)
         cluster = Cluster(self._kafka)
-        cluster.wait_until_reachable(for_ever=False, wait=time.sleep, given_up=lambda: False)
+        cluster.check_reachable()
         if start is None:
             # Each partition's share; the division rounds it up, away from zero.
             start = OffsetSpec("relative", -LATEST_MESSAGES // cluster.partitions(topic))

@@ -1,8 +1,8 @@
-"""The unit of work in the parent: some raw messages of one partition, in offset order."""
+"""The unit of work in the parent: raw messages of one partition, in offset order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,7 +13,10 @@ from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.dead_letter_headers import Facts, Headers
 
-__all__ = ["Chunk", "DeadLetter", "Headers", "Record", "split_into_chunks"]
+__all__ = ["Chunk", "DeadLetter", "Headers", "Record", "cut_records", "split_into_chunks"]
+
+CHUNK_MESSAGES = 500
+CHUNK_BYTES = 1024 * 1024
 
 
 class Record(NamedTuple):
@@ -29,7 +32,7 @@ class Record(NamedTuple):
     def from_kafka(cls, message: KafkaMessage) -> Record:
         kind, timestamp_ms = message.timestamp()
         headers = message.headers()
-        # By position: keywords take half as long again, and this runs for each message.
+        # Positional: keywords take half as long again, and this runs for each message.
         return cls(
             message.offset() or 0,
             None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
@@ -58,8 +61,8 @@ class Chunk:
 
     @property
     def timestamp(self) -> datetime:
-        """The first message's broker timestamp: what latency is measured from. 1970 where there is
-        none, or none of this calendar: a producer may count in nanoseconds.
+        """The first message's broker timestamp, which latency is measured from. 1970 if it has
+        none, or one that no calendar has: a producer may count in nanoseconds.
         """
         try:
             return datetime.fromtimestamp((self.records[0].timestamp_ms or 0) / 1000, tz=UTC)
@@ -73,14 +76,14 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A rejected message, whole, with why."""
+    """A rejected message, complete, and why it was rejected."""
 
     record: Record
     reason: str
     detail: str
 
     def facts(self, partition: Partition, group: str) -> Facts:
-        """What its headers say of it; ``partition`` is where the record was read."""
+        """The facts for its headers; ``partition`` is where the record was read."""
         return Facts(
             reason=self.reason,
             detail=self.detail,
@@ -93,26 +96,37 @@ class DeadLetter:
 
 
 def split_into_chunks(
-    messages: Sequence[KafkaMessage], *, max_messages: int, max_bytes: int
-) -> list[Chunk]:
-    """Group messages by partition, in order, and cut each group by count and by bytes.
+    messages: Sequence[KafkaMessage],
+    *,
+    max_messages: int = CHUNK_MESSAGES,
+    max_bytes: int = CHUNK_BYTES,
+) -> Iterator[Chunk]:
+    """Group messages by partition, in order, and cut each group by count and by bytes."""
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for message in messages:
+        key = (message.topic() or "", message.partition() or 0)
+        groups.setdefault(key, []).append(Record.from_kafka(message))
+    for (topic, index), records in groups.items():
+        partition = Partition(Topic(topic), index)
+        yield from cut_records(partition, records, max_messages=max_messages, max_bytes=max_bytes)
+
+
+def cut_records(
+    partition: Partition,
+    records: Sequence[Record],
+    *,
+    max_messages: int = CHUNK_MESSAGES,
+    max_bytes: int = CHUNK_BYTES,
+) -> Iterator[Chunk]:
+    """Cut one partition's records by count and by bytes.
 
     A single message larger than ``max_bytes`` becomes a chunk of its own.
     """
-    groups: dict[tuple[str, int], list[Record]] = {}
-    for message in messages:
-        place = (message.topic() or "", message.partition() or 0)
-        groups.setdefault(place, []).append(Record.from_kafka(message))
-
-    chunks: list[Chunk] = []
-    for (topic, index), records in groups.items():
-        partition = Partition(Topic(topic), index)
-        start = size = 0
-        for end, record in enumerate(records):
-            full = end - start >= max_messages or size + record.size > max_bytes
-            if full and end > start:
-                chunks.append(Chunk(partition, tuple(records[start:end]), size))
-                start, size = end, 0
-            size += record.size
-        chunks.append(Chunk(partition, tuple(records[start:]), size))
-    return chunks
+    start = size = 0
+    for end, record in enumerate(records):
+        full = end - start >= max_messages or size + record.size > max_bytes
+        if full and end > start:
+            yield Chunk(partition, tuple(records[start:end]), size)
+            start, size = end, 0
+        size += record.size
+    yield Chunk(partition, tuple(records[start:]), size)

@@ -1,4 +1,4 @@
-"""The librdkafka settings of this program's clients: what the user may set and what it owns."""
+"""The Kafka clients of this program: their librdkafka settings, their log, and their brokers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.errors import ConfigurationError
 
-# Setting one of these would break a promise; the value says what to use instead.
+# Each of these would break a promise; the value says what to use instead.
 OWNED_SETTINGS = {
     "group.id": "use --group",
     "enable.auto.commit": "offsets are committed only after delivery",
@@ -24,17 +24,17 @@ OWNED_SETTINGS = {
     "enable.partition.eof": "the consumer needs it to know a partition's end",
 }
 
-# librdkafka prefetches up to 64 MiB by default, next to the in-flight budget. A quarter is half a
-# second's worth at full speed, and keeps the parent's memory flat.
+# librdkafka prefetches up to 64 MiB by default, beside the in-flight budget. A quarter lasts half a
+# second at full speed, and keeps the parent's memory flat.
 _PREFETCH_KIB = 16 * 1024
-# How long librdkafka does not fetch after that is full. Its default of a second empties the queue.
+# How long librdkafka pauses fetching once that is full. Its default, a second, empties the queue.
 _FETCH_PAUSE_MS = 20
-# librdkafka asks for a group's name even where none is joined. Nothing is ever stored under it.
+# librdkafka requires a group's name even if none is joined. Nothing is ever stored under it.
 _NO_GROUP = "consumer-fleet-reader"
 
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, Any]:
-    """Settings shared by every client: where the cluster is, and the user's own settings.
+    """Settings shared by every client: the cluster's address and the user's own settings.
 
     Raises ConfigurationError for a setting that the program owns.
     """
@@ -82,14 +82,14 @@ def consumer_config(base: Mapping[str, Any], group: str) -> dict[str, Any]:
 def unjoined_config(base: Mapping[str, Any], group: str = _NO_GROUP) -> dict[str, Any]:
     """Settings of a consumer that reads, or commits for a group, without joining one."""
     config = consumer_config(base, group)
-    # Settings of a membership that does not come about; librdkafka refuses some by themselves.
+    # Settings of a membership, which librdkafka partly refuses without one.
     for name in ("group.instance.id", "group.protocol", "group.remote.assignor"):
         config.pop(name, None)
     return config
 
 
 def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the dead letter producer: every in-sync replica has it, once and in order."""
+    """Settings of a producer: every in-sync replica gets each message, once and in order."""
     shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
     return {
         # The broker's own limit decides what is too large; librdkafka's ceiling is 1 GB.
@@ -103,7 +103,7 @@ def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def admin_config(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of the admin client, which must not create the topic that it asks about."""
+    """Settings of the admin client, which must not create the topic that it describes."""
     shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
     return {**shared, "allow.auto.create.topics": False}
 
@@ -112,10 +112,10 @@ _INTERVAL_S = 30.0
 _NUMBERS = re.compile(r"\d+")
 
 
-class Thinned(logging.Filter):
-    """Lets a line pass once per ``_INTERVAL_S``; lines that differ in numbers only are the same.
+class LogThrottle(logging.Filter):
+    """Passes a line once per ``_INTERVAL_S``; lines that differ only in numbers are the same.
 
-    A client whose brokers are away tries to connect many times per second and logs each failure.
+    A client whose brokers are away reconnects many times per second and logs each failure.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -137,14 +137,14 @@ class Thinned(logging.Filter):
 
 
 rdkafka_log = logging.getLogger("librdkafka")
-rdkafka_log.addFilter(Thinned())
+rdkafka_log.addFilter(LogThrottle())
 
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 
 
 def make_client(kind: type[_Client], config: Mapping[str, Any]) -> _Client:
-    """A client with exactly these settings; connects by itself, later. Raises ConfigurationError
-    for a setting that librdkafka does not know or whose value it refuses.
+    """A client with exactly these settings; it connects later, by itself. Raises
+    ConfigurationError for a setting or a value that librdkafka refuses.
     """
     try:
         return kind(dict(config), logger=rdkafka_log)
@@ -163,15 +163,18 @@ def make_admin_client(base_config: Mapping[str, Any]) -> AdminClient:
 log = structlog.get_logger(__name__)
 
 _INTERVAL_MS = 5_000
-# Once may be the moment between dropping the last one and starting again.
+# Once may be the moment between dropping the last one and reconnecting.
 _TIMES = 2
-# Of librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, are no
-# brokers by themselves: the group's coordinator, for one, has the address of a learned broker.
+# In librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, only
+# point to brokers: the group's coordinator, for one, has the address of a learned broker.
 _SOURCES = ("configured", "learned")
 
 
 class BrokerWatch:
-    """Give ``settings`` to one client, and look at ``none_known`` after it was polled."""
+    """Notices that a client has forgotten every broker (librdkafka 2.16 may, when one restarts).
+
+    Pass ``settings`` to one client, and check ``none_known`` after polling it.
+    """
 
     def __init__(self) -> None:
         self._times = 0
@@ -182,7 +185,7 @@ class BrokerWatch:
 
     @property
     def none_known(self) -> bool:
-        """True within three intervals, and for good."""
+        """True within three intervals, and from then on."""
         return self._times >= _TIMES
 
     def _on_statistics(self, document: str) -> None:
@@ -190,4 +193,4 @@ class BrokerWatch:
         knows_one = any(broker["source"] in _SOURCES for broker in brokers)
         self._times = 0 if knows_one else self._times + 1
         if self._times == _TIMES:
-            log.error("brokers_forgotten", what_now="a new Kafka client takes over")
+            log.error("brokers_forgotten", what_now="replacing the Kafka client")

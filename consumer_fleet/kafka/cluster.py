@@ -1,94 +1,173 @@
-"""What must be true of the cluster before a consumer joins: reachable, topics there, ends known."""
+"""The cluster and its topics: reachable, complete, and what this user may do with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from time import monotonic
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, TypeAlias
 
 import structlog
 from arroyo.types import Partition, Topic
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.clients import make_admin_client
+from consumer_fleet.kafka.clients import admin_config, make_client
 
 log = structlog.get_logger(__name__)
 
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
+# Of the questions for facts, which are part of checks that end within seconds.
+_FACTS_TIMEOUT_S = 4.0
+_RETRY_S = 0.2
 # Room for the dlq.* headers around a message that is as large as its own topic allows.
 HEADER_ROOM_BYTES = 64 * 1024
-# Metadata of a topic that does not exist, or whose leaders are being chosen, is an answer, too.
+# Metadata of a missing topic, or of one whose leaders are being chosen, is an answer, too.
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION)
 
+#: What this user may do, as Kafka's own tools name it; None where the broker does not say.
+Operations: TypeAlias = frozenset[str] | None
 
-class TopicFacts(NamedTuple):
-    """``partitions`` is 0 where there is no such topic."""
 
-    cluster_id: str | None
-    partitions: int
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """``brokers`` holds ``host:port`` by broker id."""
+
+    cluster_id: str
+    brokers: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    index: int
+    has_leader: bool
+    replicas: int
+    in_sync: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic, or why nothing is known of it: ``error`` is librdkafka's code, 0 if it exists.
+
+    ``settings`` is None where they may not be read, and ``settings_error`` says why.
+    """
+
+    name: str
+    error: int = 0
+    error_text: str = ""
+    partitions: tuple[PartitionFacts, ...] = ()
+    operations: Operations = None
+    settings: Mapping[str, str] | None = None
+    settings_error: str = ""
+
+    @property
+    def exists(self) -> bool:
+        return not self.error
+
+    @property
+    def is_silent(self) -> bool:
+        """No answer: librdkafka's own errors are below 0."""
+        return self.error < 0 and not self.is_missing
+
+    @property
+    def is_missing(self) -> bool:
+        return self.error in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
+
+    def number(self, name: str) -> int | None:
+        """A setting that is a number; None where it is unknown."""
+        text = (self.settings or {}).get(name, "")
+        return int(text) if text.removeprefix("-").isdecimal() else None
 
 
 class Cluster:
-    """A short-lived view of the cluster, for the checks before anything is read or written."""
+    """A short-lived view of the cluster. Every method blocks on the broker.
 
-    def __init__(self, base_config: Mapping[str, Any]) -> None:
+    ``on_error`` gets what librdkafka says of its connections. ``cluster_id`` is known once a broker
+    has responded; a mock cluster has none.
+    """
+
+    def __init__(
+        self,
+        base_config: Mapping[str, Any],
+        on_error: Callable[[KafkaError], None] | None = None,
+    ) -> None:
         self._servers = str(base_config.get("bootstrap.servers", ""))
-        self._admin = make_admin_client(base_config)
+        config = admin_config(base_config)
+        if on_error is not None:
+            config["error_cb"] = on_error
+        #: For questions of others; it lives as long as they hold it.
+        self.admin = make_client(AdminClient, config)
+        self.cluster_id: str | None = None
 
-    @property
-    def admin(self) -> AdminClient:
-        """For questions of others; it lives as long as they hold it."""
-        return self._admin
+    # -- reaching it ----------------------------------------------------------------------------
+
+    def check_reachable(self) -> None:
+        """Block until a broker responds, for seconds at most. Raises KafkaUnreachable."""
+        reason = self._connect()
+        if reason is not None:
+            raise KafkaUnreachable(
+                f"no Kafka broker answers at {self._servers}: {reason}; check "
+                "--bootstrap-servers, the network and the TLS or SASL settings"
+            )
 
     def wait_until_reachable(
-        self, *, for_ever: bool, wait: Callable[[float], None], given_up: Callable[[], bool]
+        self, *, wait: Callable[[float], None], given_up: Callable[[], bool]
     ) -> None:
-        """Block until a broker answers; says within seconds that none does.
+        """Block until a broker responds; logs within seconds that none does.
 
         ``wait(seconds)`` passes the time between attempts, and ``given_up()`` ends the waiting.
-        Raises KafkaUnreachable at the first failure unless ``for_ever``.
         """
         while not given_up():
             started = monotonic()
-            try:
-                self._admin.list_topics(timeout=_METADATA_TIMEOUT_S)
-            except KafkaException as error:
-                reason = error.args[0].str()
-                self._admin.poll(0)  # lets librdkafka log why, a refused login for example
-                if not for_ever:
-                    raise KafkaUnreachable(
-                        f"no Kafka broker answers at {self._servers}: {reason}; check "
-                        "--bootstrap-servers, the network and the TLS or SASL settings"
-                    ) from error
-                log.error(
-                    "kafka_unreachable",
-                    bootstrap_servers=self._servers,
-                    reason=reason,
-                    what_now="trying again",
-                )
-                wait(max(0.0, _METADATA_TIMEOUT_S - (monotonic() - started)))
-            else:
+            reason = self._connect()
+            if reason is None:
                 return
+            log.error(
+                "kafka_unreachable",
+                bootstrap_servers=self._servers,
+                reason=reason,
+                what_now="retrying",
+            )
+            wait(max(0.0, _METADATA_TIMEOUT_S - (monotonic() - started)))
 
-    def describe(self, topic: str) -> TopicFacts:
-        """Blocks on the broker. Raises KafkaUnreachable, or ConfigurationError where the topic may
-        not be looked at or its name is none.
-        """
+    def _connect(self) -> str | None:
+        """None once a broker has responded, else why none does."""
         try:
-            metadata = self._admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S)
+            self.cluster_id = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S).cluster_id
+        except KafkaException as error:
+            self.admin.poll(0)  # lets librdkafka log why, for example a refused login
+            return str(error.args[0].str())
+        return None
+
+    # -- a topic that is consumed or written ----------------------------------------------------
+
+    def partition_count(self, topic: str) -> int:
+        """How many partitions a topic has, 0 if it does not exist. Asking never creates it.
+
+        Raises KafkaUnreachable, or ConfigurationError where the topic may not be described or its
+        name is invalid.
+        """
+        # By name in the metadata: a mock cluster answers no other question about a topic.
+        try:
+            found = self.admin.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
         except KafkaException as error:
             raise KafkaUnreachable(f"topic {topic!r}: {error.args[0].str()}") from error
-        found = metadata.topics[topic]
         if found.error is not None and found.error.code() in _REFUSALS:
             raise ConfigurationError(f"topic {topic!r}: {found.error.str()}")
-        return TopicFacts(metadata.cluster_id, len(found.partitions))
+        return len(found.partitions)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Raises ConfigurationError if it is not there."""
-        count = self.describe(topic).partitions
+        """How many partitions a topic has. Raises ConfigurationError if it does not exist."""
+        count = self.partition_count(topic)
         if count:
             return count
         raise ConfigurationError(
@@ -96,26 +175,10 @@ class Cluster:
             "one with --physical-topic"
         )
 
-    def create_topic(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
-        """Block until the topic is made; also where somebody else makes it at the same time.
-        Raises ConfigurationError where it can't be.
-        """
-        request = NewTopic(topic, num_partitions=partitions, config=dict(config))
-        answers = self._admin.create_topics([request], operation_timeout=_REQUEST_TIMEOUT_S)
-        try:
-            answers[topic].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                return
-            raise ConfigurationError(
-                f"topic {topic!r} can't be created: {error.args[0].str()}"
-            ) from error
-        log.info("topic_created", topic=topic, partitions=partitions, config=dict(config))
-
     def end_offsets(self, topic: str) -> dict[Partition, int]:
-        """Where each partition ends now, open transactions left out. Blocks on the broker."""
+        """Where each partition ends now, open transactions left out."""
         targets = [TopicPartition(topic, index) for index in range(self.partitions(topic))]
-        answers = self._admin.list_offsets(
+        answers = self.admin.list_offsets(
             {target: OffsetSpec.latest() for target in targets},  # type: ignore[no-untyped-call]  # unannotated there
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_REQUEST_TIMEOUT_S,
@@ -128,17 +191,33 @@ class Cluster:
         except KafkaException as error:
             raise KafkaUnreachable(f"the ends of {topic!r}: {error.args[0].str()}") from error
 
-    def ensure_dead_letter_topic(self, dead_letter_topic: str, source: str) -> None:
-        """Check that the dead letter topic is there, else create it.
-
-        It is made with one partition, without expiry (a dead letter stays until a person deals
-        with it), and with room for the largest message of its source.
-        Raises ConfigurationError if it is missing and can't be created.
+    def create_topic(self, topic: str, partitions: int, config: Mapping[str, str]) -> None:
+        """Create a topic, unless another client does so at the same time. Raises
+        ConfigurationError where it can't be created.
         """
-        if self.describe(dead_letter_topic).partitions:
+        request = NewTopic(topic, num_partitions=partitions, config=dict(config))
+        answers = self.admin.create_topics([request], operation_timeout=_REQUEST_TIMEOUT_S)
+        try:
+            answers[topic].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return
+            raise ConfigurationError(
+                f"topic {topic!r} can't be created: {error.args[0].str()}"
+            ) from error
+        log.info("topic_created", topic=topic, partitions=partitions, config=dict(config))
+
+    def ensure_dead_letter_topic(self, dead_letter_topic: str, source: str) -> None:
+        """Create the dead letter topic if it does not exist.
+
+        It gets one partition, no expiry (a dead letter stays until somebody deals with it), and
+        room for the largest message of its source. Raises ConfigurationError if it can't be
+        created.
+        """
+        if self.partition_count(dead_letter_topic):
             return
-        limit = self._setting(source, "max.message.bytes")
         config = {"retention.ms": "-1", "cleanup.policy": "delete"}
+        limit = self._settings(source).get("max.message.bytes")
         if limit is not None:
             config["max.message.bytes"] = str(int(limit) + HEADER_ROOM_BYTES)
         try:
@@ -149,13 +228,126 @@ class Cluster:
                 "with --no-dlq"
             ) from error
 
-    def _setting(self, topic: str, name: str) -> str | None:
-        """A topic's setting, or None where it may not be read."""
-        resource = ConfigResource(ResourceType.TOPIC, topic)
+    def _settings(self, topic: str) -> dict[str, str]:
+        """A topic's settings, none where they may not be read."""
         try:
-            entries = self._admin.describe_configs([resource])[resource].result(_REQUEST_TIMEOUT_S)
+            return settings_of(request_settings(self.admin, [topic])[topic])
         except KafkaException as error:
             log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
+            return {}
+
+    # -- facts, asked in parallel and judged elsewhere ------------------------------------------
+
+    def describe(self) -> ClusterFacts:
+        """Raises KafkaException."""
+        answer = self.admin.describe_cluster(request_timeout=_FACTS_TIMEOUT_S).result()
+        brokers = {node.id: f"{node.host}:{node.port}" for node in answer.nodes}
+        return ClusterFacts(str(answer.cluster_id), brokers)
+
+    def ask_broker(self, broker_id: int) -> KafkaError | None:
+        """Ask one broker for its settings, at the address that it advertises; gives why it did not
+        respond. That this user may not see them is a response.
+        """
+        resource = ConfigResource(ResourceType.BROKER, str(broker_id))
+        answers = self.admin.describe_configs([resource], request_timeout=_FACTS_TIMEOUT_S)
+        try:
+            answers[resource].result()
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            # librdkafka's own errors are below 0: nothing came from the broker.
+            return refusal if refusal.code() < 0 else None
+        return None
+
+    def describe_topics(self, names: Collection[str]) -> dict[str, TopicFacts]:
+        """By name; each name has an entry."""
+        described = self.admin.describe_topics(
+            TopicCollection(list(names)),
+            include_authorized_operations=True,
+            request_timeout=_FACTS_TIMEOUT_S,
+        )
+        settings = request_settings(self.admin, names)
+        return {name: _topic_facts(name, described[name], settings[name]) for name in names}
+
+    def try_creating(self, topic: str) -> KafkaError | None:
+        """Have the cluster validate a topic's creation; gives why it would refuse."""
+        request = NewTopic(topic, num_partitions=1, config={"retention.ms": "-1"})
+        answer = self.admin.create_topics(
+            [request], validate_only=True, request_timeout=_FACTS_TIMEOUT_S, operation_timeout=1.0
+        )[topic]
+        try:
+            answer.result()
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            return refusal
+        return None
+
+    def group_operations(self, group: str) -> Operations:
+        """What this user may do to a group, whether it exists or not. Raises KafkaException.
+
+        Retries for as long as a request may take: a coordinator that is just getting ready, for a
+        cluster's first group too, responds with one error or another.
+        """
+        deadline = monotonic() + _FACTS_TIMEOUT_S
+        while True:
+            answer = self.admin.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=_FACTS_TIMEOUT_S
+            )[group]
+            try:
+                return _names(answer.result().authorized_operations)
+            except KafkaException as error:
+                refused = error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+                if refused or monotonic() > deadline:
+                    raise
+            sleep(_RETRY_S)
+
+    def newest_timestamp_ms(self, topic: TopicFacts) -> int | None:
+        """The largest timestamp in a topic; None if it is empty or the broker can't tell."""
+        wanted = {
+            TopicPartition(topic.name, each.index): OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]  # unannotated there
+            for each in topic.partitions
+            if each.has_leader
+        }
+        if not wanted:
             return None
-        entry = entries.get(name)
-        return None if entry is None else str(entry.value)
+        answers = self.admin.list_offsets(wanted, request_timeout=_FACTS_TIMEOUT_S)
+        try:
+            found = [answer.result().timestamp for answer in answers.values()]
+        except KafkaException:
+            return None  # before Kafka 3.0
+        return max((timestamp for timestamp in found if timestamp > 0), default=None)
+
+
+def request_settings(admin: AdminClient, topics: Collection[str]) -> dict[str, Future[Any]]:
+    """Ask for the settings of topics, without waiting; read each answer with ``settings_of``."""
+    if not topics:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(set(topics))]
+    answers = admin.describe_configs(resources, request_timeout=_FACTS_TIMEOUT_S)
+    return {resource.name: answer for resource, answer in answers.items()}
+
+
+def settings_of(answer: Future[Any]) -> dict[str, str]:
+    """Block until the answer is there. Raises KafkaException."""
+    entries = answer.result().items()
+    return {name: str(entry.value) for name, entry in entries if entry.value is not None}
+
+
+def _topic_facts(name: str, described: Future[Any], settings: Future[Any]) -> TopicFacts:
+    try:
+        topic = described.result()
+    except KafkaException as error:
+        return TopicFacts(name, error.args[0].code(), error.args[0].str())
+    partitions = tuple(
+        PartitionFacts(each.id, each.leader is not None, len(each.replicas), len(each.isr))
+        for each in topic.partitions
+    )
+    values, why = None, ""
+    try:
+        values = settings_of(settings)
+    except KafkaException as error:
+        why = error.args[0].str()
+    return TopicFacts(name, 0, "", partitions, _names(topic.authorized_operations), values, why)
+
+
+def _names(operations: Collection[Any] | None) -> Operations:
+    return frozenset(each.name for each in operations) if operations else None

@@ -1,19 +1,19 @@
 """A Kafka consumer behind arroyo's interface that yields chunks instead of messages.
 
-Arroyo's own consumer takes messages one by one; at 58k messages per second that is the parent's
-ceiling. This one takes what librdkafka has in one call and hands it on by partition.
+Arroyo's own consumer takes messages one by one, which limits the parent to 58k messages per second.
+This one takes all that librdkafka has in one call and returns it by partition.
 
-What it promises beyond arroyo's interface:
+Promises beyond arroyo's interface:
 
-* ``poll`` never blocks longer than ``MAX_WAIT_S``, so receipts and commits never wait on input.
+* ``poll`` never blocks longer than ``MAX_WAIT_S``, so receipts and commits never wait for input.
 * While any partition is paused, and in a call that ran a rebalance, ``poll`` returns nothing:
   arroyo asserts the first and drops what it gets in the second.
 * After a rebalance a retained partition resumes at its last settled offset: arroyo discards the
   work in flight of *every* partition when one of them moves (cooperative and KIP-848 groups).
-* A failed commit is tried again, never raised, until its partition is revoked: a new owner starts
-  from the last commit that held.
-* A position that the broker no longer has is handled by the offset policy, and the range that is
-  lost is reported. It never loops.
+* A failed commit is retried, never raised, until its partition is revoked: a new owner starts from
+  the last successful commit.
+* A position that the broker no longer stores is handled by the offset policy, and the lost range is
+  reported. It never loops.
 """
 
 from __future__ import annotations
@@ -26,28 +26,18 @@ from typing import Any, TypeAlias
 import structlog
 from arroyo.backends.abstract import Consumer
 from arroyo.types import BrokerValue, Partition, Topic
-from confluent_kafka import (
-    Consumer as KafkaConsumer,
-)
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka import (
-    Message as KafkaMessage,
-)
+from confluent_kafka import Consumer as KafkaConsumer
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
-from consumer_fleet.kafka.chunk import Chunk, split_into_chunks
+from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, split_into_chunks
 from consumer_fleet.kafka.clients import BrokerWatch, make_client
 from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions
 
 log = structlog.get_logger(__name__)
 
 MAX_WAIT_S = 0.05
-CHUNK_MESSAGES = 500
-CHUNK_BYTES = 1024 * 1024
 
 OnAssign: TypeAlias = Callable[[Mapping[Partition, int]], None]
 OnRevoke: TypeAlias = Callable[[Sequence[Partition]], None]
@@ -62,9 +52,9 @@ _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 
 class ChunkConsumer(Consumer[Chunk]):
-    """See the module. ``on_failure`` gets an error that ends the run; nothing is raised for it,
-    so that the run loop can end in order. ``on_poll`` is called at each poll, assigned or not, and
-    ``on_partitions_lost`` where partitions went without a chance to drain them.
+    """See the module. ``on_failure`` gets an error that ends the run; it is not raised, so that the
+    run loop can shut down in order. ``on_poll`` is called at each poll, assigned or not, and
+    ``on_partitions_lost`` when partitions were lost without a chance to drain them.
     """
 
     def __init__(
@@ -154,7 +144,8 @@ class ChunkConsumer(Consumer[Chunk]):
         with self._commits.synchronous():
             if self._on_revoke is not None:
                 self._on_revoke(gone)
-        # First: librdkafka keeps a partition paused that leaves so, even when it comes back.
+        # Before forgetting them: librdkafka keeps a partition paused that is revoked while paused,
+        # even when it comes back.
         if gone:
             self._expect_new_strategy()
         self._forget(gone)
@@ -162,15 +153,15 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def _lost(self, client: KafkaConsumer, partitions: list[TopicPartition]) -> None:
         log.warning("partitions_lost", partitions=len(partitions), why="left the group")
-        # They have a new owner, or soon: draining would send what it sends, too, and a commit
-        # would be refused, or wait for brokers that do not answer while the loop stands still.
+        # They have a new owner, or will soon: draining would send the same messages twice, and a
+        # commit would be refused, or block the loop while no broker responds.
         self._joined = False
         self._on_partitions_lost()
         self._commits.forget([_as_partition(p) for p in partitions])
         self._revoked(client, partitions)
 
     def _reconnect(self) -> None:
-        """Go on with another client. The old one is not closed: it can take leave of nobody."""
+        """Replace the client. The old one is not closed: it has no broker to leave the group at."""
         held = _as_targets(self._positions.tell())
         if held:
             self._lost(self._client, held)
@@ -190,7 +181,7 @@ class ChunkConsumer(Consumer[Chunk]):
             self._on_failure(failure)
             return {}
         if self._positions.policy == "latest":
-            # Pin the place: what arrives from here on must survive a rebalance before any commit.
+            # Pin the offset: what arrives from here on must survive a rebalance before any commit.
             self._commits.stage(fresh)
         return start
 
@@ -209,14 +200,14 @@ class ChunkConsumer(Consumer[Chunk]):
         self._ready = deque(chunk for chunk in self._ready if chunk.partition not in gone)
 
     def _expect_new_strategy(self) -> None:
-        """Arroyo forgets that it had paused when it makes a new strategy; so do we."""
+        """Arroyo forgets that it had paused when it creates a new strategy; so does this."""
         if self._paused:
             self._client.resume(_as_targets(self._paused))
             self._paused.clear()
         self._rewind = self._incremental
 
     def _rewind_to_settled(self) -> None:
-        """Read again what the old strategy gave up: its receipts will never be counted."""
+        """Read again what the old strategy discarded: its receipts will never be counted."""
         self._rewind = False
         for partition, offset in self._positions.unsettled():
             self._ready = deque(c for c in self._ready if c.partition != partition)
@@ -251,32 +242,31 @@ class ChunkConsumer(Consumer[Chunk]):
             self._handle_error(error.args[0], None)
             return
         fresh = [message for message in messages if message.error() is None]
-        chunks = split_into_chunks(fresh, max_messages=CHUNK_MESSAGES, max_bytes=CHUNK_BYTES)
-        for chunk in chunks:
+        for chunk in split_into_chunks(fresh):
             wanted = self._positions.advance(chunk)
             if wanted is not None:
                 self._ready.append(wanted)
-        # After the messages: what Kafka says of a partition is about the place behind them.
+        # After the messages: an event of a partition concerns the offset behind them.
         for message in messages:
-            self._handle_news(message)
+            self._handle_event(message)
 
-    def _handle_news(self, message: KafkaMessage) -> None:
+    def _handle_event(self, message: KafkaMessage) -> None:
         error = message.error()
         if error is None:
             return
-        place = Partition(Topic(message.topic() or ""), message.partition() or 0)
+        partition = Partition(Topic(message.topic() or ""), message.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:
-            self._positions.reached_end(place, message.offset() or 0)
+            self._positions.reached_end(partition, message.offset() or 0)
         else:
-            self._handle_error(error, place)
+            self._handle_error(error, partition)
 
-    def _handle_error(self, error: KafkaError, place: Partition | None) -> None:
+    def _handle_error(self, error: KafkaError, partition: Partition | None) -> None:
         code = error.code()
-        if code in _OUT_OF_RANGE and place is not None:
-            if place not in self._positions.tell():
-                return  # it left while the rest of this read came: its new owner resets it
+        if code in _OUT_OF_RANGE and partition is not None:
+            if partition not in self._positions.tell():
+                return  # revoked within this read: its new owner resets it
             try:
-                self._apply_reset(place)
+                self._apply_reset(partition)
             except FleetError as failure:
                 self._on_failure(failure)
         elif code in _NO_ACCESS:
@@ -284,7 +274,7 @@ class ChunkConsumer(Consumer[Chunk]):
         elif code in _NO_TOPIC:
             self._on_failure(ConfigurationError(f"the topic is gone: {error.str()}"))
         elif error.fatal():
-            # Polling a client in this state for ever would look alive and read nothing.
+            # Polling a client in this state would look alive forever and read nothing.
             self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             self._joined = False
@@ -292,21 +282,21 @@ class ChunkConsumer(Consumer[Chunk]):
         else:
             log.warning("kafka_error", error=error.str())
 
-    def _apply_reset(self, place: Partition) -> None:
-        # A partition whose fetcher has stopped on this error can't be sought, only assigned anew.
-        offset = self._positions.reset(place)
-        if self._positions.settled_offsets()[place] == offset:
-            # Nothing is in flight below the new place: it must not be lost once more at a restart.
-            self._commits.stage({place: offset})
+    def _apply_reset(self, partition: Partition) -> None:
+        # A partition whose fetcher has stopped on this error can't be sought, only reassigned.
+        offset = self._positions.reset(partition)
+        if self._positions.settled_offsets()[partition] == offset:
+            # Nothing is in flight below the new offset: commit it, or a restart loses it again.
+            self._commits.stage({partition: offset})
         if self._incremental:
-            self._client.incremental_unassign(_as_targets([place]))
-            self._apply_assignment({place: offset})
+            self._client.incremental_unassign(_as_targets([partition]))
+            self._apply_assignment({partition: offset})
         else:
             self._apply_assignment(dict(self._positions.tell()))
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            log.error("kafka_unreachable", error=error.str(), what_now="trying again for ever")
+            log.error("kafka_unreachable", error=error.str(), what_now="retrying")
         elif error.fatal():
             self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
         elif error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
@@ -326,7 +316,7 @@ class ChunkConsumer(Consumer[Chunk]):
             self._positions.moved(partition, offset)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        """Stop reading. librdkafka drops what it had prefetched and keeps the position."""
+        """Stop reading. librdkafka drops what it has prefetched and keeps the position."""
         self._client.pause(_as_targets(partitions))
         self._paused.update(partitions)
 
@@ -338,7 +328,7 @@ class ChunkConsumer(Consumer[Chunk]):
         return list(self._paused)
 
     def lag(self) -> dict[Partition, int]:
-        """Messages that wait in each assigned partition, by what the last fetch said. No I/O."""
+        """Waiting messages of each assigned partition, by the last fetch. No I/O."""
         return self._positions.lag()
 
     def settled(self) -> Mapping[Partition, int]:
@@ -380,14 +370,14 @@ class ChunkConsumer(Consumer[Chunk]):
             self._closed = True
 
     def _serve_rebalances(self) -> None:
-        """Run the rebalance callbacks that wait. An assignment that librdkafka 2.16 comes upon in
-        its ``close`` is an unassignment there: the member leaves before it has drained, and the
-        callback that follows can wait for ever, with the interpreter's lock, for the answer of a
-        group that has ended (``rd_kafka_cgrp_op_serve`` drops what comes after the end).
+        """Run the pending rebalance callbacks. librdkafka 2.16 turns an assignment that is pending
+        in ``close`` into an unassignment: the member leaves before it has drained, and the callback
+        that follows can wait forever, holding the interpreter's lock, for a group that has ended
+        (``rd_kafka_cgrp_op_serve`` drops what comes after the end).
         """
         self._client.pause(_as_targets(self._positions.tell()))
         while self._client.consume(CHUNK_MESSAGES, 0):
-            pass  # messages of before the pause: not begun, so the next owner's
+            pass  # messages from before the pause: not begun, so the next owner reads them
 
     @property
     def closed(self) -> bool:

@@ -1,7 +1,7 @@
-"""The dead letter topic: made at start, and produced to with an acknowledgement for each message.
+"""Produces dead letters, with an acknowledgement for each.
 
-A dead letter is the original message: key, value and headers byte for byte. What is known of it
-stands in further headers (``consumer_fleet/dead_letter_headers.py``).
+A dead letter is the original message: key, value and headers byte for byte. Why it was rejected is
+in further headers (``consumer_fleet/dead_letter_headers.py``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PURGE_S = 1.0
 
 
 class Ticket:
-    """The promise that one dead letter will be kept. ``kept`` once the broker has it."""
+    """One dead letter on its way. ``kept`` once the broker has acknowledged it."""
 
     __slots__ = ("headers", "kept", "letter")
 
@@ -41,10 +41,10 @@ class Ticket:
 
 
 class DeadLetterProducer:
-    """Produces dead letters to ``topic`` and never gives one up by itself.
+    """Produces dead letters to ``topic`` and never gives up on one by itself.
 
     Without a topic (``--no-dlq``) the first dead letter ends the run, through ``on_failure``:
-    going on would lose it. Lives in the run loop's thread.
+    continuing would lose it. Used from the run loop's thread.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class DeadLetterProducer:
 
     @property
     def is_off(self) -> bool:
-        """There is no dead letter topic: no ticket will ever be kept."""
+        """True without a dead letter topic: no ticket will ever be kept."""
         return self._producer is None
 
     @property
@@ -78,7 +78,7 @@ class DeadLetterProducer:
 
     @property
     def blocked(self) -> bool:
-        """Whether dead letters wait for a topic that does not take them."""
+        """Whether dead letters wait for a topic that refuses them."""
         return bool(self._retries)
 
     def _connect(self) -> Producer:
@@ -86,15 +86,15 @@ class DeadLetterProducer:
         return make_client(Producer, {**self._config, **self._brokers.settings})
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
-        """Hand over one dead letter. Never blocks; a full queue is tried again by ``poll``."""
+        """Send one dead letter. Never blocks; ``poll`` retries what a full queue refused."""
         facts = letter.facts(partition, self._group)
         ticket = Ticket(letter, with_facts(letter.record.headers, facts))
         if self._producer is None:
-            place = f"{partition.topic.name}/{partition.index} offset {letter.record.offset}"
+            message = f"{partition.topic.name}/{partition.index} offset {letter.record.offset}"
             self._on_failure(
                 UndeliverableMessage(
-                    f"{place} was rejected ({letter.reason}: {letter.detail}) and dead-lettering "
-                    "is off (--no-dlq): allow a dead letter topic, or move the group past it"
+                    f"{message} was rejected ({letter.reason}: {letter.detail}), and there is no "
+                    "dead letter topic (--no-dlq): allow one, or move the group past the message"
                 )
             )
             return ticket
@@ -126,7 +126,7 @@ class DeadLetterProducer:
                 on_delivery=answered,
             )
         except (BufferError, KafkaException) as error:
-            self._try_again(ticket, str(error))
+            self._retry(ticket, str(error))
 
     def _answered(self, ticket: Ticket, error: KafkaError | None) -> None:
         if ticket not in self._outstanding:
@@ -138,9 +138,9 @@ class DeadLetterProducer:
         elif error.fatal():
             self._on_failure(FleetError(f"the dead letter producer failed: {error.str()}"))
         else:
-            self._try_again(ticket, error.str())
+            self._retry(ticket, error.str())
 
-    def _try_again(self, ticket: Ticket, why: str) -> None:
+    def _retry(self, ticket: Ticket, why: str) -> None:
         incr("dlq.failed")
         self._retries.append(ticket)
         now = monotonic()
@@ -152,16 +152,16 @@ class DeadLetterProducer:
                 topic=self._topic,
                 why=why,
                 waiting=len(self._outstanding),
-                what_now="partitions pause until it takes them; nothing is dropped",
+                what_now="retrying; partitions pause meanwhile, and nothing is dropped",
             )
 
     def poll(self, timeout_s: float = 0.0) -> None:
-        """Serve acknowledgements and try failed ones again. Blocks at most ``timeout_s``."""
+        """Serve acknowledgements and retry failures. Blocks for ``timeout_s`` at most."""
         if self._producer is None:
             return
         self._producer.poll(timeout_s)
         if self._brokers.none_known:
-            self._producer.purge()  # each is answered with an error, and so tried again
+            self._producer.purge()  # each gets an error, and so is retried
             self._producer.flush(_PURGE_S)
             self._producer = self._connect()
         if self._retries and monotonic() >= self._retry_at:
@@ -171,7 +171,7 @@ class DeadLetterProducer:
                     self._send(ticket)
 
     def forget_all(self) -> None:
-        """Stop trying: the offsets of these are not committed, so they come again."""
+        """Stop retrying: their offsets are not committed, so they are read again."""
         self._outstanding.clear()
         self._retries.clear()
 

@@ -1,4 +1,4 @@
-"""Consumer groups from outside: who is in them, where they stand, and how to move them."""
+"""Consumer groups seen from outside: their members, their committed offsets, and moving them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from consumer_fleet.errors import ConfigurationError, FleetError, GroupIsActive, KafkaUnreachable
 from consumer_fleet.kafka.clients import make_admin_client, make_client, unjoined_config
-from consumer_fleet.kafka.reader import Range
+from consumer_fleet.kafka.reader import PartitionId, Range
 
-#: A partition by its topic's name and its index.
-Spot: TypeAlias = tuple[str, int]
 _Answer = TypeVar("_Answer")
 
 REQUEST_TIMEOUT_S = 5.0
 _RETRY_S = 0.2
-# What a broker answers for seconds after a start or a move of the group's coordinator.
-_PASSES = (
+# A broker responds so for seconds after a start or a move of the group's coordinator.
+_TRANSIENT = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
@@ -45,13 +43,13 @@ _HAS_MEMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a group, and what it is assigned."""
+    """One member of a group, and its assignment."""
 
     member_id: str
     client_id: str
     host: str
     instance_id: str | None
-    assigned: frozenset[Spot]
+    assigned: frozenset[PartitionId]
 
     def __str__(self) -> str:
         return f"{self.client_id} on {self.host.lstrip('/')}"
@@ -60,8 +58,7 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Group:
     """A group as its coordinator describes it. ``state`` is Kafka's own word in lower case, or
-    ``absent`` where the coordinator knows no such group; ``protocol`` is classic or consumer
-    (KIP-848).
+    ``absent`` if the group does not exist; ``protocol`` is classic or consumer (KIP-848).
     """
 
     name: str
@@ -73,13 +70,13 @@ class Group:
     def exists(self) -> bool:
         return self.state != "absent"
 
-    def refuse_members(self) -> None:
-        """Raise GroupIsActive, which names the members, unless there are none."""
+    def raise_if_active(self) -> None:
+        """Raise GroupIsActive, naming the members, if there are any."""
         if self.members:
             named = ", ".join(str(member) for member in self.members[:3])
             more = len(self.members) - 3
             raise GroupIsActive(
-                f"group {self.name!r} has active members, which would overwrite its offsets: stop "
+                f"group {self.name!r} has active members, which would overwrite its offsets; stop "
                 f"them first: {named}{f' and {more} more' if more > 0 else ''}"
             )
 
@@ -87,8 +84,8 @@ class Group:
 class Groups:
     """Asks the cluster about groups, topics and offsets. Every method blocks on the broker.
 
-    Raises KafkaUnreachable where none answers within ``timeout_s``, ConfigurationError where
-    access is refused. Clients are kept between calls. Used from one thread; a context manager.
+    Raises KafkaUnreachable if no broker responds within ``timeout_s``, ConfigurationError if access
+    is refused. Clients are kept between calls. Used from one thread; a context manager.
     """
 
     def __init__(
@@ -98,17 +95,17 @@ class Groups:
         self._timeout_s = timeout_s
         self._servers = str(base_config.get("bootstrap.servers", ""))
         self._clients: dict[str, Consumer] = {}
-        self._leaderless: set[Spot] = set()
+        self._leaderless: set[PartitionId] = set()
         self.admin = make_admin_client(base_config)
 
-    # -- what there is --------------------------------------------------------------------------
+    # -- topics and groups -----------------------------------------------------------------------
 
     def topics(self) -> dict[str, list[int]]:
-        """Every topic of the cluster, Kafka's internal ones aside, with its partitions."""
+        """Every topic of the cluster but Kafka's internal ones, with its partitions."""
         try:
             metadata = self.admin.list_topics(timeout=self._timeout_s)
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka log why, a refused login for example
+            self.admin.poll(0)  # lets librdkafka log why, for example a refused login
             raise KafkaUnreachable(
                 f"no Kafka broker answers at {self._servers}: {error.args[0].str()}; check "
                 "--bootstrap-servers, the network and the TLS or SASL settings"
@@ -145,7 +142,7 @@ class Groups:
         return self._patiently(ask, "the groups")
 
     def visible(self, names: Collection[str]) -> list[str]:
-        """Those of these groups that are there, and that this user may look at now."""
+        """Those of these groups that exist and that this user may describe."""
         if not names:
             return []
         answers = self.admin.describe_consumer_groups(
@@ -160,30 +157,40 @@ class Groups:
 
     # -- offsets --------------------------------------------------------------------------------
 
-    def starts(self, spots: Collection[Spot]) -> dict[Spot, int]:
-        """The oldest offset that is still there. Partitions without a leader are left out."""
-        return self._offsets(spots, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # unannotated there
+    def starts(self, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
+        """The oldest stored offsets. Partitions without a leader are left out."""
+        return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # unannotated there
 
-    def ends(self, spots: Collection[Spot]) -> dict[Spot, int]:
+    def ends(self, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
         """The offset that the next message will get: Kafka's own tool computes lag from it, open
         transactions included.
         """
-        return self._offsets(spots, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # unannotated there
+        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # unannotated there
 
-    def ranges(self, spots: Collection[Spot]) -> dict[Spot, Range]:
+    def ranges(self, partitions: Collection[PartitionId]) -> dict[PartitionId, Range]:
         """Starts and ends together."""
-        starts, ends = self.starts(spots), self.ends(spots)
-        return {spot: Range(start, ends[spot]) for spot, start in starts.items() if spot in ends}
+        starts, ends = self.starts(partitions), self.ends(partitions)
+        return {
+            partition: Range(start, ends[partition])
+            for partition, start in starts.items()
+            if partition in ends
+        }
 
-    def at_time(self, spots: Collection[Spot], timestamp_ms: int) -> dict[Spot, int | None]:
-        """The first offset with that timestamp or a later one; None where no message has."""
+    def at_time(
+        self, partitions: Collection[PartitionId], timestamp_ms: int
+    ) -> dict[PartitionId, int | None]:
+        """The first offset with that timestamp or a later one; None if no message has one."""
         spec = OffsetSpec.for_timestamp(timestamp_ms)
-        found = self._offsets(spots, spec)
-        return {spot: offset if offset >= 0 else None for spot, offset in found.items()}
+        found = self._offsets(partitions, spec)
+        return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
 
-    def _offsets(self, spots: Collection[Spot], spec: Any) -> dict[Spot, int]:
-        # One partition without a leader would hold up the answer of all.
-        wanted = {TopicPartition(*spot): spec for spot in spots if spot not in self._leaderless}
+    def _offsets(self, partitions: Collection[PartitionId], spec: Any) -> dict[PartitionId, int]:
+        # One partition without a leader would delay the answer for all.
+        wanted = {
+            TopicPartition(*partition): spec
+            for partition in partitions
+            if partition not in self._leaderless
+        }
         if not wanted:
             return {}
         answers = self.admin.list_offsets(
@@ -192,40 +199,42 @@ class Groups:
             request_timeout=self._timeout_s,
         )
         return {
-            (place.topic, place.partition): self._result(answer, f"topic {place.topic!r}").offset
-            for place, answer in answers.items()
+            (target.topic, target.partition): self._result(answer, f"topic {target.topic!r}").offset
+            for target, answer in answers.items()
         }
 
-    def committed(self, group: str, spots: Collection[Spot]) -> dict[Spot, int]:
+    def committed(self, group: str, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
         """The group's committed offsets. Partitions without one are left out."""
-        if not spots:
+        if not partitions:
             return {}
-        # Not the admin client's request: its answer of a coordinator that is still loading its
-        # groups ends the process with a segmentation fault (confluent-kafka 2.16).
+        # Not the admin client's request: while a coordinator is still loading its groups, that one
+        # ends the process with a segmentation fault (confluent-kafka 2.16).
         client = self._client(group)
-        places = [TopicPartition(*spot) for spot in spots]
+        targets = [TopicPartition(*partition) for partition in partitions]
         found = self._patiently(
-            lambda: client.committed(places, timeout=self._timeout_s), f"group {group!r}"
+            lambda: client.committed(targets, timeout=self._timeout_s), f"group {group!r}"
         )
         return {
-            (place.topic, place.partition): place.offset for place in found if place.offset >= 0
+            (target.topic, target.partition): target.offset
+            for target in found
+            if target.offset >= 0
         }
 
-    def commit(self, group: str, offsets: Mapping[Spot, int]) -> None:
-        """Move the group. Raises GroupIsActive where it has members: the broker itself refuses,
-        so that none can slip in between a check and this.
+    def commit(self, group: str, offsets: Mapping[PartitionId, int]) -> None:
+        """Move the group. Raises GroupIsActive if it has members: the broker itself refuses, so
+        none can join between a check and this.
         """
         client = self._client(group)
-        places = [TopicPartition(*spot, offset) for spot, offset in offsets.items()]
+        targets = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         answers = self._patiently(
-            lambda: client.commit(offsets=places, asynchronous=False), f"group {group!r}"
+            lambda: client.commit(offsets=targets, asynchronous=False), f"group {group!r}"
         )
-        for place in answers or []:
-            if place.error is not None:
-                raise self._translate(place.error, f"group {group!r}")
+        for target in answers or []:
+            if target.error is not None:
+                raise self._translate(target.error, f"group {group!r}")
 
     def prepare(self, names: Iterable[str]) -> None:
-        """Have the clients of these groups connect at the same time, before they are asked."""
+        """Connect the clients of these groups at the same time, before they are used."""
         for name in names:
             self._client(name)
 
@@ -243,13 +252,13 @@ class Groups:
             raise self._translate(error.args[0], what) from error
 
     def _patiently(self, ask: Callable[[], _Answer], what: str) -> _Answer:
-        """Ask again, for as long as one request may take, while the coordinator gets ready."""
+        """Retry, for as long as one request may take, while the coordinator gets ready."""
         deadline = monotonic() + self._timeout_s
         while True:
             try:
                 return ask()
             except KafkaException as error:
-                if error.args[0].code() not in _PASSES or monotonic() > deadline:
+                if error.args[0].code() not in _TRANSIENT or monotonic() > deadline:
                     raise self._translate(error.args[0], what) from error
             sleep(_RETRY_S)
 
@@ -258,7 +267,7 @@ class Groups:
             return ConfigurationError(f"Kafka refuses access to {what}: {error.str()}")
         if error.code() in _HAS_MEMBERS:
             return GroupIsActive(f"{what} has active members: stop them first ({error.str()})")
-        return KafkaUnreachable(f"{what}: no answer from Kafka at {self._servers}: {error.str()}")
+        return KafkaUnreachable(f"{what}: no response from Kafka at {self._servers}: {error.str()}")
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -281,25 +290,25 @@ def _group(description: Any) -> Group:
             host=member.host,
             instance_id=member.group_instance_id,
             assigned=frozenset(
-                (place.topic, place.partition) for place in member.assignment.topic_partitions
+                (target.topic, target.partition) for target in member.assignment.topic_partitions
             ),
         )
         for member in description.members
     ]
     protocol = "consumer" if description.type.name == "CONSUMER" else "classic"
-    # The coordinator calls a group that it has never seen dead.
+    # A coordinator calls a group that it does not know "dead".
     state = "absent" if state == "dead" else state
     return Group(description.group_id, state, protocol, tuple(members))
 
 
 def reset_command(group: str, topic: str, to: str = "earliest") -> str:
-    """What a person types to move the group; it shows what would happen, ``--execute`` does it."""
+    """The command that shows what moving the group would do; ``--execute`` does it."""
     return f"consumer offsets reset --group {group} --topic {topic} --to {to}"
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfRange:
-    """A position outside of what the broker holds, ``start`` to ``end`` (excluded)."""
+    """A committed offset outside the stored range, ``start`` to ``end`` (excluded)."""
 
     group: str
     topic: str
@@ -310,26 +319,26 @@ class OutOfRange:
 
     @property
     def lost(self) -> int:
-        """Offsets that were gone before they were read. None are where the position lies past the
-        end: the topic was made anew, or has lost its tail.
+        """Offsets that were deleted before they were read. None if the position is past the end:
+        the topic was recreated, or has lost its tail.
         """
         return max(0, self.start - self.committed)
 
     def __str__(self) -> str:
-        why = f"{self.lost:,} offsets are lost" if self.lost else "it lies past the end"
+        why = f"{self.lost:,} offsets are lost" if self.lost else "past the end"
         return (
-            f"{self.topic}/{self.partition}: group {self.group!r} stands at {self.committed}, the "
-            f"broker holds {self.start} to {self.end}: {why}"
+            f"{self.topic}/{self.partition}: group {self.group!r} is at offset {self.committed}, "
+            f"the broker stores {self.start} to {self.end}: {why}"
         )
 
 
 def out_of_range(
     base_config: Mapping[str, Any], wanted: Iterable[tuple[str, str]]
 ) -> list[OutOfRange]:
-    """Every such position of these (group, physical topic) pairs. Blocks on the broker.
+    """All positions out of range of these (group, physical topic) pairs. Blocks on the broker.
 
-    Topics that are not there and groups that never committed give nothing. Raises
-    KafkaUnreachable, or ConfigurationError where access is refused.
+    Missing topics and groups that never committed have none. Raises KafkaUnreachable, or
+    ConfigurationError if access is refused.
     """
     found = []
     pairs = sorted(set(wanted))
@@ -337,14 +346,20 @@ def out_of_range(
         present = groups.topics()
         groups.prepare(group for group, topic in pairs if topic in present)
         for group, topic in pairs:
-            spots = [(topic, index) for index in present.get(topic, ())]
-            # A group that is at work passes the start while it is asked about, so the start is
-            # taken before its position, and the end after it.
-            starts = groups.starts(spots)
-            committed = groups.committed(group, spots)
-            ends = groups.ends(spots)
-            for spot, offset in sorted(committed.items()):
-                if spot in starts and spot in ends and not starts[spot] <= offset <= ends[spot]:
-                    position = OutOfRange(group, *spot, offset, starts[spot], ends[spot])
+            partitions = [(topic, index) for index in present.get(topic, ())]
+            # A group that is consuming moves meanwhile: read the start before its position, and the
+            # end after it.
+            starts = groups.starts(partitions)
+            committed = groups.committed(group, partitions)
+            ends = groups.ends(partitions)
+            for partition, offset in sorted(committed.items()):
+                if (
+                    partition in starts
+                    and partition in ends
+                    and not starts[partition] <= offset <= ends[partition]
+                ):
+                    position = OutOfRange(
+                        group, *partition, offset, starts[partition], ends[partition]
+                    )
                     found.append(position)
     return found

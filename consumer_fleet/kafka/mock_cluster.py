@@ -1,14 +1,14 @@
 """A Kafka broker inside this process: librdkafka's mock cluster, for demonstrations and tests.
 
 It speaks the protocol of producers, consumers and classic consumer groups over loopback, so other
-processes can use it too. It is memory only, and gone with ``close``. What differs from a real one
-(librdkafka 2.16, ``src/rdkafka_mock*.c``):
+processes can use it too. It keeps everything in memory until ``close``. Differences from a real
+broker (librdkafka 2.16, ``src/rdkafka_mock*.c``):
 
-- Every topic has 4 partitions and comes into being when it is first named; there is no setting.
+- Every topic has 4 partitions and is created when it is first named; there is no setting.
 - Creating or deleting topics and reading settings (CreateTopics, DescribeConfigs, DescribeCluster)
-  time out: there is no controller. A topic is checked by asking for its metadata by name.
+  time out: there is no controller. Only its metadata tells whether a topic exists.
 - The first member of a group waits 3 s; one that joins again waits for a session timeout.
-- A partition is cut from its beginning above 5 MiB or 100,000 message sets.
+- A partition drops its oldest messages above 5 MiB or 100,000 message sets.
 - Log timestamps can't be searched; there are no KIP-848 assignors, ACLs or retention.
 """
 
@@ -33,12 +33,12 @@ _TIMEOUT_S = 10.0
 
 
 class MockClusterFull(FleetError):
-    """The messages would not all stay: the mock cluster would cut off the oldest."""
+    """The messages do not fit: the mock cluster would drop the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
 class MockMessage:
-    """A message to produce. Without a ``partition`` the key decides, or else they take turns."""
+    """A message to produce. Without a ``partition`` the key decides, or else round robin."""
 
     value: bytes | None
     key: bytes | None = None
@@ -48,7 +48,7 @@ class MockMessage:
 
     @property
     def size_bytes(self) -> int:
-        """At most what it takes up in its partition."""
+        """An upper bound of its size in its partition."""
         headers = sum(
             len(name.encode()) + len(value or b"") + _HEADER_OVERHEAD_BYTES
             for name, value in self.headers
@@ -87,7 +87,7 @@ class MockCluster:
         )
 
     def create_topic(self, name: str) -> None:
-        """Make sure that the topic is there, with ``PARTITIONS`` partitions. Blocks shortly."""
+        """Create the topic if it does not exist, with ``PARTITIONS`` partitions. Blocks briefly."""
         topic = self._open_producer.list_topics(name, timeout=_TIMEOUT_S).topics[name]
         if topic.error is not None:
             raise KafkaUnreachable(f"topic {name!r}: {topic.error.str()}")
@@ -95,10 +95,10 @@ class MockCluster:
     def produce(
         self, topic: str, messages: Iterable[MockMessage], *, may_trim: bool = False
     ) -> None:
-        """Produce and block until the broker has all of it.
+        """Produce and block until the broker has acknowledged everything.
 
-        Raises MockClusterFull before the message that would push out an older one; those before it
-        are produced. ``may_trim`` lets that happen: for readers that have read the old ones.
+        Raises MockClusterFull before the message that would evict an older one; those before it
+        are produced. ``may_trim`` permits evictions: for readers that have read the old ones.
         """
         producer = self._open_producer
         try:
@@ -113,8 +113,8 @@ class MockCluster:
             raise KafkaUnreachable(f"topic {topic!r}: {unsent} messages were not acknowledged")
 
     def close(self) -> None:
-        """Stop the broker. Clients that are still connected to it log that it is gone."""
-        # librdkafka ends the cluster together with the client that holds it.
+        """Stop the broker. Clients that are still connected log its absence."""
+        # librdkafka ends the cluster together with the client that owns it.
         self._producer = None
 
     def __enter__(self) -> MockCluster:

@@ -1,4 +1,4 @@
-"""A place in a partition, as a person names it: ``earliest``, an offset, a time, ``+100``."""
+"""An offset as a person names it: ``earliest``, a number, a time, ``+100``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"-(\d+)([smhdw])", re.ASCII)
 _RELATIVE = re.compile(r"[+-]\d+", re.ASCII)
 _OFFSET = re.compile(r"\d+", re.ASCII)
-# Of Kafka's offsets and times: 64 bits, the sign included.
+# Kafka's offsets and times have 64 bits, the sign included.
 _MAX = 2**63 - 1
 FORMS: Final = (
     "earliest, latest, an offset, a time (2026-01-31T12:00, UTC by default) or -15m, -2h, -3d"
@@ -42,10 +42,10 @@ LATEST: Final = OffsetSpec("latest")
 
 
 def parse_offset_spec(text: str, now_s: float, *, relative: bool = False) -> OffsetSpec:
-    """The place that ``text`` names. ``-15m`` is a time before ``now_s`` (seconds since 1970).
+    """Parse what ``text`` names. ``-15m`` is a time before ``now_s`` (seconds since 1970).
 
-    With ``relative``, ``+N`` and ``-N`` count messages from where a group stands. Raises
-    ConfigurationError that lists the forms, or says that there is no such offset or time.
+    With ``relative``, ``+N`` and ``-N`` count messages from a group's position. Raises
+    ConfigurationError that lists the valid forms, or says that the number is out of range.
     """
     text = text.strip()
     if text in ("earliest", "latest"):
@@ -64,18 +64,18 @@ def parse_offset_spec(text: str, now_s: float, *, relative: bool = False) -> Off
         return OffsetSpec("time", _time(int(moment.timestamp() * 1000), text))
     except (ValueError, OverflowError) as error:
         forms = f"{FORMS}, +N or -N" if relative else FORMS
-        raise ConfigurationError(f"{text!r} names no place in a topic; expected {forms}") from error
+        raise ConfigurationError(f"{text!r} is not a valid offset: use {forms}") from error
 
 
 def _number(digits: str, text: str) -> int:
     """``digits`` may have a sign."""
     # Python itself refuses to read thousands of digits.
     if len(digits) > len(f"+{_MAX}") or abs(int(digits)) > _MAX:
-        raise ConfigurationError(f"{text!r} is too large: Kafka counts up to {_MAX}")
+        raise ConfigurationError(f"{text!r} is too large: the maximum is {_MAX}")
     return int(digits)
 
 
 def _time(milliseconds: int, text: str) -> int:
     if milliseconds < 0:
-        raise ConfigurationError(f"{text!r} is before 1970, where Kafka's times begin")
+        raise ConfigurationError(f"{text!r} is before 1970, where Kafka's timestamps start")
     return milliseconds

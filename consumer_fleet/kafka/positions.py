@@ -1,4 +1,4 @@
-"""Where this member stands in each of its partitions, and what to do when a place is gone."""
+"""The positions of this member, their commits, and what happens when a position is gone."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
 OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
 
-# A coordinator that moves answers again within seconds; five of these end a run that can't start.
+# A coordinator that moves is back within seconds; five of these end a run that can't start.
 _REQUEST_TIMEOUT_S = 10.0
 _ATTEMPTS = 5
-# Between attempts. Some failures come at once: the client does not know a partition that was added
+# Between attempts. Some failures are immediate: the client does not know a partition that was added
 # a moment ago, and looks for it meanwhile.
 _PAUSE_S = 1.0
 
@@ -53,13 +53,13 @@ class Positions:
         self._next: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._eof: dict[Partition, int] = {}
-        # What was read and is not settled, chunk by chunk: where it ends, and its first timestamp.
+        # Chunks that were read and are not settled: their end, and their first timestamp.
         self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
 
     def resolve(
         self, targets: list[TopicPartition]
     ) -> tuple[dict[Partition, int], dict[Partition, int]]:
-        """Starting offsets of newly assigned partitions: all of them, and those never committed.
+        """Starting offsets of newly assigned partitions: of all, and of those never committed.
 
         Blocks on the broker. Raises KafkaUnreachable, or OffsetsOutOfRange where nothing was ever
         committed and the policy is ``error``.
@@ -101,18 +101,21 @@ class Positions:
         self, partition: Partition, low: int, high: int, lost_from: int | None
     ) -> OffsetsOutOfRange:
         if lost_from is None:
-            place, advice = "has no committed offset", "choose earliest or latest for a first run"
+            position, advice = (
+                "has no committed offset",
+                "choose earliest or latest for a first run",
+            )
         else:
             command = reset_command(self._group, partition.topic.name)
-            place = f"is at offset {lost_from}"
-            advice = f"see what is lost, and with --execute go on behind it: {command}"
+            position = f"is at offset {lost_from}"
+            advice = f"see what is lost, and move past it with --execute: {command}"
         return OffsetsOutOfRange(
-            f"{_name(partition)} {place}, the broker holds {low} to {high}, and auto_offset_reset "
-            f"is 'error': {advice}"
+            f"{_name(partition)} {position}, the broker stores {low} to {high}, and "
+            f"auto_offset_reset is 'error': {advice}"
         )
 
     def reset(self, partition: Partition) -> int:
-        """Choose a new place for a partition whose position the broker no longer has."""
+        """Choose a new offset for a partition whose position the broker no longer stores."""
         position = self._next.get(partition, 0)
         offset = self._by_policy(partition, position)
         lost = max(0, offset - position)
@@ -126,13 +129,13 @@ class Positions:
         )
         self._on_offsets_lost(partition, lost)
         settled = self._settled.get(partition, position)
-        # What is in flight still counts from its own place on, unless the log begins anew below.
+        # What is in flight still counts from its own offset, unless the log restarted below it.
         self._settled[partition] = offset if settled >= position else min(settled, offset)
         self.moved(partition, offset)
         return offset
 
     def advance(self, chunk: Chunk) -> Chunk | None:
-        """Note that a chunk was read. What lies past the partition's end is cut off."""
+        """Note that a chunk was read. Records past the partition's end are cut off."""
         partition = chunk.partition
         if partition not in self._next:
             return None
@@ -149,10 +152,8 @@ class Positions:
         return Chunk(partition, records, sum(record.size for record in records))
 
     def reached_end(self, partition: Partition, offset: int) -> None:
-        """Kafka said that nothing more is to be read up to ``offset``.
-
-        That is past the last message where a transaction's control record or a compacted gap ends
-        the partition.
+        """Kafka reported the end of the partition at ``offset``, which is past the last message
+        if a transaction's control record or a compacted gap ends it.
         """
         if partition in self._next:
             self._eof[partition] = offset
@@ -160,13 +161,13 @@ class Positions:
     def moved(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
         self._eof.pop(partition, None)
-        # What lies past the place will be read again.
+        # What is past the offset will be read again.
         kept = (each for each in self._unsettled.pop(partition, ()) if each[0] <= offset)
         self._unsettled[partition] = deque(kept)
 
     def settled(self, offsets: Mapping[Partition, int]) -> Mapping[Partition, int]:
-        """Note what is settled, and give what of it may be committed: not what lies past the
-        place that was read to, which is from before the log became shorter.
+        """Note what is settled, and return what of it may be committed: not what is past the
+        position, which was read before the log became shorter.
         """
         ours = {p: offset for p, offset in offsets.items() if offset <= self._next.get(p, -1)}
         self._settled.update(ours)
@@ -177,15 +178,15 @@ class Positions:
         return ours
 
     def oldest_unsettled_ms(self) -> dict[Partition, int]:
-        """When the oldest chunk that was read and is not settled began, by Kafka's timestamps.
+        """The first timestamp of the oldest chunk in flight, by partition.
 
-        Partitions of which nothing is in flight are left out, however much waits on the broker.
+        Partitions with nothing in flight are left out, however much waits on the broker.
         """
         firsts = {p: chunks[0][1] for p, chunks in self._unsettled.items() if chunks}
         return {p: timestamp_ms for p, timestamp_ms in firsts.items() if timestamp_ms is not None}
 
     def unsettled(self) -> list[tuple[Partition, int]]:
-        """Partitions that were read further than they are settled, with the settled offset."""
+        """Partitions with chunks in flight, and the offset up to which each is settled."""
         return [(p, offset) for p, offset in self._settled.items() if self._next[p] > offset]
 
     def forget(self, partitions: Iterable[Partition]) -> None:
@@ -220,7 +221,7 @@ class Positions:
 
 
 def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
-    """Ask again where there is no answer, with a pause between. Raises KafkaUnreachable."""
+    """Retry while there is no answer, with a pause between. Raises KafkaUnreachable."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return ask()
@@ -236,7 +237,7 @@ def _name(partition: Partition) -> str:
 
 
 _SYNCHRONOUS_ATTEMPTS = 3
-# librdkafka gives a commit up by itself after a minute. An answer that never comes must not end
+# librdkafka gives up a commit by itself after a minute. An answer that never arrives must not stop
 # all commits.
 _ANSWER_TIMEOUT_S = 90.0
 
@@ -254,7 +255,9 @@ class Commits:
 
     @contextmanager
     def synchronous(self) -> Iterator[None]:
-        """Commits inside wait for the broker: the partition or the connection is about to go."""
+        """Commits inside wait for the broker: the partition is about to be revoked, or the client
+        closed.
+        """
         before, self._synchronous = self._synchronous, True
         try:
             yield
@@ -273,17 +276,17 @@ class Commits:
     def commit(self) -> Mapping[Partition, int]:
         """Send what is staged. Raises nothing: a commit that fails is staged again.
 
-        That holds for a refusal in the middle of a rebalance, too. Whether a partition has moved,
-        only the rebalance's callbacks tell (`forget`): a cooperative member keeps some throughout.
+        So is one that is refused during a rebalance: only the rebalance's callbacks tell whether a
+        partition has moved (`forget`), since a cooperative member keeps some throughout.
         """
         if not self._synchronous:
-            # One at a time: librdkafka tries a refused commit again after a while, and an older
-            # one must not overtake a newer one, as it does when a coordinator restarts.
+            # One at a time: librdkafka retries a refused commit after a while, and an older one
+            # must not overtake a newer one, as it does when a coordinator restarts.
             waits = self._unanswered and self._clock() - self._sent_at < _ANSWER_TIMEOUT_S
             return {} if waits else self._send({**self._unanswered, **self._staged})
         sent: dict[Partition, int] = {}
         for _ in range(_SYNCHRONOUS_ATTEMPTS):
-            # What failed is staged again: the next attempt takes that alone.
+            # What failed is staged again: the next attempt sends only that.
             sent.update(self._send({**self._unanswered, **self._staged}))
         return sent
 
@@ -296,7 +299,7 @@ class Commits:
         targets = [TopicPartition(p.topic.name, p.index, offset) for p, offset in offsets.items()]
         try:
             if self._synchronous:
-                # The answer also arrives through on_commit, once the client is polled again.
+                # The answer arrives through on_commit as well, at the client's next poll.
                 self.answered(None, self._client.commit(offsets=targets, asynchronous=False) or [])
             else:
                 self._client.commit(offsets=targets, asynchronous=True)

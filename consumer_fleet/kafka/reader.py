@@ -1,20 +1,13 @@
-"""Reads a range of a topic without joining a group: nothing is committed, nobody is rebalanced."""
+"""Reads ranges of offsets without joining a group: nothing is committed, no group rebalances."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import structlog
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka import (
-    Message as KafkaMessage,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import BrokerWatch, make_client, unjoined_config
@@ -22,8 +15,12 @@ from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 
 log = structlog.get_logger(__name__)
 
+#: A partition by its topic's name and its index.
+PartitionId: TypeAlias = tuple[str, int]
+
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
+_OUT_OF_RANGE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 _NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
@@ -39,12 +36,12 @@ class Range(NamedTuple):
 
 
 class TopicReader:
-    """Reads each partition from ``start`` to ``end``; without an end, for ever.
+    """Reads each partition of one topic from ``start`` to ``end``; without an end, forever.
 
     The range is fixed at construction, which blocks on the broker. Where it asks for offsets that
     are gone, it says so once, in ``gone`` and in the log, and begins with the oldest. Raises
-    ConfigurationError for a topic or a partition that is not there, KafkaUnreachable where no
-    broker answers. Used from one thread; a context manager.
+    ConfigurationError for an unknown topic or partition, KafkaUnreachable where no broker
+    responds. Used from one thread; a context manager.
     """
 
     def __init__(
@@ -79,16 +76,14 @@ class TopicReader:
         except BaseException:
             self._client.close()
             raise
-        #: Partition → what is read of it. Without an end, the end is where the partition ends now.
+        #: Partition → its range. Without an end, the end is where the partition ends now.
         self.ranges = {
             index: Range(starts[index], self.watermarks[index].end if ends is None else ends[index])
             for index in present
         }
         self._follows = ends is None
         self._next = {index: span.start for index, span in self.ranges.items()}
-        self._open = {
-            index for index, span in self.ranges.items() if self._follows or span.size > 0
-        }
+        self._open = {index for index, span in self.ranges.items() if self._follows or span.size}
         self._assign()
 
     def _connect(self) -> None:
@@ -113,10 +108,10 @@ class TopicReader:
         try:
             messages = self._client.consume(max_messages, timeout_s)
         except KafkaException as error:
-            raise KafkaUnreachable(f"topic {self.topic!r}: {error.args[0].str()}") from error
+            raise self._unreachable(error.args[0]) from error
         if self._error is not None:
-            raise KafkaUnreachable(f"topic {self.topic!r}: {self._error.str()}")
-        self._watch(messages, timeout_s)
+            raise self._unreachable(self._error)
+        self._check_progress(messages, timeout_s)
         taken = self._take(messages)
         if self._brokers.none_known:
             self._connect()
@@ -142,13 +137,13 @@ class TopicReader:
         """Partition → the next offset to read."""
         return dict(self._next)
 
-    def _watch(self, messages: list[KafkaMessage], timeout_s: float) -> None:
-        """What lies before the end is there: if nothing comes for long, the brokers are away."""
+    def _check_progress(self, messages: list[KafkaMessage], timeout_s: float) -> None:
+        # What lies before the end exists: if nothing arrives for long, the brokers are away.
         self._idle_s = 0.0 if messages or self._follows else self._idle_s + timeout_s
         if self._idle_s > self._patience_s:
             raise KafkaUnreachable(
-                f"topic {self.topic!r}: no message came for {self._patience_s:g} s, with "
-                f"{self.total - self.done:,} still to be read: are its brokers up?"
+                f"topic {self.topic!r}: no message for {self._patience_s:g} s, with "
+                f"{self.total - self.done:,} still to read; check that its brokers are up"
             )
 
     def _take(self, messages: list[KafkaMessage]) -> list[KafkaMessage]:
@@ -172,24 +167,21 @@ class TopicReader:
                 self._raise(error, index)
             if not self._follows and self._next[index] >= self.ranges[index].end:
                 self._next[index] = self.ranges[index].end
-                self._finish(index)
+                self._open.discard(index)
+                # Stop fetching what lies past the end.
+                self._client.incremental_unassign([TopicPartition(self.topic, index)])
         return taken
 
-    def _finish(self, index: int) -> None:
-        self._open.discard(index)
-        # What lies past the end need not be fetched any more.
-        self._client.incremental_unassign([TopicPartition(self.topic, index)])
-
     def _raise(self, error: KafkaError, index: int) -> None:
-        if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+        if error.code() in _OUT_OF_RANGE:
             raise ConfigurationError(
-                f"{self.topic}/{index}: offset {self._next[index]} is gone (retention has passed "
-                "it): start again from earliest"
+                f"{self.topic}/{index}: offset {self._next[index]} was deleted by retention while "
+                "it was to be read: start again from earliest"
             )
         if error.code() in _NO_ACCESS:
             raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
         if error.fatal():
-            raise KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")
+            raise self._unreachable(error)
         log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
@@ -198,6 +190,9 @@ class TopicReader:
             KafkaError.SASL_AUTHENTICATION_FAILED,
         ):
             self._error = error
+
+    def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
+        return KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")
 
     # -- the range ------------------------------------------------------------------------------
 
@@ -230,19 +225,32 @@ class TopicReader:
             raise KafkaUnreachable(f"{self.topic}/{index}: {error.args[0].str()}") from error
         return Range(low, high)
 
-    def _resolve(self, place: OffsetSpec) -> dict[int, int]:
-        if place.kind == "time":
-            return self._at_time(place.number)
+    def _resolve(self, spec: OffsetSpec) -> dict[int, int]:
+        """By partition an offset within its watermarks; a relative one counts from the end."""
+        if spec.kind == "time":
+            return self._at_time(spec.number)
         offsets = {}
         for index, (low, high) in self.watermarks.items():
-            from_end = high + place.number  # what a relative place counts from
-            known = {"earliest": low, "latest": high, "relative": from_end}
-            named = known.get(place.kind, place.number)
-            offsets[index] = min(max(named, low), high)
+            known = {"earliest": low, "latest": high, "relative": high + spec.number}
+            offsets[index] = min(max(known.get(spec.kind, spec.number), low), high)
         return offsets
 
+    def _at_time(self, timestamp_ms: int) -> dict[int, int]:
+        """By partition the first offset with that timestamp or a later one; its end if none has."""
+        targets = [TopicPartition(self.topic, index, timestamp_ms) for index in self.watermarks]
+        try:
+            found = self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._unreachable(error.args[0]) from error
+        return {
+            target.partition: target.offset
+            if target.offset >= 0
+            else self.watermarks[target.partition].end
+            for target in found
+        }
+
     def _gone(self, start: OffsetSpec, end: OffsetSpec | None) -> dict[int, int]:
-        """Partition → how many offsets that were asked for by number the broker holds no more."""
+        """Partition → how many offsets that were asked for by number are no longer stored."""
         if start.kind != "offset":
             return {}
         gone = {}
@@ -260,26 +268,89 @@ class TopicReader:
                 )
         return gone
 
-    def _at_time(self, timestamp_ms: int) -> dict[int, int]:
-        """By partition the first offset with that timestamp or a later one; its end if none has."""
-        targets = [TopicPartition(self.topic, index, timestamp_ms) for index in self.watermarks]
-        try:
-            found = self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            raise KafkaUnreachable(f"topic {self.topic!r}: {error.args[0].str()}") from error
-        offsets = {}
-        for target in found:
-            high = self.watermarks[target.partition].end
-            offsets[target.partition] = target.offset if target.offset >= 0 else high
-        return offsets
-
-    # -- the end --------------------------------------------------------------------------------
-
     def close(self) -> None:
         self._client.close()
 
-    def __enter__(self) -> TopicReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# -- ranges of several topics -------------------------------------------------------------------
+
+_WAIT_S = 0.02
+_BATCH = 1000
+_ENDS = (
+    *_OUT_OF_RANGE,
+    KafkaError._PARTITION_EOF,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
+
+
+class RangeReader:
+    """Reads each range once, in offset order by partition, and raises for none that can't be read:
+    that one is ``unread``. A context manager; one thread.
+    """
+
+    def __init__(
+        self,
+        base_config: Mapping[str, Any],
+        ranges: Mapping[PartitionId, Range],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """``settings`` are librdkafka's, on top. Raises ConfigurationError for an invalid one."""
+        config = {**unjoined_config(base_config), **(settings or {})}
+        self._client = make_client(Consumer, config)
+        self._ranges = ranges
+        #: Still to be read.
+        self.open = {partition for partition, span in ranges.items() if span.size}
+        #: Ended before the range's end: not readable, not readable yet, or gone.
+        self.unread: set[PartitionId] = set()
+        self._client.assign([TopicPartition(*each, ranges[each].start) for each in self.open])
+
+    def read(self) -> list[KafkaMessage]:
+        """The next messages, none if none arrived within a moment. A range also ends, and is
+        ``unread``, where Kafka says that nothing more is readable, or that its position is gone.
+
+        Raises KafkaUnreachable where the client has failed for good.
+        """
+        taken = []
+        for message in self._client.consume(_BATCH, _WAIT_S):
+            partition = partition_of(message)
+            error, offset = message.error(), message.offset() or 0
+            if error is not None and error.fatal():
+                raise KafkaUnreachable(f"topic {partition[0]!r}: {error.str()}")
+            if partition not in self.open:
+                continue
+            end = self._ranges[partition].end
+            if error is not None:
+                if error.code() in _ENDS:
+                    # EOF before the range's end: the rest belongs to an open transaction.
+                    if error.code() != KafkaError._PARTITION_EOF or offset < end:
+                        self.unread.add(partition)
+                    self.finish(partition)
+                continue
+            if offset < end:
+                taken.append(message)
+            if offset >= end - 1:
+                self.finish(partition)
+        return taken
+
+    def finish(self, partition: PartitionId) -> None:
+        """Read no more of a partition."""
+        self.open.discard(partition)
+        self._client.incremental_unassign([TopicPartition(*partition)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+
+def partition_of(message: KafkaMessage) -> PartitionId:
+    return message.topic() or "", message.partition() or 0

@@ -1,8 +1,8 @@
-"""What a topic's retention deletes, and how long until it takes what nobody has consumed.
+"""A topic's retention, and how long until it deletes what nobody has consumed.
 
 Kafka deletes whole segments: by time once a segment's *youngest* message is past ``retention.ms``,
-by size while what would be left is still ``retention.bytes``. A message therefore goes at the time
-that is computed here at the earliest, and up to a segment later.
+by size while what would be left is still ``retention.bytes``. A message is therefore
+deleted at the time that is computed here at the earliest, and up to a segment later.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+
+from consumer_fleet.kafka.cluster import request_settings, settings_of
 
 log = structlog.get_logger(__name__)
 
-_REQUEST_TIMEOUT_S = 5.0
 # What Kafka stores around a record of a batch: lengths, deltas, attributes.
 _RECORD_OVERHEAD_BYTES = 8
 _LOW_SHARE = 0.1
@@ -61,8 +62,8 @@ class Retention:
         return _LOW_WITHOUT_TIME_S if self.time_ms is None else self.time_ms / 1000 * _LOW_SHARE
 
     def time_to_loss_s(self, timestamp_ms: int | None, now_s: float) -> float | None:
-        """Seconds until time takes a message of that timestamp. None where it never does, or
-        where the message has no timestamp.
+        """Seconds until retention.ms deletes a message of that timestamp. None where it never
+        does, or where the message has no timestamp.
         """
         if not self.deletes or self.time_ms is None or timestamp_ms is None:
             return None
@@ -71,11 +72,11 @@ class Retention:
     def loss(
         self, timestamp_ms: int | None, now_s: float, *, waiting: int, mean_bytes: float
     ) -> Loss | None:
-        """What comes first, time or size, for the oldest of ``waiting`` messages.
+        """The first loss, by time or by size, of the oldest of ``waiting`` messages.
 
-        By size: messages came in at the pace at which those that wait have come since the oldest
-        one, each of ``mean_bytes`` uncompressed, and the message goes once ``retention.bytes``
-        lie behind it. Compression delays it. None where neither takes it.
+        By size: messages arrive at the pace of those that wait, each of ``mean_bytes``
+        uncompressed, and the oldest is deleted once ``retention.bytes`` are behind it. Compression
+        delays that. None where neither deletes it.
         """
         by_time = self.time_to_loss_s(timestamp_ms, now_s)
         losses = [] if by_time is None else [Loss(by_time, "time")]
@@ -86,8 +87,8 @@ class Retention:
         return min(losses, default=None)
 
 
-def parse_retention(settings: Mapping[str, str | None]) -> Retention:
-    """A topic's retention, from its settings as Kafka describes them."""
+def parse_retention(settings: Mapping[str, str]) -> Retention:
+    """A topic's retention, from its settings."""
     return Retention(
         _limit(settings.get("retention.ms")),
         _limit(settings.get("retention.bytes")),
@@ -96,14 +97,14 @@ def parse_retention(settings: Mapping[str, str | None]) -> Retention:
 
 
 def _limit(value: str | None) -> int | None:
-    """Kafka writes -1 for "no limit"."""
+    # Kafka writes -1 for "no limit".
     return None if value is None or int(value) < 0 else int(value)
 
 
 def read_retention(admin: AdminClient, topics: Collection[str]) -> dict[str, Retention]:
     """By topic. Blocks on the broker. Topics whose settings may not be read are left out."""
     found = {}
-    for topic, answer in _ask(admin, topics).items():
+    for topic, answer in request_settings(admin, topics).items():
         retention = _answered(topic, answer)
         if retention is not None:
             found[topic] = retention
@@ -111,7 +112,7 @@ def read_retention(admin: AdminClient, topics: Collection[str]) -> dict[str, Ret
 
 
 class RetentionWatch:
-    """One topic's retention, asked for at the start and every ten minutes; never blocks."""
+    """One topic's retention, read at the start and every ten minutes; never blocks."""
 
     def __init__(
         self, admin: AdminClient, topic: str, clock: Callable[[], float] = monotonic
@@ -124,29 +125,20 @@ class RetentionWatch:
         self._known: Retention | None = None
 
     def current(self) -> Retention | None:
-        """What the last answer said; None before the first one, or where it may not be read."""
+        """The last answer; None before the first one, or where it may not be read."""
         if self._answer is not None and self._answer.done():
             self._known = _answered(self._topic, self._answer)
             self._answer = None
         now = self._clock()
         if self._answer is None and now >= self._due:
             self._due = now + _REFRESH_INTERVAL_S
-            self._answer = _ask(self._admin, [self._topic])[self._topic]
+            self._answer = request_settings(self._admin, [self._topic])[self._topic]
         return self._known
-
-
-def _ask(admin: AdminClient, topics: Collection[str]) -> dict[str, Future[Any]]:
-    if not topics:
-        return {}
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(set(topics))]
-    answers = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S)
-    return {resource.name: answer for resource, answer in answers.items()}
 
 
 def _answered(topic: str, answer: Future[Any]) -> Retention | None:
     try:
-        entries = answer.result()
+        return parse_retention(settings_of(answer))
     except KafkaException as error:
         log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
         return None
-    return parse_retention({name: entry.value for name, entry in entries.items()})

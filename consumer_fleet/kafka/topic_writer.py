@@ -16,7 +16,7 @@ from consumer_fleet.kafka.clients import make_client, producer_config
 # What may wait for the broker: librdkafka's default is a gigabyte.
 _QUEUE_KIB = 64 * 1024
 _POLL_S = 0.05
-# To be told of each message that was purged; nothing is waited for then.
+# For the callbacks of purged messages, which wait for nothing.
 _PURGE_S = 10.0
 _UNREACHABLE = (
     KafkaError._MSG_TIMED_OUT,
@@ -24,24 +24,25 @@ _UNREACHABLE = (
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
 )
-# What befalls a message because of another one.
+# Errors of a message that another message has caused.
 _CONSEQUENCES = (
     KafkaError._INVALID_DIFFERENT_RECORD,
     KafkaError._PURGE_QUEUE,
     KafkaError._PURGE_INFLIGHT,
 )
-# What to do about an error, where it is not what it says.
+# What to do about an error, where its text does not say so.
 _REMEDIES = {
-    KafkaError.INVALID_TIMESTAMP: "its message.timestamp.after.max.ms and before.max.ms say which "
-    "timestamps it takes; --shift-time moves those of a replay",
+    KafkaError.INVALID_TIMESTAMP: "message.timestamp.after.max.ms and before.max.ms limit its "
+    "timestamps; --shift-time moves those of a replay",
     KafkaError.MSG_SIZE_TOO_LARGE: "its max.message.bytes is too low",
-    KafkaError.INVALID_RECORD: "a compacted topic takes no message without a key",
+    KafkaError.INVALID_RECORD: "a compacted topic refuses messages without a key",
 }
 
 
 class TopicWriter:
-    """Used from one thread. ``failure`` is the first message's that was not taken: nothing after it
-    is sent, and ``acknowledged`` says how many came before. ``produced`` counts what was queued.
+    """Used from one thread. ``failure`` is that of the first message that was refused: nothing
+    after it is sent, and ``acknowledged`` counts those before it. ``produced`` counts what was
+    queued.
     """
 
     def __init__(self, base_config: Mapping[str, Any], topic: str) -> None:
@@ -54,11 +55,11 @@ class TopicWriter:
         self._is_consequence = False
         config = {
             "queue.buffering.max.kbytes": _QUEUE_KIB,
-            # Keys decide as they do for Java's clients, so that a key's messages meet again.
+            # As Java's clients do, so that a key's messages share a partition.
             "partitioner": "murmur2_random",
             **producer_config(base_config),
-            # Reports of success are counted by their absence: a callback for each costs more than
-            # sending the message.
+            # Success is the absence of a report: a callback for each message costs more than
+            # sending it.
             "delivery.report.only.error": True,
             "on_delivery": self._not_delivered,
         }
@@ -71,14 +72,14 @@ class TopicWriter:
 
     @property
     def acknowledged_bytes(self) -> int:
-        """Of their keys and values; after ``finish``. Before, also of what is on its way."""
+        """Bytes of their keys and values. Before ``finish``, includes what is in flight."""
         return self._produced_bytes - self._failed_bytes
 
     def write(self, partition: int | None, record: Record) -> None:
         """Queue one message; without a partition, its key decides. Blocks while the queue is full.
 
-        Key, value and headers stay as they are, and so does the timestamp; a message without one
-        gets the present. Raises ``failure``.
+        Key, value, headers and timestamp are unchanged; a message without a timestamp gets the
+        current time. Raises ``failure``.
         """
         while True:
             if self.failure is not None:
@@ -102,20 +103,20 @@ class TopicWriter:
                 return
 
     def poll(self) -> None:
-        """Let failures be seen. Never blocks. Raises ``failure``."""
+        """Serve callbacks. Never blocks. Raises ``failure``."""
         self._producer.poll(0)
         if self.failure is not None:
             raise self.failure
 
     def finish(self, timeout_s: float) -> None:
-        """Block until all that was queued is acknowledged. Raises where it is not."""
+        """Block until everything queued is acknowledged. Raises ``failure``."""
         deadline = monotonic() + timeout_s
         while len(self._producer) and self.failure is None and monotonic() < deadline:
             self._producer.flush(_POLL_S)
         if len(self._producer):
             if self.failure is None:
                 self._fail(KafkaError(KafkaError._TIMED_OUT))
-            # What waits must not be sent behind the one that was refused.
+            # Messages behind the one that was refused must not be sent.
             self._producer.purge()
             deadline = monotonic() + _PURGE_S
             while len(self._producer) and monotonic() < deadline:
@@ -137,6 +138,4 @@ class TopicWriter:
             self._is_consequence = code in _CONSEQUENCES
             kind = KafkaUnreachable if code in _UNREACHABLE else UndeliverableMessage
             remedy = f" ({_REMEDIES[code]})" if code in _REMEDIES else ""
-            self.failure = kind(
-                f"topic {self._topic!r} did not take a message: {error.str()}{remedy}"
-            )
+            self.failure = kind(f"topic {self._topic!r} refused a message: {error.str()}{remedy}")

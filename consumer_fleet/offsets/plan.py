@@ -10,10 +10,9 @@ from typing import Any
 
 from consumer_fleet.errors import ConfigurationError, GroupIsActive, KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.groups import Group, Groups, Spot
+from consumer_fleet.kafka.groups import Group, Groups
 from consumer_fleet.kafka.offset_spec import OffsetSpec
-from consumer_fleet.kafka.ranges import RangeReader
-from consumer_fleet.kafka.reader import Range
+from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader
 from consumer_fleet.targets import Target
 
 
@@ -75,7 +74,7 @@ def plan_reset(
     group = groups.describe([target.group])[target.group]
     if not group.exists and not may_be_new:
         raise _no_group(groups, group)
-    group.refuse_members()
+    group.raise_if_active()
     committed = groups.committed(target.group, spots)
     held = groups.ranges(spots)
     missing = [spot for spot in spots if spot not in held]
@@ -99,7 +98,7 @@ def execute(groups: Groups, target: Target, moves: list[Move]) -> None:
     Raises GroupIsActive where it has members, now or at the broker's own check, or where it stands
     elsewhere than at the time of the plan.
     """
-    groups.describe([target.group])[target.group].refuse_members()
+    groups.describe([target.group])[target.group].raise_if_active()
     spots = [(target.topic, move.partition) for move in moves]
     before = {
         (target.topic, move.partition): move.committed
@@ -121,7 +120,10 @@ def confirm(groups: Groups, target: Target, moves: list[Move]) -> None:
 
 
 def _expect(
-    target: Target, found: Mapping[Spot, int], expected: Mapping[Spot, int], since: str
+    target: Target,
+    found: Mapping[PartitionId, int],
+    expected: Mapping[PartitionId, int],
+    since: str,
 ) -> None:
     for spot in sorted(found.keys() | expected.keys()):
         if found.get(spot) != expected.get(spot):
@@ -132,7 +134,7 @@ def _expect(
             )
 
 
-def _spots(groups: Groups, target: Target, partitions: tuple[int, ...]) -> list[Spot]:
+def _spots(groups: Groups, target: Target, partitions: tuple[int, ...]) -> list[PartitionId]:
     topics = groups.topics()
     present = topics.get(target.topic)
     if present is None:
@@ -156,8 +158,11 @@ def _no_group(groups: Groups, group: Group) -> ConfigurationError:
 
 
 def _wanted(
-    groups: Groups, place: OffsetSpec, held: Mapping[Spot, Range], committed: Mapping[Spot, int]
-) -> dict[Spot, int]:
+    groups: Groups,
+    place: OffsetSpec,
+    held: Mapping[PartitionId, Range],
+    committed: Mapping[PartitionId, int],
+) -> dict[PartitionId, int]:
     if place.kind == "time":
         found = groups.at_time(list(held), place.number)
         wanted = {}
@@ -181,7 +186,7 @@ def _wanted(
     }
 
 
-def _named(spot: Spot) -> str:
+def _named(spot: PartitionId) -> str:
     return f"{spot[0]}/{spot[1]}"
 
 
@@ -205,10 +210,10 @@ class Tally:
 
 def tally(
     base_config: Mapping[str, Any],
-    ranges: Mapping[Spot, Range],
+    ranges: Mapping[PartitionId, Range],
     *,
     counted_offsets: int = COUNTED_OFFSETS,
-) -> dict[Spot, Tally]:
+) -> dict[PartitionId, Tally]:
     """Count by reading, up to so many offsets over all ranges. Blocks for seconds at most."""
     if sum(span.size for span in ranges.values()) <= counted_offsets:
         counted, unread = _read(base_config, ranges, _COUNT_TIMEOUT_S)
@@ -216,7 +221,9 @@ def tally(
     return _estimate(base_config, ranges)
 
 
-def _estimate(base_config: Mapping[str, Any], ranges: Mapping[Spot, Range]) -> dict[Spot, Tally]:
+def _estimate(
+    base_config: Mapping[str, Any], ranges: Mapping[PartitionId, Range]
+) -> dict[PartitionId, Tally]:
     heads = {
         spot: Range(span.start, min(span.start + _EDGE_OFFSETS, span.end))
         for spot, span in ranges.items()
@@ -234,8 +241,8 @@ def _estimate(base_config: Mapping[str, Any], ranges: Mapping[Spot, Range]) -> d
 
 
 def _read(
-    base_config: Mapping[str, Any], ranges: Mapping[Spot, Range], timeout_s: float
-) -> tuple[dict[Spot, Tally], set[Spot]]:
+    base_config: Mapping[str, Any], ranges: Mapping[PartitionId, Range], timeout_s: float
+) -> tuple[dict[PartitionId, Tally], set[PartitionId]]:
     """What there is in each range, and the ranges that were not read to their end: in time, or
     because Kafka does not let them be read.
     """

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from consumer_fleet.humanize import moment
-from consumer_fleet.kafka.groups import Spot
 from consumer_fleet.kafka.offset_spec import OffsetSpec
+from consumer_fleet.kafka.reader import PartitionId
 from consumer_fleet.offsets.plan import Move, Tally
 from consumer_fleet.status.report import ConsumerStatus
 from consumer_fleet.status.table import count, duration, iso_time, loss, partition
@@ -93,7 +93,7 @@ def reset_document(
     target: Target,
     place: OffsetSpec,
     moves: list[Move],
-    tallies: Mapping[Spot, Tally],
+    tallies: Mapping[PartitionId, Tally],
     *,
     executed: bool,
 ) -> dict[str, Any]:

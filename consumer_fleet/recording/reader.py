@@ -12,7 +12,7 @@ import msgpack
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import RecordingError
-from consumer_fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.kafka.chunk import Chunk, Record, cut_records
 from consumer_fleet.recording.format import (
     END,
     FORMAT_VERSION,
@@ -27,9 +27,6 @@ from consumer_fleet.recording.format import (
     unpack_block,
     unpack_header,
 )
-
-_CHUNK_MESSAGES = 500
-_CHUNK_BYTES = 1024 * 1024
 
 Pair: TypeAlias = tuple[int, Record]
 
@@ -173,15 +170,4 @@ def chunks_of(topic: Topic, messages: Iterable[Pair]) -> Iterator[Chunk]:
     for index, record in messages:
         groups.setdefault(index, []).append(record)
     for index, records in groups.items():
-        yield from _cut(Partition(topic, index), records)
-
-
-def _cut(partition: Partition, records: list[Record]) -> Iterator[Chunk]:
-    start = size = 0
-    for end, record in enumerate(records):
-        full = end - start >= _CHUNK_MESSAGES or size + record.size > _CHUNK_BYTES
-        if full and end > start:
-            yield Chunk(partition, tuple(records[start:end]), size)
-            start, size = end, 0
-        size += record.size
-    yield Chunk(partition, tuple(records[start:]), size)
+        yield from cut_records(Partition(topic, index), records)

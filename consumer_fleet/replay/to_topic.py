@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from time import sleep
 from typing import Any
 
 import click
@@ -145,25 +144,25 @@ def prepare_target(
     has too few partitions.
     """
     cluster = Cluster(kafka)
-    cluster.wait_until_reachable(for_ever=False, wait=sleep, given_up=lambda: False)
-    facts = cluster.describe(topic)
+    cluster.check_reachable()
+    present = cluster.partition_count(topic)
     # A recording of a mock cluster, or of an old broker, does not name its cluster.
-    same_cluster = source.cluster_id in (None, facts.cluster_id)
+    same_cluster = source.cluster_id in (None, cluster.cluster_id)
     if topic == source.topic and same_cluster and not same_topic_is_fine:
         raise click.UsageError(
             f"{topic!r} is where the messages are from: they would be there twice. Say that this "
             "is meant with --yes"
         )
-    if not facts.partitions:
+    if not present:
         if not create:
             raise ConfigurationError(
                 f"the topic {topic!r} does not exist: create it, or let this command do it with "
                 "--create"
             )
         return partial(cluster.create_topic, topic, source.partitions, _CREATED_WITH)
-    if keep_partitions and facts.partitions < source.partitions:
+    if keep_partitions and present < source.partitions:
         raise ConfigurationError(
-            f"{topic!r} has {facts.partitions} partition(s), but {source.name} has "
-            f"{source.partitions}: use --partition-by key, or a topic with as many"
+            f"{topic!r} has {present} partition{'' if present == 1 else 's'}, but {source.name} "
+            f"has {source.partitions}: use --partition-by key, or a topic with as many"
         )
     return lambda: None

@@ -171,11 +171,12 @@ class ConsumerRun:
         cluster = Cluster(self._kafka)
         self._pool.start()
         try:
-            cluster.wait_until_reachable(
-                for_ever=not self._options.stop_at_end,
-                wait=self._wait_for_kafka,
-                given_up=lambda: self.shutdown.requested,
-            )
+            if self._options.stop_at_end:
+                cluster.check_reachable()
+            else:
+                cluster.wait_until_reachable(
+                    wait=self._wait_for_kafka, given_up=lambda: self.shutdown.requested
+                )
             if not self.shutdown.requested:
                 self._stream(cluster)
         finally:

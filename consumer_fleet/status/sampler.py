@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic, time
-from typing import Self
+from typing import Any, Self
 
 from consumer_fleet.command_options import ClusterOptions
 from consumer_fleet.dlq.letters import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
-from consumer_fleet.kafka.groups import Group, Groups, Spot
-from consumer_fleet.kafka.ranges import Oldest, oldest_messages
-from consumer_fleet.kafka.reader import Range
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.kafka.groups import Group, Groups
+from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader, partition_of
 from consumer_fleet.kafka.retention import Retention, read_retention
 from consumer_fleet.status.report import ConsumerStatus, DeadLetters, PartitionStatus, Report
 from consumer_fleet.targets import DEAD_LETTER_SUFFIX, Target
@@ -29,12 +30,12 @@ class _Look:
     topics: dict[str, list[int]]
     targets: list[Target]
     groups: dict[str, Group]
-    ranges: dict[Spot, Range]
-    committed: dict[tuple[str, Spot], int]
+    ranges: dict[PartitionId, Range]
+    committed: dict[tuple[str, PartitionId], int]
     #: Up to where dead letters are replayed.
-    replayed: dict[Spot, int]
+    replayed: dict[PartitionId, int]
 
-    def spots(self, target: Target) -> list[Spot]:
+    def partitions(self, target: Target) -> list[PartitionId]:
         return [(target.topic, index) for index in self.topics.get(target.topic, ())]
 
 
@@ -54,7 +55,7 @@ class Sampler:
         self._before: _Look | None = None
         # The oldest message at a place that was read before: a group that stands still is not
         # read again at every look.
-        self._oldest: dict[tuple[Spot, int], Oldest] = {}
+        self._oldest: dict[tuple[PartitionId, int], Oldest] = {}
         self._retention: dict[str, Retention] = {}
         self._retention_due = 0.0
 
@@ -79,7 +80,7 @@ class Sampler:
         names = {target.group for target in self._targets} | set(self._further_groups)
         self._groups.prepare(sorted(names))
         described = self._groups.describe(names)
-        spots = [
+        partitions = [
             (topic, index)
             for topic, indexes in topics.items()
             if self._matters(topic)
@@ -87,28 +88,34 @@ class Sampler:
         ]
         # A group that is at work passes the start while it is asked about, so the starts are
         # taken before its position, and the ends after it.
-        starts = self._groups.starts(spots)
-        committed: dict[tuple[str, Spot], int] = {}
+        starts = self._groups.starts(partitions)
+        committed: dict[tuple[str, PartitionId], int] = {}
         for name in sorted(names):
             # One request, however many partitions.
-            for spot, offset in self._groups.committed(name, spots).items():
-                committed[name, spot] = offset
-        replayed = self._replayed([spot for spot in spots if self._is_dead_letter_topic(spot[0])])
-        ends = self._groups.ends(spots)
+            for partition, offset in self._groups.committed(name, partitions).items():
+                committed[name, partition] = offset
+        replayed = self._replayed(
+            [partition for partition in partitions if self._is_dead_letter_topic(partition[0])]
+        )
+        ends = self._groups.ends(partitions)
         taken_at = monotonic()
-        ranges = {spot: Range(starts[spot], ends[spot]) for spot in starts if spot in ends}
+        ranges = {
+            partition: Range(starts[partition], ends[partition])
+            for partition in starts
+            if partition in ends
+        }
         targets = [*self._targets, *self._further_targets(described, committed)]
         return _Look(taken_at, topics, targets, described, ranges, committed, replayed)
 
-    def _replayed(self, spots: list[Spot]) -> dict[Spot, int]:
+    def _replayed(self, partitions: list[PartitionId]) -> dict[PartitionId, int]:
         """Without an entry where nothing was replayed, or where this user may not know it."""
-        groups = {DeadLetterTopic(topic, None).group: topic for topic, _ in spots}
+        groups = {DeadLetterTopic(topic, None).group: topic for topic, _ in partitions}
         # Each takes a client of its own, so only those that are there are asked.
         present = self._groups.visible(groups)
         self._groups.prepare(present)
-        found: dict[Spot, int] = {}
+        found: dict[PartitionId, int] = {}
         for name in present:
-            own = [spot for spot in spots if spot[0] == groups[name]]
+            own = [partition for partition in partitions if partition[0] == groups[name]]
             found |= self._groups.committed(name, own)
         return found
 
@@ -124,7 +131,7 @@ class Sampler:
         return topic.endswith(DEAD_LETTER_SUFFIX) or topic == self._dead_letter_topic
 
     def _further_targets(
-        self, described: Mapping[str, Group], committed: Mapping[tuple[str, Spot], int]
+        self, described: Mapping[str, Group], committed: Mapping[tuple[str, PartitionId], int]
     ) -> list[Target]:
         """The topics of the groups that were named: those they have committed in or are reading."""
         found = set()
@@ -160,26 +167,28 @@ class Sampler:
 
     def _status(self, look: _Look, target: Target) -> ConsumerStatus:
         group = look.groups[target.group]
-        owners = {spot: member.member_id for member in group.members for spot in member.assigned}
+        owners = {
+            partition: member.member_id for member in group.members for partition in member.assigned
+        }
         rows = tuple(
             PartitionStatus(
-                index=spot[1],
-                start=look.ranges[spot].start,
-                end=look.ranges[spot].end,
-                committed=look.committed.get((target.group, spot)),
-                owner=owners.get(spot),
-                rate=self._rate(look, group, spot),
+                index=partition[1],
+                start=look.ranges[partition].start,
+                end=look.ranges[partition].end,
+                committed=look.committed.get((target.group, partition)),
+                owner=owners.get(partition),
+                rate=self._rate(look, group, partition),
             )
-            for spot in look.spots(target)
-            if spot in look.ranges
+            for partition in look.partitions(target)
+            if partition in look.ranges
         )
         retention = self._retention.get(target.topic)
-        return ConsumerStatus(target, group, len(look.spots(target)), rows, retention)
+        return ConsumerStatus(target, group, len(look.partitions(target)), rows, retention)
 
-    def _rate(self, look: _Look, group: Group, spot: Spot) -> float | None:
+    def _rate(self, look: _Look, group: Group, partition: PartitionId) -> float | None:
         if self._before is None:
             return None
-        place = group.name, spot
+        place = group.name, partition
         now, before = look.committed.get(place), self._before.committed.get(place)
         if now is None or before is None:
             return None
@@ -211,14 +220,18 @@ class Sampler:
             consumers.append(replace(status, rows=tuple(rows)))
         return replace(report, consumers=tuple(consumers))
 
-    def _read_oldest(self, wanted: list[tuple[Spot, Range]]) -> None:
-        places = {(spot, span.start) for spot, span in wanted}
+    def _read_oldest(self, wanted: list[tuple[PartitionId, Range]]) -> None:
+        places = {(partition, span.start) for partition, span in wanted}
         self._oldest = {place: known for place, known in self._oldest.items() if place in places}
-        unknown = [(spot, span) for spot, span in wanted if (spot, span.start) not in self._oldest]
+        unknown = [
+            (partition, span)
+            for partition, span in wanted
+            if (partition, span.start) not in self._oldest
+        ]
         found = oldest_messages(self._kafka, unknown, _OLDEST_TIMEOUT_S) if unknown else []
-        for (spot, span), oldest in zip(unknown, found, strict=True):
+        for (partition, span), oldest in zip(unknown, found, strict=True):
             if oldest is not None:
-                self._oldest[spot, span.start] = oldest
+                self._oldest[partition, span.start] = oldest
 
     def close(self) -> None:
         self._groups.close()
@@ -230,12 +243,12 @@ class Sampler:
         self.close()
 
 
-def _held(look: _Look, topic: str, from_: Mapping[Spot, int] | None = None) -> int:
+def _held(look: _Look, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:
     """Messages of a topic, all of them or those at these places and later."""
     return sum(
-        span._replace(start=max(span.start, (from_ or {}).get(spot, 0))).size
-        for spot, span in look.ranges.items()
-        if spot[0] == topic
+        span._replace(start=max(span.start, (from_ or {}).get(partition, 0))).size
+        for partition, span in look.ranges.items()
+        if partition[0] == topic
     )
 
 
@@ -250,3 +263,63 @@ def _with_age(
             oldest.timestamp_ms, now_s, waiting=row.waiting, mean_bytes=oldest.mean_bytes
         )
     return replace(row, oldest_ms=oldest.timestamp_ms, loss=loss)
+
+
+# Enough for one message of each partition: a broker sends a first batch of any size.
+_PEEK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Oldest:
+    """The first message of a range. ``mean_bytes`` is the mean size of it and those that arrived
+    with it.
+    """
+
+    offset: int
+    timestamp_ms: int | None
+    mean_bytes: float
+
+
+def oldest_messages(
+    base_config: Mapping[str, Any], ranges: Iterable[tuple[PartitionId, Range]], timeout_s: float
+) -> list[Oldest | None]:
+    """The first readable message of each range, in the order given; None for an empty range, or
+    where it did not arrive within ``timeout_s``. A partition may be named more than once.
+    """
+    wanted = list(ranges)
+    found: list[Oldest | None] = [None] * len(wanted)
+    # A client reads a partition at one position only: a second position takes a second client.
+    rounds: list[dict[PartitionId, int]] = []
+    for number, (partition, _) in enumerate(wanted):
+        free = next((each for each in rounds if partition not in each), None)
+        if free is None:
+            rounds.append(free := {})
+        free[partition] = number
+    deadline = monotonic() + timeout_s
+    for members in rounds:
+        own = {partition: wanted[number][1] for partition, number in members.items()}
+        for partition, oldest in _first_of_each(base_config, own, deadline).items():
+            found[members[partition]] = oldest
+    return found
+
+
+def _first_of_each(
+    base_config: Mapping[str, Any], ranges: Mapping[PartitionId, Range], deadline: float
+) -> dict[PartitionId, Oldest]:
+    settings = {
+        "fetch.message.max.bytes": _PEEK_BYTES,
+        "queued.max.messages.kbytes": 1024,
+        "fetch.wait.max.ms": 100,
+    }
+    found: dict[PartitionId, Oldest] = {}
+    with RangeReader(base_config, ranges, settings) as reader:
+        while reader.open and monotonic() < deadline:
+            arrived: dict[PartitionId, list[Record]] = defaultdict(list)
+            for message in reader.read():
+                arrived[partition_of(message)].append(Record.from_kafka(message))
+            for partition, records in arrived.items():
+                mean = sum(record.size for record in records) / len(records)
+                found[partition] = Oldest(records[0].offset, records[0].timestamp_ms, mean)
+                if partition in reader.open:
+                    reader.finish(partition)
+    return found

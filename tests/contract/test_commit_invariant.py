@@ -17,9 +17,9 @@ from arroyo.types import Partition, Topic
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer_fleet.errors import FleetError
-from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk
 from consumer_fleet.kafka.clients import consumer_config
-from consumer_fleet.kafka.consumer import CHUNK_MESSAGES, ChunkConsumer
+from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker.work import Work

@@ -314,7 +314,7 @@ def test_a_lost_position_ends_the_run_where_the_policy_says_error(
         again.join(name)
         until(lambda: bool(again.failures), again, what="the failure")
     assert isinstance(again.failures[0], OffsetsOutOfRange)
-    assert "is at offset 1, the broker holds 5 to 10" in str(again.failures[0])
+    assert "is at offset 1, the broker stores 5 to 10" in str(again.failures[0])
     assert again.read == []
 
 

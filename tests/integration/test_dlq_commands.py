@@ -161,7 +161,7 @@ def test_a_topic_of_other_messages_is_not_purged(
     [
         (("list", "--origin", "/"), 78, "expected TOPIC or TOPIC/PARTITION"),
         (("list", "--limit", "3"), 2, "--limit goes with --each"),
-        (("list", "--since", "soon"), 78, "'soon' names no place"),
+        (("list", "--since", "soon"), 78, "'soon' is not a valid offset"),
         (("list", "--file", "missing.recording"), 65, "missing.recording"),
         (("list", "--file", "missing.recording", "--since", "1"), 2, "--since"),
         (("show", "x"), 78, "expected OFFSET or PARTITION/OFFSET"),

@@ -103,7 +103,7 @@ def test_a_consumer_whose_offset_is_gone_says_what_to_do_and_that_gets_it_going_
         assert refused.wait() == 78
     command = f"consumer offsets reset --group {reset.group} --topic {reset.topic} --to earliest"
     message = refused.output().splitlines()[-1]
-    assert f"{reset.topic}/0 is at offset 40, the broker holds 65 to 100" in refused.output()
+    assert f"{reset.topic}/0 is at offset 40, the broker stores 65 to 100" in refused.output()
     assert command in refused.output(), message
     base = kafka.client_config()
     assert out_of_range(base, [(reset.group, reset.topic)]) == [

@@ -324,7 +324,7 @@ def test_a_message_that_the_target_refuses_ends_the_replay_with_what_was_sent(
         "--bootstrap-servers", kafka.bootstrap_servers, "--kafka-config", "batch.num.messages=1",
     )  # fmt: skip
     assert run.returncode == 65
-    assert "did not take a message" in run.stderr
+    assert "refused a message" in run.stderr
     held = len(kafka.read(target))
     assert f"failed: replayed {held} messages" in run.stdout
 
