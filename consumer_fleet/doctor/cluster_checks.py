@@ -12,9 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.command_options import ClusterOptions
 from consumer_fleet.doctor.cluster_facts import (
-    ClusterFacts,
     Login,
-    TopicFacts,
     describe_cluster,
     describe_topics,
     group_operations,
@@ -31,6 +29,7 @@ from consumer_fleet.doctor.topic_checks import (
     newest_message,
 )
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.kafka.cluster import ClusterFacts, TopicFacts
 
 
 def examine_access(
@@ -218,7 +217,7 @@ def _examine_brokers(login: Login, cluster: ClusterOptions) -> Iterator[Finding]
         return
     yield judge_cluster(facts)
     named = set(cluster.servers.split(","))
-    others = [broker for broker in facts.brokers if broker not in named][:_MOST_BROKERS]
+    others = [broker for broker in facts.brokers.values() if broker not in named][:_MOST_BROKERS]
     checks = [
         Check("kafka.server", broker, partial(_examine_other, broker, cluster)) for broker in others
     ]

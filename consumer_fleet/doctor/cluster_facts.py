@@ -12,61 +12,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from consumer_fleet.kafka.clients import admin_config, make_client
+from consumer_fleet.kafka.cluster import ClusterFacts, PartitionFacts, TopicFacts
 
 LOGIN_TIMEOUT_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 4.0
 _RETRY_S: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """``operations`` is what this user may do to the cluster; None where it does not say."""
-
-    cluster_id: str
-    brokers: tuple[str, ...]
-    operations: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionFacts:
-    index: int
-    has_leader: bool
-    replicas: int
-    in_sync: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """A topic, or why nothing is known of it: ``error`` is librdkafka's code, 0 where it is there.
-
-    ``settings`` is None where they may not be read, and ``settings_error`` says why.
-    """
-
-    name: str
-    error: int = 0
-    error_text: str = ""
-    partitions: tuple[PartitionFacts, ...] = ()
-    operations: frozenset[str] | None = None
-    settings: Mapping[str, str] | None = None
-    settings_error: str = ""
-
-    @property
-    def exists(self) -> bool:
-        return not self.error
-
-    @property
-    def is_silent(self) -> bool:
-        """Nobody answered: librdkafka's own errors are below 0."""
-        return self.error < 0 and not self.is_missing
-
-    @property
-    def is_missing(self) -> bool:
-        return self.error in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
-
-    def number(self, name: str) -> int | None:
-        """A setting that is a number; None where it is not known."""
-        text = (self.settings or {}).get(name, "")
-        return int(text) if text.removeprefix("-").isdecimal() else None
 
 
 @dataclass(slots=True)
@@ -105,13 +55,9 @@ def log_in(kafka: Mapping[str, Any]) -> Login:
 
 def describe_cluster(admin: AdminClient) -> ClusterFacts:
     """Blocks for seconds at most. Raises KafkaException."""
-    answer = admin.describe_cluster(
-        include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT_S
-    ).result()
-    brokers = tuple(f"{node.host}:{node.port}" for node in answer.nodes)
-    return ClusterFacts(
-        str(answer.cluster_id), brokers, operation_names(answer.authorized_operations)
-    )
+    answer = admin.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result()
+    brokers = {node.id: f"{node.host}:{node.port}" for node in answer.nodes}
+    return ClusterFacts(str(answer.cluster_id), brokers)
 
 
 def describe_topics(admin: AdminClient, names: Collection[str]) -> dict[str, TopicFacts]:

@@ -9,11 +9,10 @@ from typing import Any, Final
 from confluent_kafka import KafkaError
 
 from consumer_fleet.command_options import ClusterOptions
-from consumer_fleet.doctor.cluster_facts import TopicFacts
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import short_duration
-from consumer_fleet.kafka.cluster import HEADER_ROOM_BYTES
+from consumer_fleet.kafka.cluster import HEADER_ROOM_BYTES, TopicFacts
 from consumer_fleet.kafka.groups import Member, OutOfRange, reset_command
 from consumer_fleet.kafka.retention import Retention, parse_retention
 from consumer_fleet.status.report import ConsumerStatus, PartitionStatus

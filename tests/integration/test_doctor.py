@@ -15,7 +15,7 @@ from consumer_fleet.command_options import ClusterOptions, Connection
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.destination_checks import examine_destination
 from consumer_fleet.doctor.finding import Finding
-from consumer_fleet.kafka.cluster import Cluster
+from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker
@@ -198,9 +198,8 @@ def test_an_address_that_the_cluster_advertises_has_to_be_reachable(
     kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from consumer_fleet.doctor import cluster_checks  # noqa: PLC0415 - patched here only
-    from consumer_fleet.doctor.cluster_facts import ClusterFacts  # noqa: PLC0415 - likewise
 
-    facts = ClusterFacts("cluster", (kafka.bootstrap_servers, "nobody.invalid:9092"))
+    facts = ClusterFacts("cluster", {1: kafka.bootstrap_servers, 2: "nobody.invalid:9092"})
     monkeypatch.setattr(cluster_checks, "describe_cluster", lambda _: facts)
     found = examined(cluster(kafka, topic()))["kafka.server"]
     assert [each.status for each in found] == ["ok", "problem"]

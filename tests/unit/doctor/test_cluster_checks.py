@@ -18,7 +18,7 @@ from consumer_fleet.doctor.cluster_checks import (
     judge_login,
     topic_access,
 )
-from consumer_fleet.doctor.cluster_facts import ClusterFacts, Login, PartitionFacts, TopicFacts
+from consumer_fleet.doctor.cluster_facts import Login
 from consumer_fleet.doctor.finding import Finding, Subject
 from consumer_fleet.doctor.server_checks import ServerAnswers, judge_server, split_server
 from consumer_fleet.doctor.topic_checks import (
@@ -29,6 +29,7 @@ from consumer_fleet.doctor.topic_checks import (
     judge_topic,
     newest_message,
 )
+from consumer_fleet.kafka.cluster import ClusterFacts, PartitionFacts, TopicFacts
 from consumer_fleet.kafka.groups import Group, Member
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.status.report import ConsumerStatus, PartitionStatus
@@ -188,7 +189,7 @@ def test_a_login_that_came_about_in_the_end_is_fine() -> None:
 
 
 def test_the_cluster_is_named_with_its_brokers() -> None:
-    finding = judge_cluster(ClusterFacts("abc", ("a:1", "b:1")))
+    finding = judge_cluster(ClusterFacts("abc", {1: "a:1", 2: "b:1"}))
     assert (finding.subject, finding.seen) == ("cluster abc", "2 brokers")
 
 
