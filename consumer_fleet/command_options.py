@@ -164,9 +164,9 @@ def completion_command(shell: str) -> None:
 
 def complete_consumer(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """For ``shell_complete`` of options that take the name of a consumer."""
-    from consumer_fleet.consumers.registry import CONSUMERS
+    from consumer_fleet.consumers.registry import names
 
-    return [each.name for each in CONSUMERS if each.name.startswith(incomplete)]
+    return [name for name in names() if name.startswith(incomplete)]
 
 
 def user_name() -> str:

@@ -1,4 +1,4 @@
-"""Which consumer, group and topics of this cluster a name stands for."""
+"""Resolves a name to a consumer, its group and its topics on this cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEAD_LETTER_SUFFIX = "-dlq"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A group on a topic; ``consumer`` is None where they are no consumer's of the registry."""
+    """A group on a topic; ``consumer`` is None if no known consumer reads it."""
 
     consumer: str | None
     group: str
@@ -27,16 +27,16 @@ class Target:
         return self.consumer or f"{self.group}/{self.topic}"
 
 
-def taken_for(name: str, options: Options) -> Options:
-    """The options as ``consumer run --topic NAME`` has them: what they say of one consumer is said
-    of this one, unless they name another.
+def options_for(name: str, options: Options) -> Options:
+    """The options as ``consumer run --topic NAME`` has them: settings of a single consumer, such as
+    ``group``, apply to this one unless the options name another.
     """
     return options if options.topic is not None else options.model_copy(update={"topic": name})
 
 
 def physical_topic(definition: ConsumerDefinition, options: Options) -> str:
-    """The topic's name on the brokers: the option ``physical_topic`` where it is this consumer's,
-    then what Snuba calls it, then the logical name.
+    """The topic's name on the brokers: the option ``physical_topic`` if it is for this consumer,
+    else Snuba's name for it, else the logical name.
     """
     if options.topic == definition.name and options.physical_topic is not None:
         return options.physical_topic
@@ -44,17 +44,16 @@ def physical_topic(definition: ConsumerDefinition, options: Options) -> str:
 
 
 class NamedTopic(NamedTuple):
-    """``consumer`` is None where nothing says what the topic's messages are."""
+    """``consumer`` is None if the format of the topic's messages is unknown."""
 
     physical: str
     consumer: ConsumerDefinition | None
 
 
 def named_topic(name: str, options: Options, message_format: str | None = None) -> NamedTopic:
-    """``name`` is a consumer's, a logical topic's that the options map to another one, or a
-    topic's own.
+    """Resolve a consumer's name, a logical topic that the options map, or a topic's own name.
 
-    ``message_format`` names the consumer where the topic's name does not tell it. Raises
+    ``message_format`` names the consumer if the topic's name does not tell it. Raises
     ConfigurationError for a consumer that does not exist.
     """
     found = consumer_of_topic(name, options)
@@ -66,32 +65,32 @@ def named_topic(name: str, options: Options, message_format: str | None = None) 
 
 
 def consumer_of_topic(name: str, options: Options) -> ConsumerDefinition | None:
-    """The consumer of that name, or that reads the topic of that name on this cluster."""
-    for definition in registry.CONSUMERS:
+    """The consumer of that name, or the one that reads the topic of that name on this cluster."""
+    for definition in registry.every_consumer():
         if name in (definition.name, definition.logical_topic, physical_topic(definition, options)):
             return definition
     return None
 
 
 def default_dead_letter_topic(topic: str) -> str:
-    """What the dead letter topic of a topic is called, unless the option ``dlq_topic`` names it."""
+    """The name of a topic's dead-letter topic, unless the option ``dlq_topic`` names another."""
     return f"{topic}{DEAD_LETTER_SUFFIX}"
 
 
 def group_of(definition: ConsumerDefinition, options: Options) -> str:
-    """The group that the consumer runs with, as far as the options say."""
+    """The group that the consumer runs with."""
     if options.topic == definition.name and options.group is not None:
         return options.group
     return definition.default_group
 
 
 def registry_targets(names: tuple[str, ...], options: Options) -> list[Target]:
-    """The consumers of these names, all of them where none is given. Raises ConfigurationError
-    for one that does not exist.
+    """The consumers of these names, or all of them. Raises ConfigurationError for one that does not
+    exist.
     """
-    chosen = [registry.get(name) for name in names] or registry.CONSUMERS
+    chosen = [registry.get(name) for name in names] or registry.every_consumer()
     if len(names) == 1:
-        options = taken_for(names[0], options)
+        options = options_for(names[0], options)
     return [
         Target(each.name, group_of(each, options), physical_topic(each, options)) for each in chosen
     ]
@@ -99,21 +98,20 @@ def registry_targets(names: tuple[str, ...], options: Options) -> list[Target]:
 
 def one_target(name: str | None, group: str | None, options: Options) -> Target:
     """The target of ``--consumer NAME`` (its own group), ``--consumer NAME --group G``, or
-    ``--group G --topic T``, T being a consumer's name or else a topic's name on the brokers.
+    ``--group G --topic T``, where T is a consumer's name or else a topic's name on the brokers.
 
-    Raises ConfigurationError where the two do not say which.
+    Raises ConfigurationError if they do not identify one.
     """
-    known = {definition.name for definition in registry.CONSUMERS}
     if name is None:
         raise ConfigurationError(
             "no consumer is named: give --consumer NAME, or --group G with --topic T; consumers: "
-            f"{', '.join(sorted(known))}"
+            f"{', '.join(registry.names())}"
         )
-    if name not in known:
+    if registry.find(name) is None:
         if group is None:
             raise ConfigurationError(
-                f"there is no consumer {name!r}: for a topic that is none's, give --group as well; "
-                f"consumers: {', '.join(sorted(known))}"
+                f"there is no consumer {name!r}: for a topic without one, give --group as well; "
+                f"consumers: {', '.join(registry.names())}"
             )
         return Target(None, group, name)
     (own,) = registry_targets((name,), options)

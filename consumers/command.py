@@ -6,7 +6,7 @@ import json
 
 import click
 
-from consumer_fleet.consumers.registry import CONSUMERS
+from consumer_fleet.consumers.registry import every_consumer, skipped_consumers
 
 _EPILOG = """
 \b
@@ -19,7 +19,12 @@ Examples:
 @click.command("list", epilog=_EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def list_command(as_json: bool) -> None:
-    """List the consumers: name, topic, group."""
+    """List the consumers: name, topic, group.
+
+    Consumers of other installed distributions are included; one that can't be used is named on
+    standard error.
+    """
+    found = list(every_consumer())
     if as_json:
         members = [
             {
@@ -28,10 +33,12 @@ def list_command(as_json: bool) -> None:
                 "topic": each.logical_topic,
                 "group": each.default_group,
             }
-            for each in CONSUMERS
+            for each in found
         ]
         click.echo(json.dumps(members, indent=2))
-        return
-    for definition in CONSUMERS:
-        click.echo(f"{definition.name:<15}{definition.description}")
-        click.echo(f"{'':<15}topic {definition.logical_topic}, group {definition.default_group}")
+    else:
+        for each in found:
+            click.echo(f"{each.name:<15}{each.description}")
+            click.echo(f"{'':<15}topic {each.logical_topic}, group {each.default_group}")
+    for skipped in skipped_consumers():
+        click.echo(f"consumer: skipped {skipped.name!r}: {skipped.problem}", err=True)

@@ -6,56 +6,101 @@ redelivered envelope must be recognised upstream as the one that is already ther
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from consumer_fleet.capture.envelope import Envelope, Item, normalize_event_id, parse, with_event_id
-from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.payload import value_of
-
-# Items that belong to an event: Relay's Item::requires_event (relay-server/src/envelope/item.rs).
-_OF_AN_EVENT: Final = frozenset(
-    {
-        "attachment",
-        "event",
-        "feedback",
-        "form_data",
-        "profile",
-        "raw_security",
-        "replay_event",
-        "security",
-        "transaction",
-        "unreal_report",
-        "user_report",
-    }
+from consumer_fleet.capture.envelope import (
+    Envelope,
+    build,
+    make_item,
+    parse,
+    serialize,
+    with_event_id,
 )
-# Items whose payload names the event, in the order in which they are asked.
-_NAMING: Final = ("event", "transaction", "feedback", "user_report")
+from consumer_fleet.capture.items import (
+    HAS_EVENT,
+    NAMES_EVENT,
+    NEEDS_EVENT,
+    OPAQUE_TYPES,
+    named_event_id,
+)
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.format import (
+    MessageFormat,
+    Visitor,
+    fresh_event,
+    iso_time,
+    json_object,
+    value_of,
+    visit_payload,
+)
+from consumer_fleet.consumers.view import View, read_envelope
+
+# Members that Relay adds to an event and that an SDK does not send.
+_ADDED_BY_RELAY: Final = ("_metrics", "grouping_config", "key_id", "project", "received")
+# Where an SDK would have sent it: a made-up place, since nothing may ever be routed by it.
+_SDK_DSN: Final = "https://example@o0.ingest.example.invalid/1"
 
 
-def decode(message: RawMessage) -> Envelope | Skipped:
-    """The envelope that the message is; Skipped if it holds no item."""
-    envelope = parse(value_of(message))
-    if not envelope.items:
-        return Skipped("empty_envelope")
-    if envelope.event_id is None and any(item.type in _OF_AN_EVENT for item in envelope.items):
-        return with_event_id(envelope, _named_event_id(envelope) or message.derived_event_id())
-    return envelope
+class RawEnvelopes(MessageFormat):
+    """Envelopes; also the base for another topic that holds envelopes."""
+
+    # The schemas have no raw envelopes: these are made of the events that Relay writes.
+    examples = "ingest-events"
+
+    def decode(self, message: RawMessage) -> Envelope | Skipped:
+        """The envelope that the message is; Skipped if it has no items."""
+        envelope = parse(value_of(message))
+        if not envelope.items:
+            return Skipped("empty_envelope")
+        if envelope.event_id is None and any(item.type in NEEDS_EVENT for item in envelope.items):
+            return with_event_id(envelope, _named_event_id(envelope) or message.derived_event_id())
+        return envelope
+
+    def rebuild(self, value: bytes, visitor: Visitor) -> bytes:
+        envelope = parse(value)
+        lines = [orjson.dumps(visitor.frame(orjson.loads(envelope.header)))]
+        for item in envelope.items:
+            if item.type in OPAQUE_TYPES:
+                payload = visitor.blob(item.type, item.payload)
+            else:
+                payload = visit_payload(item.type, item.payload, visitor)
+            header = visitor.frame(orjson.loads(item.header))
+            # Without a length, a newline in the payload would end it.
+            lines += [orjson.dumps({**header, "type": item.type, "length": len(payload)}), payload]
+        return b"\n".join([*lines, b""])
+
+    def with_event_id(self, value: bytes, event_id: str) -> bytes:
+        envelope = with_event_id(parse(value), event_id)
+        lines = [envelope.header]
+        for item in envelope.items:
+            payload = json_object(item.payload) if item.type in HAS_EVENT else None
+            if payload is not None:
+                attributes = orjson.loads(item.header)
+                del attributes["type"]
+                attributes.pop("length", None)
+                item = make_item(  # noqa: PLW2901 - the same item, with its id
+                    item.type, orjson.dumps(payload | {"event_id": event_id}), **attributes
+                )
+            lines += (item.header, item.payload)
+        return b"\n".join([*lines, b""])
+
+    def view(self, value: bytes) -> View:
+        return read_envelope(value)
+
+    def fresh_example(self, example: Any) -> bytes:
+        event = fresh_event(orjson.loads(example["payload"]))
+        sent_at = iso_time(event["timestamp"])
+        for name in _ADDED_BY_RELAY:
+            event.pop(name, None)
+        item = make_item("event", orjson.dumps(event), content_type="application/json")
+        return serialize(build(event["event_id"], (item,)), dsn=_SDK_DSN, sent_at=sent_at)
 
 
 def _named_event_id(envelope: Envelope) -> str | None:
-    for wanted in _NAMING:
+    for wanted in NAMES_EVENT:
         for item in envelope.items:
-            if item.type == wanted and (event_id := _payload_event_id(item)):
+            if item.type == wanted and (event_id := named_event_id(item)):
                 return event_id
     return None
-
-
-def _payload_event_id(item: Item) -> str | None:
-    """None also for a payload that is no JSON: its upstream decides about it, not we."""
-    try:
-        payload = orjson.loads(item.payload)
-    except orjson.JSONDecodeError:
-        return None
-    return normalize_event_id(payload.get("event_id")) if isinstance(payload, dict) else None

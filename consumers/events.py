@@ -9,14 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
+
+import orjson
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
+from consumer_fleet.capture.items import item_type_of
 from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.payload import brief, dump_json, load_json, value_of
+from consumer_fleet.consumers.format import (
+    JsonFormat,
+    JsonObject,
+    Visitor,
+    brief,
+    dump_json,
+    event_id_of,
+    fresh_event,
+    iso_time,
+    load_json,
+    value_of,
+)
 from consumer_fleet.errors import RejectedMessage
-
-JsonObject: TypeAlias = dict[str, Any]
 
 # Versions 0 and 1 differ from 2 in their other operations only; an insert reads the same.
 _VERSIONS: Final = (0, 1, 2)
@@ -65,7 +77,7 @@ _SERVER_ASSIGNED: Final[Mapping[str, str]] = MappingProxyType(
         "occurrence_id": "which issue occurrence it made",
         "processed_by_symbolicator": "a note of the processing pipeline",
         "project": "the project that it was sent to; the destination's DSN has another",
-        "received": "when it was received; the upstream receives it anew",
+        "received": "when it was received; the upstream notes its own",
         "span_grouping_config": "the project's grouping; the upstream has its own",
         "symbolicated_in_app": "a note of the processing pipeline",
         "title": "derived from the payload, for display",
@@ -80,32 +92,60 @@ _CHAINS: Final = ("exception", "threads", "breadcrumbs")
 # An event with one of these says what happened; another one needs the row's message for that.
 _SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct", "expectstaple")
 
-# An upstream expects these events in an item of their own type, all others in "event".
-_ITEM_TYPES: Final = MappingProxyType({"transaction": "transaction", "feedback": "feedback"})
 
+class EventStream(JsonFormat):
+    """``[version, operation, row, state]``."""
 
-def decode(message: RawMessage) -> Envelope | Skipped:
-    """An insert as an envelope with one item; Skipped, named after it, for another operation."""
-    operation, row = _frame(load_json(value_of(message), "the message"))
-    if operation in _REPLACEMENTS:
-        return Skipped(operation)
-    if operation != "insert":
-        raise RejectedMessage("unknown_operation", f"the operation is {brief(operation)}")
-    if not isinstance(row, dict):
-        raise RejectedMessage("invalid_event", "the insert's third element is not an object")
-    data = row.get("data")
-    if not isinstance(data, dict) or not data:
-        raise RejectedMessage("invalid_event", "the insert's row has no data")
-    event_id = (
-        normalize_event_id(row.get("event_id"))
-        or normalize_event_id(data.get("event_id"))
-        or message.derived_event_id()
-    )
-    event = _event(data, row, message)
-    event["event_id"] = event_id
-    event_type = event.get("type")
-    item_type = _ITEM_TYPES.get(event_type, "event") if isinstance(event_type, str) else "event"
-    return build(event_id, (make_item(item_type, dump_json(event, "the event")),))
+    examples = "events"
+
+    def decode(self, message: RawMessage) -> Envelope | Skipped:
+        """An insert as an envelope with one item; Skipped, named after it, for a replacement."""
+        operation, row = _frame(load_json(value_of(message), "the message"))
+        if operation in _REPLACEMENTS:
+            return Skipped(operation)
+        if operation != "insert":
+            raise RejectedMessage("unknown_operation", f"the operation is {brief(operation)}")
+        if not isinstance(row, dict):
+            raise RejectedMessage("invalid_event", "the insert's third element is not an object")
+        data = row.get("data")
+        if not isinstance(data, dict) or not data:
+            raise RejectedMessage("invalid_event", "the insert's row has no data")
+        event_id = normalize_event_id(row.get("event_id")) or event_id_of(data, message)
+        event = _event(data, row, message)
+        event["event_id"] = event_id
+        payload = dump_json(event, "the event")
+        return build(event_id, (make_item(item_type_of(event.get("type")), payload),))
+
+    def rebuild(self, value: bytes, visitor: Visitor) -> bytes:
+        message = orjson.loads(value)
+        if not isinstance(message, list):
+            raise TypeError("not an array")
+        for index, part in enumerate(message):
+            if not isinstance(part, dict):
+                message[index] = visitor.document("state", part)
+                continue
+            data = part.pop("data", None)
+            message[index] = visitor.frame(part)
+            if data is not None:
+                message[index]["data"] = visitor.document("event", data)
+        return orjson.dumps(message)
+
+    def with_event_id(self, value: bytes, event_id: str) -> bytes:
+        message = orjson.loads(value)
+        for part in message:
+            if isinstance(part, dict) and isinstance(part.get("data"), dict):
+                part["event_id"] = part["data"]["event_id"] = event_id
+        return orjson.dumps(message)
+
+    def fresh_example(self, example: Any) -> bytes:
+        if example[1] == "insert":
+            row = example[2]
+            data = row["data"] = fresh_event(row["data"])
+            row |= {"event_id": data["event_id"], "datetime": iso_time(data["timestamp"])}
+            data["nodestore_insert"] = data["timestamp"]
+            if "datetime" in data:
+                data["datetime"] = row["datetime"]
+        return orjson.dumps(example)
 
 
 def _frame(parsed: object) -> tuple[str, object]:
@@ -121,7 +161,7 @@ def _frame(parsed: object) -> tuple[str, object]:
 
 
 def _event(data: JsonObject, row: JsonObject, message: RawMessage) -> JsonObject:
-    """What an SDK may have sent, out of what Sentry stored."""
+    """Restore the event that an SDK may have sent from the one that Sentry stored."""
     event = {
         name: value
         for name, value in data.items()
@@ -156,7 +196,7 @@ def _add_timestamp(
 
 
 def _tidy_chain(chain: object) -> bool:
-    """Drop the nulls from an interface's values and their stack traces; False if none is left."""
+    """Drop nulls from an interface's values and their stack traces; False if nothing is left."""
     values = chain.get("values") if isinstance(chain, dict) else chain
     if isinstance(values, list):
         _drop_nulls(values)
@@ -164,7 +204,7 @@ def _tidy_chain(chain: object) -> bool:
             if isinstance(value, dict):
                 _tidy_stacktrace(value)
         return bool(values)
-    # One exception may stand there by itself, without a list.
+    # A single exception needs no list around it.
     return isinstance(chain, dict) and "values" not in chain and bool(chain)
 
 

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeAlias
-
-import msgpack
+from typing import Any, Final, NoReturn
 
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, normalize_event_id
-from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.payload import brief, load_json, value_of
+from consumer_fleet.capture.items import OWN_ITEM_TYPES, item_type_of
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.consumers.format import (
+    JsonObject,
+    MsgpackFormat,
+    Visitor,
+    brief,
+    bytes_of,
+    event_id_of,
+    load_json,
+)
 from consumer_fleet.errors import RejectedMessage
 
-Fields: TypeAlias = dict[str, Any]
-
-# An upstream expects these events in an item of their own type, all others in "event".
-_ITEM_TYPES: Final = ("transaction", "feedback")
-_ITEM_TYPE_MARKS: Final = tuple(f'"{name}"'.encode() for name in _ITEM_TYPES)
+_ITEM_TYPE_MARKS: Final = tuple(f'"{name}"'.encode() for name in OWN_ITEM_TYPES)
 
 # An attachment's members and the names that they have in an item's header.
 _ATTACHMENT_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
@@ -31,62 +34,75 @@ _ATTACHMENT_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def decode(message: RawMessage) -> Envelope | Skipped:
-    """The message as an envelope; payloads and attachments keep their bytes."""
-    fields = _unpack(value_of(message))
-    kind = fields.get("type")
-    handler = _KINDS.get(kind) if isinstance(kind, str) else None
-    if handler is None:
-        raise RejectedMessage("unknown_type", f"the message's type is {brief(kind)}")
-    return handler(fields, message)
+class IngestEvents(MsgpackFormat):
+    """Maps with a ``type``; payloads and attachments keep their bytes."""
+
+    examples = "ingest-events"
+
+    def to_envelope(self, fields: JsonObject, message: RawMessage) -> Envelope:
+        kind = fields.get("type")
+        handler = _KINDS.get(kind) if isinstance(kind, str) else None
+        if handler is None:
+            raise RejectedMessage("unknown_type", f"the message's type is {brief(kind)}")
+        return handler(fields, message)
+
+    def rebuild_fields(self, fields: JsonObject, visitor: Visitor) -> JsonObject:
+        attachments, attachment = fields.pop("attachments", None), fields.pop("attachment", None)
+        chunk = fields.pop("payload", None) if fields.get("type") == "attachment_chunk" else None
+        fields = super().rebuild_fields(fields, visitor)
+        if chunk is not None:
+            fields["payload"] = visitor.blob("attachment_chunk", _as_bytes(chunk))
+        if attachments is not None:
+            fields["attachments"] = [_visit_attachment(each, visitor) for each in attachments]
+        if attachment is not None:
+            fields["attachment"] = _visit_attachment(attachment, visitor)
+        return fields
 
 
-def _unpack(raw: bytes) -> Fields:
-    """Strings must be UTF-8 and keys strings; no length may exceed the message's own."""
-    try:
-        fields = msgpack.unpackb(raw, raw=False, strict_map_key=True, ext_hook=_refuse_extension)
-    except (ValueError, msgpack.UnpackException) as error:
-        detail = str(error) or type(error).__name__
-        raise RejectedMessage("invalid_msgpack", f"the message: {detail[:200]}") from error
-    if not isinstance(fields, dict):
-        raise RejectedMessage("invalid_msgpack", "the message is not a map")
-    return fields
+def _visit_attachment(attachment: object, visitor: Visitor) -> JsonObject:
+    if not isinstance(attachment, dict):
+        raise TypeError("an attachment is not a map")
+    data = attachment.pop("data", None)
+    members = visitor.frame(attachment)
+    if data is not None:
+        members["data"] = visitor.blob("attachment", _as_bytes(data))
+    return members
 
 
-def _refuse_extension(code: int, data: bytes) -> NoReturn:
-    raise ValueError(f"extension type {code} with {len(data)} bytes")
+def _as_bytes(content: Any) -> bytes:
+    return content.encode() if isinstance(content, str) else bytes(content)
 
 
-def _event(fields: Fields, message: RawMessage) -> Envelope:
-    payload = _bytes_of(fields, "payload")
+def _event(fields: JsonObject, message: RawMessage) -> Envelope:
+    payload = bytes_of(fields, "payload")
     attachments = fields.get("attachments") or []
     if not isinstance(attachments, list):
         raise RejectedMessage("invalid_message", "attachments is not a list")
     items = [make_item(_item_type(payload), payload)]
     items += [_attachment_item(attachment, index) for index, attachment in enumerate(attachments)]
-    return build(_event_id(fields, message), items)
+    return build(event_id_of(fields, message), items)
 
 
-def _attachment(fields: Fields, message: RawMessage) -> Envelope:
-    return build(_event_id(fields, message), (_attachment_item(fields.get("attachment"), 0),))
+def _attachment(fields: JsonObject, message: RawMessage) -> Envelope:
+    return build(event_id_of(fields, message), (_attachment_item(fields.get("attachment"), 0),))
 
 
-def _attachment_chunk(fields: Fields, _message: RawMessage) -> NoReturn:
+def _attachment_chunk(fields: JsonObject, _message: RawMessage) -> NoReturn:
     name = fields.get("id") or fields.get("attachment_id")
     detail = f"chunk {brief(fields.get('chunk_index'))} of attachment {brief(name)}"
     raise RejectedMessage("attachment_chunks", detail)
 
 
-def _user_report(fields: Fields, message: RawMessage) -> Envelope:
-    payload = _bytes_of(fields, "payload")
+def _user_report(fields: JsonObject, message: RawMessage) -> Envelope:
+    payload = bytes_of(fields, "payload")
     report = load_json(payload, "the user report")
     # Relay writes the id of the event that is reported on into the payload only.
     event_id = normalize_event_id(report.get("event_id")) if isinstance(report, dict) else None
     item = make_item("user_report", payload)
-    return build(event_id or _event_id(fields, message), (item,))
+    return build(event_id or event_id_of(fields, message), (item,))
 
 
-_KINDS: Final[Mapping[str, Callable[[Fields, RawMessage], Envelope]]] = MappingProxyType(
+_KINDS: Final[Mapping[str, Callable[[JsonObject, RawMessage], Envelope]]] = MappingProxyType(
     {
         "event": _event,
         "attachment": _attachment,
@@ -96,17 +112,13 @@ _KINDS: Final[Mapping[str, Callable[[Fields, RawMessage], Envelope]]] = MappingP
 )
 
 
-def _event_id(fields: Fields, message: RawMessage) -> str:
-    return normalize_event_id(fields.get("event_id")) or message.derived_event_id()
-
-
 def _item_type(payload: bytes) -> str:
     """The payload is parsed only where its bytes leave a doubt: most are plain errors."""
     if not any(mark in payload for mark in _ITEM_TYPE_MARKS):
         return "event"
     event = load_json(payload, "the payload")
     event_type = event.get("type") if isinstance(event, dict) else None
-    return event_type if event_type in _ITEM_TYPES else "event"
+    return item_type_of(event_type)
 
 
 def _attachment_item(attachment: object, index: int) -> Item:
@@ -120,10 +132,10 @@ def _attachment_item(attachment: object, index: int) -> Item:
     return make_item("attachment", _content(attachment, index), **attributes)
 
 
-def _content(attachment: Fields, index: int) -> bytes:
+def _content(attachment: JsonObject, index: int) -> bytes:
     """An attachment's bytes. A rejection says where they are instead."""
     if attachment.get("data") is not None:
-        return _bytes_of(attachment, "data")
+        return bytes_of(attachment, "data")
     chunks, size = attachment.get("chunks"), attachment.get("size")
     if attachment.get("stored_id") is not None:
         place = "in an object store"
@@ -135,12 +147,3 @@ def _content(attachment: Fields, index: int) -> bytes:
         return b""
     name = brief(attachment.get("name"))
     raise RejectedMessage("attachment_chunks", f"attachment {index}, {name}: its bytes are {place}")
-
-
-def _bytes_of(fields: Fields, name: str) -> bytes:
-    value = fields.get(name)
-    if isinstance(value, str):  # older Relays wrote payloads as strings
-        return value.encode()
-    if not isinstance(value, bytes):
-        raise RejectedMessage("invalid_message", f"{name} is not bytes")
-    return value

@@ -1,65 +1,194 @@
-"""The consumers that exist: one entry each. ``consumer list`` prints them."""
+"""The consumers that exist: those of this program, and those of other distributions.
+
+Each of this program's has one entry in ``CONSUMERS``. Another distribution adds a consumer with an
+entry point in the group ``consumer_fleet.consumers``: its name is the consumer's, and its object a
+``ConsumerDefinition``.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, cast
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
 
-from consumer_fleet.codec import Decode
 from consumer_fleet.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from consumer_fleet.codec import Decode
+    from consumer_fleet.consumers.format import MessageFormat
+
+ENTRY_POINT_GROUP: Final = "consumer_fleet.consumers"
+GROUP_PREFIX: Final = "consumer-fleet-"
+# It is a part of a consumer group's name and of names in Kubernetes.
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerDefinition:
-    """One consumer. ``codec`` is the module with its ``decode``, imported when it is first used."""
+    """One consumer. ``format_path`` is ``module:class`` of its ``MessageFormat``.
+
+    The module is imported at the first use of ``format`` or ``decode``, so that listing consumers
+    does not wait for the parsers of all of them. ``topic`` is the logical topic where it is not
+    called like the consumer.
+    """
 
     name: str
-    logical_topic: str
     description: str
-    codec: str
+    format_path: str
+    topic: str | None = None
+
+    @property
+    def logical_topic(self) -> str:
+        return self.topic or self.name
 
     @property
     def default_group(self) -> str:
-        return f"consumer-fleet-{self.name}"
+        return f"{GROUP_PREFIX}{self.name}"
+
+    @property
+    def format(self) -> MessageFormat:
+        """Everything known of its messages. Raises ConfigurationError if it can't be loaded."""
+        return _load_format(self.format_path)
 
     @property
     def decode(self) -> Decode:
-        """The codec's function itself, so that it pickles by reference into a worker."""
-        # Listing consumers must not wait for the parsers of all of them.
-        return cast(Decode, importlib.import_module(self.codec).decode)
+        """A callable that pickles into a worker."""
+        return self.format.decode
 
 
 CONSUMERS: Final = (
     ConsumerDefinition(
-        name="events",
-        logical_topic="events",
-        description="Sentry's event stream for Snuba (JSON): inserted events",
-        codec="consumer_fleet.consumers.events",
+        "events",
+        "Sentry's event stream for Snuba (JSON): inserted events",
+        "consumer_fleet.consumers.events:EventStream",
     ),
     ConsumerDefinition(
-        name="ingest-events",
-        logical_topic="ingest-events",
-        description="Relay's processed events for Sentry (MessagePack), with inline attachments",
-        codec="consumer_fleet.consumers.ingest_events",
+        "ingest-events",
+        "Relay's processed events for Sentry (MessagePack), with inline attachments",
+        "consumer_fleet.consumers.ingest_events:IngestEvents",
     ),
     ConsumerDefinition(
-        name="envelopes",
-        logical_topic="envelopes",
-        description="Raw Sentry envelopes, as SDKs send them",
-        codec="consumer_fleet.consumers.envelopes",
+        "envelopes",
+        "Raw Sentry envelopes, as SDKs send them",
+        "consumer_fleet.consumers.envelopes:RawEnvelopes",
     ),
 )
-_BY_NAME: Final = {definition.name: definition for definition in CONSUMERS}
+_OWN: Final = {definition.name: definition for definition in CONSUMERS}
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedConsumer:
+    """An entry point that is not used. ``problem`` names the distribution and what to do."""
+
+    name: str
+    problem: str
+
+
+def every_consumer() -> Iterator[ConsumerDefinition]:
+    """This program's consumers, then those of other distributions. Lazy: a caller that finds what
+    it looks for among the first loads none of the others.
+    """
+    yield from CONSUMERS
+    yield from _installed()[0]
+
+
+def skipped_consumers() -> tuple[SkippedConsumer, ...]:
+    """The entry points that are broken or whose name is taken."""
+    return _installed()[1]
+
+
+def names() -> list[str]:
+    """The names of all consumers, without loading any."""
+    others = {entry.name for entry in _entries()} - _OWN.keys()
+    return [*_OWN, *sorted(others)]
+
+
+def find(name: str | None) -> ConsumerDefinition | None:
+    """The consumer of that name, if there is one."""
+    if name is None or name in _OWN:
+        return _OWN.get(name or "")
+    return next((each for each in _installed()[0] if each.name == name), None)
 
 
 def get(name: str) -> ConsumerDefinition:
     """The consumer of that name. Raises ConfigurationError, which lists those that exist."""
-    definition = _BY_NAME.get(name)
-    if definition is None:
-        close = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.7)
-        hint = f": did you mean {close[0]!r}?" if close else "."
-        known = ", ".join(_BY_NAME)
-        raise ConfigurationError(f"there is no consumer {name!r}{hint} Known consumers: {known}.")
+    definition = find(name)
+    if definition is not None:
+        return definition
+    for skipped in skipped_consumers():
+        if skipped.name == name:
+            raise ConfigurationError(f"the consumer {name!r} can't be used: {skipped.problem}")
+    known = [each.name for each in every_consumer()]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    raise ConfigurationError(
+        f"there is no consumer {name!r}{hint} Known consumers: {', '.join(known)}."
+    )
+
+
+def _entries() -> list[EntryPoint]:
+    return sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
+
+
+@cache
+def _installed() -> tuple[tuple[ConsumerDefinition, ...], tuple[SkippedConsumer, ...]]:
+    usable: list[ConsumerDefinition] = []
+    skipped: list[SkippedConsumer] = []
+    for name, group in groupby(_entries(), key=lambda entry: entry.name):
+        entries = list(group)
+        try:
+            usable.append(_load(entries))
+        except ConfigurationError as error:
+            skipped.append(SkippedConsumer(name, str(error)))
+    return tuple(usable), tuple(skipped)
+
+
+def _load(entries: list[EntryPoint]) -> ConsumerDefinition:
+    entry = entries[0]
+    origin = " and ".join(sorted(_distribution(each) for each in entries))
+    if entry.name in _OWN:
+        raise ConfigurationError(f"{origin}: the name is taken by a consumer of this program")
+    if len(entries) > 1:
+        raise ConfigurationError(f"{origin} both provide it: uninstall one of them")
+    if _NAME.fullmatch(entry.name) is None:
+        raise ConfigurationError(
+            f"{origin}: {entry.name!r} is not a valid name: use up to 40 lower-case letters, "
+            "digits and hyphens"
+        )
+    try:
+        definition = entry.load()
+    except (Exception, SystemExit) as error:
+        # Whatever a module of somebody else raises while it is imported.
+        raise ConfigurationError(
+            f"{origin}: {entry.value} can't be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(definition, ConsumerDefinition):
+        kind = type(definition).__name__
+        raise ConfigurationError(f"{origin}: {entry.value} is a {kind}, not a ConsumerDefinition")
+    if definition.name != entry.name:
+        raise ConfigurationError(
+            f"{origin}: {entry.value} defines {definition.name!r}; give the entry point that name"
+        )
     return definition
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return "an unknown distribution" if entry.dist is None else entry.dist.name
+
+
+@cache
+def _load_format(path: str) -> MessageFormat:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)()  # type: ignore[no-any-return]  # checked by its users' types
+    except (Exception, SystemExit) as error:
+        # Only a module of another distribution can fail here.
+        raise ConfigurationError(
+            f"the message format {path!r} can't be loaded: {type(error).__name__}: {error}"
+        ) from error

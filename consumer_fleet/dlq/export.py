@@ -85,9 +85,8 @@ def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
     for letter in letters_in(recording):
         if letter.record.offset == offset and partition in (None, letter.partition):
             # A file may come from anywhere, and name a consumer that is not here.
-            named = recording.header.consumer
-            known = any(each.name == named for each in registry.CONSUMERS)
-            return letter, recording.header.topic, named if known else None
+            consumer = registry.find(recording.header.consumer)
+            return letter, recording.header.topic, consumer.name if consumer else None
     raise ConfigurationError(
         f"{file} has no message {where}; `consumer dlq list --each` lists them"
     )

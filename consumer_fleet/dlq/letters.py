@@ -18,7 +18,7 @@ from consumer_fleet.targets import (
     consumer_of_topic,
     default_dead_letter_topic,
     named_topic,
-    taken_for,
+    options_for,
 )
 
 #: Stands for the reason of a message without a dead letter's headers.
@@ -175,10 +175,10 @@ def dead_letter_topic(topic: str | None, named: str | None, options: Options) ->
     """The topic that ``--dlq-topic`` names, or that of ``--topic``, a consumer or a topic's name on
     the brokers; by the rule of ``consumer run``. Raises ConfigurationError where none is named.
     """
-    known = [definition.name for definition in registry.CONSUMERS]
+    known = registry.names()
     source = topic or options.topic
     if source is not None:
-        options = taken_for(source, options)
+        options = options_for(source, options)
     if named is None and source == options.topic:
         named = options.dlq_topic
     if named is None:

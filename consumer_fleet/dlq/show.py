@@ -1,4 +1,4 @@
-"""One dead letter, whole: its headers, its bytes, what they say, and what the codec says now."""
+"""One dead letter in full: headers, raw bytes, decoded content, and the codec's present verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
-from consumer_fleet.consumers.decoded import Decoded, decode_bytes, is_secret
+from consumer_fleet.consumers.view import View, is_secret, read_unknown
 from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.dlq.letters import Letter
 from consumer_fleet.errors import RejectedMessage
@@ -24,7 +24,7 @@ _SHOWN_LINES = 100
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the codec makes of the message now: decodes, filtered, rejected or unknown."""
+    """The codec's present judgement: decodes, filtered, rejected or unknown."""
 
     outcome: str
     text: str
@@ -33,7 +33,9 @@ class Verdict:
 def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
     """Ask the consumer's codec, here in this process. ``topic`` is where the letter was read."""
     if consumer is None:
-        return Verdict("unknown", "no consumer is known for it: name one with --topic or --through")
+        return Verdict(
+            "unknown", "message format unknown: name a consumer with --topic or --through"
+        )
     record, origin = letter.record, letter.origin
     place = (topic, letter.partition, record.offset, record.timestamp_ms)
     if origin is not None:
@@ -51,9 +53,18 @@ def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
     return Verdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
 
 
+def view_of(value: bytes | None, consumer: str | None) -> View:
+    """Read a message's value, in its consumer's format if one is known. Never raises."""
+    if value is None:
+        return View("tombstone", None)
+    if not value:
+        return View("empty", None)
+    return read_unknown(value) if consumer is None else registry.get(consumer).format.view(value)
+
+
 def as_document(letter: Letter, topic: str, consumer: str | None) -> dict[str, Any]:
-    """What ``--json`` prints. Bytes that are no UTF-8 are in base64."""
-    decoded = decode_bytes(letter.record.value, consumer)
+    """The document that ``--json`` prints. Bytes that are not UTF-8 are in base64."""
+    view = view_of(letter.record.value, consumer)
     now = verdict(letter, topic, consumer)
     return {
         "topic": topic,
@@ -67,10 +78,10 @@ def as_document(letter: Letter, topic: str, consumer: str | None) -> dict[str, A
         "value": _plain(letter.record.value),
         "consumer": consumer,
         "decoded": {
-            "format": decoded.format,
-            "content": decoded.content,
-            "damage": decoded.damage,
-            "position": decoded.position,
+            "format": view.encoding,
+            "content": view.redacted(),
+            "damage": view.damage,
+            "position": view.position,
         },
         "now": {"outcome": now.outcome, "detail": now.text},
     }
@@ -90,7 +101,7 @@ def _own_headers(letter: Letter) -> Headers:
 
 
 def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
-    """What is printed for a person; every line is fit for a terminal."""
+    """The lines for a person; each is safe to print on a terminal."""
     record = letter.record
     place = f"partition {letter.partition} offset {record.offset}"
     yield f"{printable(topic)} {place}, {at(record.timestamp_ms)}"
@@ -101,17 +112,17 @@ def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
         hidden = value and is_secret(name)
         yield f"  {printable(name)}: {REDACTED if hidden else without_credentials(_shown(value))}"
     yield f"Key       {_shown(record.key)}"
-    decoded = decode_bytes(record.value, consumer)
-    yield from _value(record.value, decoded)
-    if decoded.content is not None:
-        yield f"As {decoded.format}, secrets hidden"
-        yield from _content(decoded)
+    view = view_of(record.value, consumer)
+    yield from _value(record.value, view)
+    if view.content is not None:
+        yield f"As {view.encoding}, secrets hidden"
+        yield from _content(view)
     now = verdict(letter, topic, consumer)
     yield f"Now       {_now(now, consumer)}"
 
 
 def at(timestamp_ms: int | None) -> str:
-    """A time in UTC, to the second; ``-`` where there is none, or one that no calendar has."""
+    """A time in UTC, to the second; ``-`` if it is missing or beyond the calendar."""
     found = moment(timestamp_ms)
     return "-" if found is None else f"{found:%Y-%m-%d %H:%M:%S}"
 
@@ -119,13 +130,13 @@ def at(timestamp_ms: int | None) -> str:
 def _facts(letter: Letter) -> Iterator[str]:
     facts, origin = letter.facts, letter.origin
     if facts is None or origin is None:
-        yield "Reason    none: it has no dlq.* headers, no consumer of this program put it here"
+        yield "Reason    unknown: it has no dlq.* headers, so this program did not dead-letter it"
         return
     yield f"Reason    {printable(facts.reason)}"
     if facts.detail:
         yield f"Detail    {printable(facts.detail)}"
     time = f", {at(origin.timestamp_ms)}" if origin.timestamp_ms is not None else ""
-    yield f"Was at    {printable(origin.place)}{time}"
+    yield f"Origin    {printable(origin.place)}{time}"
     yield f"Rejected  by group {printable(facts.group) or 'unknown'}"
 
 
@@ -136,24 +147,24 @@ def _shown(value: str | bytes | None) -> str:
     return text or "empty"
 
 
-def _value(value: bytes | None, decoded: Decoded) -> Iterator[str]:
+def _value(value: bytes | None, view: View) -> Iterator[str]:
     if value is None:
         yield "Value     none: a tombstone"
         return
     yield f"Value     {len(value):,} bytes"
     yield from (f"  {line}" for line in hex_dump(value, 0, _DUMPED_BYTES))
-    if decoded.damage is None:
+    if view.damage is None:
         if len(value) > _DUMPED_BYTES:
             yield f"  … {len(value) - _DUMPED_BYTES:,} more bytes; --raw writes all of them"
         return
-    yield f"Damage    {printable(decoded.damage)}"
-    position = decoded.position
+    yield f"Damage    {printable(view.damage)}"
+    position = view.position
     if position is not None and position >= _DUMPED_BYTES:
         yield from (f"  {line}" for line in hex_dump(value, max(0, position - 48), position + 48))
 
 
-def _content(decoded: Decoded) -> Iterator[str]:
-    lines = json.dumps(decoded.content, indent=2, ensure_ascii=False).splitlines()
+def _content(view: View) -> Iterator[str]:
+    lines = json.dumps(view.redacted(), indent=2, ensure_ascii=False).splitlines()
     for line in lines[:_SHOWN_LINES]:
         yield f"  {printable(line)}"
     if len(lines) > _SHOWN_LINES:
@@ -161,10 +172,10 @@ def _content(decoded: Decoded) -> Iterator[str]:
 
 
 def _now(now: Verdict, consumer: str | None) -> str:
-    said = {
+    outcomes = {
         "decodes": f"{consumer} decodes it now",
         "filtered": f"{consumer} filters it now",
         "rejected": f"{consumer} still rejects it",
         "unknown": "unknown",
     }
-    return f"{said[now.outcome]}: {printable(now.text)}"
+    return f"{outcomes[now.outcome]}: {printable(now.text)}"

@@ -220,7 +220,7 @@ def subjects_of(options: Options, named: Iterable[str]) -> tuple[Subject, ...]:
     wanted = tuple(dict.fromkeys(named)) or ((options.topic,) if options.topic else ())
     if wanted:
         return tuple(_subject(registry.get(name), options, is_wanted=True) for name in wanted)
-    return tuple(_subject(each, options, is_wanted=False) for each in registry.CONSUMERS)
+    return tuple(_subject(each, options, is_wanted=False) for each in registry.every_consumer())
 
 
 def _subject(definition: ConsumerDefinition, options: Options, *, is_wanted: bool) -> Subject:

@@ -152,7 +152,7 @@ class Opener:
             return registry.get(wanted.consumer)
         definition = consumer_of_topic(name, self._options)
         if definition is None:
-            known = ", ".join(each.name for each in registry.CONSUMERS)
+            known = ", ".join(registry.names())
             raise ConfigurationError(
                 f"no consumer is known to read {name!r}: say whose messages they are with "
                 f"--consumer, one of {known}"

@@ -25,7 +25,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
 
-from consumer_fleet.consumers.formats import event_of
+from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.kafka.chunk import Record
@@ -75,7 +75,7 @@ class MessageFacts:
     def event(self) -> object:
         if self._consumer is None:
             return None
-        return event_of(self._consumer, self.record.value)
+        return registry.get(self._consumer).format.event_of(self.record.value)
 
     def found(self, fact: str) -> list[Any]:
         """The values of a fact: none where it is absent, several for a repeated header."""

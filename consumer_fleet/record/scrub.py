@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import orjson
 
-from consumer_fleet.consumers.formats import UnreadableMessage, visit
+from consumer_fleet.consumers import registry
+from consumer_fleet.consumers.format import UnreadableMessage
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.record.scrub_text import (
     FILTERED,
@@ -63,7 +64,7 @@ class Scrubber:
     """
 
     def __init__(self, consumer: str) -> None:
-        self._consumer = consumer
+        self._format = registry.get(consumer).format
         self._visitor = _Visitor(self._count)
         self.replaced_whole = 0
 
@@ -79,7 +80,7 @@ class Scrubber:
         if not value:
             return value
         try:
-            return visit(self._consumer, value, self._visitor)
+            return self._format.visit(value, self._visitor)
         except UnreadableMessage:
             self._count()
             return FILTERED.encode()
@@ -89,8 +90,6 @@ class Scrubber:
 
 
 class _Visitor:
-    """A visitor of ``formats.visit``."""
-
     def __init__(self, count: Callable[[], None]) -> None:
         self._count = count
 

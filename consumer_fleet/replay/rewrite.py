@@ -1,17 +1,23 @@
-"""What a replay changes in messages: event ids and times. All else stays."""
+"""Gives replayed messages new event ids and new times, and changes nothing else."""
 
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from consumer_fleet.capture.envelope import normalize_event_id
-from consumer_fleet.consumers.event_ids import ID_MEMBERS, NewIds, add_missing_id
-from consumer_fleet.consumers.formats import UnreadableMessage, visit
+from consumer_fleet.consumers import registry
+from consumer_fleet.consumers.format import UnreadableMessage
 from consumer_fleet.kafka.chunk import Record
 
+#: Members that hold an event's id, or another event's: a feedback names the event that it is about.
+#: Replays and profiles have ids of this kind, and a replay's is its envelope's.
+ID_MEMBERS: Final = frozenset(
+    {"associated_event_id", "error_ids", "event_id", "profile_id", "replay_id"}
+)
 #: Members that hold a time, as numbers since 1970 or as text: those of Sentry's events, spans,
 #: sessions, replays, profiles, logs, metrics and reports, and of OpenTelemetry's.
 TIME_MEMBERS: Final = frozenset(
@@ -28,7 +34,8 @@ TIME_ATTRIBUTES: Final = frozenset(
      "sentry.start_timestamp_precise", "sentry.timestamp_precise"}
 )  # fmt: skip
 
-# A number's size tells its unit: each begins in 1973 and ends in 5138. Others are durations.
+# A number's size tells its unit: each range begins in 1973 and ends in 5138. Smaller numbers are
+# durations.
 _FIRST: Final = 10**8
 _UNITS: Final = tuple((_FIRST * 1000 * unit, unit) for unit in (1, 10**3, 10**6, 10**9))
 # Nanoseconds do not fit into a JSON number of every program, so they may be text.
@@ -41,9 +48,37 @@ _TEXT: Final = re.compile(
 )
 
 
+class NewIds:
+    """New event ids: the same id becomes the same new one everywhere in this replay, and another
+    one in the next replay.
+    """
+
+    def __init__(self) -> None:
+        self._namespace = uuid.uuid4()
+
+    def of_value(self, value: object) -> object:
+        """Replace an id, or a list of them; any other value stays."""
+        if isinstance(value, list):
+            return [self.of_value(each) for each in value]
+        event_id = normalize_event_id(value)
+        if event_id is None:
+            return value
+        new = uuid.uuid5(self._namespace, event_id)
+        return str(new) if "-" in str(value) else new.hex
+
+    def of_profile(self, profile: object) -> None:
+        """Replace the ids of a profile's transactions: event ids in a member of another name."""
+        if not isinstance(profile, dict):
+            return
+        several = profile.get("transactions")
+        for each in (profile.get("transaction"), *(several if isinstance(several, list) else ())):
+            if isinstance(each, dict) and "id" in each:
+                each["id"] = self.of_value(each["id"])
+
+
 class Shift:
-    """Moves times by one amount: the message of ``latest_ms`` becomes the present, or else the
-    first one that is seen.
+    """Moves all times by the same amount: the message of ``latest_ms``, or else the first one seen,
+    gets the present.
     """
 
     def __init__(self, clock: Callable[[], float], latest_ms: int | None = None) -> None:
@@ -56,7 +91,7 @@ class Shift:
         return self._by_ms or 0
 
     def of_record(self, record: Record) -> Record:
-        """The message with its Kafka timestamp moved. One without has none to move."""
+        """Move the message's Kafka timestamp, if it has one."""
         if record.timestamp_ms is None:
             return record
         if self._by_ms is None:
@@ -65,7 +100,7 @@ class Shift:
         return record._replace(timestamp_ms=record.timestamp_ms + self._by_ms)
 
     def of_value(self, value: object) -> object:
-        """A time in a payload, moved and in its own spelling; what is no time, as it is."""
+        """Move a time in a payload and keep its notation; any other value stays."""
         if isinstance(value, str):
             return self._of_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -82,7 +117,7 @@ class Shift:
             return str(self.of_value(int(text)))
         found = _TEXT.fullmatch(text)
         if found is None:
-            return text  # a date alone, or what only its program understands
+            return text  # a date alone, or a notation of its program's own
         year, dash, month, day, between, hour, colon, minute, second, point, digits, zone = (
             found.groups()
         )
@@ -104,23 +139,23 @@ class Shift:
 
 
 def _unit(value: float) -> int | None:
-    """How many of them make a second, if it is a time at all."""
+    """The number of units in a second, or None if the value is not a time."""
     if value < _FIRST:
         return None
     return next((unit for end, unit in _UNITS if value < end), None)
 
 
-# What an application put into its event is its own: a time there may mean anything.
+# An application's own data: a time in it may mean anything.
 _OF_THE_APPLICATION: Final = frozenset({"extra", "vars", "tags", "request", "data_collection"})
 
 
 class Rewriter:
-    """Changes a message's payload. A value that is not of the consumer's format stays as it is and
-    is counted in ``unreadable``; ``without_id`` counts those that can't be given an event id.
+    """Rewrites a message's payload. A value that does not have the consumer's format stays as it is
+    and is counted in ``unreadable``; ``without_id`` counts those that can't be given an event id.
     """
 
     def __init__(self, consumer: str, *, new_event_ids: bool, shift: Shift | None) -> None:
-        self._consumer = consumer
+        self._format = registry.get(consumer).format
         self._visitor = _Visitor(NewIds() if new_event_ids else None, shift)
         self._new_event_ids = new_event_ids
         self._shift = shift
@@ -134,20 +169,20 @@ class Rewriter:
             return record
         self._visitor.is_named = False
         try:
-            value = visit(self._consumer, record.value, self._visitor)
+            value = self._format.visit(record.value, self._visitor)
         except UnreadableMessage:
             self.unreadable += 1
             return record
         if self._new_event_ids and not self._visitor.is_named:
             try:
-                value = add_missing_id(self._consumer, value)
+                value = self._format.with_new_event_id(value)
             except UnreadableMessage:
                 self.without_id += 1
         return record._replace(value=value)
 
 
 class _Visitor:
-    """A visitor of ``formats.visit``. ``is_named``: a frame says which event the message is."""
+    """``is_named``: a frame of the message has an event id."""
 
     def __init__(self, ids: NewIds | None, shift: Shift | None) -> None:
         self._ids = ids

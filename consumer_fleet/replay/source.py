@@ -62,8 +62,7 @@ class RecordingSource:
         self.topic = header.topic
         self.partitions = header.partitions
         self.cluster_id = header.cluster_id
-        known = {definition.name: definition for definition in registry.CONSUMERS}
-        self.consumer = known.get(header.consumer or "")
+        self.consumer = registry.find(header.consumer)
         self.total = self._recording.size_bytes
         self.given = 0
         # None where there is nothing to look at each message for.

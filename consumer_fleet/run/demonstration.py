@@ -13,6 +13,7 @@ from itertools import islice
 
 import structlog
 
+from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.errors import FleetError
@@ -37,7 +38,7 @@ class Embedded:
 
     def __init__(
         self,
-        logical_topic: str,
+        consumer: str,
         *,
         physical_topic: str | None = None,
         dead_letter_topic: str | None = None,
@@ -45,10 +46,11 @@ class Embedded:
         preloaded: int = 2000,
         per_second: float = 5.0,
     ) -> None:
-        self._topic = physical_topic or logical_topic
+        definition = registry.get(consumer)
+        self._topic = physical_topic or definition.logical_topic
         self._preloaded = preloaded
         self._per_second = per_second if trickle else 0.0
-        messages = (MockMessage(value) for value in example_messages(logical_topic))
+        messages = (MockMessage(value) for value in example_messages(consumer))
         with ExitStack() as stack:
             self._cluster = stack.enter_context(MockCluster())
             self._cluster.create_topic(self._topic)
@@ -57,14 +59,13 @@ class Embedded:
             self._cluster.create_topic(dead_letters)
             self._cluster.produce(self._topic, islice(messages, preloaded))
             self.receiver = stack.enter_context(Receiver())
-            self._follow_dead_letters(dead_letters, logical_topic, stack)
+            self._follow_dead_letters(dead_letters, definition.decode, stack)
             if trickle:
                 stack.callback(_Trickle(self._cluster, self._topic, messages, per_second).stop)
             self._stack = stack.pop_all()
 
-    def _follow_dead_letters(self, topic: str, logical_topic: str, stack: ExitStack) -> None:
+    def _follow_dead_letters(self, topic: str, decode: Decode, stack: ExitStack) -> None:
         """What is rejected shows on the receiver's page too, beside what it accepted."""
-        decode = registry.get(logical_topic).decode
         reader = stack.enter_context(
             TopicReader(client_config(self.bootstrap_servers, {}), topic, end=None)
         )

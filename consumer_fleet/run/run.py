@@ -109,7 +109,7 @@ def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int
 
             embedded = stack.enter_context(
                 Embedded(
-                    definition.logical_topic,
+                    definition.name,
                     physical_topic=resolved.options.physical_topic,
                     dead_letter_topic=resolved.options.dlq_topic,
                     trickle=not resolved.options.stop_at_end,
@@ -131,7 +131,7 @@ def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int
 
 def _definition(options: Options) -> ConsumerDefinition:
     if options.topic is None:
-        known = ", ".join(definition.name for definition in registry.CONSUMERS)
+        known = ", ".join(registry.names())
         raise ConfigurationError(f"no consumer is named: give --topic, one of {known}")
     return registry.get(options.topic)
 

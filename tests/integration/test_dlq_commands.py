@@ -60,7 +60,7 @@ def test_dead_letters_are_listed_shown_and_exported_without_a_group(
     assert shown.returncode == 0, shown.stderr
     assert "\x1b" not in shown.stdout
     assert "1b 5b 32 4a 65 76 69 6c" in shown.stdout
-    assert f"Was at    {scene.topic}/0@2" in shown.stdout
+    assert f"Origin    {scene.topic}/0@2" in shown.stdout
     assert "Now       ingest-events still rejects it: invalid_msgpack" in shown.stdout
     assert all(len(line) <= 200 for line in shown.stdout.splitlines())
     document = scene.json("show", "0/2")

@@ -14,8 +14,10 @@ from bench.measure import Speed, growth_percent, parse_wrk, rate
 from bench.report import ratios
 from bench.upstream import Stats
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.consumers.ingest_events import decode
+from consumer_fleet.consumers import registry
 from tests.support.messages import message
+
+decode = registry.get("ingest-events").decode
 
 WRK = """Running 5s test @ http://127.0.0.1:33709/api/1/envelope/
   2 threads and 64 connections

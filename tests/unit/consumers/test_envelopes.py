@@ -8,10 +8,12 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import Skipped
-from consumer_fleet.consumers.envelopes import decode
+from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RejectedMessage
 from tests.support.messages import message, outcomes
 from tests.support.mutations import damaged_bytes
+
+decode = registry.get("envelopes").decode
 
 EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 WHOLE = (

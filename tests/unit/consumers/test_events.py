@@ -11,10 +11,12 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import Skipped
-from consumer_fleet.consumers.events import decode
+from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RejectedMessage
 from tests.support.messages import TIMESTAMP_MS, examples, message, outcomes
 from tests.support.mutations import damaged_bytes, damaged_values
+
+decode = registry.get("events").decode
 
 EXAMPLES = examples("events")
 INSERTS = {name: raw for name, raw in EXAMPLES.items() if json.loads(raw)[1] == "insert"}

@@ -10,12 +10,14 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.events import EventStream
 from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.consumers.registry import CONSUMERS, ConsumerDefinition
+from consumer_fleet.errors import ConfigurationError
 
 
 def decoded(definition: ConsumerDefinition, count: int) -> list[Envelope | Skipped]:
-    messages = islice(example_messages(definition.logical_topic), count)
+    messages = islice(example_messages(definition.name), count)
     return [
         definition.decode(RawMessage(definition.logical_topic, 0, offset, None, value))
         for offset, value in enumerate(messages)
@@ -55,6 +57,9 @@ def test_an_example_envelope_is_as_an_sdk_sends_it() -> None:
     assert rest == b""
 
 
-def test_a_topic_without_examples_is_an_error_at_once() -> None:
-    with pytest.raises(KeyError):
-        example_messages("outcomes")
+def test_a_consumer_without_examples_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(EventStream, "examples", ())
+    with pytest.raises(ConfigurationError, match="'events' has no example messages"):
+        example_messages("events")

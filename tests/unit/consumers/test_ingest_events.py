@@ -9,10 +9,12 @@ import msgpack
 import pytest
 
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.consumers.ingest_events import decode
+from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RejectedMessage
 from tests.support.messages import examples, message, outcomes
 from tests.support.mutations import damaged_bytes, damaged_values
+
+decode = registry.get("ingest-events").decode
 
 TOPICS = ("ingest-events", "ingest-transactions", "ingest-feedback-events")
 EXAMPLES = {f"{topic}/{name}": raw for topic in TOPICS for name, raw in examples(topic).items()}

@@ -13,12 +13,11 @@ import orjson
 import pytest
 
 from consumer_fleet.codec import RawMessage
-from consumer_fleet.consumers.decoded import decode_bytes
 from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
 from consumer_fleet.dlq.export import find_in_file
 from consumer_fleet.dlq.letters import Letter
 from consumer_fleet.dlq.replay_position import Tally
-from consumer_fleet.dlq.show import as_document, as_lines
+from consumer_fleet.dlq.show import as_document, as_lines, view_of
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.printable import hex_dump, printable, printable_bytes, shortened
 from consumer_fleet.recording.format import RecordingHeader
@@ -66,7 +65,7 @@ def test_what_a_file_says_of_itself_reaches_no_terminal_as_a_control_character(
     shown = list(as_lines(*found))
     assert all(line.isprintable() for line in shown), shown
     # Nor is it asked for its codec: there is no such consumer.
-    assert shown[-1].startswith("Now       unknown: no consumer is known for it")
+    assert shown[-1].startswith("Now       unknown: message format unknown")
     evil = letter(b"", ()).record._replace(headers=tuple(with_facts((), EVIL)))
     assert str(Tally([Letter(0, evil, restore(evil.headers))])) == "\\x1b[2J 1"
 
@@ -108,7 +107,7 @@ def test_a_hex_dump_fits_80_columns_and_names_each_position() -> None:
 def test_damage_is_named_with_its_position(
     consumer: str | None, value: bytes, position: int | None, what: str
 ) -> None:
-    decoded = decode_bytes(value, consumer)
+    decoded = view_of(value, consumer)
     assert decoded.damage is not None
     assert what in decoded.damage
     if position is not None:
@@ -117,15 +116,15 @@ def test_damage_is_named_with_its_position(
 
 def test_what_stands_before_the_damage_is_shown() -> None:
     whole = msgpack.packb({"type": "event", "project_id": 3, "payload": b"x" * 100})
-    decoded = decode_bytes(whole[:-10], "ingest-events")
-    assert decoded.content == {"type": "event", "project_id": 3}
-    envelope = decode_bytes(b'{"event_id":"1"}\n{"type":"event","length":99}\n{}', "envelopes")
+    decoded = view_of(whole[:-10], "ingest-events")
+    assert decoded.redacted() == {"type": "event", "project_id": 3}
+    envelope = view_of(b'{"event_id":"1"}\n{"type":"event","length":99}\n{}', "envelopes")
     assert envelope.content == {"header": {"event_id": "1"}}
 
 
 def test_numbers_that_json_does_not_have_are_shown_as_text() -> None:
     value = msgpack.packb({"a": float("nan"), "b": [float("-inf"), 1.5]})
-    assert decode_bytes(value, "ingest-events").content == {"a": "nan", "b": ["-inf", 1.5]}
+    assert view_of(value, "ingest-events").redacted() == {"a": "nan", "b": ["-inf", 1.5]}
 
 
 def test_damage_far_behind_is_dumped_too() -> None:
@@ -145,10 +144,10 @@ def test_no_bytes_stop_the_view() -> None:
             if value:
                 value[source.randrange(len(value))] = source.randrange(256)
         for consumer in ("ingest-events", "events", "envelopes", None):
-            json.dumps(decode_bytes(bytes(value), consumer).content, allow_nan=False)
+            json.dumps(view_of(bytes(value), consumer).redacted(), allow_nan=False)
     for value in (None, b"", b"\xdf\xff\xff\xff\xff", b"\x91" * 2000, b"\xc7\x01\x05a"):
         for consumer in ("ingest-events", None):
-            json.dumps(decode_bytes(value, consumer).content)
+            json.dumps(view_of(value, consumer).redacted())
 
 
 # -- no secret
@@ -174,7 +173,7 @@ def test_secrets_are_hidden_in_the_decoded_view() -> None:
         (ingest_event(None, payload=event), "ingest-events"),
         (envelope, "envelopes"),
     ):
-        shown = json.dumps(decode_bytes(value, consumer).content)
+        shown = json.dumps(view_of(value, consumer).redacted())
         assert SECRET not in shown, consumer
         assert "kept" in shown
         assert "[redacted]" in shown
@@ -199,7 +198,7 @@ def test_it_says_why_from_where_and_what_the_codec_says_now() -> None:
         "ingest-events-dlq partition 0 offset 7, 2027-01-15 08:00:00",
         "Reason    invalid_msgpack",
         "Detail    extra \\x1b[31mdata",
-        "Was at    ingest-events/3@41, 2023-11-14 22:13:20",
+        "Origin    ingest-events/3@41, 2023-11-14 22:13:20",
         "Rejected  by group my-group",
         "  h: \\x1b]0;x\\x07",
         "  n: none",
@@ -223,7 +222,7 @@ def test_the_codec_is_asked_with_the_first_place_of_the_message() -> None:
         (b'[2,"end_merge",{}]', "events", "Now       events filters it now: end_merge"),
         (None, "ingest-events", "Value     none: a tombstone"),
         (b"", "ingest-events", "Value     0 bytes"),
-        (b"x", None, "Now       unknown: no consumer is known"),
+        (b"x", None, "Now       unknown: message format unknown"),
     ],
 )
 def test_the_verdict_of_odd_values(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from consumer_fleet.consumers.envelopes import decode
+from consumer_fleet.consumers import registry
 from consumer_fleet.errors import FleetError, KafkaUnreachable
 from consumer_fleet.inspector.api import Source
 from consumer_fleet.inspector.entry import NewEntry, Origin
@@ -22,6 +22,8 @@ from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
 from tests.support.inspecting import event_entry
 from tests.support.processes import wait_until
+
+decode = registry.get("envelopes").decode
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, parse
 from consumer_fleet.codec import Decode, RawMessage, Skipped
-from consumer_fleet.consumers.envelopes import decode
+from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import Facts, with_facts
 from consumer_fleet.errors import RejectedMessage
 from consumer_fleet.inspector.entry import DeadLetter, Origin
 from consumer_fleet.inspector.messages import as_bytes, dead_letter_entry, entry_of
 from consumer_fleet.kafka.chunk import Record
+
+decode = registry.get("envelopes").decode
 
 EVENT_ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 TIME_MS = 1_700_000_000_500

@@ -1,0 +1,200 @@
+"""A message's bytes as plain data, as far as they can be read, and where they are damaged."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
+from consumer_fleet.capture.envelope import parse
+from consumer_fleet.errors import RejectedMessage
+
+_SECRET: Final = re.compile(
+    r"authori[sz]ation|cookie|(?:^|[-_])auth$|passw|secret|credential|token|csrf|jwt|\bdsn\b|"
+    r"(?:api|private|public|access)[-_]?key|session[-_]?id",
+    re.IGNORECASE,
+)
+_MAX_DEPTH: Final = 50
+_PREVIEW_BYTES: Final = 200
+# What msgpack raises for bytes that it did not make.
+_MSGPACK_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    msgpack.UnpackException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``content`` is what was read, possibly with bytes in it; None where nothing is readable.
+
+    ``damage`` says how the bytes are damaged, and ``position`` at which of them, if known.
+    """
+
+    encoding: str
+    content: Any
+    damage: str | None = None
+    position: int | None = None
+
+    def redacted(self) -> Any:
+        """The content as plain data fit for JSON, without secrets."""
+        return _redacted(self.content)
+
+    def plain(self) -> Any:
+        """The content as plain data, with whatever is in it."""
+        return _plain(self.content)
+
+
+def read_unknown(value: bytes) -> View:
+    """Read bytes of an unknown format: their beginning tells which one is tried."""
+    if value[:1] not in (b"{", b"["):
+        return read_msgpack(value) if value[0] >= 0x80 else read_json(value)
+    line, separator, rest = value.partition(b"\n")
+    whole = read_json(value)
+    if whole.damage is not None and separator and rest and read_json(line).damage is None:
+        return read_envelope(value)
+    return whole
+
+
+def read_json(value: bytes) -> View:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        damage = f"byte {error.start} is not UTF-8 ({error.reason})"
+        return View("json", None, damage, error.start)
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        position = len(text[: error.pos].encode())
+        return View("json", None, f"not JSON from byte {position} on: {error.msg}", position)
+    return View("json", content)
+
+
+def read_msgpack(value: bytes) -> View:
+    """A map is read member by member, so that the members before any damage are shown."""
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=False,
+        unicode_errors="backslashreplace",
+        max_buffer_size=max(len(value), 1),
+    )
+    unpacker.feed(value)
+    content: Any = None
+    try:
+        if value[0] & 0xF0 == 0x80 or value[0] in (0xDE, 0xDF):
+            size = unpacker.read_map_header()
+            content = {}
+            for _ in range(size):
+                key = unpacker.unpack()
+                content[str(key)] = unpacker.unpack()
+        else:
+            content = unpacker.unpack()
+    except _MSGPACK_ERRORS as error:
+        position = unpacker.tell()
+        why = "it ends too early" if isinstance(error, msgpack.OutOfData) else str(error)
+        damage = f"not MessagePack from byte {position} on: {why or type(error).__name__}"
+        return View("msgpack", content or None, damage, position)
+    position = unpacker.tell()
+    if position < len(value):
+        damage = f"{len(value) - position:,} bytes follow the MessagePack value at byte {position}"
+        # A lone number before the damage is the damage itself, misread.
+        shown = content if isinstance(content, dict | list) else None
+        return View("msgpack", shown, damage, position)
+    return View("msgpack", content)
+
+
+def read_envelope(value: bytes) -> View:
+    header = read_json(value.partition(b"\n")[0])
+    try:
+        envelope = parse(value)
+    except RejectedMessage as error:
+        content = None if header.damage is not None else {"header": header.content}
+        return View("envelope", content, error.detail or error.reason, header.position)
+    items = [
+        {
+            "header": read_json(item.header).content,
+            "size": len(item.payload),
+            "payload": item.payload,
+        }
+        for item in envelope.items
+    ]
+    return View("envelope", {"header": header.content, "items": items})
+
+
+def is_secret(name: str) -> bool:
+    """Whether the name says that its value may be a credential."""
+    return _SECRET.search(name) is not None
+
+
+def _redacted(content: Any, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        return "…"
+    if isinstance(content, dict):
+        return {
+            str(name): _redacted_member(str(name), item, depth) for name, item in content.items()
+        }
+    if isinstance(content, list | tuple):
+        return _redacted_list(content, depth)
+    if isinstance(content, bytes):
+        return _preview(content, depth)
+    if isinstance(content, str):
+        return without_credentials(content)
+    return _scalar(content)
+
+
+def _redacted_list(content: Sequence[Any], depth: int) -> list[Any]:
+    # As Sentry's events hold the headers of a request: pairs of a name and a value.
+    if len(content) == 2 and isinstance(content[0], str) and isinstance(content[1], str):
+        return [content[0], _redacted_member(content[0], content[1], depth)]
+    return [_redacted(item, depth + 1) for item in content]
+
+
+def _redacted_member(name: str, item: Any, depth: int) -> Any:
+    if is_secret(name) and item not in (None, "", [], {}):
+        return REDACTED
+    return _redacted(item, depth + 1)
+
+
+def _preview(data: bytes, depth: int) -> Any:
+    """The JSON in the bytes, or their beginning."""
+    if data[:1] in (b"{", b"["):
+        inner = read_json(data)
+        if inner.damage is None:
+            return _redacted(inner.content, depth + 1)
+    try:
+        text = data[:_PREVIEW_BYTES].decode()
+    except UnicodeDecodeError:
+        return f"<{len(data):,} bytes: {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}>"
+    return without_credentials(text) + ("…" if len(data) > _PREVIEW_BYTES else "")
+
+
+def _plain(content: Any, depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        return None
+    if isinstance(content, dict):
+        return {str(name): _plain(item, depth + 1) for name, item in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(item, depth + 1) for item in content]
+    if isinstance(content, bytes):
+        inner = read_json(content) if content[:1] in (b"{", b"[") else None
+        if inner is not None and inner.damage is None:
+            return inner.content
+        return content.decode(errors="backslashreplace")
+    return content if isinstance(content, str) else _scalar(content)
+
+
+def _scalar(content: Any) -> Any:
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)  # MessagePack has them, JSON does not
+    if content is None or isinstance(content, bool | int | float):
+        return content
+    # An extension type or a timestamp of MessagePack.
+    return repr(content)
