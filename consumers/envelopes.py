@@ -35,7 +35,7 @@ from consumer_fleet.consumers.format import (
     value_of,
     visit_payload,
 )
-from consumer_fleet.consumers.view import View, read_envelope
+from consumer_fleet.consumers.view import ReadableValue, read_envelope
 
 # Members that Relay adds to an event and that an SDK does not send.
 _ADDED_BY_RELAY: Final = ("_metrics", "grouping_config", "key_id", "project", "received")
@@ -86,7 +86,7 @@ class RawEnvelopes(MessageFormat):
             lines += (item.header, item.payload)
         return b"\n".join([*lines, b""])
 
-    def view(self, value: bytes) -> View:
+    def view(self, value: bytes) -> ReadableValue:
         return read_envelope(value)
 
     def fresh_example(self, example: Any) -> bytes:

@@ -93,7 +93,7 @@ _CHAINS: Final = ("exception", "threads", "breadcrumbs")
 _SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct", "expectstaple")
 
 
-class EventStream(JsonFormat):
+class StoredEvents(JsonFormat):
     """``[version, operation, row, state]``."""
 
     examples = "events"

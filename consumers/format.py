@@ -20,7 +20,7 @@ import orjson
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
 from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.view import View, read_json, read_msgpack
+from consumer_fleet.consumers.view import ReadableValue, read_json, read_msgpack
 from consumer_fleet.errors import RejectedMessage
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -70,7 +70,7 @@ class MessageFormat(ABC):
         """Add an event id to a readable value that has none."""
 
     @abstractmethod
-    def view(self, value: bytes) -> View:
+    def view(self, value: bytes) -> ReadableValue:
         """Read a value that is not empty for a person or a filter. Never raises."""
 
     def fresh_example(self, example: Any) -> bytes:
@@ -166,7 +166,7 @@ class JsonFormat(MessageFormat):
     def with_event_id(self, value: bytes, event_id: str) -> bytes:
         return orjson.dumps(orjson.loads(value) | {"event_id": event_id})
 
-    def view(self, value: bytes) -> View:
+    def view(self, value: bytes) -> ReadableValue:
         return read_json(value)
 
     def fresh_example(self, example: Any) -> bytes:
@@ -215,7 +215,7 @@ class MsgpackFormat(MessageFormat):
             fields["payload"] = orjson.dumps(payload | {"event_id": event_id})
         return bytes(msgpack.packb(fields))
 
-    def view(self, value: bytes) -> View:
+    def view(self, value: bytes) -> ReadableValue:
         return read_msgpack(value)
 
     def fresh_example(self, example: Any) -> bytes:

@@ -66,7 +66,7 @@ CONSUMERS: Final = (
     ConsumerDefinition(
         "events",
         "Sentry's event stream for Snuba (JSON): inserted events",
-        "consumer_fleet.consumers.events:EventStream",
+        "consumer_fleet.consumers.events:StoredEvents",
     ),
     ConsumerDefinition(
         "ingest-events",

@@ -33,7 +33,7 @@ _MSGPACK_ERRORS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ReadableValue:
     """``content`` is what was read, possibly with bytes in it; None where nothing is readable.
 
     ``damage`` says how the bytes are damaged, and ``position`` at which of them, if known.
@@ -53,7 +53,7 @@ class View:
         return _plain(self.content)
 
 
-def read_unknown(value: bytes) -> View:
+def read_unknown(value: bytes) -> ReadableValue:
     """Read bytes of an unknown format: their beginning tells which one is tried."""
     if value[:1] not in (b"{", b"["):
         return read_msgpack(value) if value[0] >= 0x80 else read_json(value)
@@ -64,21 +64,23 @@ def read_unknown(value: bytes) -> View:
     return whole
 
 
-def read_json(value: bytes) -> View:
+def read_json(value: bytes) -> ReadableValue:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
         damage = f"byte {error.start} is not UTF-8 ({error.reason})"
-        return View("json", None, damage, error.start)
+        return ReadableValue("json", None, damage, error.start)
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         position = len(text[: error.pos].encode())
-        return View("json", None, f"not JSON from byte {position} on: {error.msg}", position)
-    return View("json", content)
+        return ReadableValue(
+            "json", None, f"not JSON from byte {position} on: {error.msg}", position
+        )
+    return ReadableValue("json", content)
 
 
-def read_msgpack(value: bytes) -> View:
+def read_msgpack(value: bytes) -> ReadableValue:
     """A map is read member by member, so that the members before any damage are shown."""
     unpacker = msgpack.Unpacker(
         raw=False,
@@ -101,23 +103,23 @@ def read_msgpack(value: bytes) -> View:
         position = unpacker.tell()
         why = "it ends too early" if isinstance(error, msgpack.OutOfData) else str(error)
         damage = f"not MessagePack from byte {position} on: {why or type(error).__name__}"
-        return View("msgpack", content or None, damage, position)
+        return ReadableValue("msgpack", content or None, damage, position)
     position = unpacker.tell()
     if position < len(value):
         damage = f"{len(value) - position:,} bytes follow the MessagePack value at byte {position}"
         # A lone number before the damage is the damage itself, misread.
         shown = content if isinstance(content, dict | list) else None
-        return View("msgpack", shown, damage, position)
-    return View("msgpack", content)
+        return ReadableValue("msgpack", shown, damage, position)
+    return ReadableValue("msgpack", content)
 
 
-def read_envelope(value: bytes) -> View:
+def read_envelope(value: bytes) -> ReadableValue:
     header = read_json(value.partition(b"\n")[0])
     try:
         envelope = parse(value)
     except RejectedMessage as error:
         content = None if header.damage is not None else {"header": header.content}
-        return View("envelope", content, error.detail or error.reason, header.position)
+        return ReadableValue("envelope", content, error.detail or error.reason, header.position)
     items = [
         {
             "header": read_json(item.header).content,
@@ -126,7 +128,7 @@ def read_envelope(value: bytes) -> View:
         }
         for item in envelope.items
     ]
-    return View("envelope", {"header": header.content, "items": items})
+    return ReadableValue("envelope", {"header": header.content, "items": items})
 
 
 def is_secret(name: str) -> bool:

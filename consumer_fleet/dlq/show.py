@@ -11,7 +11,7 @@ from typing import Any
 from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
-from consumer_fleet.consumers.view import View, is_secret, read_unknown
+from consumer_fleet.consumers.view import ReadableValue, is_secret, read_unknown
 from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.dlq.letters import Letter
 from consumer_fleet.errors import RejectedMessage
@@ -53,12 +53,12 @@ def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
     return Verdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
 
 
-def view_of(value: bytes | None, consumer: str | None) -> View:
+def view_of(value: bytes | None, consumer: str | None) -> ReadableValue:
     """Read a message's value, in its consumer's format if one is known. Never raises."""
     if value is None:
-        return View("tombstone", None)
+        return ReadableValue("tombstone", None)
     if not value:
-        return View("empty", None)
+        return ReadableValue("empty", None)
     return read_unknown(value) if consumer is None else registry.get(consumer).format.view(value)
 
 
@@ -147,7 +147,7 @@ def _shown(value: str | bytes | None) -> str:
     return text or "empty"
 
 
-def _value(value: bytes | None, view: View) -> Iterator[str]:
+def _value(value: bytes | None, view: ReadableValue) -> Iterator[str]:
     if value is None:
         yield "Value     none: a tombstone"
         return
@@ -163,7 +163,7 @@ def _value(value: bytes | None, view: View) -> Iterator[str]:
         yield from (f"  {line}" for line in hex_dump(value, max(0, position - 48), position + 48))
 
 
-def _content(view: View) -> Iterator[str]:
+def _content(view: ReadableValue) -> Iterator[str]:
     lines = json.dumps(view.redacted(), indent=2, ensure_ascii=False).splitlines()
     for line in lines[:_SHOWN_LINES]:
         yield f"  {printable(line)}"

@@ -10,7 +10,7 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.events import EventStream
+from consumer_fleet.consumers.events import StoredEvents
 from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.consumers.registry import CONSUMERS, ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
@@ -60,6 +60,6 @@ def test_an_example_envelope_is_as_an_sdk_sends_it() -> None:
 def test_a_consumer_without_examples_is_an_error_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(EventStream, "examples", ())
+    monkeypatch.setattr(StoredEvents, "examples", ())
     with pytest.raises(ConfigurationError, match="'events' has no example messages"):
         example_messages("events")
