@@ -14,6 +14,7 @@ import traceback
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 from consumer_fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
 from consumer_fleet.printable import printable_lines
@@ -47,7 +48,7 @@ Examples:
 
 # The package of each command, imported when it is called. Its ``command.py`` has ``NAME_command``.
 _COMMANDS = {
-    "completion": "consumer_fleet.command_options",
+    "completion": "consumer_fleet.cli",
     "config": "consumer_fleet.bootstrap.command",
     "dlq": "consumer_fleet.dlq.command",
     "doctor": "consumer_fleet.doctor.command",
@@ -138,5 +139,31 @@ def main() -> None:
     """Carry Sentry events from Kafka topics to Sentry-compatible upstreams and lose none."""
 
 
-if __name__ == "__main__":
-    main()
+_SHELLS = ("bash", "zsh", "fish")
+# The variable that click reads in a program called ``consumer``.
+_VARIABLE = "_CONSUMER_COMPLETE"
+
+_COMPLETION_EPILOG = """
+To install the script, write it where your shell looks for completions; for zsh, ~/.zfunc must be
+in fpath before compinit runs. Shells that you start afterwards have it.
+
+\b
+Examples:
+  consumer completion bash \\
+      > ~/.local/share/bash-completion/completions/consumer
+  consumer completion zsh > ~/.zfunc/_consumer
+  consumer completion fish > ~/.config/fish/completions/consumer.fish
+"""
+
+
+@click.command("completion", epilog=_COMPLETION_EPILOG)
+@click.argument("shell", type=click.Choice(_SHELLS))
+def completion_command(shell: str) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    It completes commands, options, their choices, files, and the names of consumers. For the
+    current shell only, bash 4.4 or newer: source <(consumer completion bash)
+    """
+    completer = get_completion_class(shell)
+    assert completer is not None  # click supports all of _SHELLS
+    click.echo(completer(main, {}, "consumer", _VARIABLE).source(), nl=False)

@@ -1,4 +1,25 @@
-"""The options of every command that talks to a Kafka cluster, and what they resolve to."""
+"""The parts that commands share: options of the program, requests, completion of names.
+
+A command turns its command line into **one frozen request object** and hands that on::
+
+    @dataclass(frozen=True, slots=True)
+    class ShowRequest:
+        options: OptionsRequest   # from program_options; further fields are named like parameters
+        topic: str
+        as_json: bool
+
+    @click.command("show", epilog=_EPILOG)
+    @click.option("--topic", required=True, help="The topic to show.")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @program_options(*CONNECTION)
+    @takes(ShowRequest)
+    def show_command(request: ShowRequest) -> None:
+        cluster = resolve_cluster(request.options)
+
+``program_options`` adds ``--config``, ``--set`` and those of the program's options that the command
+names itself; they arrive together, as the ``options`` of the request. `resolve_cluster` (or
+``resolve_options``) is called once per process, and what it returns goes down as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +29,39 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from consumer_fleet.bootstrap.options import Options
-#: The options that only commands with deliveries have.
-DELIVERY_OPTIONS = ("upstream_dsn", "saas_dsn", "workers")
+    from consumer_fleet.bootstrap.options import ClusterOptions
+    from consumer_fleet.bootstrap.resolve import OptionsRequest
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterOptions:
-    """What the command line, the environment and the config file say of the cluster.
+class ProgramOption:
+    """An option of the program (``bootstrap/options.py``) that a command names itself."""
 
-    ``kafka`` holds the librdkafka settings that every client of this program shares; a client's
-    own (``consumer_fleet.kafka.clients``) are made from it. ``servers`` is for messages to people.
+    name: str
+    decorate: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def program_option(name: str, **attributes: Any) -> ProgramOption:
+    """The option of that name as ``--NAME``; ``attributes`` are those of ``click.option``.
+
+    An unset flag needs ``default=None``: False would count as given.
     """
-
-    options: Options
-    kafka: dict[str, Any]
-
-    @property
-    def servers(self) -> str:
-        return str(self.kafka["bootstrap.servers"])
+    return ProgramOption(name, click.option(f"--{name.replace('_', '-')}", **attributes))
 
 
-def kafka_properties(
+def _kafka_properties(
     _: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """A click callback: repeated ``NAME=VALUE`` as options ``kafka_config.NAME``, so that they
-    leave what ``--set kafka_config=…`` says of other properties.
+    """Repeated ``K=V`` as options ``kafka_config.K``, so that they leave what ``--set
+    kafka_config=…`` says of other properties.
     """
     found = {}
     for number, value in enumerate(values, start=1):
@@ -50,116 +73,103 @@ def kafka_properties(
     return found
 
 
-def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--bootstrap-servers``, ``--kafka-config``, ``--config`` and ``--set``, which the
-    command gets as its parameter ``connection``.
+BOOTSTRAP_SERVERS = program_option(
+    "bootstrap_servers", metavar="H:P,…", help="Kafka brokers to start from."
+)
+KAFKA_CONFIG = program_option(
+    "kafka_config",
+    metavar="K=V",
+    multiple=True,
+    callback=_kafka_properties,
+    help="A librdkafka setting.",
+)
+UPSTREAM_DSN = program_option("upstream_dsn", metavar="DSN", help="Where every message goes first.")
+SAAS_DSN = program_option("saas_dsn", metavar="DSN", help="The second destination.")
+WORKERS = program_option(
+    "workers", metavar="N", type=int, help="Worker processes; default: usable CPUs."
+)
+#: For commands that talk to a Kafka cluster, and for those that also deliver.
+CONNECTION = (BOOTSTRAP_SERVERS, KAFKA_CONFIG)
+DELIVERY = (UPSTREAM_DSN, SAAS_DSN, WORKERS, *CONNECTION)
+
+
+def program_options(
+    *options: ProgramOption,
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Add these options, ``--config`` and ``--set``. The command gets all of them as one
+    `OptionsRequest`, its parameter ``options``.
     """
 
-    @click.option("--bootstrap-servers", metavar="H:P,…", help="Kafka brokers to start from.")
-    @click.option(
-        "--kafka-config",
-        metavar="K=V",
-        multiple=True,
-        callback=kafka_properties,
-        help="A librdkafka setting.",
-    )
-    @click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Config file.")
-    @click.option("--set", "settings", metavar="OPTION=VALUE", multiple=True, help="Any option.")
-    @functools.wraps(command)
-    def with_connection(
-        *args: Any,
-        bootstrap_servers: str | None,
-        kafka_config: dict[str, str],
-        config: Path | None,
-        settings: tuple[str, ...],
-        **others: Any,
-    ) -> Any:
-        from consumer_fleet.bootstrap.sources import set_pairs
+    def decorate(command: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(command)
+        def with_options(
+            *, config: Path | None, settings: tuple[str, ...], **values: Any
+        ) -> Result:
+            from consumer_fleet.bootstrap.resolve import OptionsRequest, set_pairs
 
-        connection = Connection({**set_pairs(settings), **kafka_config}, config).adding(
-            bootstrap_servers=bootstrap_servers
+            own = {option.name: values.pop(option.name) for option in options}
+            properties = own.pop(KAFKA_CONFIG.name, {})
+            request = OptionsRequest({**set_pairs(settings), **properties}, config)
+            return command(options=request.adding(**own), **values)
+
+        decorated: Callable[..., Result] = with_options
+        for option in reversed((*(each.decorate for each in options), _CONFIG, _SET)):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Configuration file, or a folder with a config.yml.",
+)
+_SET = click.option(
+    "--set",
+    "settings",
+    metavar="OPTION=VALUE",
+    multiple=True,
+    help="Set any option; may be repeated.",
+)
+
+
+def takes(
+    request: Callable[..., Request],
+) -> Callable[[Callable[[Request], Result]], Callable[..., Result]]:
+    """Hand the command its parameters as one object of that class, whose fields they name."""
+
+    def decorate(command: Callable[[Request], Result]) -> Callable[..., Result]:
+        @functools.wraps(command)
+        def with_request(**values: Any) -> Result:
+            return command(request(**values))
+
+        return with_request
+
+    return decorate
+
+
+def resolve_cluster(request: OptionsRequest, *, needs_broker: bool = True) -> ClusterOptions:
+    """The options of this process, whose log is set up by them.
+
+    Raises ConfigurationError where no broker is named, unless the command can do without.
+    """
+    from consumer_fleet.bootstrap.logging_setup import configure_logging
+    from consumer_fleet.bootstrap.options import ClusterOptions
+    from consumer_fleet.bootstrap.resolve import resolve_options
+    from consumer_fleet.errors import ConfigurationError
+    from consumer_fleet.kafka.clients import client_config
+
+    options = resolve_options(request).options
+    configure_logging(options.log_format, options.log_level)
+    if needs_broker and not options.brokers:
+        raise ConfigurationError(
+            "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
+            "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
+            "bootstrap_servers."
         )
-        return command(*args, connection=connection, **others)
-
-    return with_connection
-
-
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of ``connection_options``; the command gets what they resolve to as its
-    parameter ``cluster``. Without a broker it ends with 78.
-    """
-
-    @connection_options
-    @functools.wraps(command)
-    def with_cluster(*args: Any, connection: Connection, **others: Any) -> Any:
-        return command(*args, cluster=connection.resolve(), **others)
-
-    return with_cluster
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """What a command line says: options by name, and where the configuration file is."""
-
-    command_line: Mapping[str, object]
-    config: Path | None = None
-
-    def adding(self, **options: object) -> Connection:
-        """With further options; those that are None were not given."""
-        given = {name: value for name, value in options.items() if value is not None}
-        return Connection({**self.command_line, **given}, self.config)
-
-    def resolve(self, *, required: bool = True) -> ClusterOptions:
-        """The options of this process, and its log set up by them. Raises ConfigurationError where
-        no broker is named, unless the command can do without (not ``required``).
-        """
-        from consumer_fleet.bootstrap.logging_setup import configure_logging
-        from consumer_fleet.bootstrap.sources import resolve_options
-        from consumer_fleet.errors import ConfigurationError
-        from consumer_fleet.kafka.clients import client_config
-
-        options = resolve_options(self.command_line, self.config, os.environ).options
-        configure_logging(options.log_format, options.log_level)
-        if required and not options.brokers:
-            raise ConfigurationError(
-                "no Kafka broker is named. Give it as --bootstrap-servers kafka:9092, in the "
-                "environment as CONSUMER_BOOTSTRAP_SERVERS, or in the configuration file as "
-                "bootstrap_servers."
-            )
-        return ClusterOptions(options, client_config(options.brokers, options.kafka_config))
-
-
-_SHELLS = ("bash", "zsh", "fish")
-# What click looks for in the environment of a program called ``consumer``.
-_VARIABLE = "_CONSUMER_COMPLETE"
-
-_EPILOG = """
-To install it, write it where your shell looks for it; for zsh, ~/.zfunc has to be in fpath before
-compinit runs. It works in shells that are started afterwards.
-
-\b
-Examples:
-  consumer completion bash \\
-      > ~/.local/share/bash-completion/completions/consumer
-  consumer completion zsh > ~/.zfunc/_consumer
-  consumer completion fish > ~/.config/fish/completions/consumer.fish
-"""
-
-
-@click.command("completion", epilog=_EPILOG)
-@click.argument("shell", type=click.Choice(_SHELLS))
-def completion_command(shell: str) -> None:
-    """Print the script that completes commands and options in a shell.
-
-    It completes commands, options, their choices, files, and the names of consumers. In bash 4.4
-    or newer, for this shell alone: source <(consumer completion bash)
-    """
-    from click.shell_completion import get_completion_class
-
-    completer = get_completion_class(shell)
-    assert completer is not None  # click brings all of _SHELLS along
-    program = click.get_current_context().find_root().command
-    click.echo(completer(program, {}, "consumer", _VARIABLE).source(), nl=False)
+    return ClusterOptions(options, client_config(options.brokers, options.kafka_config))
 
 
 def complete_consumer(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
@@ -175,3 +185,45 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+# The names below are those of commands that don't take a request yet; they go with the last one.
+DELIVERY_OPTIONS = ("upstream_dsn", "saas_dsn", "workers")
+kafka_properties = _kafka_properties
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An `OptionsRequest` by its former name."""
+
+    command_line: Mapping[str, object]
+    config: Path | None = None
+
+    def adding(self, **options: object) -> Connection:
+        given = {name: value for name, value in options.items() if value is not None}
+        return Connection({**self.command_line, **given}, self.config)
+
+    def resolve(self, *, required: bool = True) -> ClusterOptions:
+        from consumer_fleet.bootstrap.resolve import OptionsRequest
+
+        return resolve_cluster(
+            OptionsRequest(self.command_line, self.config), needs_broker=required
+        )
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    @program_options(*CONNECTION)
+    @functools.wraps(command)
+    def with_connection(*, options: OptionsRequest, **others: Any) -> Any:
+        return command(connection=Connection(options.given, options.config), **others)
+
+    return with_connection
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    @connection_options
+    @functools.wraps(command)
+    def with_cluster(*, connection: Connection, **others: Any) -> Any:
+        return command(cluster=connection.resolve(), **others)
+
+    return with_cluster

@@ -1,19 +1,20 @@
-"""``consumer config``: what every option is, and where its value comes from."""
+"""``consumer config``: every option, its value and where it comes from."""
 
 from __future__ import annotations
 
 import json
-import os
 import textwrap
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from consumer_fleet.command_options import program_options, takes
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from consumer_fleet.bootstrap.sources import Resolved
+    from consumer_fleet.bootstrap.resolve import OptionsRequest, Resolved
 _EPILOG = """
 \b
 Examples:
@@ -30,41 +31,36 @@ _EXAMPLE_HEAD = """\
 """
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigRequest:
+    """The command line of ``consumer config``."""
+
+    options: OptionsRequest
+    as_json: bool
+    example: bool
+
+
 @click.command(
     "config",
     epilog=_EPILOG,
     short_help="Show every option, its value and where it comes from.",
 )
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    help="Configuration file, or a directory with a config.yml in it.",
-)
-@click.option(
-    "--set",
-    "set_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Set an option, as on `consumer run`. May be repeated.",
-)
+@program_options()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--example", is_flag=True, help="Print a commented configuration file and exit.")
-def config_command(
-    config_path: Path | None, set_options: tuple[str, ...], as_json: bool, example: bool
-) -> None:
-    """Show every option, its value and where it comes from. Secrets are not shown.
+@takes(ConfigRequest)
+def config_command(request: ConfigRequest) -> None:
+    """Show every option, its value and where it comes from. Secrets are redacted.
 
-    Nothing is connected to, so this is safe to run next to a consumer.
+    It opens no connection, so it is safe to run next to a consumer.
     """
-    if example:
+    from consumer_fleet.bootstrap.resolve import resolve_options
+
+    if request.example:
         click.echo(example_yaml(), nl=False)
         return
-    # Imported here: the command line's start does not wait for the commands that are not run.
-    from consumer_fleet.bootstrap.sources import resolve_options, set_pairs
-
-    resolved = resolve_options(set_pairs(set_options), config_path, os.environ)
-    if as_json:
+    resolved = resolve_options(request.options)
+    if request.as_json:
         click.echo(json.dumps(as_plain_data(resolved), indent=2))
     else:
         _print_table(resolved)

@@ -10,16 +10,14 @@ import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consumer_fleet import metrics
-from consumer_fleet.bootstrap.config_file import find_config, load_django
 from consumer_fleet.bootstrap.configure_sdk import configure_sdk
 from consumer_fleet.bootstrap.logging_setup import configure_logging, print_framed
 from consumer_fleet.bootstrap.options import Options, check_destinations, dangerous_modes
 from consumer_fleet.bootstrap.services import builtin_services, load_plugins, setup_services
-from consumer_fleet.bootstrap.sources import Snapshot, resolve_options
+from consumer_fleet.bootstrap.sources import load_django
 from consumer_fleet.bootstrap.validate_snuba import Role, validate_snuba
 
 if TYPE_CHECKING:
@@ -86,8 +84,6 @@ def _buffer_by_line() -> None:
             stream.reconfigure(line_buffering=True)
 
 
-__all__ = ["App", "Bootstrap", "Snapshot", "configure"]
-
 _OWN_MODULES = r"^consumer_fleet(\.|$)"
 
 
@@ -96,9 +92,7 @@ class App:
     """A configured process. ``transport`` is None where no DSN is given."""
 
     options: Options
-    origins: dict[str, str]
     transport: MultiplexingTransport | None
-    snapshot: Snapshot
     role: Role
 
 
@@ -111,45 +105,35 @@ class Bootstrap:
 
     def configure(
         self,
-        command_line: Mapping[str, object] | None = None,
-        config: Path | None = None,
+        options: Options,
         *,
-        environ: Mapping[str, str] | None = None,
-        extra_layer: Mapping[str, object] | None = None,
-        snapshot: Snapshot | None = None,
         role: Role = "parent",
         worker_number: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> App:
         """Boot this process; a second call returns the first one's App. Blocks for live checks.
 
         1. Return at once where it is configured already.
         2. Make this program's own warnings visible.
-        3. Find the configuration file, unless the parent's snapshot is given (workers).
-        4. Load Django, where DJANGO_SETTINGS_MODULE asks for it.
-        5. Resolve the options.
-        6. ``initialize_app``.
-        7. Remember the App, last: a configure that failed can be called again.
+        3. Load Django, where DJANGO_SETTINGS_MODULE asks for it.
+        4. ``initialize_app``.
+        5. Remember the App, last: a configure that failed can be called again.
 
-        The parameters are those of ``resolve_options``. Raises ConfigurationError.
+        ``options`` come from ``resolve_options`` in the parent, and from the parent in a worker,
+        pickled: a file that changes in between changes nothing. Raises ConfigurationError.
         """
-        environ = os.environ if environ is None else environ
         with self._lock:
             # 1.
             if self._app is not None:
                 return self._app
             # 2.
             warnings.filterwarnings("default", category=Warning, module=_OWN_MODULES)
-            # 3.
-            if snapshot is None:
-                config = find_config(config, environ)
-            # 4. In workers as well: a plugin or a codec may use the settings.
-            load_django(environ)
+            # 3. In workers as well: a plugin or a codec may use the settings.
+            load_django(os.environ if environ is None else environ)
+            # 4.
+            transport = initialize_app(options, role, worker_number)
             # 5.
-            resolved = resolve_options(command_line or {}, config, environ, extra_layer, snapshot)
-            # 6.
-            transport = initialize_app(resolved.options, role, worker_number)
-            # 7.
-            self._app = App(resolved.options, resolved.origins, transport, resolved.snapshot, role)
+            self._app = App(options, transport, role)
             return self._app
 
 

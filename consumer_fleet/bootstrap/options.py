@@ -1,7 +1,7 @@
 """Every option of the program: name, type, default, limits and meaning, in one place.
 
-The documentation and ``consumer config`` are rendered from this class. sources.py says where the
-values come from; ``Options`` itself reads neither the environment nor a file.
+The documentation and ``consumer config`` are rendered from this class. resolve.py says which
+source wins; ``Options`` itself reads neither the environment nor a file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
 from pydantic_core import PydanticCustomError
@@ -22,9 +22,6 @@ from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ Backend: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(lower)]
 
 
 class Options(BaseSettings):
-    """The options of one process. Frozen; made by ``resolve_options``."""
+    """The options of one process. Frozen; made by ``resolve_options``, pickled for workers."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -232,7 +229,7 @@ class Options(BaseSettings):
         *_others: PydanticBaseSettingsSource,
         **_more: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what sources.py passes: it is the one place that reads environment and files."""
+        """Only what resolve.py passes: sources.py alone reads the environment and files."""
         return (init_settings,)
 
     @model_validator(mode="after")
@@ -248,6 +245,11 @@ class Options(BaseSettings):
             yield name, shown(name, getattr(self, name))
 
     __str__ = BaseSettings.__repr__
+
+    def with_defaults(self, **values: object) -> Options:
+        """These options with other defaults: whatever a source has given wins."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return Options(**{**values, **given})
 
     @property
     def brokers(self) -> str:
@@ -288,6 +290,22 @@ class Options(BaseSettings):
     def physical_topic_name(self) -> str | None:
         """The topic's name on the brokers."""
         return self.physical_topic or self.topic
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """The options, and the librdkafka settings that every Kafka client of this program shares.
+
+    A client's own settings (``consumer_fleet.kafka.clients``) are made from ``kafka``. ``servers``
+    is for messages to people.
+    """
+
+    options: Options
+    kafka: dict[str, Any]
+
+    @property
+    def servers(self) -> str:
+        return str(self.kafka["bootstrap.servers"])
 
 
 def delivery_mode(options: Options) -> Literal["embedded", "real"]:

@@ -1,80 +1,44 @@
-"""From sources to options: which source wins, and what an error says about where it came from.
+"""The sources of options: command line, environment, Django settings, configuration file.
 
-Precedence: command line, environment, Django settings, file, demonstration, default. Mappings
-(``kafka_config`` and its like) merge key by key. Every problem of every source is raised at once.
+Each becomes a `Layer`: its options as plain data, with the location of each, before anything is
+validated. Case, dots and dashes in a name make no difference, and nested mappings and dotted keys
+are the same (``store: {use-relay-dsn-sample-rate: 1}``).
 """
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import yaml
 
-from consumer_fleet.bootstrap.config_file import (
-    CONFIG_VARIABLE,
-    django_layer,
-    file_layer,
-    find_config,
-)
-from consumer_fleet.bootstrap.layers import FIELDS, MAPPING_FIELDS, LayerBuilder, RawLayer, RawValue
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.parsing import as_mapping, normalised_key
+from consumer_fleet.bootstrap.parsing import normalised_key
 from consumer_fleet.bootstrap.redaction import without_userinfo
 from consumer_fleet.errors import ConfigurationError
 
-# Their values stay out of every message.
-_NEVER_QUOTED = frozenset({"upstream_dsn", "saas_dsn", *MAPPING_FIELDS})
-_QUOTED_LENGTH = 80
+FIELDS = tuple(Options.model_fields)
+# These merge key by key over the sources, and take keys of their own: kafka_config.sasl.mechanism.
+MAPPING_FIELDS = ("kafka_config", "metrics_tags", "snuba_topic_map")
 
-
-def configuration_error(problems: Sequence[str]) -> ConfigurationError:
-    """All problems as one error."""
-    if len(problems) == 1:
-        return ConfigurationError(problems[0])
-    listed = "\n".join(f"  - {problem}" for problem in problems)
-    return ConfigurationError(f"{len(problems)} options are wrong:\n{listed}")
-
-
-def as_problems(error: ValidationError, given: Mapping[str, RawValue]) -> Iterator[str]:
-    """pydantic's findings, each with the place of the value at fault."""
-    for finding in error.errors(include_url=False, include_input=False):
-        context: dict[str, Any] = finding.get("ctx", {})
-        if finding["type"] == "conflict":
-            for conflict in context["conflicts"]:
-                yield f"{conflict.text} ({_places(conflict.fields, given)})"
-            continue
-        name = str(finding["loc"][0])
-        # pydantic puts "Value error, " before the message of a ValueError.
-        message = str(context["error"]) if finding["type"] == "value_error" else finding["msg"]
-        message = message.replace("Input should", "should")
-        value = given.get(name)
-        place = value.place if value is not None else name
-        yield f"{place}: {message}{_quoted(name, value)}"
-
-
-def _places(fields: Sequence[str], given: Mapping[str, RawValue]) -> str:
-    return "; ".join(
-        f"{name}: {given[name].place if name in given else 'default'}" for name in fields
-    )
-
-
-def _quoted(name: str, value: RawValue | None) -> str:
-    if value is None or name in _NEVER_QUOTED:
-        return ""
-    text = without_userinfo(str(value.raw))
-    if len(text) > _QUOTED_LENGTH:
-        text = text[:_QUOTED_LENGTH] + "…"
-    return f" (got {text!r})"
-
+CONFIG_VARIABLE = "CONSUMER_CONF"
+FILE_NAME = "config.yml"
+SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+# What an import passes through: here, and in Python itself.
+_NOT_THE_USERS = (__file__, importlib.__file__, "<frozen ")
 
 PREFIX = "CONSUMER_"
 # Known by this name to everyone who runs Sentry, so it counts without the prefix too.
 _UNPREFIXED = "SENTRY_SDK_UPSTREAM_METRICS_ENABLED"
-_NOT_OPTIONS = frozenset({CONFIG_VARIABLE})
 # Kubernetes describes every Service of a namespace in such variables: a Service called "consumer"
 # would otherwise stop each pod next to it.
 _SERVICE_LINK = re.compile(
@@ -83,93 +47,121 @@ _SERVICE_LINK = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What every source said, lowest first, as plain data that pickles.
+class RawValue:
+    """One option as its source gives it. ``origin`` is for display, ``location`` for errors."""
 
-    A worker resolves from its parent's snapshot: a file that changed meanwhile changes nothing.
+    name: str
+    origin: str
+    location: str
+    raw: object = field(repr=False)  # may be a secret
+
+
+@dataclass(slots=True)
+class Layer:
+    """The options of one source. Unknown or repeated ones become ``problems``, which are reported
+    together with all others.
     """
 
-    layers: tuple[RawLayer, ...] = field(repr=False)  # may hold secrets
+    origin: str
+    problems: list[str] = field(default_factory=list)
+    _values: dict[tuple[str, str | None], RawValue] = field(default_factory=dict)
+
+    def add(self, key: str, raw: object, location: str, origin: str | None = None) -> None:
+        """Take one option. A value of None means "not given": lower sources then count."""
+        target = _target(key)
+        if target is None:
+            self.problems.append(f"{location}: unknown option{_suggestion(key)}")
+            return
+        name, subkey = target
+        if target in self._values:
+            first = self._values[target].location
+            self.problems.append(f"{location}: {name} is given twice ({first})")
+            return
+        try:
+            plain = _plain(raw)
+        except TypeError as error:
+            self.problems.append(f"{location}: {error}")
+            return
+        if plain is not None:
+            value = plain if subkey is None else {subkey: plain}
+            self._values[target] = RawValue(name, origin or self.origin, location, value)
+
+    @property
+    def values(self) -> list[RawValue]:
+        """The options; single keys of a mapping last, so that they win over the whole."""
+        ordered = sorted(self._values.items(), key=lambda item: item[0][1] is not None)
+        return [value for _, value in ordered]
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """Options, where each came from (field → origin), and the snapshot to make them again."""
-
-    options: Options
-    origins: dict[str, str]
-    snapshot: Snapshot
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(normalised_key(key), FIELDS, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
-def resolve_options(
-    command_line: Mapping[str, object],
-    config: Path | None,
-    environ: Mapping[str, str],
-    extra_layer: Mapping[str, object] | None = None,
-    snapshot: Snapshot | None = None,
-) -> Resolved:
-    """Read every source and validate; with a snapshot, read no source but that.
-
-    In ``command_line``, None and an empty list mean "not given" (an unset flag is None, not False).
-    ``extra_layer`` is what the demonstration brings along; any source beats it. Raises
-    ConfigurationError that lists every problem.
-    """
-    if snapshot is None:
-        place = find_config(config, environ)
-        snapshot = Snapshot(
-            (
-                demonstration_layer(extra_layer or {}),
-                file_layer(place) if place is not None else RawLayer(),
-                django_layer(environ),
-                environment_layer(environ),
-                command_line_layer(command_line),
-            )
-        )
-    return _resolve(snapshot)
+def _target(key: str) -> tuple[str, str | None] | None:
+    """The field a key names and, for a mapping field, the key inside it."""
+    name = normalised_key(key)
+    if name in FIELDS:
+        return name, None
+    for mapping in MAPPING_FIELDS:
+        subkey = key.strip()[len(mapping) + 1 :]
+        if name.startswith(f"{mapping}_") and subkey:
+            return mapping, subkey
+    return None
 
 
-def command_line_layer(command_line: Mapping[str, object]) -> RawLayer:
+def _plain(value: object) -> object:
+    """A deep copy made of built-in types only: it shares nothing with its source."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    raise TypeError(f"expected text, a number, a list or a mapping, not {type(value).__name__}")
+
+
+def command_line_layer(given: Mapping[str, object]) -> Layer:
     """Options by any spelling of their names, as click gives them."""
-    builder = LayerBuilder("command line")
-    for key, value in command_line.items():
+    layer = Layer("command line")
+    for key, value in given.items():
         if value is None or (isinstance(value, list | tuple) and not value):
             continue
         known = normalised_key(key) in FIELDS
         option = f"--{normalised_key(key).replace('_', '-')} (or --set {key})"
-        builder.add(key, value, place=option if known else f"--set {key}")
-    return builder.layer()
+        layer.add(key, value, location=option if known else f"--set {key}")
+    return layer
 
 
-def environment_layer(environ: Mapping[str, str]) -> RawLayer:
+def environment_layer(environ: Mapping[str, str]) -> Layer:
     """``CONSUMER_<NAME>``. An empty variable counts as not set: compose files and charts pass on
     what they don't know as empty.
 
     One Kafka property may have a variable of its own, so that a password can come from a secret
     store: CONSUMER_KAFKA_CONFIG_SASL_PASSWORD is ``sasl.password``.
     """
-    builder = LayerBuilder("environment")
+    layer = Layer("environment")
     unprefixed = environ.get(_UNPREFIXED)
     if unprefixed and not environ.get(PREFIX + _UNPREFIXED):
-        _add_variable(builder, _UNPREFIXED, _UNPREFIXED, unprefixed)
+        _add_variable(layer, _UNPREFIXED, _UNPREFIXED, unprefixed)
     kafka_prefix = f"{PREFIX}KAFKA_CONFIG_"
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable in _NOT_OPTIONS or not value:
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or not value:
             continue
         if variable.startswith(kafka_prefix):
             property_name = variable.removeprefix(kafka_prefix).lower().replace("_", ".")
-            _add_variable(builder, variable, f"kafka_config.{property_name}", value)
+            _add_variable(layer, variable, f"kafka_config.{property_name}", value)
         elif not _is_service_link(variable, value):
-            _add_variable(builder, variable, variable.removeprefix(PREFIX), value)
-    return builder.layer()
+            _add_variable(layer, variable, variable.removeprefix(PREFIX), value)
+    return layer
 
 
-def _add_variable(builder: LayerBuilder, variable: str, key: str, value: str) -> None:
-    builder.add(
-        key,
-        value,
-        place=f"environment variable {variable}",
-        origin=f"environment {variable}",
-    )
+def _add_variable(layer: Layer, variable: str, key: str, value: str) -> None:
+    layer.add(key, value, f"environment variable {variable}", origin=f"environment {variable}")
 
 
 def _is_service_link(variable: str, value: str) -> bool:
@@ -179,65 +171,186 @@ def _is_service_link(variable: str, value: str) -> bool:
     return _SERVICE_LINK.match(variable) is not None
 
 
-def demonstration_layer(values: Mapping[str, object]) -> RawLayer:
-    """What the demonstration brings along: its own broker and DSN."""
-    builder = LayerBuilder("demonstration")
-    for key, value in values.items():
-        builder.add(key, value, place=f"demonstration, {key}")
-    return builder.layer()
+def load_django(environ: Mapping[str, str]) -> str | None:
+    """Import the settings module and set Django up; the module's name, or None without one.
 
-
-def set_pairs(pairs: Iterable[str]) -> dict[str, object]:
-    """``--set NAME=VALUE`` as a mapping for the command line; mappings collect, else the last wins.
-
-    Raises ConfigurationError where an ``=`` is missing, without the text: it may be a secret.
+    Django itself keeps a second call from doing anything. Raises ConfigurationError where Django
+    is not installed, or the module fails to import.
     """
-    values: dict[str, object] = {}
-    for number, pair in enumerate(pairs, start=1):
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise ConfigurationError(f"--set number {number}: expected NAME=VALUE")
-        if normalised_key(name) in MAPPING_FIELDS:
-            collected = values.setdefault(normalised_key(name), [])
-            assert isinstance(collected, list)
-            collected.append(value)
-        else:
-            values[name.strip()] = value
-    return values
-
-
-def _resolve(snapshot: Snapshot) -> Resolved:
-    problems = [problem for layer in snapshot.layers for problem in layer.problems]
-    winners: dict[str, RawValue] = {}
-    values: dict[str, object] = {}
-    merged_origins: dict[str, list[str]] = {}
-    for raw_value in (value for layer in snapshot.layers for value in layer.values):
-        name = raw_value.name
-        winners[name] = raw_value
-        if name not in MAPPING_FIELDS:
-            values[name] = raw_value.raw
-            continue
-        try:
-            pairs = _mapping(raw_value.raw)
-        except ValueError as error:
-            problems.append(f"{raw_value.place}: {error}")
-            continue
-        # A new dict: the snapshot's own stays as it was read.
-        values[name] = {**_mapping(values.get(name, {})), **pairs}
-        merged_origins.setdefault(name, []).insert(0, raw_value.origin)
+    module = environ.get(SETTINGS_VARIABLE)
+    if not module:
+        return None
     try:
-        options = Options(**values)  # type: ignore[arg-type]  # raw values; pydantic is what types them
-    except ValidationError as error:
-        raise configuration_error([*problems, *as_problems(error, winners)]) from None
-    if problems:
-        raise configuration_error(problems)
-    origins = {name: winners[name].origin if name in winners else "default" for name in FIELDS}
-    for name, merged in merged_origins.items():
-        origins[name] = ", ".join(dict.fromkeys(merged))
-    return Resolved(options, origins, snapshot)
+        import django  # noqa: PLC0415 - an optional dependency, and slow to import
+        from django.conf import settings  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{SETTINGS_VARIABLE} is set but Django is not installed. Install it with: "
+            "pip install 'consumer-fleet[django]', or unset the variable."
+        ) from error
+    os.environ[SETTINGS_VARIABLE] = module
+    try:
+        # Settings are lazy: reading one makes Django import the module, so that it fails here.
+        settings.DEBUG  # noqa: B018 - the access is the point
+        django.setup()
+    except Exception as error:
+        # The user's module runs here and may raise anything.
+        raise ConfigurationError(
+            f"{SETTINGS_VARIABLE}={module} can't be loaded: {_summary(error, *django.__path__)}"
+        ) from error
+    return module
 
 
-def _mapping(raw: object) -> dict[str, str]:
-    pairs = as_mapping(raw)
-    assert isinstance(pairs, dict)
-    return pairs
+def _summary(error: Exception, *foreign: str) -> str:
+    """The exception in one line, with the innermost location in the user's own code."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*_NOT_THE_USERS, *foreign))
+    ]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {without_userinfo(str(error))}{where}"
+
+
+def django_layer(environ: Mapping[str, str]) -> Layer:
+    """The options in the settings' ``CONSUMER`` dict."""
+    module = load_django(environ)
+    layer = Layer(f"Django settings {module}")
+    if module is None:
+        return layer
+    from django.conf import settings  # noqa: PLC0415 - an optional dependency, and slow to import
+
+    options = getattr(settings, "CONSUMER", {})
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"Django settings {module}: CONSUMER should be a dict of options")
+    for key, value in options.items():
+        layer.add(str(key), value, f"Django settings {module}, CONSUMER[{str(key)!r}]")
+    return layer
+
+
+def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file to read: ``--config``, else CONSUMER_CONF, else the user's; None if there is none.
+
+    A directory stands for the config.yml in it. Raises ConfigurationError where a path that
+    somebody named does not exist; a missing default file is fine.
+    """
+    if config is not None:
+        return _named_file(config, "--config")
+    if environ.get(CONFIG_VARIABLE):
+        return _named_file(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+    base = environ.get("XDG_CONFIG_HOME") or (
+        environ["HOME"] + "/.config" if environ.get("HOME") else None
+    )
+    if base is None:
+        return None
+    default = Path(base) / "consumer-fleet" / FILE_NAME
+    # Not Path.exists: it raises where a folder may not be searched.
+    return default if os.path.exists(default) else None  # noqa: PTH110 - see above
+
+
+def _named_file(named: Path, by: str) -> Path:
+    try:
+        path = named.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{by}: can't expand {named}: {error}") from error
+    try:
+        if path.is_dir():
+            path = path / FILE_NAME
+        exists = path.exists()
+    except OSError as error:
+        raise ConfigurationError(f"{by}: can't read {path}: {error.strerror}") from error
+    if not exists:
+        raise ConfigurationError(
+            f"{by}: there is no configuration file at {path}. "
+            f"Create one with: consumer config --example > {shlex.quote(str(path))}"
+        )
+    return path
+
+
+def file_layer(path: Path | None) -> Layer:
+    """The options in the file; none in an empty one, or where there is no file.
+
+    Raises ConfigurationError, with ``file:line:column``, on bad YAML.
+    """
+    layer = Layer(f"file {path}")
+    if path is None:
+        return layer
+    try:
+        _read_file(path, layer)
+    except RecursionError:
+        # From None: the trace is a thousand lines. An anchor inside itself nests without end.
+        raise ConfigurationError(f"{path}: nested too deeply") from None
+    return layer
+
+
+def _read_file(path: Path, layer: Layer) -> None:
+    root = _parse(path)
+    if root is None:
+        return
+    if not isinstance(root, yaml.MappingNode):
+        where = _at(path, root.start_mark)
+        raise ConfigurationError(f"{where}: expected options as a mapping, like `group: my-group`")
+    constructor = yaml.SafeLoader("")
+    for key, node in _flattened(path, root):
+        try:
+            value = constructor.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError as error:
+            raise ConfigurationError(
+                f"{_at(path, node.start_mark)}: {_safe(error.problem)}"
+            ) from None
+        except (ValueError, AttributeError):
+            # It looks like a date or a number. From None: the value may be a secret.
+            raise ConfigurationError(
+                f"{_at(path, node.start_mark)}: not a valid date or number; if it is text, put "
+                "it in quotes"
+            ) from None
+        layer.add(key, value, f"file {path}:{node.start_mark.line + 1}, key {key}")
+
+
+def _parse(path: Path) -> yaml.Node | None:
+    """The document's root. None of the file's text gets into an error: it may be a secret."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from None
+    try:
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ConfigurationError(f"{_at(path, mark)}: {_safe(error.problem)}") from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        raise ConfigurationError(f"{path}:{line}:{column}: {error.reason}") from None
+    if isinstance(root, yaml.ScalarNode) and root.tag == "tag:yaml.org,2002:null":
+        return None
+    return root
+
+
+def _flattened(
+    path: Path, mapping: yaml.MappingNode, prefix: str = ""
+) -> Iterator[tuple[str, yaml.Node]]:
+    seen: set[str] = set()
+    for key_node, value_node in mapping.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: a key should be text")
+        name = str(key_node.value)
+        if name in seen:
+            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: key {name} is given twice")
+        seen.add(name)
+        key = f"{prefix}{name}"
+        if isinstance(value_node, yaml.MappingNode) and normalised_key(key) not in MAPPING_FIELDS:
+            yield from _flattened(path, value_node, f"{key}.")
+        else:
+            yield key, value_node
+
+
+def _at(path: Path, mark: Any) -> str:
+    return str(path) if mark is None else f"{path}:{mark.line + 1}:{mark.column + 1}"
+
+
+def _safe(problem: str | None) -> str:
+    """The parser's complaint, less what it quotes from the file except its own token names."""
+    return re.sub(r"'(?!<)[^']{2,}'", "…", problem or "not valid YAML")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import ClusterOptions, cluster_options, complete_consumer
+from consumer_fleet.command_options import cluster_options, complete_consumer
 from consumer_fleet.dlq.list import list_command
 from consumer_fleet.dlq.options import (
     Topics,
@@ -22,6 +22,7 @@ from consumer_fleet.dlq.options import (
 from consumer_fleet.dlq.replay_command import dlq_replay_command
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.dlq.purge import PurgePlan
 _EPILOG = """
 \b

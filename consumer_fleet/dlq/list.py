@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import ClusterOptions
 from consumer_fleet.dlq.options import (
     Topics,
     cluster_and_file_options,
@@ -25,6 +24,7 @@ from consumer_fleet.dlq.options import (
 )
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.dlq.letters import Letter, Selection
     from consumer_fleet.dlq.replay_position import Tally
     from consumer_fleet.errors import RecordingError

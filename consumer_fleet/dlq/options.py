@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from consumer_fleet.command_options import (
-    ClusterOptions,
     Connection,
     complete_consumer,
     connection_options,
 )
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.dlq.letters import DeadLetterTopic, Selection
     from consumer_fleet.kafka.offset_spec import OffsetSpec
 #: What --topic and --dlq-topic say.

@@ -103,7 +103,7 @@ class DeadLetterReplay:
         self._options = options
         self._kafka = kafka
 
-    def run(self, command_line: Mapping[str, object], config: Path | None) -> int:
+    def run(self) -> int:
         """Blocks until it has ended; gives the exit code. Raises FleetError, UsageError."""
         request = self._request
         if request.transform is not None:
@@ -127,7 +127,7 @@ class DeadLetterReplay:
                 f"this sends {plan.total:,} messages to {', '.join(remote)}: add --yes, or look "
                 "first with --dry-run"
             )
-        code = self._replay(plan, before, command_line, config)
+        code = self._replay(plan, before)
         if not request.as_json:
             click.echo(self._where_it_stands())
         return code
@@ -185,15 +185,9 @@ class DeadLetterReplay:
 
     # -- the replay -----------------------------------------------------------------------------
 
-    def _replay(
-        self,
-        plan: Plan,
-        before: Standing,
-        command_line: Mapping[str, object],
-        config: Path | None,
-    ) -> int:
+    def _replay(self, plan: Plan, before: Standing) -> int:
         name = self._place.name
-        app = configure(config=config, command_line=command_line, role="parent")
+        app = configure(self._options)
         through = self._consumers(plan)
         run = ThroughRun(
             app,

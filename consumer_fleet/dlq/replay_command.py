@@ -71,7 +71,7 @@ def dlq_replay_command(topics: Topics, connection: Connection, **given: Any) -> 
         delivery_mode(cluster.options)
     place = dead_letter_topic(*topics, cluster.options)
     replay = DeadLetterReplay(place, _request(given), cluster.options, cluster.kafka)
-    sys.exit(replay.run(connection.command_line, connection.config))
+    sys.exit(replay.run())
 
 
 def _request(given: dict[str, Any]) -> Any:

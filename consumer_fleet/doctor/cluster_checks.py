@@ -10,7 +10,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer_fleet.command_options import ClusterOptions
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.doctor.cluster_facts import (
     Login,
     describe_cluster,

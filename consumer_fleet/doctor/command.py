@@ -7,12 +7,11 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from consumer_fleet.command_options import (
-    ClusterOptions,
     Connection,
     complete_consumer,
     connection_options,
@@ -28,6 +27,9 @@ from consumer_fleet.doctor.finding import Check, Finding, check_up, subjects_of
 from consumer_fleet.doctor.machine_checks import examine_machine
 from consumer_fleet.doctor.server_checks import examine_server
 from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
+
+if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
 
 _EPILOG = """
 \b

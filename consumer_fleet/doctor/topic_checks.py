@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
-from consumer_fleet.command_options import ClusterOptions
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import short_duration

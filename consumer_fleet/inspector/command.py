@@ -11,7 +11,7 @@ import click
 from consumer_fleet.command_options import Connection, complete_consumer, connection_options
 
 if TYPE_CHECKING:
-    from consumer_fleet.command_options import ClusterOptions
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.inspector.coverage import CoverageSettings
     from consumer_fleet.inspector.inspection import Opened, Wanted
     from consumer_fleet.inspector.receiver import Receiver

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import ClusterOptions, cluster_options, complete_consumer
+from consumer_fleet.command_options import cluster_options, complete_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.table import Table
 
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.kafka.offset_spec import OffsetSpec
     from consumer_fleet.offsets.plan import Move, Tally
     from consumer_fleet.targets import Target

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import ClusterOptions, cluster_options, complete_consumer
+from consumer_fleet.command_options import cluster_options, complete_consumer
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.kafka.reader import TopicReader
     from consumer_fleet.record.record import Change, Keep, Recorded
     from consumer_fleet.recording.format import RecordingHeader

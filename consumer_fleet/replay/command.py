@@ -12,13 +12,13 @@ import click
 
 from consumer_fleet.command_options import (
     DELIVERY_OPTIONS,
-    ClusterOptions,
     Connection,
     complete_consumer,
     connection_options,
 )
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.replay.rewrite import Rewriter
     from consumer_fleet.replay.source import Pair, Source
 _EPILOG = """
@@ -121,7 +121,7 @@ def replay_command(connection: Connection, **given: Any) -> None:
     )
     if given["through"] is None:
         sys.exit(_to_topic(cluster, given))
-    sys.exit(_through(cluster, connection, given))
+    sys.exit(_through(cluster, given))
 
 
 _ONLY_TO_TOPIC = ("create",)
@@ -259,7 +259,7 @@ def _to_topic(cluster: ClusterOptions, given: dict[str, Any]) -> int:
 # -- through a consumer ---------------------------------------------------------------------------
 
 
-def _through(cluster: ClusterOptions, connection: Connection, given: dict[str, Any]) -> int:
+def _through(cluster: ClusterOptions, given: dict[str, Any]) -> int:
     from arroyo.types import Topic
 
     from consumer_fleet.recording.reader import chunks_of
@@ -289,8 +289,7 @@ def _through(cluster: ClusterOptions, connection: Connection, given: dict[str, A
                 source.name, source.topic, source.partitions, chunks(batches), Extent(None, read)
             ),
             given["through"],
-            command_line=connection.command_line,
-            config=connection.config,
+            options=cluster.options,
             rejects=given["rejects"],
             transform=given["transform"],
             as_json=given["as_json"],

@@ -7,7 +7,6 @@ topic: that may be where it came from.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
@@ -26,7 +25,6 @@ from rich.console import Console
 
 from consumer_fleet.bootstrap.configure import App, configure
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import EXIT_OK, FleetError
@@ -144,8 +142,7 @@ def replay_through(
     source: Source,
     consumer: str,
     *,
-    command_line: Mapping[str, object],
-    config: Path | None,
+    options: Options,
     rejects: Path | None = None,
     transform: str | None = None,
     as_json: bool = False,
@@ -157,12 +154,8 @@ def replay_through(
     """
     definition = registry.get(consumer)
     with ExitStack() as stack:
-        demonstration = receiver_if_needed(
-            stack, resolve_options(command_line, config, os.environ).options
-        )
-        app = configure(
-            config=config, command_line=command_line, extra_layer=demonstration, role="parent"
-        )
+        demonstration = receiver_if_needed(stack, options)
+        app = configure(options.with_defaults(**(demonstration or {})))
         run = ThroughRun(
             app,
             definition.decode,
@@ -234,7 +227,7 @@ class ThroughRun:
         self._is_quiet = is_quiet
         self.shutdown = Shutdown(app.options.shutdown_timeout)
         self._pool = WorkerPool(
-            WorkerSpec(decode, app.snapshot, Restore(transform)),
+            WorkerSpec(decode, app.options, Restore(transform)),
             app.options.worker_count,
             message_timeout_s=app.options.message_timeout_s,
             on_failure=self.shutdown.fail,

@@ -74,8 +74,9 @@ def run_command(
     config: Path | None, settings: tuple[str, ...], kafka_config: dict[str, str], **options: Any
 ) -> None:
     """Run one consumer until a signal, or until the end of its topic."""
-    from consumer_fleet.bootstrap.sources import set_pairs
+    from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options, set_pairs
     from consumer_fleet.run.run import run_consumer
 
     given = {name: value for name, value in options.items() if value is not None}
-    sys.exit(run_consumer({**set_pairs(settings), **kafka_config, **given}, config))
+    request = OptionsRequest({**set_pairs(settings), **kafka_config, **given}, config)
+    sys.exit(run_consumer(resolve_options(request).options))

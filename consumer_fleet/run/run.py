@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from time import monotonic
 
 import click
@@ -19,7 +17,6 @@ from rich.console import Console
 from consumer_fleet.bootstrap.configure import App, configure
 from consumer_fleet.bootstrap.options import Options, delivery_mode
 from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
-from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import EXIT_OK, ConfigurationError
@@ -91,39 +88,35 @@ _DUTIES_INTERVAL_S = 1.0
 _WORKER_STOP_TIMEOUT_S = 3.0
 
 
-def run_consumer(command_line: Mapping[str, object], config: Path | None) -> int:
+def run_consumer(options: Options) -> int:
     """Run the consumer that the options name; gives the exit code.
 
-    1. Options are resolved and checked before any socket opens.
+    1. The options are checked before any socket opens.
     2. With neither brokers nor DSN, the embedded demonstration provides both.
     3. The process boots: configure, initialize_app, validate_snuba, configure_sdk.
     4. Workers start, and boot themselves while the cluster is checked.
     5. The stream runs until a signal, an error, or the end.
     """
-    resolved = resolve_options(command_line, config, os.environ)
-    definition = _definition(resolved.options)
+    definition = _definition(options)
     with ExitStack() as stack:
-        demonstration: Mapping[str, object] | None = None
-        if delivery_mode(resolved.options) == "embedded":
+        if delivery_mode(options) == "embedded":
             from consumer_fleet.run.demonstration import Embedded
 
             embedded = stack.enter_context(
                 Embedded(
                     definition.name,
-                    physical_topic=resolved.options.physical_topic,
-                    dead_letter_topic=resolved.options.dlq_topic,
-                    trickle=not resolved.options.stop_at_end,
+                    physical_topic=options.physical_topic,
+                    dead_letter_topic=options.dlq_topic,
+                    trickle=not options.stop_at_end,
                 )
             )
-            demonstration = {
-                "bootstrap_servers": embedded.bootstrap_servers,
-                "upstream_dsn": embedded.dsn,
-                "envelope_origin": True,
-            }
+            options = options.with_defaults(
+                bootstrap_servers=embedded.bootstrap_servers,
+                upstream_dsn=embedded.dsn,
+                envelope_origin=True,
+            )
             click.echo(embedded.banner(), err=True)
-        app = configure(
-            config=config, command_line=command_line, extra_layer=demonstration, role="parent"
-        )
+        app = configure(options)
         run = ConsumerRun(definition, app)
         with run.shutdown.signals():
             return run.run()
@@ -147,7 +140,7 @@ class ConsumerRun:
         self._kafka = client_config(app.options.brokers, app.options.kafka_config)
         self.shutdown = Shutdown(app.options.shutdown_timeout)
         self._pool = WorkerPool(
-            WorkerSpec(definition.decode, app.snapshot),
+            WorkerSpec(definition.decode, app.options),
             app.options.worker_count,
             message_timeout_s=app.options.message_timeout_s,
             on_failure=self.shutdown.fail,

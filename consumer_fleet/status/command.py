@@ -16,7 +16,7 @@ from rich.console import Group as Lines
 from rich.live import Live
 from rich.text import Text
 
-from consumer_fleet.command_options import ClusterOptions, cluster_options, complete_consumer
+from consumer_fleet.command_options import cluster_options, complete_consumer
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.clients import rdkafka_log
 from consumer_fleet.status.report import Judge, notes
@@ -24,6 +24,7 @@ from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.status.table import WIDTH, render
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.status.report import Finding, Report
 _EPILOG = """
 LAG counts the messages that wait, BEHIND is the age of the oldest of them, and

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Any, Self
 
-from consumer_fleet.command_options import ClusterOptions
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.dlq.letters import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record

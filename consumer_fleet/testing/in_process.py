@@ -14,7 +14,6 @@ from time import monotonic
 import structlog
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.errors import EXIT_BUG, ConfigurationError
 from consumer_fleet.worker import protocol
@@ -93,10 +92,9 @@ class InProcessWorker:
         transport: MultiplexingTransport | None = None
         exit_code = EXIT_BUG
         try:
-            options = resolve_options({}, None, {}, snapshot=self._spec.snapshot).options
-            transport = self._build(options)
             spec = self._spec
-            serve(spec.decode, transport, self._theirs, self.shared, options, spec.prepare)
+            transport = self._build(spec.options)
+            serve(spec.decode, transport, self._theirs, self.shared, spec.options, spec.prepare)
             exit_code = 0
         except (Exception, SystemExit):
             # As in a process: the pool starts another worker and sends again.

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from arroyo.types import Partition, Topic
 from rich.console import Console
 
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RecordingError
 from consumer_fleet.kafka.chunk import Chunk, Record
@@ -113,7 +113,7 @@ def configured_kafka(environ: Mapping[str, str]) -> dict[str, Any] | None:
 
     Raises ConfigurationError.
     """
-    options = resolve_options({}, None, environ).options
+    options = resolve_options(OptionsRequest(), environ).options
     return client_config(options.brokers, options.kafka_config) if options.brokers else None
 
 

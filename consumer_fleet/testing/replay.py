@@ -16,7 +16,7 @@ import structlog
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import Snapshot, command_line_layer
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
@@ -116,7 +116,7 @@ def replay(
         # How an envelope in memory is known to be of one message.
         "envelope_origin": True,
     }
-    spec = WorkerSpec(decode, Snapshot((command_line_layer(options),)))
+    spec = WorkerSpec(decode, resolve_options(OptionsRequest(options), environ={}).options)
     with warnings_to_stderr(), recorder.apart() as measured:
         run = _Replay(recording, spec, answers, timeout_s)
         run.run()

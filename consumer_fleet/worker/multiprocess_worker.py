@@ -20,7 +20,7 @@ from typing import NoReturn
 import structlog
 
 from consumer_fleet import metrics
-from consumer_fleet.bootstrap.configure import Snapshot, configure
+from consumer_fleet.bootstrap.configure import configure
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
@@ -51,7 +51,7 @@ class WorkerSpec:
     """
 
     decode: Decode
-    snapshot: Snapshot
+    options: Options
     prepare: Prepare | None = None
 
 
@@ -68,7 +68,7 @@ def multiprocess_worker(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        app = configure(snapshot=spec.snapshot, role="worker", worker_number=number)
+        app = configure(spec.options, role="worker", worker_number=number)
     except FleetError as error:
         _refuse(connection, str(error), error.exit_code)
     except Exception as error:

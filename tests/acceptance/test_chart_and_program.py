@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from consumer_fleet.bootstrap.options import Options, delivery_mode
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.machine_checks import needed_memory_mib
 from consumer_fleet.kafka.clients import client_config, consumer_config
 from consumer_fleet.metrics.definitions import DEFINITIONS
@@ -54,7 +54,7 @@ def _options(objects: list[dict[str, Any]], workload: dict[str, Any], folder: Pa
         for each in _container(workload)["env"]
         if each["name"] != "CONSUMER_CONF"
     }
-    return resolve_options({}, file, environ).options
+    return resolve_options(OptionsRequest(config=file), environ).options
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

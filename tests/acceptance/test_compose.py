@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from consumer_fleet.bootstrap.options import delivery_mode
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.go_modules import module_folder
 from tests.support.requirements import MissingPart, require
@@ -76,7 +76,7 @@ def test_the_beginning_says_how_to_give_what_has_no_default() -> None:
 def test_the_program_takes_what_a_consumer_is_given(name: str) -> None:
     service = _CONSUMERS[name]
     environ = {key: _interpolated(value) for key, value in service["environment"].items()}
-    options = resolve_options({}, None, environ).options
+    options = resolve_options(OptionsRequest(), environ).options
     assert delivery_mode(options) == "real"
     command, flag, topic = service["command"]
     assert (command, flag) == ("run", "--topic")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from consumer_fleet import errors
 from consumer_fleet.bootstrap.command import example_yaml
 from consumer_fleet.bootstrap.options import Options, delivery_mode
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.cli import main
 from consumer_fleet.consumers import registry
 from consumer_fleet.metrics import DEFINITIONS
@@ -87,7 +87,7 @@ def test_the_example_configuration_is_accepted_and_delivers_to_both(tmp_path: Pa
     (example,) = fenced(DOCS / "getting-started.md", "yaml")
     path = tmp_path / "config.yml"
     path.write_text(example)
-    resolved = resolve_options({}, path, {})
+    resolved = resolve_options(OptionsRequest(config=path), {})
     assert delivery_mode(resolved.options) == "real"
     assert resolved.options.upstream_dsn is not None
     assert resolved.options.saas_dsn is not None

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
-from consumer_fleet.bootstrap.layers import FIELDS
+from consumer_fleet.bootstrap.sources import FIELDS
 from consumer_fleet.cli import _exit_if_output_is_lost, main
 from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.consumer_process import CONSUMER, ConsumerProcess, clean_environment, run_command
@@ -158,7 +158,7 @@ def test_a_bad_configuration_file_is_told_with_its_line_and_key(
 def test_every_problem_is_told_at_once() -> None:
     run = run_command("run", "--topic", "events", "--workers", "0", "--set", "connections=0")
     said = output_of(run)
-    assert "2 options are wrong" in said
+    assert "the configuration has 2 problems" in said
     assert "workers" in said
     assert "connections" in said
     assert run.returncode == 78

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.configuration_checks import examine_services, examine_snuba
 from consumer_fleet.doctor.destination_checks import examine_destination
 from consumer_fleet.doctor.finding import Finding
@@ -29,7 +29,7 @@ _LONG_AGO = f"Date: {formatdate(1_000_000_000, usegmt=True)}\r\n"
 
 
 def options(**given: object) -> Options:
-    return resolve_options(given, None, {}).options
+    return resolve_options(OptionsRequest(given), {}).options
 
 
 @pytest.fixture(autouse=True)

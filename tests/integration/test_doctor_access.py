@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer_fleet.command_options import ClusterOptions, Connection
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.command_options import Connection
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.finding import Finding
 from tests.support.requirements import MissingPart, require

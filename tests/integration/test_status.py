@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.command_options import ClusterOptions
+from consumer_fleet.bootstrap.options import ClusterOptions, Options
 from consumer_fleet.dlq.letters import DeadLetterTopic
 from consumer_fleet.dlq.replay_position import standing
 from consumer_fleet.status.sampler import Sampler

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.errors import ConfigurationError, FleetError
 from consumer_fleet.kafka.chunk import Chunk, Record
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
@@ -45,9 +45,9 @@ class Rig:
             "log_format": "json",
             **options,
         }
-        resolved = resolve_options(settings, None, {})
+        resolved = resolve_options(OptionsRequest(settings), {})
         self.pool = WorkerPool(
-            WorkerSpec(obey, resolved.snapshot),
+            WorkerSpec(obey, resolved.options),
             workers,
             message_timeout_s=float(str(options.get("message_timeout_s", 60))),
             on_failure=self.failures.append,
@@ -278,9 +278,9 @@ def test_abandoned_work_is_not_started(receiver: ScriptedReceiver, rig: RigFacto
 def test_a_worker_that_cannot_boot_ends_the_run_with_its_error() -> None:
     failures: list[FleetError] = []
     # Brokers without a DSN: the options are valid, the boot refuses to go on.
-    resolved = resolve_options({"bootstrap_servers": "127.0.0.1:9"}, None, {})
+    resolved = resolve_options(OptionsRequest({"bootstrap_servers": "127.0.0.1:9"}), {})
     pool = WorkerPool(
-        WorkerSpec(obey, resolved.snapshot), 1, message_timeout_s=60, on_failure=failures.append
+        WorkerSpec(obey, resolved.options), 1, message_timeout_s=60, on_failure=failures.append
     )
     pool.start()
     try:

@@ -11,9 +11,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from consumer_fleet.bootstrap.command import config_command, example_yaml
-from consumer_fleet.bootstrap.layers import FIELDS
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
+from consumer_fleet.bootstrap.sources import FIELDS
 from consumer_fleet.errors import ConfigurationError
 
 SECRET = "hunter2-very-secret"
@@ -87,7 +87,7 @@ def test_an_unknown_option_is_an_error_with_a_suggestion() -> None:
 def test_the_example_changes_nothing_as_it_is(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text(run("--example").stdout)
-    resolved = resolve_options({}, config, {})
+    resolved = resolve_options(OptionsRequest(config=config), {})
     assert resolved.options == Options()
     assert set(resolved.origins.values()) == {"default"}
 
@@ -100,7 +100,7 @@ def test_the_example_names_every_option_with_its_default_and_meaning(tmp_path: P
     assert tuple(yaml.safe_load(uncommented)) == FIELDS
     config = tmp_path / "config.yml"
     config.write_text(uncommented)
-    assert resolve_options({}, config, {}).options == Options()
+    assert resolve_options(OptionsRequest(config=config), {}).options == Options()
     joined = " ".join(text.replace("\n# ", " ").split())
     for field in Options.model_fields.values():
         assert " ".join((field.description or "").split()) in joined

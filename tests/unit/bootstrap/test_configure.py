@@ -20,12 +20,19 @@ import structlog
 from consumer_fleet.bootstrap import configure as configure_module
 from consumer_fleet.bootstrap.configure import App, Bootstrap
 from consumer_fleet.bootstrap.logging_setup import FleetHandler
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.errors import ConfigurationError, ServiceError
 
 ROOT = Path(__file__).parents[3]
 SECRET = "hunter2-very-secret"
-# Nothing listens at port 1, and nothing is sent in these tests.
-REAL = {"bootstrap_servers": "localhost:9092", "upstream_dsn": f"http://{SECRET}@127.0.0.1:1/1"}
+
+
+def real(**given: object) -> Options:
+    """Options that deliver. Nothing listens at port 1, and nothing is sent in these tests."""
+    dsn = f"http://{SECRET}@127.0.0.1:1/1"
+    own = {"bootstrap_servers": "localhost:9092", "upstream_dsn": dsn}
+    return resolve_options(OptionsRequest({**own, **given}), {}).options
 
 
 @pytest.fixture
@@ -45,15 +52,15 @@ def bootstrap() -> Iterator[Bootstrap]:
 
 
 def test_a_second_call_returns_the_same_app(bootstrap: Bootstrap) -> None:
-    first = bootstrap.configure({"group": "a"}, environ={})
-    assert bootstrap.configure({"group": "b"}, environ={}) is first
+    first = bootstrap.configure(Options(group="a"), environ={})
+    assert bootstrap.configure(Options(group="b"), environ={}) is first
     assert first.options.group == "a"
 
 
 def test_concurrent_calls_boot_once(bootstrap: Bootstrap) -> None:
     apps: list[App] = []
     threads = [
-        threading.Thread(target=lambda: apps.append(bootstrap.configure({}, environ={})))
+        threading.Thread(target=lambda: apps.append(bootstrap.configure(Options(), environ={})))
         for _ in range(4)
     ]
     for thread in threads:
@@ -71,7 +78,7 @@ def test_the_guard_is_set_last(bootstrap: Bootstrap, monkeypatch: pytest.MonkeyP
         seen.append(bootstrap._app)
 
     monkeypatch.setattr(configure_module, "initialize_app", initialize_app)
-    app = bootstrap.configure({}, environ={})
+    app = bootstrap.configure(Options(), environ={})
     assert seen == [None]
     assert bootstrap._app is app
 
@@ -79,10 +86,10 @@ def test_the_guard_is_set_last(bootstrap: Bootstrap, monkeypatch: pytest.MonkeyP
 def test_a_failed_configure_can_be_retried(bootstrap: Bootstrap, tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     with pytest.raises(ServiceError, match="statsd"):
-        bootstrap.configure({**REAL, "statsd_socket_path": missing}, environ={})
-    with pytest.raises(ConfigurationError, match="workers"):
-        bootstrap.configure({**REAL, "workers": 0}, environ={})
-    app = bootstrap.configure(REAL, environ={})
+        bootstrap.configure(real(statsd_socket_path=missing), environ={})
+    with pytest.raises(ConfigurationError, match="no DSN"):
+        bootstrap.configure(Options(bootstrap_servers=("localhost:9092",)), environ={})
+    app = bootstrap.configure(real(), environ={})
     assert app.transport is not None
 
 
@@ -90,7 +97,7 @@ def test_a_failed_configure_leaves_no_delivery_thread_behind(
     bootstrap: Bootstrap, tmp_path: Path
 ) -> None:
     with pytest.raises(ServiceError):
-        bootstrap.configure({**REAL, "ca_file": str(tmp_path / "missing")}, environ={})
+        bootstrap.configure(real(ca_file=tmp_path / "missing"), environ={})
     for thread in threading.enumerate():
         if thread.name == "delivery":
             thread.join(timeout=10)
@@ -98,47 +105,33 @@ def test_a_failed_configure_leaves_no_delivery_thread_behind(
 
 
 def test_an_app_is_frozen_and_shows_no_secret(bootstrap: Bootstrap) -> None:
-    app = bootstrap.configure(REAL, environ={})
+    app = bootstrap.configure(real(), environ={})
     assert SECRET not in repr(app)
     with pytest.raises(AttributeError):
         app.role = "worker"  # type: ignore[misc]  # the point of the test
 
 
-def test_a_worker_boots_from_its_parents_snapshot_although_the_file_changed(
+def test_a_worker_boots_with_its_parents_options_whatever_its_sources_say(
     bootstrap: Bootstrap, tmp_path: Path
 ) -> None:
     config = tmp_path / "config.yml"
-    config.write_text("group: before\n")
-    parent = bootstrap.configure(REAL, config, environ={})
-    config.write_text("group: after\n")
-    snapshot = pickle.loads(pickle.dumps(parent.snapshot))
-    worker_bootstrap = Bootstrap()
-    worker = worker_bootstrap.configure(
-        snapshot=snapshot, role="worker", worker_number=1, environ={"CONSUMER_CONF": str(config)}
-    )
+    config.write_text("broken: [")
+    parent = bootstrap.configure(real(group="parents"), environ={})
+    environ = {"CONSUMER_CONF": str(config), "CONSUMER_GROUP": "other"}
+    received = pickle.loads(pickle.dumps(parent.options))
+    worker = Bootstrap().configure(received, role="worker", worker_number=1, environ=environ)
     assert worker.options == parent.options
     assert worker.role == "worker"
     assert worker.transport is not None
     worker.transport.kill()
 
 
-def test_a_worker_does_not_need_the_file_any_more(bootstrap: Bootstrap, tmp_path: Path) -> None:
-    config = tmp_path / "config.yml"
-    config.write_text("group: here\n")
-    environ = {"CONSUMER_CONF": str(config)}
-    snapshot = bootstrap.configure({}, environ=environ).snapshot
-    config.unlink()
-    worker = Bootstrap().configure(snapshot=snapshot, role="worker", environ=environ)
-    assert worker.options.group == "here"
-
-
 def test_no_live_check_happens_in_a_worker(bootstrap: Bootstrap, tmp_path: Path) -> None:
-    given = {
-        **REAL,
-        "statsd_socket_path": str(tmp_path / "missing"),
-        "snuba_url": "http://127.0.0.1:1",
-        "log_level": "error",
-    }
+    given = real(
+        statsd_socket_path=str(tmp_path / "missing"),
+        snuba_url="http://127.0.0.1:1",
+        log_level="error",
+    )
     app = bootstrap.configure(given, environ={}, role="worker", worker_number=0)
     assert app.options.snuba_url == "http://127.0.0.1:1"
 
@@ -147,7 +140,7 @@ def test_own_warnings_are_visible(bootstrap: Bootstrap) -> None:
     with warnings.catch_warnings():
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
-        bootstrap.configure({}, environ={})
+        bootstrap.configure(Options(), environ={})
         with warnings.catch_warnings(record=True) as caught:
             warnings.warn_explicit(
                 "old", DeprecationWarning, "f.py", 1, module="consumer_fleet.kafka"
@@ -161,16 +154,18 @@ def test_own_warnings_are_visible(bootstrap: Bootstrap) -> None:
 PROBE = """
 import json, sys
 from consumer_fleet.bootstrap.configure import configure
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.errors import FleetError
 try:
-    app = configure(json.loads(sys.argv[1]))
+    resolved = resolve_options(OptionsRequest(json.loads(sys.argv[1])))
+    app = configure(resolved.options)
 except FleetError as error:
     print(json.dumps({"error": str(error)}))
 else:
     from django.apps import apps
     from django.conf import settings
     print(json.dumps({
-        "group": app.options.group, "origin": app.origins["group"],
+        "group": app.options.group, "origin": resolved.origins["group"],
         "kafka_config": app.options.kafka_config, "ready": apps.ready,
         "settings": repr(settings.CONSUMER),
     }))
@@ -226,9 +221,8 @@ def test_django_is_set_up_in_a_worker_too_whose_options_are_its_parents(tmp_path
     (tmp_path / "shop_settings.py").write_text("CONSUMER = {'group': 'changed'}\n")
     code = """
 from consumer_fleet.bootstrap.configure import Bootstrap
-from consumer_fleet.bootstrap.sources import resolve_options
-snapshot = resolve_options({"group": "parent"}, None, {}).snapshot
-app = Bootstrap().configure(snapshot=snapshot, role="worker", worker_number=0)
+from consumer_fleet.bootstrap.options import Options
+app = Bootstrap().configure(Options(group="parent"), role="worker", worker_number=0)
 from django.apps import apps
 print(app.options.group, apps.ready)
 """

@@ -23,13 +23,13 @@ from consumer_fleet.bootstrap import configure as module
 from consumer_fleet.bootstrap.configure import initialize_app
 from consumer_fleet.bootstrap.logging_setup import FleetHandler, configure_logging, framed
 from consumer_fleet.bootstrap.options import Options, dangerous_modes
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.bootstrap.services import (
     PluginRegistry,
     builtin_services,
     load_plugins,
     setup_services,
 )
-from consumer_fleet.bootstrap.sources import resolve_options
 from consumer_fleet.errors import ConfigurationError, ServiceError
 
 DSN = "https://publickey@127.0.0.1:1/1"
@@ -37,7 +37,7 @@ REAL = {"bootstrap_servers": "localhost:9092", "upstream_dsn": DSN}
 
 
 def options(**given: object) -> Options:
-    return resolve_options(given, None, {}).options
+    return resolve_options(OptionsRequest(given), {}).options
 
 
 @pytest.fixture(autouse=True)

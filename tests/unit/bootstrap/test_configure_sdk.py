@@ -20,7 +20,7 @@ from consumer_fleet.bootstrap.configure_sdk import (
     make_traces_sampler,
 )
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.transport import MultiplexingTransport
 
 UPSTREAM = "http://up@127.0.0.1:1/1"
@@ -28,7 +28,7 @@ SAAS = "http://saas@127.0.0.1:1/2"
 
 
 def options(**given: object) -> Options:
-    return resolve_options(given, None, {}).options
+    return resolve_options(OptionsRequest(given), {}).options
 
 
 @pytest.fixture
@@ -159,10 +159,9 @@ def test_a_workers_boot_imports_neither_django_nor_arroyo_nor_a_kafka_client() -
     code = """
 import sys
 from consumer_fleet.bootstrap.configure import Bootstrap
-app = Bootstrap().configure(
-    {"bootstrap_servers": "k:9092", "upstream_dsn": "http://key@127.0.0.1:1/1"},
-    role="worker", worker_number=0, environ={},
-)
+from consumer_fleet.bootstrap.options import Options
+options = Options(bootstrap_servers="k:9092", upstream_dsn="http://key@127.0.0.1:1/1")
+app = Bootstrap().configure(options, role="worker", worker_number=0, environ={})
 heavy = ("django.conf", "arroyo", "confluent_kafka", "datadog", "starlette", "sentry_kafka_schemas")
 print(app.transport is not None, [name for name in heavy if name in sys.modules])
 """

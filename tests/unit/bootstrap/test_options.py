@@ -6,11 +6,12 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
-from consumer_fleet.bootstrap.layers import FIELDS
 from consumer_fleet.bootstrap.options import Options, delivery_mode
-from consumer_fleet.bootstrap.sources import resolve_options, set_pairs
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options, set_pairs
+from consumer_fleet.bootstrap.sources import FIELDS
 from consumer_fleet.errors import ConfigurationError
 
 DSN = "https://publickey@sentry.example/1"
@@ -18,7 +19,15 @@ SECRET = "hunter2-very-secret"
 
 
 def options(**command_line: object) -> Options:
-    return resolve_options(command_line, None, {}).options
+    return resolve_options(OptionsRequest(command_line), {}).options
+
+
+def from_environment(environ: dict[str, str]) -> Options:
+    return resolve_options(OptionsRequest(), environ).options
+
+
+def from_file(config: Path, environ: dict[str, str] | None = None) -> Options:
+    return resolve_options(OptionsRequest(config=config), environ or {}).options
 
 
 def error(
@@ -27,7 +36,7 @@ def error(
     environ: dict[str, str] | None = None,
 ) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        resolve_options(command_line or {}, config, environ or {})
+        resolve_options(OptionsRequest(command_line or {}, config), environ or {})
     return str(caught.value)
 
 
@@ -50,8 +59,8 @@ def config(tmp_path: Path) -> Path:
 )
 def test_every_spelling_of_a_name_is_the_same_option(key: str, config: Path) -> None:
     config.write_text(f"{key}: 1\n")
-    assert resolve_options({}, config, {}).options.store_use_relay_dsn_sample_rate == 1
-    given = resolve_options(set_pairs([f"{key}=0.5"]), config, {})
+    assert from_file(config).store_use_relay_dsn_sample_rate == 1
+    given = resolve_options(OptionsRequest(set_pairs([f"{key}=0.5"]), config), {})
     assert given.options.store_use_relay_dsn_sample_rate == 0.5
 
 
@@ -59,7 +68,7 @@ def test_nested_mappings_in_a_file_are_dotted_keys(config: Path) -> None:
     config.write_text(
         "store:\n  use-relay-dsn-sample-rate: 1\nkafka_config: {sasl: {mechanism: PLAIN}}\n"
     )
-    resolved = resolve_options({}, config, {}).options
+    resolved = from_file(config)
     assert resolved.store_use_relay_dsn_sample_rate == 1
     assert resolved.kafka_config == {"sasl.mechanism": "PLAIN"}
 
@@ -76,7 +85,7 @@ def test_every_option_can_be_given_by_its_environment_variable_alone() -> None:
         "CONSUMER_CA_FILE": "/etc/ca.pem",
         "CONSUMER_LOG_LEVEL": "DEBUG",
     }
-    resolved = resolve_options({}, None, environ).options
+    resolved = from_environment(environ)
     assert resolved.bootstrap_servers == ("kafka-1:9092", "kafka-2:9092")
     assert resolved.upstream_dsn is not None
     assert resolved.upstream_dsn.public_key == "publickey"
@@ -91,9 +100,9 @@ def test_every_option_can_be_given_by_its_environment_variable_alone() -> None:
 
 def test_upstream_metrics_are_enabled_by_the_variable_without_prefix_too() -> None:
     plain = {"SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "1"}
-    assert resolve_options({}, None, plain).options.sentry_sdk_upstream_metrics_enabled is True
+    assert from_environment(plain).sentry_sdk_upstream_metrics_enabled is True
     both = {**plain, "CONSUMER_SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "0"}
-    assert resolve_options({}, None, both).options.sentry_sdk_upstream_metrics_enabled is False
+    assert from_environment(both).sentry_sdk_upstream_metrics_enabled is False
 
 
 def test_one_kafka_property_may_come_from_a_variable_of_its_own() -> None:
@@ -101,13 +110,13 @@ def test_one_kafka_property_may_come_from_a_variable_of_its_own() -> None:
         "CONSUMER_KAFKA_CONFIG": "sasl.mechanism=PLAIN,sasl.password=old",
         "CONSUMER_KAFKA_CONFIG_SASL_PASSWORD": SECRET,
     }
-    resolved = resolve_options({}, None, environ).options
+    resolved = from_environment(environ)
     assert resolved.kafka_config == {"sasl.mechanism": "PLAIN", "sasl.password": SECRET}
 
 
 def test_an_empty_environment_variable_counts_as_not_set(config: Path) -> None:
     config.write_text("group: from-file\n")
-    assert resolve_options({}, config, {"CONSUMER_GROUP": ""}).options.group == "from-file"
+    assert from_file(config, {"CONSUMER_GROUP": ""}).group == "from-file"
 
 
 def test_variables_that_kubernetes_makes_for_a_service_are_not_options() -> None:
@@ -119,12 +128,12 @@ def test_variables_that_kubernetes_makes_for_a_service_are_not_options() -> None
         "CONSUMER_FLEET_PORT_8125_UDP": "udp://10.0.0.1:8125",
         "CONSUMER_STATSD_PORT": "udp://10.0.0.1:8125",
     }
-    assert resolve_options({}, None, environ).options.statsd_port == 8125
+    assert from_environment(environ).statsd_port == 8125
 
 
 def test_a_yaml_null_means_not_given(config: Path) -> None:
     config.write_text("log_level: null\ngroup:\n")
-    assert resolve_options({}, config, {}).origins["log_level"] == "default"
+    assert resolve_options(OptionsRequest(config=config), {}).origins["log_level"] == "default"
 
 
 # Limits
@@ -184,36 +193,38 @@ def test_options_themselves_read_no_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_command_line_beats_the_environment() -> None:
-    resolved = resolve_options({"group": "line"}, None, {"CONSUMER_GROUP": "environment"})
+    resolved = resolve_options(OptionsRequest({"group": "line"}), {"CONSUMER_GROUP": "environment"})
     assert resolved.options.group == "line"
     assert resolved.origins["group"] == "command line"
 
 
 def test_the_environment_beats_the_file(config: Path) -> None:
     config.write_text("group: file\n")
-    resolved = resolve_options({}, config, {"CONSUMER_GROUP": "environment"})
+    resolved = resolve_options(OptionsRequest(config=config), {"CONSUMER_GROUP": "environment"})
     assert resolved.options.group == "environment"
     assert resolved.origins["group"] == "environment CONSUMER_GROUP"
 
 
-def test_the_file_beats_the_demonstration(config: Path) -> None:
-    config.write_text("group: file\n")
-    resolved = resolve_options({}, config, {}, extra_layer={"group": "demonstration"})
-    assert resolved.options.group == "file"
-    assert resolved.origins["group"] == f"file {config}"
+def test_what_is_given_beats_other_defaults() -> None:
+    given = options(envelope_origin=False, kafka_config="a=b", upstream_dsn=None)
+    changed = given.with_defaults(envelope_origin=True, workers="1", upstream_dsn=DSN)
+    assert changed.envelope_origin is False
+    assert changed.kafka_config == {"a": "b"}
+    assert changed.workers == 1
+    assert str(changed.upstream_dsn) == DSN
+    assert given == options(envelope_origin=False, kafka_config="a=b")
 
 
-def test_the_demonstration_beats_the_default() -> None:
-    resolved = resolve_options({}, None, {}, extra_layer={"workers": 1})
-    assert resolved.options.workers == 1
-    assert resolved.origins["workers"] == "demonstration"
+def test_other_defaults_are_validated() -> None:
+    with pytest.raises(ValidationError):
+        options().with_defaults(workers=0)
 
 
 def test_mappings_merge_key_by_key_over_the_sources(config: Path) -> None:
     config.write_text("kafka_config:\n  debug: broker\n  security.protocol: PLAINTEXT\n")
     environ = {"CONSUMER_KAFKA_CONFIG": "security.protocol=SSL"}
     line = set_pairs(["kafka_config=client.rack=r1", "kafka_config=client.id=me"])
-    resolved = resolve_options(line, config, environ)
+    resolved = resolve_options(OptionsRequest(line, config), environ)
     assert resolved.options.kafka_config == {
         "debug": "broker",
         "security.protocol": "SSL",
@@ -227,7 +238,7 @@ def test_mappings_merge_key_by_key_over_the_sources(config: Path) -> None:
 
 def test_what_the_command_line_leaves_open_does_not_count() -> None:
     given = {"group": None, "bootstrap_servers": (), "no_dlq": None}
-    resolved = resolve_options(given, None, {"CONSUMER_NO_DLQ": "1"})
+    resolved = resolve_options(OptionsRequest(given), {"CONSUMER_NO_DLQ": "1"})
     assert resolved.origins["group"] == "default"
     assert resolved.options.no_dlq is True
 
@@ -246,10 +257,10 @@ def test_the_files_place_is_the_option_else_the_variable_else_the_users_folder(
         "CONSUMER_CONF": str(places["variable"]),
         "XDG_CONFIG_HOME": str(tmp_path / "users"),
     }
-    assert resolve_options({}, places["option"], environ).options.group == "option"
-    assert resolve_options({}, None, environ).options.group == "variable"
+    assert from_file(places["option"], environ).group == "option"
+    assert from_environment(environ).group == "variable"
     del environ["CONSUMER_CONF"]
-    assert resolve_options({}, None, environ).options.group == "users/consumer-fleet"
+    assert from_environment(environ).group == "users/consumer-fleet"
 
 
 def test_a_tilde_in_the_files_place_is_expanded(
@@ -257,7 +268,7 @@ def test_a_tilde_in_the_files_place_is_expanded(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yml").write_text("group: home\n")
-    assert resolve_options({}, None, {"CONSUMER_CONF": "~/mine.yml"}).options.group == "home"
+    assert from_environment({"CONSUMER_CONF": "~/mine.yml"}).group == "home"
 
 
 def test_a_named_place_that_is_missing_is_an_error_with_the_command_that_creates_it(
@@ -273,7 +284,7 @@ def test_a_named_place_that_is_missing_is_an_error_with_the_command_that_creates
 
 def test_a_missing_default_place_is_fine(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
-    assert resolve_options({}, None, environ).options == Options()
+    assert from_environment(environ) == Options()
 
 
 # What a file may hold
@@ -282,7 +293,7 @@ def test_a_missing_default_place_is_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}\n", "null\n"])
 def test_an_empty_file_holds_no_options(text: str, config: Path) -> None:
     config.write_text(text)
-    assert resolve_options({}, config, {}).options == Options()
+    assert from_file(config) == Options()
 
 
 @pytest.mark.parametrize(
@@ -324,7 +335,7 @@ def test_a_place_that_can_not_be_looked_at_is_an_error_that_names_its_source(
     assert error(config=too_long).startswith(f"--config: can't read {too_long}: ")
     assert error(environ={"CONSUMER_CONF": str(too_long)}).startswith("CONSUMER_CONF: can't read")
     # The default place was named by nobody.
-    assert resolve_options({}, None, {"XDG_CONFIG_HOME": str(too_long)}).options == Options()
+    assert from_environment({"XDG_CONFIG_HOME": str(too_long)}) == Options()
 
 
 def test_a_file_that_is_not_text_is_an_error(config: Path) -> None:
@@ -343,7 +354,7 @@ def test_the_same_option_in_two_spellings_is_an_error(config: Path) -> None:
 def test_errors_of_all_sources_are_listed_together_each_with_its_place(config: Path) -> None:
     config.write_text("connections: many\nwrokers: 3\n")
     message = error({"log_level": "loud"}, config, {"CONSUMER_WORKERS": "0"})
-    assert "4 options are wrong" in message
+    assert "the configuration has 4 problems" in message
     assert f"file {config}:1, key connections: should be a valid integer" in message
     assert f"file {config}:2, key wrokers: unknown option; did you mean workers?" in message
     assert "environment variable CONSUMER_WORKERS: " in message
@@ -361,7 +372,7 @@ def test_an_unknown_option_is_an_error_with_the_closest_name(
     given: dict[str, dict[str, str]],
 ) -> None:
     with pytest.raises(ConfigurationError, match="did you mean log_level"):
-        resolve_options(given.get("command_line", {}), None, given.get("environ", {}))
+        resolve_options(OptionsRequest(given.get("command_line", {})), given.get("environ", {}))
 
 
 SECRETS_IN_BAD_PLACES: list[tuple[dict[str, object], dict[str, str], str]] = [
@@ -394,7 +405,7 @@ def test_a_secret_is_in_no_error_message_nor_in_its_causes(
 ) -> None:
     config.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        resolve_options(command_line, config, environ)
+        resolve_options(OptionsRequest(command_line, config), environ)
     shown: BaseException | None = caught.value
     while shown is not None:
         assert SECRET not in str(shown)
@@ -413,39 +424,36 @@ def test_no_repr_shows_a_secret(config: Path) -> None:
         "CONSUMER_KAFKA_CONFIG": f"sasl.password={SECRET},ssl.key.pem={SECRET},a.token={SECRET}",
         "CONSUMER_SNUBA_URL": f"http://user:{SECRET}@snuba:1218",
     }
-    resolved = resolve_options({}, None, environ)
-    for thing in (resolved, resolved.options, resolved.snapshot, *resolved.snapshot.layers):
+    resolved = resolve_options(OptionsRequest(), environ)
+    for thing in (resolved, resolved.options, OptionsRequest(environ)):
         assert SECRET not in repr(thing)
         assert SECRET not in str(thing)
 
 
-# Snapshots
-
-
-def test_a_worker_resolves_from_the_snapshot_although_the_file_changed(config: Path) -> None:
-    config.write_text("group: before\nworkers: 2\n")
-    parent = resolve_options({"max_in_flight_mb": 8}, config, {"CONSUMER_NO_DLQ": "1"})
-    config.write_text("broken: [\n")
-    snapshot = pickle.loads(pickle.dumps(parent.snapshot))
-    worker = resolve_options({}, config, {"CONSUMER_GROUP": "after"}, snapshot=snapshot)
-    assert worker.options == parent.options
-    assert worker.origins == parent.origins
+def test_a_worker_gets_the_options_as_they_are() -> None:
+    parent = options(
+        max_in_flight_mb=8,
+        kafka_config={"sasl.password": SECRET},
+        upstream_dsn=f"https://{SECRET}@sentry.example/1",
+        ca_file="authorities.pem",
+    )
+    worker = pickle.loads(pickle.dumps(parent))
+    assert worker == parent
+    assert worker.capture == parent.capture
+    assert worker.with_defaults(max_in_flight_mb=1).max_in_flight_mb == 8
 
 
 def test_what_is_given_is_never_changed_nor_shared() -> None:
     tags = {"region": "eu"}
     given: dict[str, object] = {"metrics_tags": tags}
-    resolved = resolve_options(given, None, {"CONSUMER_METRICS_TAGS": "zone=a"})
+    resolved = resolve_options(OptionsRequest(given), {"CONSUMER_METRICS_TAGS": "zone=a"})
     assert given == {"metrics_tags": {"region": "eu"}}
     tags["region"] = "us"
-    assert resolve_options({}, None, {}, snapshot=resolved.snapshot).options.metrics_tags == {
-        "region": "eu",
-        "zone": "a",
-    }
+    assert resolved.options.metrics_tags == {"region": "eu", "zone": "a"}
 
 
 def test_every_option_has_an_origin_and_a_description() -> None:
-    assert tuple(resolve_options({}, None, {}).origins) == FIELDS
+    assert tuple(resolve_options(OptionsRequest(), {}).origins) == FIELDS
     assert all(field.description for field in Options.model_fields.values())
 
 

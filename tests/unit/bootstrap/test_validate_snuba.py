@@ -13,7 +13,7 @@ import pytest
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.reserved_groups import RESERVED_GROUPS
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.bootstrap.validate_snuba import (
     FEATURES_THAT_NEED_SNUBA,
     needing_snuba,
@@ -25,7 +25,7 @@ SETTINGS = ("search_backend", "tagstore_backend", "tsdb_backend", "eventstream_b
 
 
 def options(**given: object) -> Options:
-    return resolve_options(given, None, {}).options
+    return resolve_options(OptionsRequest(given), {}).options
 
 
 # The four cases

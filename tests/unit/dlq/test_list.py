@@ -218,5 +218,5 @@ def test_a_replay_that_ends_well_is_no_failure_where_kafka_is_gone_afterwards(
     monkeypatch.setattr(DeadLetterReplay, "_replay", lambda *_: 0)
     place = DeadLetterTopic("events-dlq", "events")
     replay = DeadLetterReplay(place, ReplayRequest(Selection()), Options(), {})
-    assert replay.run({}, None) == 0
+    assert replay.run() == 0
     assert "stands now is not known: no broker" in capsys.readouterr().out

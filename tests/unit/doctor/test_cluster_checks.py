@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import KafkaError
 
-from consumer_fleet.command_options import ClusterOptions, Connection
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.command_options import Connection
 from consumer_fleet.doctor.cluster_checks import (
     dead_letter_access,
     group_access,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers import registry
 from consumer_fleet.doctor.configuration_checks import examine_configuration, is_embedded
 from consumer_fleet.doctor.finding import Finding, Subject, subjects_of
@@ -15,7 +15,7 @@ WHOLE = {"bootstrap_servers": "kafka:9092", "upstream_dsn": "https://key@sentry.
 
 
 def options(**given: object) -> Options:
-    return resolve_options(given, None, {}).options
+    return resolve_options(OptionsRequest(given), {}).options
 
 
 def examined(**given: object) -> list[Finding]:

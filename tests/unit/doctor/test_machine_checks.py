@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.sources import resolve_options
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor import machine_checks
 from consumer_fleet.doctor.machine_checks import (
     Folder,
@@ -34,7 +34,7 @@ DSN = "https://key@sentry.example/1"
 
 
 def options(**given: object) -> Options:
-    return resolve_options({"workers": 4, **given}, None, {}).options
+    return resolve_options(OptionsRequest({"workers": 4, **given}), {}).options
 
 
 # Facts
