@@ -172,6 +172,7 @@ def _value_keys(node: object, known: set[str], place: str = "") -> Iterator[str]
             yield from _value_keys(child, known, f"{place}{name}.")
 
 
+@pytest.mark.timed
 def test_thirteen_consumers_render_within_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     values = yaml.safe_load((CHART / "examples/production.yaml").read_text())
     values["consumers"] = {

@@ -344,6 +344,7 @@ def test_only_so_much_of_an_answer_is_read(codecov: Codecov, build: Build) -> No
     assert len(sent) < 64
 
 
+@pytest.mark.timed
 def test_both_requests_and_the_wait_before_them_have_one_time_limit(
     codecov: Codecov, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,6 +392,7 @@ def test_what_is_known_is_answered_while_codecov_is_slow(codecov: Codecov, tmp_p
         assert {each.result(WAIT_S)["status"] for each in slow} == {"NO_COVERAGE_DATA"}
 
 
+@pytest.mark.timed
 def test_a_stop_does_not_wait_for_codecov(
     codecov: Codecov, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -55,6 +55,7 @@ def test_the_json_has_the_same_members_in_every_finding() -> None:
     assert findings[0]["check"] == "configuration"
 
 
+@pytest.mark.timed
 def test_nothing_that_answers_is_told_in_the_time_that_is_promised_and_hides_nothing() -> None:
     (closed,) = free_ports(1)
     # A backlog of nobody: connections are taken by the kernel, and nothing ever answers.

@@ -274,6 +274,7 @@ def test_what_is_kept_is_found_while_others_search_elsewhere(store: Store) -> No
         assert {search.result(10).status for search in searches} == {404}
 
 
+@pytest.mark.timed
 def test_a_stop_does_not_wait_for_searches(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     lookup = Stuck()
     receiver = Receiver(store, view=View(lookup=lookup))

@@ -64,6 +64,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "gzip", gzip.compress(b"{}\n" + b'{"type":"a"}\n\n' * 1_000_000)
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_bomb_takes_no_more_than_what_may_be_kept_and_holds_up_nobody(tmp_path: Path) -> None:
     with InspectorProcess(tmp_path) as inspector, ThreadPoolExecutor(4) as pool:

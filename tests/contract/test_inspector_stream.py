@@ -51,6 +51,7 @@ def test_a_new_entry_is_sent_as_the_list_shows_it(receiver: Receiver) -> None:
         assert reader.ids == [entry["id"]]
 
 
+@pytest.mark.timed
 def test_an_error_of_the_sdk_shows_within_a_second() -> None:
     with Receiver() as receiver, following(receiver) as reader:
         client = sentry_sdk.Client(str(receiver.dsn), default_integrations=False)
@@ -190,6 +191,7 @@ def test_too_many_streams_are_refused(receiver: Receiver, monkeypatch: pytest.Mo
         assert "detail" in answer.json
 
 
+@pytest.mark.timed
 def test_a_stop_ends_the_streams_at_once(store: Store) -> None:
     receiver = Receiver(store)
     receiver.start()

@@ -230,6 +230,7 @@ def test_a_destination_that_accepted_before_is_skipped(setting: Setting) -> None
     assert capture(transport, event(), skip=["upstream", "saas"]).settlements == [None]
 
 
+@pytest.mark.timed
 def test_flush_shares_one_deadline(setting: Setting) -> None:
     setting.upstream_server.respond(Reply(delay_s=20))
     setting.saas_server.respond(Reply(delay_s=20))

@@ -428,6 +428,7 @@ def test_a_filter_keeps_what_matches(filled: Store, filter_: Filter, expected: l
     assert page.total == len(expected)
 
 
+@pytest.mark.timed
 def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
     store = Store()
     text = "connection to the database was refused by its server " * 3

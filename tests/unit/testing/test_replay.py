@@ -320,6 +320,7 @@ def test_a_result_is_shown_in_one_line() -> None:
     assert repr(envelope) == f"<envelope of events/0@0, event_id={envelope.event_id}: event>"
 
 
+@pytest.mark.timed
 def test_a_thousand_messages_take_less_than_a_calibrated_second() -> None:
     """The yardstick: what this machine, as busy as it is now, takes for parsing alone."""
     messages = list(islice(example_messages("events"), 1000))
