@@ -14,7 +14,7 @@ const app: UserConfig = {
     emptyOutDir: true,
     target: BROWSERS,
     sourcemap: false,
-    // The page's policy has no `data:` for scripts and fonts; files of their own are cached for ever.
+    // The page's policy has no `data:` for scripts and fonts; files of their own are cached without limit.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },
@@ -44,7 +44,7 @@ const library: UserConfig = {
       cssFileName: 'context',
     },
     rolldownOptions: {
-      external: [/^react(-dom)?(\/|$)/, /^lowlight(\/|$)/, /^highlight\.js(\/|$)/],
+      external: [/^react(-dom)?(\/|$)/, /^lowlight(\/|$)/, /^highlight\.js(\/|$)/, 'lossless-json'],
     },
   },
 };

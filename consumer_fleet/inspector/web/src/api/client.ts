@@ -1,6 +1,5 @@
 import type { CoverageAnswer, CoverageQuery } from '../context/coverage';
-import { parseJson } from '../json/parse';
-import { asArray, member, type JsonValue } from '../json/value';
+import { asArray, type JsonValue, member, parseJson } from '../json';
 import type { Entry, EventPage, Filters, Status } from './types';
 
 /** An answer other than 2xx, with the server's one-line reason. */

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../json/value';
+import type { JsonValue } from '../json';
 
 /** Where in Kafka an envelope came from. */
 export interface Origin {

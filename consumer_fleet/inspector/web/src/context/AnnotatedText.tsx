@@ -1,6 +1,6 @@
 import { useState } from 'react';
 
-import type { JsonValue } from '../json/value.ts';
+import type { JsonValue } from '../json.ts';
 import {
   describeRemark,
   firstChunks,

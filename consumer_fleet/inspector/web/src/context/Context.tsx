@@ -1,4 +1,4 @@
-import { member, type JsonValue } from '../json/value.ts';
+import { type JsonValue, member } from '../json.ts';
 import type { Frame, FrameEvent, RegisterMap, SourceLine } from '../model/event.ts';
 import { Assembly } from './Assembly.tsx';
 import { markLines } from './coverage.ts';

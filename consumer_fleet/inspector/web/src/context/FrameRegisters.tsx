@@ -1,6 +1,6 @@
 import { useState } from 'react';
 
-import { member, type JsonValue } from '../json/value.ts';
+import { type JsonValue, member } from '../json.ts';
 import { AnnotatedText } from './AnnotatedText.tsx';
 import { ClippedBox } from './ClippedBox.tsx';
 import { ShowMore, usePages } from './pages.tsx';

@@ -1,5 +1,4 @@
-import { printJson } from '../json/print.ts';
-import { member, type JsonObject, type JsonValue } from '../json/value.ts';
+import { type JsonObject, type JsonValue, member, printJson } from '../json.ts';
 import { ClippedBox } from './ClippedBox.tsx';
 import { CopyButton } from './CopyButton.tsx';
 import { ShowMore, usePages } from './pages.tsx';

@@ -1,6 +1,6 @@
 import { Fragment, useState } from 'react';
 
-import { asText, ExactNumber, member, type JsonObject, type JsonValue } from '../json/value.ts';
+import { asText, isNumeric, type JsonObject, type JsonValue, member } from '../json.ts';
 import { AnnotatedText, StructureNote } from './AnnotatedText.tsx';
 import { ShowMore, usePages } from './pages.tsx';
 import { SafeText } from './SafeText.tsx';
@@ -23,7 +23,7 @@ interface Props {
 
 /** A value of the event in the notation of its platform; structures fold. */
 export function StructuredValue({ value, meta, platform = null, depth = 0, openDepth = 0 }: Props) {
-  if (value !== null && typeof value === 'object' && !(value instanceof ExactNumber)) {
+  if (value !== null && typeof value === 'object' && !isNumeric(value)) {
     if (isShortList(value)) return <ShortList {...{ items: value, meta, platform }} />;
     return <Structure {...{ value, meta, platform, depth, openDepth }} />;
   }

@@ -9,5 +9,5 @@ export {
 export type { Frame, FrameEvent, RegisterMap, SourceLine, Stacktrace } from '../model/event.ts';
 export { readEvent } from '../model/normalise.ts';
 export { readStacktrace } from '../model/stacktrace.ts';
-export { parseJson } from '../json/parse.ts';
-export type { JsonObject, JsonValue } from '../json/value.ts';
+export { parseJson } from '../json.ts';
+export type { JsonObject, JsonValue } from '../json.ts';

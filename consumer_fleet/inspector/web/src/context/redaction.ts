@@ -1,4 +1,4 @@
-import { asArray, asNumber, asText, member, type JsonValue } from '../json/value.ts';
+import { asArray, asNumber, asText, type JsonValue, member } from '../json.ts';
 
 export interface Remark {
   rule: string;

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../json/value.ts';
+import type { JsonValue } from '../json.ts';
 
 // The order of each architecture's registers follows its ABI's numbering, the one that Sentry
 // sorts by; a name may have aliases, and a number may be missing.

@@ -1,4 +1,4 @@
-import { asText, type JsonValue } from '../json/value.ts';
+import { asText, type JsonValue } from '../json.ts';
 
 export type RegisterView = 'hexadecimal' | 'decimal';
 

@@ -2,7 +2,7 @@ import { render, screen } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { expect, test, vi } from 'vitest';
 
-import type { JsonValue } from '../json/value';
+import type { JsonValue } from '../json';
 import type { RegisterMap } from '../model/event';
 import { formatRegister } from './registerValue';
 import { sortRegisters } from './registerOrder';

@@ -1,4 +1,4 @@
-import { isNumeric, type JsonObject, type JsonValue } from '../json/value.ts';
+import { isNumeric, type JsonObject, type JsonValue } from '../json.ts';
 
 export type ScalarKind = 'null' | 'boolean' | 'number' | 'string' | 'plain' | 'filtered';
 

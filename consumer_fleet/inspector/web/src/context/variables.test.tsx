@@ -2,8 +2,7 @@ import { fireEvent, render, screen, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { expect, test, vi } from 'vitest';
 
-import { parseJson } from '../json/parse';
-import type { JsonObject, JsonValue } from '../json/value';
+import { type JsonObject, type JsonValue, parseJson } from '../json';
 import { contextElement, frame, renderContext } from './testing';
 
 function renderVariables(vars: JsonObject, platform = 'python', frameMeta?: JsonValue) {

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue } from '../json/value.ts';
+import type { JsonObject, JsonValue } from '../json.ts';
 
 /** `[line number, text]`; the text may end in a newline. */
 export type SourceLine = [lineNo: number, text: string];

@@ -5,7 +5,7 @@ import dotnet from '../fixtures/dotnet.json?raw';
 import javascript from '../fixtures/javascript.json?raw';
 import native from '../fixtures/native.json?raw';
 import python from '../fixtures/python.json?raw';
-import { parseJson } from '../json/parse';
+import { parseJson } from '../json';
 import { readEvent } from './normalise';
 import { readTimestampS } from './timestamp';
 

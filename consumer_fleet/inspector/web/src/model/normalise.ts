@@ -4,10 +4,10 @@ import {
   asObject,
   asText,
   isObject,
-  member,
   type JsonObject,
   type JsonValue,
-} from '../json/value.ts';
+  member,
+} from '../json.ts';
 import type {
   Breadcrumb,
   EventModel,

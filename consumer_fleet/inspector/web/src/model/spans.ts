@@ -1,4 +1,4 @@
-import { asArray, asText, isObject, type JsonObject } from '../json/value.ts';
+import { asArray, asText, isObject, type JsonObject } from '../json.ts';
 import type { Span } from './event.ts';
 import { readTimestampS } from './timestamp.ts';
 

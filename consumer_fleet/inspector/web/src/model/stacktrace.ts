@@ -5,10 +5,10 @@ import {
   asObject,
   asText,
   isObject,
-  member,
   type JsonObject,
   type JsonValue,
-} from '../json/value.ts';
+  member,
+} from '../json.ts';
 import type { Frame, SourceLine, Stacktrace } from './event.ts';
 
 /** A stack trace as SDKs write it (`pre_context`, `lineno`, …) or as Sentry's interface does. */

@@ -1,4 +1,4 @@
-import { asNumber, type JsonValue } from '../json/value.ts';
+import { asNumber, type JsonValue } from '../json.ts';
 
 /** Seconds since the epoch, from the number or the ISO 8601 text that SDKs send. */
 export function readTimestampS(value: JsonValue | undefined): number | null {

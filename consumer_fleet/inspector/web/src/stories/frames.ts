@@ -3,8 +3,7 @@ import javascript from '../fixtures/javascript.json?raw';
 import native from '../fixtures/native.json?raw';
 import python from '../fixtures/python.json?raw';
 import { hostileEvent } from '../fixtures/hostile';
-import { parseJson } from '../json/parse';
-import type { JsonValue } from '../json/value';
+import { type JsonValue, parseJson } from '../json';
 import type { EventModel, Frame, Stacktrace } from '../model/event';
 import { readEvent } from '../model/normalise';
 

@@ -1,7 +1,7 @@
 import { AnnotatedText } from '../../context/AnnotatedText';
 import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
-import { member } from '../../json/value';
+import { member } from '../../json';
 import type { Breadcrumb } from '../../model/event';
 import { readTimestampS } from '../../model/timestamp';
 import { formatCount, formatTime, isoTime } from '../format';

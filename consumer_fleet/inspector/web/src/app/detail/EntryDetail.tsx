@@ -3,7 +3,7 @@ import { useCallback, useMemo, useState, type ReactNode } from 'react';
 import { fetchCoverage, fetchEntry, fetchItemJson } from '../../api/client';
 import type { Entry } from '../../api/types';
 import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache';
-import type { JsonValue } from '../../json/value';
+import type { JsonValue } from '../../json';
 import { readEvent } from '../../model/normalise';
 import { EntryHeader } from './EntryHeader';
 import { EnvelopeView } from './EnvelopeView';

@@ -2,7 +2,7 @@ import { AnnotatedText } from '../../context/AnnotatedText';
 import type { CoverageCache } from '../../context/coverageCache';
 import { ShowMore, usePages } from '../../context/pages';
 import { revealInvisibleText, SafeText } from '../../context/SafeText';
-import { member } from '../../json/value';
+import { member } from '../../json';
 import type { EventModel, ExceptionValue, Mechanism } from '../../model/event';
 import { StackTrace } from '../stacktrace/StackTrace';
 import { formatCount } from '../format';

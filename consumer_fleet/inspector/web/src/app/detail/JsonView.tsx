@@ -1,7 +1,6 @@
 import { CopyButton } from '../../context/CopyButton';
 import { StructuredValue } from '../../context/StructuredValue';
-import { printJson } from '../../json/print';
-import type { JsonValue } from '../../json/value';
+import { type JsonValue, printJson } from '../../json';
 
 /** A JSON document as a tree; its numbers stand as they were sent. */
 export function JsonView({ value, label }: { value: JsonValue; label: string }) {

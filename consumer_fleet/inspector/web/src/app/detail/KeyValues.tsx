@@ -1,7 +1,7 @@
 import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { StructuredValue } from '../../context/StructuredValue';
-import { member, type JsonObject, type JsonValue } from '../../json/value';
+import { type JsonObject, type JsonValue, member } from '../../json';
 
 interface Props {
   values: JsonObject;

@@ -3,7 +3,7 @@ import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 
 import { entry } from '../../fixtures/generate';
-import type { JsonObject } from '../../json/value';
+import type { JsonObject } from '../../json';
 import { readEvent } from '../../model/normalise';
 import { EnvelopeView } from './EnvelopeView';
 import { EventView } from './EventView';

@@ -3,7 +3,7 @@ import { memo, useState } from 'react';
 import { Context } from '../../context/Context';
 import type { CoverageCache } from '../../context/coverageCache';
 import { SafeText } from '../../context/SafeText';
-import type { JsonValue } from '../../json/value';
+import type { JsonValue } from '../../json';
 import type { Frame, FrameEvent, RegisterMap } from '../../model/event';
 import { frameLocation, libraryName } from './frameText';
 

@@ -3,7 +3,7 @@ import { useMemo, useState, type ReactNode } from 'react';
 import { CopyButton } from '../../context/CopyButton';
 import type { CoverageCache } from '../../context/coverageCache';
 import { ShowMore, usePages } from '../../context/pages';
-import { member } from '../../json/value';
+import { member } from '../../json';
 import type { FrameEvent, RegisterMap, Stacktrace } from '../../model/event';
 import { FrameRow } from './FrameRow';
 import { initiallyOpenFrame, planFrames, type Segment } from './framePlan';

@@ -1,8 +1,7 @@
+import { LosslessNumber } from 'lossless-json';
 import { expect, test } from 'vitest';
 
-import { JsonSyntaxError, MAX_DEPTH, parseJson } from './parse';
-import { printJson } from './print';
-import { ExactNumber, member } from './value';
+import { JsonSyntaxError, MAX_DEPTH, member, parseJson, printJson } from './json';
 
 test('64-bit integers stay exact', () => {
   expect(parseJson('18446744073709551615')).toBe(18446744073709551615n);
@@ -13,14 +12,14 @@ test('64-bit integers stay exact', () => {
 
 test('a number that JavaScript would rewrite keeps its text', () => {
   for (const source of ['1.0', '1e400', '-0', '0.10000000000000000001']) {
-    expect(parseJson(source)).toEqual(new ExactNumber(source));
+    expect(parseJson(source)).toEqual(new LosslessNumber(source));
   }
   expect(parseJson('0.1')).toBe(0.1);
 });
 
 test('a million digits are kept without being calculated', () => {
   const digits = '9'.repeat(1_000_000);
-  expect(parseJson(digits)).toEqual(new ExactNumber(digits));
+  expect(parseJson(digits)).toEqual(new LosslessNumber(digits));
 });
 
 test('structures and strings parse as JSON.parse does', () => {
@@ -33,6 +32,15 @@ test('a member named __proto__ is an ordinary member', () => {
   const parsed = parseJson('{"__proto__": {"polluted": true}}');
   expect(member(parsed, '__proto__')).toBeDefined();
   expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+});
+
+test('the last member of a name counts', () => {
+  expect(parseJson('{"a": 1, "b": 2, "a": [3]}')).toEqual({ a: [3], b: 2 });
+});
+
+test('brackets inside strings are not nesting', () => {
+  const text = '[{\\"'.repeat(MAX_DEPTH);
+  expect(parseJson(`["${text}"]`)).toEqual(['[{"'.repeat(MAX_DEPTH)]);
 });
 
 test.each([
