@@ -1,13 +1,12 @@
-"""The JSON API: what the page shows, for anybody's own tools too. docs/inspector.md lists it."""
+"""The JSON API of the page and of users' own tools. docs/inspector.md documents it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -17,37 +16,28 @@ from starlette.responses import Response, StreamingResponse
 from consumer_fleet.capture.envelope import Envelope, normalize_event_id, parse
 from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.errors import FleetError, RejectedMessage
-from consumer_fleet.inspector.coverage import CoverageQuery, CoverageService
+from consumer_fleet.inspector.coverage.service import CoverageQuery, CoverageService
 from consumer_fleet.inspector.description import event_index
-from consumer_fleet.inspector.entry import Filter, NewEntry, Summary
+from consumer_fleet.inspector.entry import EntrySource, Filter, NewEntry, Summary
 from consumer_fleet.inspector.lookup import EventLookup, Found
 from consumer_fleet.inspector.server import Threads
 from consumer_fleet.inspector.services import CallTimings, ambient_request
 from consumer_fleet.inspector.store import Content, Store
-
-SourceKind: TypeAlias = Literal["receiver", "topic", "dlq", "recording", "demo"]
 
 _DEFAULT_LIMIT: Final = 100
 _LARGEST_LIMIT: Final = 1000
 _QUERY_CHARS: Final = 200
 _PREVIEW_BYTES: Final = 256
 _SLICE_BYTES: Final = 256 * 1024
-_OPENED: Final = 1  # at a time: an envelope may be large, and is in memory twice then
-
-
-@dataclass(slots=True)
-class Source:
-    """Where the entries come from. ``problem`` says why no more come, once that is so."""
-
-    kind: SourceKind = "receiver"
-    name: str = ""
-    problem: str | None = None
+_OPENED: Final = 1  # at a time: an envelope may be large, and is in memory twice while it is opened
 
 
 class EventsApi:
-    """Reads the store. ``dsn`` is shown to whoever may look; None where nobody is to see it."""
+    """Serves the stored entries. ``dsn`` is shown on the page; None hides it."""
 
-    def __init__(self, store: Store, source: Source, *, dsn: str | None, coverage: bool) -> None:
+    def __init__(
+        self, store: Store, source: EntrySource, *, dsn: str | None, coverage: bool
+    ) -> None:
         self._store = store
         self._source = source
         self._dsn = dsn
@@ -67,21 +57,23 @@ class EventsApi:
         )
 
     async def events(self, request: Request) -> Response:
-        given = request.query_params
-        dead = given.get("dead")
+        parameters = request.query_params
+        dead = parameters.get("dead")
         if dead not in (None, "0", "1"):
-            raise HTTPException(400, "dead is neither 0 nor 1")
+            raise HTTPException(400, "dead must be 0 or 1")
         filter_ = Filter(
-            text=given.get("q", "")[:_QUERY_CHARS],
-            type=given.get("type") or None,
-            level=given.get("level") or None,
+            text=parameters.get("q", "")[:_QUERY_CHARS],
+            type=parameters.get("type") or None,
+            level=parameters.get("level") or None,
             dead=None if dead is None else dead == "1",
         )
-        before = given.get("before")
+        before = parameters.get("before")
         page = self._store.page(
             filter_,
             before=None if before is None else whole_number("before", before),
-            limit=min(whole_number("limit", given.get("limit", _DEFAULT_LIMIT)), _LARGEST_LIMIT),
+            limit=min(
+                whole_number("limit", parameters.get("limit", _DEFAULT_LIMIT)), _LARGEST_LIMIT
+            ),
         )
         return as_json({"store": self._store.instance, **page._asdict()})
 
@@ -117,7 +109,7 @@ class EventsApi:
         envelope = _envelope(content)
         index = _number_in_path(request, "index")
         if envelope is None or index >= len(envelope.items):
-            raise HTTPException(404, "the entry has no such item")
+            raise HTTPException(404, "the entry has no item of that index")
         item = envelope.items[index]
         if item.type in HAS_EVENT:
             return _bytes([item.payload], "application/json", {})
@@ -136,33 +128,33 @@ class EventsApi:
         entry_id = _number_in_path(request, "id")
         summary, content = self._store.get(entry_id), self._store.content(entry_id)
         if summary is None or content is None:
-            raise HTTPException(404, "no such entry: it may have made room for newer ones")
+            raise HTTPException(404, "entry not found: it may have been evicted")
         return summary, content
 
 
 def as_json(value: object) -> Response:
-    """Dataclasses become objects."""
+    """A JSON response; dataclasses become objects."""
     return Response(orjson.dumps(value), media_type="application/json")
 
 
 def whole_number(name: str, value: str | int) -> int:
-    """A parameter's value, from 1. Raises HTTPException (400)."""
+    """Parse a parameter above 0. Raises HTTPException (400)."""
     text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) > 0):
-        raise HTTPException(400, f"{name} is not a whole number above 0")
+        raise HTTPException(400, f"{name} must be a whole number above 0")
     return int(text)
 
 
 def _number_in_path(request: Request, name: str) -> int:
-    """Raises HTTPException (404) for what is none, or of more digits than any id has."""
+    """Parse a number in the path. Raises HTTPException (404) for anything else."""
     text = request.path_params[name]
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise HTTPException(404, f"no such {name}")
+        raise HTTPException(404, f"not a valid {name}")
     return int(text)
 
 
 def shown_header(raw: bytes) -> dict[str, Any]:
-    """An envelope's header without its keys: the DSN, and the public key of a trace."""
+    """An envelope's header without keys: the DSN, and the public key of a trace."""
     end = raw.find(b"\n")
     header: dict[str, Any] = orjson.loads(raw if end < 0 else raw[:end])
     header.pop("dsn", None)
@@ -177,7 +169,7 @@ def _envelope(content: Content) -> Envelope | None:
         return None
     try:
         return parse(content.raw)
-    except RejectedMessage as error:  # it was parsed before it was stored
+    except RejectedMessage as error:  # impossible: it was parsed before it was stored
         raise HTTPException(500, "the stored envelope is damaged") from error
 
 
@@ -194,7 +186,7 @@ def _items(envelope: Envelope) -> list[dict[str, Any]]:
 
 
 def _download(name: str, *parts: bytes | memoryview) -> Response:
-    # The name is ours: one from the envelope could be anything.
+    # A name from the envelope could be anything: use our own.
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return _bytes(parts, "application/octet-stream", headers)
 
@@ -202,7 +194,7 @@ def _download(name: str, *parts: bytes | memoryview) -> Response:
 def _bytes(
     parts: Sequence[bytes | memoryview], media_type: str, headers: Mapping[str, str]
 ) -> Response:
-    """Sent in slices, as fast as the client reads: the server would copy what it has not sent."""
+    """Send in slices, as fast as the client reads: the server would copy unsent data."""
     length = str(sum(map(len, parts)))
     return StreamingResponse(
         _slices(parts), media_type=media_type, headers={**headers, "Content-Length": length}
@@ -218,26 +210,26 @@ async def _slices(parts: Sequence[bytes | memoryview]) -> AsyncIterator[bytes]:
 def _version() -> str:
     try:
         return version("consumer-fleet")
-    except PackageNotFoundError:  # run from a checkout that was never installed
+    except PackageNotFoundError:  # run from a checkout without installing
         return "0"
 
 
 _TEXT_CHARS: Final = 4096
-# Most of them wait for Codecov, for some seconds at most. There are enough for what reports on this
-# machine or earlier answers tell at once.
+# Most calls wait for Codecov, for some seconds at most. This many leave threads for answers that
+# local reports or the cache give at once.
 _COVERAGE_CALLS: Final = 64
 _LOOKUPS: Final = 4
 
 
 class CoverageApi:
-    """Each request has a context of its own; the service, which may block, runs in a thread."""
+    """Serves coverage. Each request has its own context; the service may block, so in a thread."""
 
     def __init__(self, service: CoverageService) -> None:
         self._service = service
         self._threads = Threads(_COVERAGE_CALLS)
 
     def close(self) -> None:
-        """Answer all who wait, from whatever thread."""
+        """End all waiting requests. May be called from any thread."""
         self._threads.close()
 
     async def get(self, request: Request) -> Response:
@@ -264,7 +256,7 @@ def _coverage_query(request: Request) -> CoverageQuery:
     }
     for name, value in given.items():
         if value is not None and len(value) > _TEXT_CHARS:
-            raise HTTPException(400, f"{name} is longer than {_TEXT_CHARS} characters")
+            raise HTTPException(400, f"{name} must not be longer than {_TEXT_CHARS} characters")
     file = given.pop("file")
     if file is None:
         raise HTTPException(400, "file is missing")
@@ -272,48 +264,48 @@ def _coverage_query(request: Request) -> CoverageQuery:
 
 
 class LookupApi:
-    """What is found elsewhere goes into the store, so that the page can show it."""
+    """Looks up events; stores what it finds in a topic or recording, for the page to show."""
 
     def __init__(self, store: Store, lookup: EventLookup) -> None:
         self._store = store
         self._lookup = lookup
         self._threads = Threads(_LOOKUPS)
-        self._keeping = threading.Lock()
+        self._adding = threading.Lock()
 
     def close(self) -> None:
-        """As above."""
+        """End all waiting requests. May be called from any thread."""
         self._threads.close()
 
     async def get(self, request: Request) -> Response:
         event_id = normalize_event_id(request.path_params["event_id"])
         if event_id is None:
-            raise HTTPException(400, "that is no event id: it has 32 hexadecimal digits")
+            raise HTTPException(400, "not a valid event id: expected 32 hexadecimal digits")
         try:
-            # What is here needs not wait for those who search elsewhere.
-            entry_id = self._kept(event_id)
+            # Stored events are not queued behind searches.
+            entry_id = self._stored(event_id)
             if entry_id is None:
                 entry_id = await self._threads.run(lambda: self._find(event_id))
         except FleetError as error:
             raise HTTPException(502, str(error)) from error
         if entry_id is None:
-            raise HTTPException(404, "no such event")
+            raise HTTPException(404, "event not found")
         return as_json({"id": entry_id})
 
     def _find(self, event_id: str) -> int | None:
         found = self._lookup.find(event_id)
         if found is None:
             return None
-        return found.entry_id if found.entry_id is not None else self._keep(found, event_id)
+        return found.entry_id if found.entry_id is not None else self._add(found, event_id)
 
-    def _keep(self, found: Found, event_id: str) -> int | None:
+    def _add(self, found: Found, event_id: str) -> int | None:
         origin = found.origin
         at_ms = None if origin is None else origin.timestamp_ms
         received_at = time.time() if at_ms is None else at_ms / 1000
-        with self._keeping:  # several may have searched for it at once
-            if self._kept(event_id) is None:
+        with self._adding:  # several requests may have searched for it at once
+            if self._stored(event_id) is None:
                 self._store.add(NewEntry(found.raw, parse(found.raw), received_at, origin=origin))
-            return self._kept(event_id)
+            return self._stored(event_id)
 
-    def _kept(self, event_id: str) -> int | None:
-        kept = self._store.find(event_id)
-        return kept[-1].id if kept else None
+    def _stored(self, event_id: str) -> int | None:
+        found = self._store.find(event_id)
+        return found[-1].id if found else None

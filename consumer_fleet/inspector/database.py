@@ -1,19 +1,29 @@
-"""Opens the store's SQLite database, and says in a user's words what is wrong with it."""
+"""The store's SQLite database: its format, how rows are written and read, and opening it."""
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.inspector.description import describe, one_line
+from consumer_fleet.inspector.entry import (
+    DeliveryResponse,
+    KafkaPosition,
+    NewEntry,
+    Rejection,
+    Summary,
+)
 
 _APPLICATION_ID: Final = 0x466C7431  # "Flt1": tells our files from any other SQLite database
 _VERSION: Final = 1
 _PAGE_CACHE_KIB: Final = 4 * 1024
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
-# The bytes of an entry are in a table of their own: lists and searches never pass over them.
+# An entry's bytes are in a separate table: lists and searches never read them.
 _SCHEMA: Final = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -37,23 +47,85 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_event_id ON entries (event_id);
 CREATE TABLE contents (id INTEGER PRIMARY KEY, raw BLOB NOT NULL);
 """
-# Not in the schema: files that are older than it get it when they are opened.
+# Not in the schema: older files get it when they are opened.
 _ABOUT: Final = "CREATE TABLE IF NOT EXISTS about (instance TEXT NOT NULL)"
 
 
-def open_database(path: Path | None) -> sqlite3.Connection:
-    """The database at ``path``, made where there is none; without a path, one in memory.
+SUMMARY_COLUMNS: Final = (
+    "id, event_id, received_at, project, type, level, title, culprit, platform, item_types, "
+    "size_bytes, origin, answers, dead_letter"
+)
+INSERT_ENTRY: Final = (
+    "INSERT INTO entries (event_id, received_at, project, type, level, title, culprit, platform,"
+    " item_types, size_bytes, origin, answers, dead_letter, undecodable, searched, kept_bytes)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# The cost of a row besides its texts and bytes: numbers, row and index headers.
+_ROW_BYTES: Final = 100
 
-    One process at a time has the file. Raises OSError, sqlite3.Error and NotOurs, which
-    ``unusable`` puts into words.
+
+def entry_values(entry: NewEntry) -> tuple[Any, ...]:
+    """The values of ``INSERT_ENTRY``; the last one is ``kept_bytes``."""
+    about = describe(entry)
+    envelope = entry.envelope
+    types = [] if envelope is None else [one_line(item.type, 100) for item in envelope.items[:100]]
+    texts = (
+        about.type,
+        about.level,
+        about.title,
+        about.culprit,
+        about.platform,
+        orjson.dumps(types).decode(),
+        None if entry.origin is None else orjson.dumps(entry.origin).decode(),
+        orjson.dumps(entry.answers).decode(),
+        None if entry.dead_letter is None else orjson.dumps(entry.dead_letter).decode(),
+        entry.undecodable,
+        about.searched,
+    )
+    kept_bytes = _ROW_BYTES + len(entry.raw) + len("".join(filter(None, texts)).encode())
+    return (
+        about.event_id,
+        entry.received_at,
+        entry.project,
+        *texts[:6],
+        len(entry.raw),
+        *texts[6:],
+        kept_bytes,
+    )
+
+
+def summary_from(row: tuple[Any, ...]) -> Summary:
+    """Read a row of ``SUMMARY_COLUMNS``."""
+    item_types, size_bytes, origin, answers, dead_letter = row[9:]
+    values = (
+        *row[:9],
+        tuple(orjson.loads(item_types)),
+        size_bytes,
+        None if origin is None else position_from(origin),
+        tuple(DeliveryResponse(**answer) for answer in orjson.loads(answers)),
+        None if dead_letter is None else Rejection(**orjson.loads(dead_letter)),
+    )
+    return Summary(*values)
+
+
+def position_from(origin: str) -> KafkaPosition:
+    """Read the column ``origin``."""
+    return KafkaPosition(**orjson.loads(origin))
+
+
+def open_database(path: Path | None) -> sqlite3.Connection:
+    """Open the database at ``path`` and create it if necessary; without a path, in memory.
+
+    One process at a time can open the file. Raises OSError, sqlite3.Error and ForeignDatabase,
+    which ``unusable`` translates.
     """
     if path is None:
         database = _connect(":memory:")
-        # Where it is on, what is deleted is overwritten, and the journal holds it meanwhile.
+        # If on, SQLite overwrites deleted data and keeps it in the journal meanwhile.
         database.execute("PRAGMA secure_delete = OFF")
         _prepare(database)
         return database
-    # Events hold personal data: nobody else on the machine reads them.
+    # Events contain personal data: other users of the machine must not read them.
     path.touch(mode=0o600, exist_ok=True)
     database = _connect(path)
     try:
@@ -68,18 +140,19 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     return database
 
 
-class NotOurs(Exception):
-    """The file is a database, but not one of this version of this program."""
+class ForeignDatabase(Exception):
+    """The file is a database of another program, or of another version of this one."""
 
 
 def unusable(path: Path | None, error: Exception) -> ConfigurationError:
+    """The error to raise where the database can't be opened or read."""
     why = "another process has it open" if "locked" in str(error) else str(error)
     name = "in memory" if path is None else repr(str(path))
     return ConfigurationError(f"the store {name} can't be used: {why}")
 
 
-def _connect(place: str | Path) -> sqlite3.Connection:
-    return sqlite3.connect(place, timeout=1.0, check_same_thread=False, isolation_level=None)
+def _connect(database: str | Path) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=1.0, check_same_thread=False, isolation_level=None)
 
 
 def _prepare(database: sqlite3.Connection) -> None:
@@ -95,14 +168,16 @@ def _prepare(database: sqlite3.Connection) -> None:
         database.execute(f"PRAGMA user_version = {_VERSION}")
         database.execute("COMMIT")
     elif application_id != _APPLICATION_ID:
-        raise NotOurs("it is a database of another program")
+        raise ForeignDatabase("it belongs to another program")
     elif version != _VERSION:
-        raise NotOurs(f"it has version {version}; this program reads version {_VERSION}")
+        raise ForeignDatabase(
+            f"it has format version {version}; this program reads version {_VERSION}"
+        )
     database.execute(_ABOUT)
 
 
 def instance_of(database: sqlite3.Connection) -> str:
-    """What tells this database from every other: made up once, kept in it."""
+    """The random id of this database, created at the first call."""
     found = database.execute("SELECT instance FROM about").fetchone()
     if found is None:
         found = (secrets.token_hex(8),)

@@ -1,7 +1,7 @@
-"""What an entry is about, in a line: found once, when it is stored.
+"""Title, type and searchable text of an entry, computed once when it is stored.
 
-Events come from anywhere. Nothing here raises, whatever they hold, and what is kept of them is
-short, on one line, and valid UTF-8.
+Events are untrusted: nothing here raises for their content, and all texts are short, on one line,
+and valid UTF-8.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _SECURITY_TYPES: Final = ("csp", "hpkp", "expectct", "expectstaple")
 _EVENT_TYPES: Final = frozenset({"error", "default", "generic", "nel", *_SECURITY_TYPES})
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "fatal"})
 
-# Above it an event is listed without a look inside: parsed, it would be several times its size.
-# Servers refuse events of more than 1 MiB.
+# Larger events are listed without being parsed, which would take several times their size. Servers
+# refuse events of more than 1 MiB.
 _PARSED_BYTES: Final = 2 * 1024 * 1024
 _TITLE_CHARS: Final = 200
 _NAME_CHARS: Final = 100
 _SEARCHED_CHARS: Final = 2000
 _TAGS: Final = 50
-# What Sentry makes tags of.
+# Sentry turns these into tags.
 _TAG_MEMBERS: Final = ("release", "environment", "server_name", "logger")
-# Beyond these characters a text is cut before anything else is done with it.
+# Longer texts are cut before any other processing.
 _CUT_CHARS: Final = 2000
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -40,9 +40,9 @@ _NOTHING: Final[JsonObject] = MappingProxyType({})
 
 
 class Description(NamedTuple):
-    """``searched`` is what a text search looks at, case-folded.
+    """``searched`` is the case-folded text that searches read.
 
-    ``event_id`` is the envelope's, or where its header has none, the event's own.
+    ``event_id`` is the envelope's, or the event's own if the header has none.
     """
 
     type: str
@@ -55,12 +55,12 @@ class Description(NamedTuple):
 
 
 def describe(entry: NewEntry) -> Description:
-    """Never raises. Takes a few microseconds per KiB of the event."""
+    """Describe an entry. Never raises; takes a few microseconds per KiB of the event."""
     found, event = _describe_content(entry)
     event_id = None if entry.envelope is None else entry.envelope.event_id
     if event_id is None:
         event_id = normalize_event_id(event.get("event_id"))
-    # Tags come last: of many, some are left out.
+    # Tags come last: if there are many, some are cut off.
     words = [found.title, found.culprit, found.type]
     if event_id is not None:
         words.append(event_id)
@@ -73,14 +73,14 @@ def describe(entry: NewEntry) -> Description:
 
 
 def event_index(items: tuple[Item, ...]) -> int | None:
-    """Which item is the event; None where there is none."""
+    """The index of the item that is the event, or None."""
     return next((index for index, item in enumerate(items) if item.type in HAS_EVENT), None)
 
 
 def one_line(value: object, limit: int = _TITLE_CHARS) -> str:
-    """``value`` as text on one line that every store and encoder takes; "" if it is no text."""
+    """``value`` as one line of valid text for stores and encoders; "" if it is not a scalar."""
     if value is None or (type(value) is str and value.isalnum() and len(value) <= limit):
-        return value or ""  # most values, in less time than the rest takes
+        return value or ""  # a fast path for most values
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     try:
@@ -88,7 +88,7 @@ def one_line(value: object, limit: int = _TITLE_CHARS) -> str:
     except ValueError:  # an integer of thousands of digits
         return ""
     if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair has no UTF-8
+        text = text.encode("utf-8", "replace").decode()  # lone surrogates are not valid UTF-8
     if not text.isprintable():
         text = _CONTROLS.sub(" ", text)
     text = " ".join(text.split())
@@ -115,13 +115,13 @@ def _describe_event(item_type: str, event: JsonObject) -> Description:
     kind = _event_type(item_type, event, exception)
     level = event.get("level")
     if not isinstance(level, str) or level not in _LEVELS:
-        # Sentry takes an error for one that does not say.
+        # Sentry's default level is error.
         level = None if kind in ("transaction", "feedback") else "error"
     return Description(
         kind,
         level,
         _event_title(kind, event, exception) or "(no title)",
-        one_line(event.get("transaction")) or _place(exception),
+        one_line(event.get("transaction")) or _culprit(exception),
         one_line(event.get("platform"), _NAME_CHARS) or None,
     )
 
@@ -172,7 +172,7 @@ def _first_line(value: object) -> str:
 
 
 def _main_exception(event: JsonObject) -> JsonObject:
-    """The last of the chain: the one that was raised last, which Sentry names an error after."""
+    """The last exception of the chain, raised last: Sentry's title of an error comes from it."""
     chain = event.get("exception")
     values = chain.get("values", chain) if isinstance(chain, dict) else chain
     if isinstance(values, list):
@@ -180,8 +180,8 @@ def _main_exception(event: JsonObject) -> JsonObject:
     return _object(values)
 
 
-def _place(exception: JsonObject) -> str:
-    """The function that raised it: the innermost of the application, else the innermost."""
+def _culprit(exception: JsonObject) -> str:
+    """The function that raised it: the innermost application frame, else the innermost frame."""
     frames = _object(exception.get("stacktrace")).get("frames")
     if not isinstance(frames, list):
         return ""
@@ -243,7 +243,7 @@ def _load(payload: bytes) -> JsonObject:
     except orjson.JSONDecodeError:
         pass
     try:
-        # SDKs send what orjson is too strict for: NaN, and surrogates that stand alone.
+        # orjson is too strict for what SDKs send: NaN, and lone surrogates.
         return _object(json.loads(payload))
     except (ValueError, RecursionError):
         return _NOTHING

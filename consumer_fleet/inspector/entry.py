@@ -1,19 +1,30 @@
-"""What the inspector keeps of one envelope, or of one message that is none: an entry."""
+"""Entries: what the inspector stores of one envelope, or of one undecodable message."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from consumer_fleet.capture.envelope import Envelope
 
-# What an entry's envelope may have. Each item costs some hundred bytes, however short it is.
+# Each item of an envelope costs some hundred bytes of memory, however short it is.
 MAX_ITEMS: Final = 10_000
+
+SourceKind: TypeAlias = Literal["receiver", "topic", "dlq", "recording", "demo"]
+
+
+@dataclass(slots=True)
+class EntrySource:
+    """The source of the entries. ``problem`` says why it ended, if it failed."""
+
+    kind: SourceKind = "receiver"
+    name: str = ""
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the message was in Kafka. ``timestamp_ms`` is the broker's; None where unknown."""
+class KafkaPosition:
+    """A message's position in Kafka. ``timestamp_ms`` is the broker's; None if unknown."""
 
     topic: str
     partition: int
@@ -22,8 +33,8 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a destination answered, ``at`` seconds since 1970. ``status`` None: it did not."""
+class DeliveryResponse:
+    """A destination's response, ``at`` seconds since 1970. ``status`` None: no response."""
 
     destination: str
     status: int | None
@@ -32,8 +43,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """Why a message was rejected, last, and where it was then."""
+class Rejection:
+    """Why a message was last rejected, by which group, and its position at that time."""
 
     reason: str
     detail: str
@@ -47,23 +58,23 @@ class DeadLetter:
 class NewEntry:
     """An entry on its way into the store. ``received_at`` is in seconds since 1970.
 
-    ``raw`` is the envelope's bytes, decompressed. Where a message is no envelope, ``raw`` is the
-    message's value, ``envelope`` is None, and ``undecodable`` says why.
+    ``raw`` is the envelope's bytes, decompressed. For an undecodable message, ``raw`` is the
+    message's value, ``envelope`` is None, and ``undecodable`` is the reason.
     """
 
     raw: bytes
     envelope: Envelope | None
     received_at: float
     project: str = ""
-    origin: Origin | None = None
-    answers: tuple[Answer, ...] = ()
-    dead_letter: DeadLetter | None = None
+    origin: KafkaPosition | None = None
+    answers: tuple[DeliveryResponse, ...] = ()
+    dead_letter: Rejection | None = None
     undecodable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An entry as lists show it; its fields are the JSON API's. ``size_bytes`` is of ``raw``."""
+    """An entry in a list. Its fields are the JSON API's; ``size_bytes`` is that of ``raw``."""
 
     id: int
     event_id: str | None
@@ -76,9 +87,9 @@ class Summary:
     platform: str | None
     item_types: tuple[str, ...]
     size_bytes: int
-    origin: Origin | None
-    answers: tuple[Answer, ...]
-    dead_letter: DeadLetter | None
+    origin: KafkaPosition | None
+    answers: tuple[DeliveryResponse, ...]
+    dead_letter: Rejection | None
 
 
 _TERMS: Final = 10
@@ -86,9 +97,9 @@ _TERMS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """``text`` is words, each of which must occur in what is searched, in any case of letters.
+    """``text`` is words that must all occur in the searched text; case is ignored.
 
-    ``dead`` True keeps dead letters only, False keeps the others.
+    ``dead`` True selects dead letters, False all others.
     """
 
     text: str = ""
@@ -105,7 +116,7 @@ class Filter:
         return self.type, self.level, self.dead
 
     def condition(self) -> tuple[str, list[str | int]]:
-        """A condition of constant text, and the values of its placeholders."""
+        """The SQL condition, made of constants, and the values of its placeholders."""
         parts: list[str] = []
         values: list[str | int] = []
         if self.type is not None:
@@ -117,7 +128,7 @@ class Filter:
         if self.dead is not None:
             parts.append(f"dead_letter IS {'NOT ' if self.dead else ''}NULL")
         for word in self.text.casefold().split()[:_TERMS]:
-            # A scan: 10,000 entries take a few milliseconds, and no index needs upkeep at inserts.
+            # A scan: 10,000 entries take a few milliseconds, and inserts have no index to update.
             parts.append("instr(searched, ?) > 0")
             values.append(word)
         return " AND ".join(parts) or "1", values

@@ -1,4 +1,4 @@
-"""``POST /api/{project}/envelope/``: takes envelopes like a Sentry, from whoever has the key."""
+"""``POST /api/{project}/envelope/``: accept envelopes like Sentry, from clients with the key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.errors import OutputError, RejectedMessage
-from consumer_fleet.inspector.entry import MAX_ITEMS, Answer, NewEntry, Origin
+from consumer_fleet.inspector.entry import MAX_ITEMS, DeliveryResponse, KafkaPosition, NewEntry
 from consumer_fleet.inspector.store import Store
 
 _GZIP_WINDOW_BITS: Final = 31
@@ -31,13 +31,13 @@ _ZLIB_WINDOW_BITS: Final = 15
 _BARE_DEFLATE_WINDOW_BITS: Final = -15
 _ZSTD_WINDOW_BYTES: Final = 8 * 1024 * 1024
 
-# Decoders get a body in slices and give what comes of it in pieces, so that a small body which
-# would fill the memory is noticed at its first piece too many.
+# Decoders read a body in slices and return pieces, so that a decompression bomb is noticed as soon
+# as the limit is passed.
 _SLICE_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 256 * 1024
-# zstd's decoder can't be told to stop: at most 8 MiB come of so few bytes.
+# zstd's decoder has no output limit: this few bytes decode to 8 MiB at most.
 _ZSTD_SLICE_BYTES: Final = 256
-# gzip's members and zstd's frames may follow one another, but each costs some time.
+# A body may have several gzip members or zstd frames, but each costs some time.
 _PARTS: Final = 10_000
 
 _Pieces: TypeAlias = Iterator[bytes]
@@ -45,7 +45,7 @@ _Decode: TypeAlias = Callable[[bytes], bytes]
 
 
 class BodyRefused(Exception):
-    """The body can't be taken: ``status`` is the HTTP status to answer with."""
+    """The body is refused with the HTTP status ``status``."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -54,17 +54,17 @@ class BodyRefused(Exception):
 
 
 class TooLarge(BodyRefused):
-    """The envelope has more bytes than the limit, received or decoded."""
+    """The envelope, as received or decoded, is larger than the limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(413, f"the envelope is larger than {limit_bytes} bytes")
 
 
 def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """The decoded body. Never holds much more than ``limit_bytes`` of it.
+    """Decode the body. Never holds much more than ``limit_bytes`` of it.
 
-    Raises TooLarge (413); BodyRefused with 415 for an encoding that is unknown or whose package is
-    not installed, and with 400 for a body that is damaged, cut short, or followed by something.
+    Raises TooLarge (413); BodyRefused with 415 for an unknown encoding or a missing package, with
+    400 for a damaged or truncated body or trailing data.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -74,7 +74,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     decode = _DECODERS.get(encoding)
     if decode is None:
         raise BodyRefused(415, f"content encoding {encoding[:40]!r} is not supported")
-    decoded = io.BytesIO()  # it grows in place, and gives its bytes away without a copy
+    decoded = io.BytesIO()  # grows in place and returns its bytes without a copy
     for piece in decode(body):
         if decoded.tell() + len(piece) > limit_bytes:
             raise TooLarge(limit_bytes)
@@ -83,18 +83,18 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 
 class _Decoder(Protocol):
-    """What the decoders of zlib and zstandard have in common."""
+    """The common interface of zlib's and zstandard's decoders."""
 
     @property
     def eof(self) -> bool: ...
 
     @property
     def unused_data(self) -> bytes:
-        """What follows the end."""
+        """Data after the end."""
 
     @property
     def unconsumed_tail(self) -> bytes:
-        """What was not looked at, as there was no room for more output."""
+        """Input not yet decoded because of the output limit."""
 
 
 def _gzip(body: bytes) -> _Pieces:
@@ -102,8 +102,8 @@ def _gzip(body: bytes) -> _Pieces:
 
 
 def _deflate(body: bytes) -> _Pieces:
-    # HTTP means zlib's format by it, but many clients send it without zlib's header (RFC 9110,
-    # 8.4.1.2). The low four bits of that header are 8.
+    # HTTP defines it as zlib's format, but many clients omit zlib's header (RFC 9110, 8.4.1.2). The
+    # low four bits of that header are 8.
     is_zlib = len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
     return _inflate(body, _ZLIB_WINDOW_BITS if is_zlib else _BARE_DEFLATE_WINDOW_BITS, 1)
 
@@ -135,7 +135,7 @@ def _zstd(body: bytes) -> _Pieces:
 def _decode_parts(
     slices: Iterator[bytes], start: Callable[[], tuple[_Decoder, _Decode]], parts: int
 ) -> _Pieces:
-    """Decode parts that follow one another, each with a decoder of its own."""
+    """Decode consecutive parts, each with a new decoder."""
     decoder: _Decoder | None
     decoder, decode = start()
     for data_slice in slices:
@@ -144,7 +144,7 @@ def _decode_parts(
             if decoder is None:
                 parts -= 1
                 if parts == 0:
-                    raise BodyRefused(400, "something follows the end of the compressed body")
+                    raise BodyRefused(400, "there is data after the end of the compressed body")
                 decoder, decode = start()
             yield decode(data)
             if decoder.eof:
@@ -153,27 +153,27 @@ def _decode_parts(
                 data = decoder.unconsumed_tail
     if decoder is None:
         return
-    while piece := decode(b""):  # all input is in, but not all output is out
+    while piece := decode(b""):  # all input is consumed, but not all output returned
         yield piece
     if not decoder.eof:
-        raise _cut_short()
+        raise _truncated()
 
 
 def _brotli(body: bytes) -> _Pieces:
     brotli = _import_brotli()
     decoder = brotli.Decompressor()
     if not hasattr(decoder, "can_accept_more_data"):
-        # Before 1.2 a decoder could not be told to stop, so that a small body could fill memory.
-        raise BodyRefused(415, "content encoding 'br' needs brotli 1.2 or later here")
+        # Before 1.2 there was no output limit: a small body could fill the memory.
+        raise BodyRefused(415, "content encoding 'br' requires brotli 1.2 or later")
     try:
         for data in _slices(body, _SLICE_BYTES):
             yield decoder.process(data, output_buffer_limit=_PIECE_BYTES)
             while not decoder.can_accept_more_data():
                 yield decoder.process(b"", output_buffer_limit=_PIECE_BYTES)
-        while not decoder.is_finished():  # all input is in, but not all output is out
+        while not decoder.is_finished():  # all input is consumed, but not all output returned
             piece = decoder.process(b"", output_buffer_limit=_PIECE_BYTES)
             if not piece:
-                raise _cut_short()
+                raise _truncated()
             yield piece
     except brotli.error as error:
         raise _damaged(error) from error
@@ -187,15 +187,17 @@ def _damaged(error: Exception) -> BodyRefused:
     return BodyRefused(400, f"the body can't be decompressed: {error}")
 
 
-def _cut_short() -> BodyRefused:
-    return BodyRefused(400, "the compressed body is cut short")
+def _truncated() -> BodyRefused:
+    return BodyRefused(400, "the compressed body is truncated")
 
 
 def _import_brotli() -> ModuleType:
     try:
         return importlib.import_module("brotli")
     except ImportError as error:
-        raise BodyRefused(415, "content encoding 'br' needs the package 'brotli' here") from error
+        raise BodyRefused(
+            415, "the package 'brotli' for content encoding 'br' is not installed"
+        ) from error
 
 
 _DECODERS: Final[dict[str, Callable[[bytes], _Pieces]]] = {
@@ -210,14 +212,14 @@ log = structlog.get_logger(__name__)
 _KEY = re.compile(r"(?:^|[\s,])sentry_key\s*=\s*([^\s,]+)")
 _LARGEST = 2**63 - 1
 _TOPIC_CHARS = 249  # Kafka's own limit
-# Up to this, received and decoded, an envelope is taken in at once. Larger ones wait for one
-# another, so that they cost the memory of one of them.
+# Envelopes up to this size, received and decoded, are accepted at once. Larger ones are handled one
+# at a time, to limit memory.
 _SMALL_BYTES: Final = 512 * 1024
 _LARGE_TIMEOUT_S: Final = 60.0
 
 
 class EnvelopeEndpoint:
-    """An ASGI app: one project with one key. What is accepted is stored before it is answered."""
+    """An ASGI app: one project with one key. An envelope is stored before the response."""
 
     def __init__(self, store: Store, *, project: str, key: str, limit_bytes: int) -> None:
         self._store = store
@@ -230,7 +232,7 @@ class EnvelopeEndpoint:
         if scope["method"] == "POST":
             response = await self._post(Request(scope, receive))
         else:
-            response = JSONResponse({"detail": "envelopes are posted"}, 405, {"Allow": "POST"})
+            response = JSONResponse({"detail": "send envelopes by POST"}, 405, {"Allow": "POST"})
         await response(scope, receive, send)
 
     async def _post(self, request: Request) -> Response:
@@ -240,46 +242,46 @@ class EnvelopeEndpoint:
         except BodyRefused as error:
             return _refusal(error)
         except ClientDisconnect:
-            return JSONResponse({"detail": "the request was cut short"}, 400)  # to nobody
-        except asyncio.CancelledError:  # by the server's stop, which has waited long enough
-            return JSONResponse({"detail": "the inspector stops"}, 503)
+            return JSONResponse({"detail": "the request is incomplete"}, 400)  # nobody reads it
+        except asyncio.CancelledError:  # the server's stop has waited long enough
+            return JSONResponse({"detail": "the inspector is stopping"}, 503)
 
     async def _take(self, request: Request, project: str) -> Response:
         body, chunks = io.BytesIO(), request.stream()
         encoding = request.headers.get("content-encoding", "")
         small = min(_SMALL_BYTES, self._limit_bytes)
-        is_whole = await _read(chunks, body, small)
-        if is_whole:
+        is_complete = await _read(chunks, body, small)
+        if is_complete:
             answer = self._accept(project, body, encoding, small)
             if answer.status_code != 413:
                 return answer
         async with self._large:
-            if not is_whole:
+            if not is_complete:
                 await self._read_rest(chunks, body)
-            # In a thread: it would hold up the other requests.
+            # In a thread: it would block other requests.
             return await to_thread.run_sync(
                 self._accept, project, body, encoding, self._limit_bytes
             )
 
     async def _read_rest(self, chunks: AsyncIterator[bytes], body: io.BytesIO) -> None:
         try:
-            async with asyncio.timeout(_LARGE_TIMEOUT_S):  # others wait
-                is_whole = await _read(chunks, body, self._limit_bytes)
+            async with asyncio.timeout(_LARGE_TIMEOUT_S):  # others are waiting
+                is_complete = await _read(chunks, body, self._limit_bytes)
         except TimeoutError as error:
             detail = f"a large envelope must arrive within {_LARGE_TIMEOUT_S:g} s"
             raise BodyRefused(408, detail) from error
-        if not is_whole:
+        if not is_complete:
             raise TooLarge(self._limit_bytes)
 
     def _accept(self, project: str, body: io.BytesIO, encoding: str, limit_bytes: int) -> Response:
-        """The answer, also where it is a refusal.
+        """Store the envelope; returns refusals too.
 
-        An error that left the thread would keep all that was decoded until the next full garbage
-        collection.
+        An exception that left the thread would keep the decoded body in memory until the next full
+        garbage collection.
         """
         try:
             raw = decompress(body.getvalue(), encoding, limit_bytes)
-            body.close()  # what is decoded is enough to hold
+            body.close()  # the decoded body is enough to hold
             envelope = parse(raw, MAX_ITEMS)
         except BodyRefused as error:
             return _refusal(error)
@@ -292,14 +294,14 @@ class EnvelopeEndpoint:
             received_at=now,
             project=project,
             origin=origin_of(envelope),
-            answers=(Answer("inspector", 200, "", now),),
+            answers=(DeliveryResponse("inspector", 200, "", now),),
         )
         try:
             self._store.add(entry)
         except OutputError as error:
             log.error("inspector_store_failed", error=str(error))
             return _refusal(BodyRefused(503, "the store can't be written"))
-        # Relay leaves the id out where an envelope has none.
+        # Like Relay: no id in the response if the envelope has none.
         answer = {} if envelope.event_id is None else {"id": envelope.event_id}
         return Response(orjson.dumps(answer), media_type="application/json")
 
@@ -308,11 +310,11 @@ class EnvelopeEndpoint:
         if request.scope["query_string"]:
             keys += request.query_params.getlist("sentry_key")
         if len(keys) != 1:
-            problem = "missing" if not keys else "given more than once"
-            raise BodyRefused(401, f"the authorization (sentry_key) is {problem}")
+            problem = "is missing" if not keys else "occurs more than once"
+            raise BodyRefused(401, f"sentry_key {problem}")
         project: str = request.path_params["project"]
         if not hmac.compare_digest(keys[0].encode(), self._key):
-            raise BodyRefused(403, "the key is not this project's")
+            raise BodyRefused(403, "wrong sentry_key")
         if project != self._project:
             raise BodyRefused(403, "the key belongs to another project")
         return project
@@ -323,7 +325,7 @@ def _refusal(refused: BodyRefused) -> Response:
 
 
 async def _read(chunks: AsyncIterator[bytes], body: io.BytesIO, limit_bytes: int) -> bool:
-    """Add chunks to ``body`` until it has more than ``limit_bytes``; whether it is whole."""
+    """Append chunks to ``body`` up to ``limit_bytes``. Returns whether the body is complete."""
     async for chunk in chunks:
         body.write(chunk)
         if body.tell() > limit_bytes:
@@ -331,8 +333,8 @@ async def _read(chunks: AsyncIterator[bytes], body: io.BytesIO, limit_bytes: int
     return True
 
 
-def origin_of(envelope: Envelope) -> Origin | None:
-    """Where the header says that the envelope was in Kafka, if it does so in the known form."""
+def origin_of(envelope: Envelope) -> KafkaPosition | None:
+    """The Kafka position in the envelope's header, if it has a valid one."""
     if b'"kafka"' not in envelope.header:
         return None
     members: Any = orjson.loads(envelope.header).get("kafka")
@@ -344,7 +346,7 @@ def origin_of(envelope: Envelope) -> Origin | None:
         return None
     if partition is None or offset is None:
         return None
-    return Origin(topic, partition, offset)
+    return KafkaPosition(topic, partition, offset)
 
 
 def _count(value: object) -> int | None:

@@ -1,41 +1,291 @@
-"""``consumer inspect``: from what is asked for to entries in the inspector's store."""
+"""``consumer inspect``: open the requested source, feed the store, and serve the page."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from arroyo.types import Partition, Topic
 
-from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.codec import Decode
+from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.api import Source
-from consumer_fleet.inspector.demo import demo_feed
-from consumer_fleet.inspector.feeder import Feed, dead_letter_feed, recording_feed, topic_feed
+from consumer_fleet.inspector.coverage.service import (
+    CODECOV_URL,
+    CodecovSettings,
+    CoverageSettings,
+    PathMapping,
+)
+from consumer_fleet.inspector.demo import REPORT, demo_feed
+from consumer_fleet.inspector.entry import EntrySource
+from consumer_fleet.inspector.feeder import (
+    Feed,
+    Feeder,
+    dead_letter_feed,
+    recording_feed,
+    topic_feed,
+)
 from consumer_fleet.inspector.lookup import EventLookup, OpenRecords, build_lookup
+from consumer_fleet.inspector.receiver import Receiver, View
+from consumer_fleet.inspector.security import Access
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.offset_spec import OffsetSpec, parse_offset_spec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording
+from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.targets import consumer_of_topic, named_topic
 
+LATEST_MESSAGES = 1000
+TOKEN_VARIABLE = "INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable, not a token
+CODECOV_VARIABLE = "CODECOV_TOKEN"
 _READ_TIMEOUT_S = 0.1
+_STOP_TIMEOUT_S = 10.0
+_MEGABYTE = 1024 * 1024
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+
+
+@dataclass(frozen=True, slots=True)
+class InspectRequest:
+    """The command line of ``consumer inspect``: one field for each option."""
+
+    options: OptionsRequest
+    file: Path | None
+    topic: str | None
+    dlq: str | None
+    demo: bool
+    consumer: str | None
+    start: str | None
+    host: str
+    port: int
+    token_file: Path | None
+    allow_host: tuple[str, ...]
+    opens: bool
+    store: Path | None
+    keep: int
+    keep_mb: int
+    coverage: tuple[Path, ...]
+    path_map: tuple[str, ...]
+    codecov_repo: str | None
+    codecov_service: str
+    codecov_branch: str | None
+    codecov_url: str | None
+    codecov_token_file: Path | None
+
+    @property
+    def sources(self) -> list[str]:
+        """The options that name a source; at most one is allowed."""
+        values = {"FILE": self.file, "--topic": self.topic, "--dlq": self.dlq}
+        named = [option for option, value in values.items() if value is not None]
+        return [*named, "--demo"] if self.demo else named
+
+    @property
+    def reads_kafka(self) -> bool:
+        return self.topic is not None or self.dlq is not None
+
+    def access(self) -> Access:
+        """Raises ConfigurationError, also for an unreadable token file."""
+        return Access(self.host, _secret(self.token_file, TOKEN_VARIABLE), self.allow_host)
+
+    def coverage_settings(self) -> CoverageSettings:
+        """Raises ConfigurationError, also for a missing Codecov token."""
+        reports = self.coverage or ((REPORT,) if self.demo else ())
+        mappings = tuple(PathMapping.parse(text) for text in self.path_map)
+        return CoverageSettings(reports, mappings, self._codecov())
+
+    def _codecov(self) -> CodecovSettings | None:
+        if self.codecov_repo is None:
+            return None
+        token = _secret(self.codecov_token_file, CODECOV_VARIABLE)
+        if token is None:
+            raise ConfigurationError(
+                f"--codecov-repo requires a token: --codecov-token-file F, or {CODECOV_VARIABLE} "
+                "in the environment"
+            )
+        return CodecovSettings(
+            token,
+            self.codecov_repo,
+            self.codecov_service,
+            base_url=self.codecov_url or CODECOV_URL,
+            branch=self.codecov_branch,
+        )
+
+
+def _secret(path: Path | None, variable: str) -> str | None:
+    """Read it from the file or the environment; other users can read the command line."""
+    if path is None:
+        return os.environ.get(variable, "").strip() or None
+    try:
+        secret = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"can't read a token from {path}: {error}") from error
+    if not secret:
+        raise ConfigurationError(f"{path} is empty: it must contain the token")
+    return secret
+
+
+def inspect(request: InspectRequest) -> None:
+    """Serve the page until a signal. Parts close in reverse order of opening."""
+    access, coverage = request.access(), request.coverage_settings()
+    cluster = resolve_cluster(request.options, needs_broker=request.reads_kafka)
+    _return_freed_memory()
+    shutdown = Shutdown(_STOP_TIMEOUT_S)
+    with shutdown.signals(), ExitStack() as stack:
+        store = Store(request.store, max_rows=request.keep, max_bytes=request.keep_mb * _MEGABYTE)
+        stack.callback(store.close)
+        opened = Opener(request, cluster, store, stack).open()
+        receiver = Receiver(
+            store,
+            access=access,
+            view=View(opened.source, coverage=coverage, lookup=opened.lookup),
+        )
+        receiver.start(request.port)
+        stack.callback(receiver.stop)
+        if opened.feed is not None:
+            skip_known = request.store is not None
+            feeder = Feeder(store, opened.feed, opened.source, skip_known=skip_known)
+            feeder.start()
+            stack.callback(feeder.stop)
+        click.echo(_greeting(opened.source, receiver, access))
+        if request.opens:
+            click.launch(receiver.url)
+        while not shutdown.requested:
+            shutdown.wait(3600.0)
+
+
+def _return_freed_memory() -> None:
+    """Return the memory of each large envelope to the system when it is freed.
+
+    After the first ones, glibc would keep some tens of megabytes in each thread.
+    """
+    with suppress(OSError, AttributeError):  # other C libraries don't have it
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MEGABYTE)
+
+
+def _greeting(source: EntrySource, receiver: Receiver, access: Access) -> str:
+    receives = source.kind == "receiver"
+    lines = [source.name if receives else f"Inspecting {source.kind} {source.name!r}"]
+    lines.append(f"  Page  {receiver.url}")
+    if access.token is not None:
+        lines.append(f"        first visit: {receiver.url}?token=TOKEN, with your token")
+    if receives:
+        lines.append(f"  DSN   {receiver.dsn}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """An opened source. Without a feed, entries come only from the envelope endpoint."""
+
+    source: EntrySource
+    feed: Feed | None = None
+    lookup: EventLookup | None = None
+
+
+class Opener:
+    """Opens the source of a request; ``stack`` closes its parts afterwards.
+
+    Raises FleetError if the source can't be opened. Blocks on the broker or the disk.
+    """
+
+    def __init__(
+        self, request: InspectRequest, cluster: ClusterOptions, store: Store, stack: ExitStack
+    ) -> None:
+        self._request = request
+        self._options = cluster.options
+        self._kafka = cluster.kafka
+        self._store = store
+        self._stack = stack
+
+    def open(self) -> OpenedSource:
+        request = self._request
+        if request.topic is not None:
+            return self._topic(request.topic)
+        if request.dlq is not None:
+            return self._dead_letters(request.dlq)
+        if request.file is not None:
+            return self._recording(request.file)
+        if request.demo:
+            return OpenedSource(EntrySource("demo", "synthetic events"), demo_feed())
+        return OpenedSource(EntrySource("receiver", "Receiving envelopes"))
+
+    def _topic(self, name: str) -> OpenedSource:
+        definition = self._definition(name)
+        topic = named_topic(name, self._options).physical
+        reader = self._reader(topic)
+        decode = definition.decode
+        records = topic_records(self._kafka, topic)
+        lookup = build_lookup(store=self._store, topic=records, decode=decode)
+        return OpenedSource(EntrySource("topic", topic), topic_feed(reader, decode), lookup)
+
+    def _dead_letters(self, topic: str) -> OpenedSource:
+        consumer = self._request.consumer
+
+        def find_decode(origin: str) -> Decode | None:
+            definition = consumer_of_topic(consumer or origin, self._options)
+            return None if definition is None else definition.decode
+
+        if consumer is not None:
+            registry.get(consumer)  # its error lists the consumers
+        reader = self._reader(topic)
+        return OpenedSource(EntrySource("dlq", topic), dead_letter_feed(reader, find_decode))
+
+    def _recording(self, path: Path) -> OpenedSource:
+        recording = Recording(path)
+        header = recording.header
+        decode = self._definition(header.consumer or header.topic).decode
+
+        def records() -> Iterator[tuple[Partition, Record]]:
+            for index, record in recording.messages():
+                yield Partition(Topic(header.topic), index), record
+
+        lookup = build_lookup(store=self._store, recording=records, decode=decode)
+        feed = recording_feed(recording, decode)
+        return OpenedSource(EntrySource("recording", path.name), feed, lookup)
+
+    def _reader(self, topic: str) -> TopicReader:
+        start = None
+        if self._request.start is not None:
+            start = parse_offset_spec(self._request.start, time.time(), relative=True)
+        cluster = Cluster(self._kafka)
+        cluster.check_reachable()
+        if start is None:
+            # An equal share for each partition; the division rounds it up, away from zero.
+            start = OffsetSpec("relative", -LATEST_MESSAGES // cluster.partitions(topic))
+        reader = TopicReader(self._kafka, topic, start=start, end=None)
+        self._stack.callback(reader.close)
+        return reader
+
+    def _definition(self, name: str) -> ConsumerDefinition:
+        if self._request.consumer is not None:
+            return registry.get(self._request.consumer)
+        definition = consumer_of_topic(name, self._options)
+        if definition is None:
+            known = ", ".join(registry.names())
+            raise ConfigurationError(
+                f"unknown message format of {name!r}: name its consumer with --consumer (one of "
+                f"{known})"
+            )
+        return definition
 
 
 def topic_records(base_config: Mapping[str, Any], topic: str) -> OpenRecords:
-    """What ``build_lookup`` takes as ``topic``. Connects anew for each search.
+    """A topic's messages for ``build_lookup``. Connects again for each search.
 
-    It reads from the oldest message to what is the newest when it starts. Raises ConfigurationError
-    and KafkaUnreachable, like ``TopicReader``.
+    Reads from the oldest message to the newest one at the start. Raises ConfigurationError and
+    KafkaUnreachable, like ``TopicReader``.
     """
 
     def read() -> Iterator[tuple[Partition, Record] | None]:
@@ -49,112 +299,3 @@ def topic_records(base_config: Mapping[str, Any], topic: str) -> OpenRecords:
                     yield partition, Record.from_kafka(message)
 
     return read
-
-
-LATEST_MESSAGES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be seen: at most one of the first four. ``consumer`` names whose messages they
-    are, and ``start`` where in a topic to begin, as a person writes it.
-    """
-
-    topic: str | None = None
-    dead_letter_topic: str | None = None
-    recording: Path | None = None
-    demo: bool = False
-    consumer: str | None = None
-    start: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A source that is there. Without a feed, entries come from the envelope endpoint alone."""
-
-    source: Source
-    feed: Feed | None = None
-    lookup: EventLookup | None = None
-
-
-class Opener:
-    """Opens what is wanted. What must be closed afterwards goes onto ``stack``.
-
-    Raises the FleetError that says what is wrong with it. Blocks on the broker or the disk.
-    """
-
-    def __init__(
-        self, options: Options, kafka: dict[str, Any], store: Store, stack: ExitStack
-    ) -> None:
-        self._options = options
-        self._kafka = kafka
-        self._store = store
-        self._stack = stack
-
-    def open(self, wanted: Wanted) -> Opened:
-        if wanted.topic is not None:
-            return self._topic(wanted.topic, wanted)
-        if wanted.dead_letter_topic is not None:
-            return self._dead_letters(wanted.dead_letter_topic, wanted)
-        if wanted.recording is not None:
-            return self._recording(wanted.recording, wanted)
-        if wanted.demo:
-            return Opened(Source("demo", "synthetic events"), demo_feed())
-        return Opened(Source("receiver", "envelopes that are posted to it"))
-
-    def _topic(self, name: str, wanted: Wanted) -> Opened:
-        definition = self._definition(name, wanted)
-        topic = named_topic(name, self._options).physical
-        reader = self._reader(topic, wanted)
-        decode = definition.decode
-        records = topic_records(self._kafka, topic)
-        lookup = build_lookup(store=self._store, topic=records, decode=decode)
-        return Opened(Source("topic", topic), topic_feed(reader, decode), lookup)
-
-    def _dead_letters(self, topic: str, wanted: Wanted) -> Opened:
-        def find_decode(origin: str) -> Decode | None:
-            name = origin if wanted.consumer is None else wanted.consumer
-            definition = consumer_of_topic(name, self._options)
-            return None if definition is None else definition.decode
-
-        if wanted.consumer is not None:
-            registry.get(wanted.consumer)  # says which there are
-        reader = self._reader(topic, wanted)
-        return Opened(Source("dlq", topic), dead_letter_feed(reader, find_decode))
-
-    def _recording(self, path: Path, wanted: Wanted) -> Opened:
-        recording = Recording(path)
-        header = recording.header
-        decode = self._definition(header.consumer or header.topic, wanted).decode
-
-        def records() -> Iterator[tuple[Partition, Record]]:
-            for index, record in recording.messages():
-                yield Partition(Topic(header.topic), index), record
-
-        lookup = build_lookup(store=self._store, recording=records, decode=decode)
-        return Opened(Source("recording", path.name), recording_feed(recording, decode), lookup)
-
-    def _reader(self, topic: str, wanted: Wanted) -> TopicReader:
-        start = None
-        if wanted.start is not None:
-            start = parse_offset_spec(wanted.start, time.time(), relative=True)
-        cluster = Cluster(self._kafka)
-        cluster.check_reachable()
-        if start is None:
-            # Each partition's share; the division rounds it up, away from zero.
-            start = OffsetSpec("relative", -LATEST_MESSAGES // cluster.partitions(topic))
-        reader = TopicReader(self._kafka, topic, start=start, end=None)
-        self._stack.callback(reader.close)
-        return reader
-
-    def _definition(self, name: str, wanted: Wanted) -> ConsumerDefinition:
-        if wanted.consumer is not None:
-            return registry.get(wanted.consumer)
-        definition = consumer_of_topic(name, self._options)
-        if definition is None:
-            known = ", ".join(registry.names())
-            raise ConfigurationError(
-                f"no consumer is known to read {name!r}: say whose messages they are with "
-                f"--consumer, one of {known}"
-            )
-        return definition

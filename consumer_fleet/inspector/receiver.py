@@ -1,7 +1,7 @@
 """A small Sentry-compatible server in this process: it accepts envelopes and shows the latest.
 
-It stands in for an upstream in the embedded demonstration and in tests, and it is what
-``consumer inspect`` runs. It takes one project with one key, made up at its start.
+``consumer inspect`` runs it, and it is the upstream of the embedded demonstration and of tests. It
+has one project with one key, which is random at each start.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from starlette.types import ASGIApp
 
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.api import CoverageApi, EventsApi, LookupApi, Source
-from consumer_fleet.inspector.coverage import CoverageSettings, build_coverage
+from consumer_fleet.inspector.api import CoverageApi, EventsApi, LookupApi
+from consumer_fleet.inspector.coverage import build_coverage
+from consumer_fleet.inspector.coverage.service import CoverageSettings
+from consumer_fleet.inspector.entry import EntrySource
 from consumer_fleet.inspector.envelope_endpoint import EnvelopeEndpoint
 from consumer_fleet.inspector.lookup import EventLookup, build_lookup
 from consumer_fleet.inspector.security import Access, Guard
@@ -31,28 +33,27 @@ from consumer_fleet.inspector.stream import Changes, StreamEndpoint
 
 log = structlog.get_logger(__name__)
 
-# The published limit of an envelope, decompressed (https://develop.sentry.dev/sdk/envelopes/).
+# Sentry's published limit of a decompressed envelope (https://develop.sentry.dev/sdk/envelopes/).
 _PUBLISHED_LIMIT_BYTES = 200 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the page shows beside the store. ``bundle`` is the folder of the built page.
+    """What the page shows besides the store. ``bundle`` is the folder of the built page.
 
-    Without ``lookup``, events are looked up in the store alone. One that is given is the caller's
-    to close.
+    Without ``lookup``, events are looked up in the store only. The caller closes its own lookup.
     """
 
-    source: Source = field(default_factory=Source)
+    source: EntrySource = field(default_factory=EntrySource)
     bundle: Path = BUNDLE
     coverage: CoverageSettings = field(default_factory=CoverageSettings)
     lookup: EventLookup | None = None
 
 
 class Receiver:
-    """The server and its store. ``dsn`` is what to deliver to; a context manager starts and stops.
+    """The server and its store; as a context manager it starts and stops. Deliver to ``dsn``.
 
-    The store is the caller's to close where it was given, else it goes with the receiver.
+    The caller closes its own store; without one, the receiver opens and closes one in memory.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Receiver:
             self.store,
             project=project,
             key=self._key,
-            # What can't be kept is refused: who sent it had better know.
+            # Refuse what can't be stored, so that the sender knows.
             limit_bytes=min(limit_bytes, self.store.max_bytes),
         )
         self._access = access or Access()
@@ -86,7 +87,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where a person may look at what was received."""
+        """The address of the page."""
         return f"http://{self._host}:{self._running.port}/"
 
     @property
@@ -94,9 +95,9 @@ class Receiver:
         return Dsn.parse(f"http://{self._key}@{self._host}:{self._running.port}/{self._project}")
 
     def start(self, port: int = 0) -> None:
-        """Block until connections are accepted. Raises ServiceError where that fails.
+        """Block until connections are accepted. ``port`` 0 means any free port.
 
-        ``port`` 0 takes a free one.
+        Raises ServiceError if the server can't listen.
         """
         self._server = ServerThread(self._access.host, port)
         try:
@@ -106,8 +107,8 @@ class Receiver:
             raise
 
     def stop(self) -> None:
-        """Finish the requests under way, for a few seconds at most, and close."""
-        # First the streams, which would never finish, and what may take longer than that.
+        """Finish current requests, for a few seconds at most, and close."""
+        # First the streams, which never finish, and calls that may take longer than the timeout.
         self._changes.close()
         self._coverage_api.close()
         self._lookup_api.close()
@@ -129,12 +130,12 @@ class Receiver:
     @property
     def _running(self) -> ServerThread:
         if self._server is None:
-            raise RuntimeError("the receiver has no address before start()")
+            raise RuntimeError("the receiver has no address: call start() first")
         return self._server
 
     @property
     def _host(self) -> str:
-        """As it stands in a URL that works."""
+        """The host for URLs."""
         return self._access.url_host
 
     def _app(self) -> ASGIApp:
@@ -182,4 +183,4 @@ async def _unreadable(_request: Request, error: Exception) -> Response:
 
 
 async def _failed(_request: Request, _error: Exception) -> Response:
-    return JSONResponse({"detail": "a bug in the inspector: its log has the trace"}, 500)
+    return JSONResponse({"detail": "a bug in the inspector: its log has the traceback"}, 500)

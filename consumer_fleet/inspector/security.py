@@ -1,9 +1,9 @@
-"""Who may look: the checks in front of every page and every part of the API, and their headers.
+"""Access control: the checks and headers of every page and API request.
 
-The events are private and their content is hostile. A web page that the same person has open
-elsewhere must not reach them (Host against DNS rebinding, Origin against requests across sites),
-nobody else on the network may (a token, unless the server listens on loopback alone), and what an
-event holds must not run (the policy has no inline script or style).
+Events are private and their content may be hostile. Web pages open in the same browser must not
+reach them (Host against DNS rebinding, Origin against cross-site requests), nor may others on the
+network (a token, unless the server listens on loopback), and their content must not run (the
+policy allows no inline script or style).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _HEADERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the server listens and whom it lets in. ``host`` is an address or a name to bind.
+    """The address to listen on, and who has access. ``host`` is an address or a name to bind.
 
-    Without a ``token`` it may listen on loopback only. ``allowed_hosts`` are further names that it
-    is called by. Raises ConfigurationError.
+    Without a ``token``, only loopback is allowed. ``allowed_hosts`` are additional Host names.
+    Raises ConfigurationError.
     """
 
     host: str = LOOPBACK
@@ -55,15 +55,15 @@ class Access:
     def __post_init__(self) -> None:
         if self.token is None and not self.is_loopback:
             raise ConfigurationError(
-                f"the inspector shows events to everybody who reaches {self.host}: give a token "
-                "(--token-file, or INSPECTOR_TOKEN in the environment), or listen on 127.0.0.1"
+                f"anyone who reaches {self.host} could read the events: set a token (--token-file, "
+                "or INSPECTOR_TOKEN in the environment), or listen on 127.0.0.1"
             )
         if self.token is not None and not (
             len(self.token) >= TOKEN_CHARS and self.token.isascii() and self.token.isprintable()
         ):
             raise ConfigurationError(
-                f"the inspector's token must have {TOKEN_CHARS} or more ASCII characters and no "
-                "line break, for example from: openssl rand -hex 16"
+                f"the inspector's token needs {TOKEN_CHARS} or more printable ASCII characters; "
+                "create one with: openssl rand -hex 16"
             )
 
     def __repr__(self) -> str:
@@ -78,21 +78,21 @@ class Access:
 
     @property
     def url_host(self) -> str:
-        """How to call the server in a URL: by a name of its own where it listens everywhere."""
+        """The host for URLs: an allowed name if the server listens on all addresses."""
         address = _address(self.host)
         if address is not None and address.is_unspecified:
             return self.allowed_hosts[0] if self.allowed_hosts else LOOPBACK
         return f"[{self.host}]" if address is not None and address.version == 6 else self.host
 
     def knows_host(self, name: str) -> bool:
-        """Whether a request may call this server so. ``name`` is without its port."""
+        """Whether a request may use this Host. ``name`` has no port."""
         name = name.lower()
         if name in {self.host.lower(), "localhost", *map(str.lower, self.allowed_hosts)}:
             return True
         address = _address(name.removeprefix("[").removesuffix("]"))
         if address is None:
             return False
-        # No page can make a browser call this server by an address that is not the page's own.
+        # DNS rebinding requires a name: a page can't forge the address its browser connects to.
         return address.is_loopback if self.is_loopback else True
 
 
@@ -104,20 +104,20 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Guard:
-    """The outermost ASGI app: ``pages`` for whoever may look, ``envelopes`` for whoever has a key.
+    """The outermost ASGI app: ``pages`` require the token, ``envelopes`` check the DSN's key.
 
-    ``envelopes`` gets the project as a path parameter, and nothing in between: it is what has to
-    be fast.
+    ``envelopes`` gets the project as a path parameter, without a router in between: it must be
+    fast.
     """
 
     def __init__(self, pages: ASGIApp, envelopes: ASGIApp, *, access: Access, port: int) -> None:
         self._pages = pages
         self._envelopes = envelopes
         self._access = access
-        # Browsers share a host's cookies among its ports.
+        # Browsers share a host's cookies between its ports.
         self._cookie = f"inspector_{port}"
         token = (access.token or "").encode()
-        # A cookie says that its holder knew the token, without being it.
+        # The cookie proves knowledge of the token without containing it.
         self._cookie_value = hmac.new(token, b"inspector cookie", hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,9 +132,9 @@ class Guard:
             await self._envelopes(scope, receive, send)
             return
         answer = self._login(scope) if self._access.token else None
-        if answer is None and not self._may_look(headers):
+        if answer is None and not self._is_authorized(headers):
             answer = JSONResponse(
-                {"detail": "a token is needed: send it as Authorization: Bearer, or open /?token="},
+                {"detail": "token required: Authorization: Bearer TOKEN, or open /?token=TOKEN"},
                 401,
                 {"WWW-Authenticate": "Bearer"},
             )
@@ -147,39 +147,39 @@ class Guard:
         except ValueError:
             name = ""
         if not self._access.knows_host(name):
-            detail = f"this server is not called {host[:100]!r} (--allow-host names it)"
+            detail = f"Host {host[:100]!r} is not allowed: add it with --allow-host"
             return JSONResponse({"detail": detail}, 400)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return JSONResponse({"detail": "requests from other origins are refused"}, 403)
+            return JSONResponse({"detail": "cross-origin requests are not allowed"}, 403)
         return None
 
     def _login(self, scope: Scope) -> JSONResponse | RedirectResponse | None:
-        """The answer to ``/?token=…``; None for every other request."""
+        """The response to ``/?token=…``; None for any other request."""
         if scope["path"] != "/":
             return None
         parameters = scope["query_string"].decode("latin-1").split("&")
         given = dict(parameter.partition("=")[::2] for parameter in parameters).get("token")
         if given is None:
             return None
-        # As it was pasted, or as a form or a program encodes it.
+        # As pasted, or as encoded by a form or a program.
         if not any(self._is_token(form) for form in (given, unquote(given), unquote_plus(given))):
-            return JSONResponse({"detail": "the token is wrong"}, 401)
+            return JSONResponse({"detail": "wrong token"}, 401)
         answer = RedirectResponse("/", 303)
-        # Lax, not strict: with that, a browser that follows a link from elsewhere, be it to this
-        # login, comes without it. Other sites can make a browser open a page here, with it, but
-        # can't read or frame what they open, and opening a page deletes or sends nothing.
+        # Lax, because browsers send no strict cookie when they follow a link from another site,
+        # even to this login. Other sites can make a browser open a page here with the cookie, but
+        # they can't read or frame it, and opening a page changes nothing.
         answer.set_cookie(self._cookie, self._cookie_value, httponly=True, samesite="lax")
         return answer
 
-    def _may_look(self, headers: Headers) -> bool:
+    def _is_authorized(self, headers: Headers) -> bool:
         if self._access.token is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
-        # Split by hand: http.cookies takes none of them where one, of whatever else is on this
-        # host, is not to its taste.
+        # Not http.cookies: it drops all cookies if a single one, of any other program on this
+        # host, is malformed.
         cookies = ";".join(headers.getlist("cookie")).split(";")
         pairs = (cookie.strip().partition("=") for cookie in cookies)
         return any(
@@ -191,7 +191,7 @@ class Guard:
 
 
 def _same(given: str, known: str) -> bool:
-    """In a time that says nothing of where they differ."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), known.encode())
 
 

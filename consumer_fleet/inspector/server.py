@@ -1,4 +1,4 @@
-"""A uvicorn server in a thread of its own, beside whatever this process does."""
+"""A uvicorn server in a separate thread, its static pages, and its pools of threads."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from consumer_fleet.inspector.store import Counts, Store
 
 _START_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
-# How long a client may leave unread what was sent to it before the kernel ends its connection.
+# The kernel closes a connection whose client has not read sent data for this long.
 _UNREAD_TIMEOUT_S = 30.0
 
 
 class ServerThread:
-    """Bound from its construction, so that its port is known; serves from ``start``.
+    """Binds its port when constructed and serves after ``start``. ``port`` 0 means any free port.
 
-    Raises ServiceError where the address can't be had. ``port`` 0 takes a free one.
+    Raises ServiceError if it can't listen on the address.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -42,7 +42,7 @@ class ServerThread:
         self._thread: threading.Thread | None = None
 
     def start(self, app: ASGIApp) -> None:
-        """Block until connections are accepted. Raises ServiceError where that fails."""
+        """Block until connections are accepted. Raises ServiceError after a timeout."""
         server = _Server(_uvicorn_config(app))
         thread = threading.Thread(
             target=server.run, args=([self._listener],), name="receiver", daemon=True
@@ -54,7 +54,7 @@ class ServerThread:
         self._server, self._thread = server, thread
 
     def stop(self) -> None:
-        """Finish the requests under way, for a few seconds at most, and close."""
+        """Finish current requests, for a few seconds at most, and close."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
             self._thread.join(_STOP_TIMEOUT_S)
@@ -97,13 +97,13 @@ def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
         lifespan="off",
         ws="none",
         server_header=False,
-        timeout_keep_alive=5,  # like Relay, so that what delivers to it meets the same
+        timeout_keep_alive=5,  # like Relay, so that clients see the same behaviour
         timeout_graceful_shutdown=2,
     )
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts connections: uvicorn itself only has a flag to look at."""
+    """Has an event for the end of its startup: uvicorn itself only has a flag to poll."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -128,7 +128,7 @@ _HEAD = """<!doctype html>
 <link rel="stylesheet" href="/plain.css">
 <h1>Received envelopes</h1>
 """
-_HINT = """<p>This is the plain page: the inspector's own is not built here.
+_HINT = """<p>This is the plain page: the full page is not built.
 In a checkout, <code>make setup</code> builds it.</p>
 """
 _COLUMNS = "<tr><th>Received (UTC)<th>Event<th>Type<th>Title<th>Items<th>Bytes</tr>"
@@ -145,7 +145,7 @@ def render_page(counts: Counts, latest: Iterable[Summary]) -> str:
         for entry in latest
     )
     return (
-        f"{_HEAD}{_HINT}<p>{counts.accepted:,} accepted; the latest {counts.kept:,} are kept.</p>\n"
+        f"{_HEAD}{_HINT}<p>{counts.accepted:,} received; {counts.kept:,} stored.</p>\n"
         f"<table><thead>{_COLUMNS}</thead><tbody>\n{rows}</tbody></table>\n</html>\n"
     )
 
@@ -153,13 +153,13 @@ def render_page(counts: Counts, latest: Iterable[Summary]) -> str:
 def _time(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # a broker's timestamp may be anything
+    except (ValueError, OverflowError, OSError):  # a producer can set any timestamp
         return "-"
 
 
 BUNDLE: Final = Path(__file__).parent / "bundle"
 _LISTED: Final = 100
-# By our own list: the system's may have any type for these, and browsers run no script of another.
+# Our own list: the system's may be wrong, and browsers run scripts of the right type only.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".ico": "image/x-icon",
@@ -173,7 +173,7 @@ _TYPES: Final = {
 
 
 class Pages:
-    """Files are looked up by name in what was read at the start: no request names a path."""
+    """Serves files read at the start; a request looks them up by name, never by path."""
 
     def __init__(self, store: Store, folder: Path = BUNDLE) -> None:
         self._store = store
@@ -197,9 +197,9 @@ class Pages:
     async def asset(self, request: Request) -> Response:
         found = self._assets.get(request.path_params["path"])
         if found is None:
-            raise HTTPException(404, "no such file")
+            raise HTTPException(404, "file not found")
         content, media_type = found
-        # Their names change with what is in them.
+        # The file names contain a hash of the content.
         caching = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(content, headers=caching, media_type=media_type)
 
@@ -208,7 +208,7 @@ _Result = TypeVar("_Result")
 
 
 class Threads:
-    """So many calls of one kind at a time. More wait, and take no thread from the other kinds."""
+    """Limits concurrent calls of one kind; more calls wait and take no threads from other kinds."""
 
     def __init__(self, calls: int) -> None:
         self._limiter = CapacityLimiter(calls)
@@ -217,7 +217,7 @@ class Threads:
         self._closed = False
 
     async def run(self, function: Callable[[], _Result]) -> _Result:
-        """In the request's context. Raises HTTPException (503) once it is closed."""
+        """Call ``function`` in the request's context. Raises HTTPException (503) once closed."""
         self._loop = asyncio.get_running_loop()
         call = asyncio.ensure_future(
             to_thread.run_sync(function, limiter=self._limiter, abandon_on_cancel=True)
@@ -230,17 +230,17 @@ class Threads:
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            raise HTTPException(503, "the inspector stops") from None
+            raise HTTPException(503, "the inspector is stopping") from None
         finally:
             self._waiting.discard(call)
 
     def close(self) -> None:
-        """Wait for no call any more, from whatever thread. Those under way end by themselves."""
+        """Stop waiting for calls; running ones end by themselves. May be called from any thread."""
         self._closed = True
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and all calls with it
-                self._loop.call_soon_threadsafe(self._give_up)
+            with contextlib.suppress(RuntimeError):  # the loop and all calls have ended
+                self._loop.call_soon_threadsafe(self._cancel_waiting)
 
-    def _give_up(self) -> None:
+    def _cancel_waiting(self) -> None:
         for call in self._waiting:
             call.cancel()

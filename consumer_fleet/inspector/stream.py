@@ -1,4 +1,4 @@
-"""``GET /api/stream``: new entries as server-sent events, from where a browser left off."""
+"""``GET /api/stream``: new entries as server-sent events, resuming where a browser left off."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from consumer_fleet.inspector.store import Store
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S: Final = 15.0
-# A burst is sent in batches: a page that draws them one by one could not follow it anyway.
+# Bursts are sent in batches: no page could draw the entries one by one.
 _BATCH: Final = 100
 _BATCH_INTERVAL_S: Final = 0.05
 _STREAMS: Final = 50
-# The number of an entry, with the store that it is in, or without it.
+# An entry's id, optionally preceded by its store's.
 _LAST_ID: Final = re.compile(r"(?:([0-9a-f]+)-)?([0-9]{1,19})")
 _HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -35,7 +35,7 @@ _HEADERS: Final = (
 
 
 class Changes:
-    """Wakes the streams of one event loop when the store has changed, from whatever thread."""
+    """Wakes the streams of one event loop when the store changes, from any thread."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -45,16 +45,16 @@ class Changes:
         store.on_change(self._notify)
 
     def close(self) -> None:
-        """End all streams, from whatever thread."""
+        """End all streams. May be called from any thread."""
         self.closed = True
         self._notify()
 
     @property
-    def followers(self) -> int:
+    def follower_count(self) -> int:
         return len(self._wakers)
 
     def join(self) -> asyncio.Event:
-        """In the loop's thread: an event that is set at each change."""
+        """Return an event that is set at each change. Call it in the loop's thread."""
         self._loop = asyncio.get_running_loop()
         waker = asyncio.Event()
         self._wakers.add(waker)
@@ -65,7 +65,7 @@ class Changes:
 
     def _notify(self) -> None:
         if self._wakers and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and its streams with it
+            with contextlib.suppress(RuntimeError):  # the loop and its streams have ended
                 self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
@@ -74,10 +74,10 @@ class Changes:
 
 
 class EventStream(Response):
-    """What a client has not read yet is in the store, not here: a slow one costs no memory.
+    """Reads unsent entries from the store: a slow client costs no memory.
 
-    The socket's own limit ends the connection of one that does not read at all; its browser
-    connects again and says what it saw last.
+    A socket timeout closes the connection of a client that does not read; its browser connects
+    again with the id of the last entry.
     """
 
     def __init__(self, changes: Changes, last_id: int) -> None:
@@ -95,7 +95,7 @@ class EventStream(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         gone.add_done_callback(lambda _: waker.set())
         try:
-            # At once, so that a browser knows that it is connected, and to which store.
+            # Sent at once: the browser learns that it is connected, and to which store.
             await _send(send, b'event: store\ndata: "%b"\n\n' % store.instance.encode())
             while not gone.done() and not self._changes.closed:
                 waker.clear()
@@ -119,25 +119,25 @@ class StreamEndpoint:
         self._changes = changes
 
     async def get(self, request: Request) -> Response:
-        if self._changes.followers >= _STREAMS:
-            return JSONResponse({"detail": f"{_STREAMS} pages follow already"}, 503)
+        if self._changes.follower_count >= _STREAMS:
+            return JSONResponse({"detail": f"too many open pages: the limit is {_STREAMS}"}, 503)
         return EventStream(self._changes, self._start(request))
 
     def _start(self, request: Request) -> int:
-        """After which entry to begin: where the client was, else at the newest."""
+        """The entry to start after: the client's last one, else the newest."""
         store = self._changes.store
         newest = store.newest_id()
         given = _LAST_ID.fullmatch(request.headers.get("last-event-id", ""))
         if given is None:
             return newest
         last_id = int(given[2])
-        # Of an earlier server, whose entries are gone. Show all of ours.
+        # The id is of another store, such as one of an earlier run: send everything.
         is_foreign = given[1] not in (None, store.instance) or last_id > newest
         return 0 if is_foreign else last_id
 
 
 def _as_events(instance: str, entries: Sequence[Summary]) -> bytes:
-    # JSON has no line breaks of its own here, so that one data line holds it.
+    # orjson writes no line breaks: one data line is enough.
     return b"".join(
         b"id: %b-%d\nevent: entry\ndata: %b\n\n"
         % (instance.encode(), entry.id, orjson.dumps(entry))

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.inspector.coverage import CodecovSettings, CoverageSettings
+from consumer_fleet.inspector.coverage.service import CodecovSettings, CoverageSettings
 from consumer_fleet.inspector.receiver import Receiver, View
 from tests.support.browser import OpenPage, frame, head, open_row
 from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
@@ -213,7 +213,7 @@ def test_where_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
     assert states(frame(page, "sign").get_by_test_id("context-line")) == STATES
     assert codecov.refs == [f"sha:{COMMIT}", "branch:stable"]
     note = frame(page, "sign").locator(".fc-coverage-note")
-    expect(note).to_contain_text(f"of branch stable: Codecov does not know commit {COMMIT}")
+    expect(note).to_contain_text(f"from branch stable: Codecov does not know commit {COMMIT}")
     note.get_by_role("button", name="Copy the report's address").click()
     expect(note.get_by_role("status")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.inspector.demo.other_platforms import deep_recursion
+from consumer_fleet.inspector.demo import deep_recursion
 from tests.support.browser import OpenPage, open_row, rows
 from tests.support.consumer_process import clean_environment
 from tests.support.inspector_process import InspectorProcess

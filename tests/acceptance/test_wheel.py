@@ -60,7 +60,7 @@ def test_the_wheel_has_the_inspectors_page_and_its_licences(wheel: Path) -> None
     bundle = "consumer_fleet/inspector/bundle"
     assert {f"{bundle}/{name}" for name in assets} <= names
     assert f"{bundle}/THIRD-PARTY-LICENSES.txt" in names
-    assert "consumer_fleet/inspector/demo/coverage.lcov" in names
+    assert "consumer_fleet/inspector/demo_data/coverage.lcov" in names
     assert not [name for name in names if name.startswith("consumer_fleet/inspector/web/")]
 
 

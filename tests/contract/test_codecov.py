@@ -16,17 +16,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.coverage import (
+from consumer_fleet.inspector.coverage import build_coverage
+from consumer_fleet.inspector.coverage.service import (
     CodecovSettings,
     Coverage,
     CoverageQuery,
     CoverageService,
     CoverageSettings,
     CoverageStatus,
+    Line,
     PathMapping,
-    build_coverage,
 )
-from consumer_fleet.inspector.coverage.service import Line
 from consumer_fleet.inspector.receiver import Receiver, View
 from consumer_fleet.inspector.services import CallTimings, ambient_request
 from tests.support.codecov_api import SLUG, TOKEN, Codecov, reply
@@ -142,7 +142,7 @@ def test_a_file_that_neither_has_is_no_data(codecov: Codecov, build: Build) -> N
     assert found == Coverage(
         CoverageStatus.NO_DATA,
         provider="codecov",
-        reason=f"Codecov has no report of {PATH} at commit {COMMIT} or on branch stable",
+        reason=f"Codecov has no report for {PATH} at commit {COMMIT} or on branch stable",
     )
 
 

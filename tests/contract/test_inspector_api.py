@@ -13,16 +13,20 @@ import pytest
 
 from consumer_fleet.capture.envelope import build, make_item
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.api import Source
-from consumer_fleet.inspector.coverage import CoverageSettings
+from consumer_fleet.inspector.coverage.service import CoverageSettings
 from consumer_fleet.inspector.demo import REPORT
-from consumer_fleet.inspector.entry import Answer, DeadLetter, NewEntry, Origin
+from consumer_fleet.inspector.entry import (
+    DeliveryResponse,
+    EntrySource,
+    KafkaPosition,
+    NewEntry,
+    Rejection,
+)
+from consumer_fleet.inspector.feeder import as_bytes
 from consumer_fleet.inspector.lookup import EventLookup, Found
-from consumer_fleet.inspector.messages import as_bytes
 from consumer_fleet.inspector.receiver import Receiver, View
 from consumer_fleet.inspector.store import Store
-from tests.support.inspecting import Answer as Reply
-from tests.support.inspecting import event_entry, get, raw_entry, request
+from tests.support.inspecting import Answer, event_entry, get, raw_entry, request
 
 ID = "9ec79c33ec9942ab8353589fcb2e04dc"
 LARGE = b'{"event_id":"%b","registers":18446744073709551615}' % ID.encode()
@@ -52,7 +56,7 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture
 def receiver(store: Store) -> Iterator[Receiver]:
-    view = View(Source("topic", "events"), coverage=CoverageSettings(reports=(REPORT,)))
+    view = View(EntrySource("topic", "events"), coverage=CoverageSettings(reports=(REPORT,)))
     with Receiver(store, view=view) as receiver:
         yield receiver
 
@@ -73,14 +77,14 @@ def test_the_status_says_what_runs_and_what_is_kept(receiver: Receiver) -> None:
 
 
 def test_an_entry_is_listed_with_all_that_is_known_of_it(receiver: Receiver) -> None:
-    letter = DeadLetter("http_413", "too large", "g", "events", 3, 77)
+    letter = Rejection("http_413", "too large", "g", "events", 3, 77)
     receiver.store.add(
         event_entry(
             {"exception": {"values": [{"type": "E", "value": "v"}]}, "platform": "python"},
             ID,
             received_at=12.5,
-            origin=Origin("events-dlq", 0, 5, 1_700_000_000_000),
-            answers=(Answer("upstream", 413, "large", 12.0),),
+            origin=KafkaPosition("events-dlq", 0, 5, 1_700_000_000_000),
+            answers=(DeliveryResponse("upstream", 413, "large", 12.0),),
             dead_letter=letter,
         )
     )
@@ -231,7 +235,7 @@ def test_an_event_is_looked_up_by_its_id_in_any_form(receiver: Receiver) -> None
 class Elsewhere(EventLookup):
     def find(self, event_id: str) -> Found | None:
         raw = as_bytes(build(event_id, [make_item("event", b'{"message":"found"}')]))
-        return Found(raw, Origin("events", 1, 2, 3000), "topic")
+        return Found(raw, KafkaPosition("events", 1, 2, 3000), "topic")
 
 
 def test_who_searches_at_once_finds_one_entry(store: Store) -> None:
@@ -414,7 +418,7 @@ def test_without_a_bundle_a_plain_page_says_what_to_do(store: Store, tmp_path: P
 
 def test_clients_do_not_disturb_one_another(receiver: Receiver) -> None:
     """Envelopes, lists and coverage at the same time, from several clients."""
-    replies: list[Reply] = []
+    replies: list[Answer] = []
 
     def ask() -> None:
         for _ in range(10):

@@ -127,7 +127,7 @@ def test_a_store_that_can_t_be_read_ends_the_stream(
 
 def test_who_asks_for_the_head_alone_does_not_follow(receiver: Receiver) -> None:
     assert request(receiver, "HEAD", "/api/stream", None, {}).status == 200
-    assert receiver._changes.followers == 0
+    assert receiver._changes.follower_count == 0
 
 
 def test_a_burst_arrives_whole_and_in_order(receiver: Receiver) -> None:
@@ -152,8 +152,8 @@ def test_a_quiet_stream_says_that_it_lives(
 def test_a_client_that_leaves_is_forgotten(receiver: Receiver) -> None:
     changes = receiver._changes
     with following(receiver), following(receiver):
-        wait_until(lambda: changes.followers == 2, timeout_s=10, what="two followers")
-    wait_until(lambda: changes.followers == 0, timeout_s=10, what="none")
+        wait_until(lambda: changes.follower_count == 2, timeout_s=10, what="two followers")
+    wait_until(lambda: changes.follower_count == 0, timeout_s=10, what="none")
 
 
 def unread_client(receiver: Receiver) -> socket.socket:
@@ -175,11 +175,11 @@ def test_a_client_that_reads_nothing_is_dropped_and_holds_up_nobody(
     store.add_all([event_entry({"message": f"{text}{n}"}) for n in range(10_000)])
     with Receiver(store) as receiver, unread_client(receiver):
         changes = receiver._changes
-        wait_until(lambda: changes.followers == 1, timeout_s=10, what="the follower")
+        wait_until(lambda: changes.follower_count == 1, timeout_s=10, what="the follower")
         with following(receiver) as reader:
             add(store, 1)
             reader.wait_for(1)
-        wait_until(lambda: changes.followers == 0, timeout_s=30, what="the drop")
+        wait_until(lambda: changes.follower_count == 0, timeout_s=30, what="the drop")
     store.close()
 
 

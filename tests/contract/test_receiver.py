@@ -21,9 +21,9 @@ import zstandard
 from consumer_fleet.capture.envelope import build, make_item
 from consumer_fleet.errors import OutputError, ServiceError
 from consumer_fleet.inspector import envelope_endpoint
-from consumer_fleet.inspector.entry import Origin
+from consumer_fleet.inspector.entry import KafkaPosition
 from consumer_fleet.inspector.envelope_endpoint import BodyRefused, decompress
-from consumer_fleet.inspector.messages import as_bytes
+from consumer_fleet.inspector.feeder import as_bytes
 from consumer_fleet.inspector.receiver import Receiver, View
 from consumer_fleet.inspector.store import Store
 from tests.support.addresses import outward_address
@@ -177,7 +177,7 @@ def test_nothing_is_taken_that_was_cut_or_is_followed_by_something(name: str) ->
 
 def test_endless_parts_are_refused() -> None:
     for part, encoding in ((gzip.compress(b""), "gzip"), (zstandard.compress(b""), "zstd")):
-        with pytest.raises(BodyRefused, match="follows"):
+        with pytest.raises(BodyRefused, match="data after the end"):
             decompress(part * 20_000, encoding, LIMIT_BYTES)
 
 
@@ -320,7 +320,7 @@ ORIGIN = {"topic": "ingest-events", "partition": 3, "offset": 2**62}
 @pytest.mark.parametrize(
     ("kafka", "expected"),
     [
-        (ORIGIN, Origin("ingest-events", 3, 2**62)),
+        (ORIGIN, KafkaPosition("ingest-events", 3, 2**62)),
         ({**ORIGIN, "offset": -1}, None),
         ({**ORIGIN, "offset": "7"}, None),
         ({**ORIGIN, "partition": True}, None),
@@ -333,7 +333,7 @@ ORIGIN = {"topic": "ingest-events", "partition": 3, "offset": 2**62}
     ],
 )
 def test_a_header_may_say_where_the_envelope_was(
-    receiver: Receiver, kafka: object, expected: Origin | None
+    receiver: Receiver, kafka: object, expected: KafkaPosition | None
 ) -> None:
     envelope = build(EVENT_ID, [make_item("event", b"{}")], {"kafka": kafka})
     assert post(receiver, as_bytes(envelope)).status == 200

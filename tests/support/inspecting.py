@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, parse
 from consumer_fleet.inspector.entry import NewEntry
-from consumer_fleet.inspector.messages import as_bytes
+from consumer_fleet.inspector.feeder import as_bytes
 from consumer_fleet.inspector.receiver import Receiver
 
 

@@ -1,7 +1,7 @@
 """Coverage from Codecov's API.
 
-``GET /api/v2/{service}/{owner}/repos/{repository}/file_report/{path}`` with ``sha`` or ``branch``;
-without either, it is the default branch (https://docs.codecov.com/reference/repos_file_report_retrieve).
+``GET /api/v2/{service}/{owner}/repos/{repository}/file_report/{path}`` with ``sha`` or ``branch``,
+or neither for the default branch (https://docs.codecov.com/reference/repos_file_report_retrieve).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from consumer_fleet.inspector.coverage.service import (
 T = TypeVar("T")
 
 
-class Kept(NamedTuple, Generic[T]):
-    """An answer, and for how long it is good; ``inf`` for ever, 0 for those who wait already."""
+class Fetched(NamedTuple, Generic[T]):
+    """A result and how long to cache it: ``inf`` without limit, 0 only for current waiters."""
 
     value: T
     keep_s: float
 
 
 class AnswerCache(Generic[T]):
-    """At most ``max_answers``; the least recently used one goes first. Threads may share it."""
+    """A cache of ``max_answers``, least recently used first out. Threads may share it."""
 
     def __init__(self, max_answers: int, clock: Callable[[], float] = monotonic) -> None:
         self._max_answers = max_answers
@@ -53,10 +53,10 @@ class AnswerCache(Generic[T]):
         self._kept: OrderedDict[Hashable, tuple[T, float]] = OrderedDict()
         self._awaited: dict[Hashable, Future[T]] = {}
 
-    def get(self, key: Hashable, fetch: Callable[[], Kept[T]]) -> T:
-        """The kept answer, or ``fetch``'s. Blocks while ``fetch`` runs, here or elsewhere.
+    def get(self, key: Hashable, fetch: Callable[[], Fetched[T]]) -> T:
+        """The cached answer, or ``fetch``'s. Blocks while ``fetch`` runs in any thread.
 
-        What ``fetch`` raises, all who wait for it get; nothing is kept then.
+        An exception of ``fetch`` reaches all who wait for it and is not cached.
         """
         with self._lock:
             known = self._kept.get(key)
@@ -90,19 +90,19 @@ class AnswerCache(Generic[T]):
 
 
 class GetFailed(Exception):
-    """There was no usable answer: no connection, too slow, too long."""
+    """No usable answer: no connection, too slow, or too long."""
 
 
-class Answer(NamedTuple):
+class GetResponse(NamedTuple):
     status: int
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class GetLimits:
-    """``deadline_s``, a monotonic time, is for all of it, from the name's resolution on.
+    """``deadline_s``, in monotonic time, includes name resolution.
 
-    ``timeout_s`` is what a person knows of it.
+    ``timeout_s`` is the configured value, for messages.
     """
 
     timeout_s: float
@@ -111,16 +111,17 @@ class GetLimits:
     ca_file: str | None = None
 
 
-def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
-    """Blocks, up to the deadline. Redirects are not followed. Raises GetFailed.
+def http_get(url: str, headers: list[str], limits: GetLimits) -> GetResponse:
+    """Send one GET request. Blocks until the deadline at most; raises GetFailed.
 
-    Proxies come from the environment, as in curl. Neither headers nor the answer are logged.
+    Redirects are not followed. Proxies come from the environment, as in curl. Neither headers nor
+    the answer are logged.
     """
     body = bytearray()
 
     def receive(data: bytes) -> int | None:
         body.extend(data)
-        return None if len(body) <= limits.body_bytes else 0  # 0 ends the transfer
+        return None if len(body) <= limits.body_bytes else 0  # 0 aborts the transfer
 
     handle = pycurl.Curl()
     try:
@@ -128,7 +129,7 @@ def http_get(url: str, headers: list[str], limits: GetLimits) -> Answer:
             handle.setopt(option, value)
         handle.setopt(pycurl.WRITEFUNCTION, receive)
         handle.perform()
-        return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(body))
+        return GetResponse(handle.getinfo(pycurl.RESPONSE_CODE), bytes(body))
     except pycurl.error as error:
         code = error.args[0]
         if len(body) > limits.body_bytes:
@@ -149,8 +150,8 @@ def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, objec
         pycurl.URL: url,
         pycurl.HTTPHEADER: headers,
         pycurl.USERAGENT: client_name(),
-        pycurl.FOLLOWLOCATION: 0,  # a redirect would take the token elsewhere
-        pycurl.NOSIGNAL: 1,  # else it times out names with a signal, which only a main thread gets
+        pycurl.FOLLOWLOCATION: 0,  # a redirect would send the token elsewhere
+        pycurl.NOSIGNAL: 1,  # libcurl's signal for DNS timeouts works in the main thread only
         pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
         pycurl.ACCEPT_ENCODING: "gzip",
         pycurl.CAINFO: authorities(limits.ca_file),
@@ -160,9 +161,9 @@ def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, objec
 _NAME = "codecov"
 _BODY_LIMIT_BYTES = 8 * 1024 * 1024
 _MAX_ANSWERS = 256
-_CALLS = 4  # that ask at a time; more wait for them
-# How long answers are kept. A commit's report does not change once it is there; a branch moves on,
-# and a report that is missing may be on its way.
+_CALLS = 4  # concurrent calls; more wait for a slot
+# How long answers are cached. A commit's report never changes; a branch moves on, and a missing
+# report may still be uploaded.
 _KEEP_COMMIT_S = inf
 _KEEP_OTHER_S = 60.0
 _KEEP_FAILURE_S = 5.0
@@ -170,43 +171,43 @@ _LINES = {line.value: line for line in Line}
 
 
 class Codecov(CoverageService):
-    """Asks by commit, and by branch where Codecov doesn't know that commit."""
+    """Asks by commit, then by branch if Codecov doesn't know the commit."""
 
     def __init__(self, settings: CodecovSettings, mappings: Sequence[PathMapping]) -> None:
         self._settings = settings
         self._mappings = tuple(mappings)
-        self._places = BoundedSemaphore(_CALLS)
+        self._slots = BoundedSemaphore(_CALLS)
         self._cache: AnswerCache[Coverage] = AnswerCache(_MAX_ANSWERS)
 
     def coverage(self, query: CoverageQuery) -> Coverage:
-        """Blocks for the configured time at most: for a place among others, and two requests."""
+        """Blocks until the configured timeout at most, for a free slot and two requests."""
         path = FramePath.of(query, self._mappings).in_repository
         if path is None:
             return Coverage.no_data(
                 _NAME,
-                f"no path mapping leads from {query.abs_path or query.file} to the repository",
+                f"no path mapping matches {query.abs_path or query.file}: add one with --path-map",
             )
         branch = query.branch or self._settings.branch
         key = (path, query.commit, branch)
         return self._cache.get(key, lambda: self._fetch(path, query.commit or None, branch))
 
-    def _fetch(self, path: str, commit: str | None, branch: str | None) -> Kept[Coverage]:
+    def _fetch(self, path: str, commit: str | None, branch: str | None) -> Fetched[Coverage]:
         timeout_s = self._settings.timeout_s
         deadline_s = monotonic() + timeout_s
         limits = GetLimits(timeout_s, deadline_s, _BODY_LIMIT_BYTES, self._settings.ca_file)
         try:
-            if not self._places.acquire(timeout=timeout_s):
+            if not self._slots.acquire(timeout=timeout_s):
                 raise too_slow(timeout_s)
             try:
                 return self._ask(path, commit, branch, limits)
             finally:
-                self._places.release()
+                self._slots.release()
         except GetFailed as error:
-            return Kept(Coverage.no_data(_NAME, f"Codecov: {error}"), _KEEP_FAILURE_S)
+            return Fetched(Coverage.no_data(_NAME, f"Codecov: {error}"), _KEEP_FAILURE_S)
 
     def _ask(
         self, path: str, commit: str | None, branch: str | None, limits: GetLimits
-    ) -> Kept[Coverage]:
+    ) -> Fetched[Coverage]:
         named_branch = f"branch {branch}" if branch else "the default branch"
         if commit is not None:
             answer = self._get(path, {"sha": commit}, limits)
@@ -215,12 +216,12 @@ class Codecov(CoverageService):
         answer = self._get(path, {"branch": branch} if branch else {}, limits)
         if answer.status == 404:
             at = f"at commit {commit} or on {named_branch}" if commit else f"on {named_branch}"
-            reason = f"Codecov has no report of {path} {at}"
-            return Kept(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
-        note = f"of {named_branch}: Codecov does not know commit {commit}" if commit else None
+            reason = f"Codecov has no report for {path} {at}"
+            return Fetched(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
+        note = f"from {named_branch}: Codecov does not know commit {commit}" if commit else None
         return _coverage(answer, note, _KEEP_OTHER_S)
 
-    def _get(self, path: str, parameters: dict[str, str], limits: GetLimits) -> Answer:
+    def _get(self, path: str, parameters: dict[str, str], limits: GetLimits) -> GetResponse:
         settings = self._settings
         owner, repository = settings.slug.split("/")
         url = (
@@ -234,33 +235,33 @@ class Codecov(CoverageService):
         return http_get(url, headers, limits)
 
 
-def _coverage(answer: Answer, note: str | None, keep_s: float) -> Kept[Coverage]:
-    """What any answer but a 404 means."""
+def _coverage(answer: GetResponse, note: str | None, keep_s: float) -> Fetched[Coverage]:
+    """Interpret any answer but a 404."""
     if answer.status in (401, 403):
         reason = f"Codecov refused the token (HTTP {answer.status})"
-        return Kept(Coverage.no_integration(reason, _NAME), _KEEP_OTHER_S)
+        return Fetched(Coverage.no_integration(reason, _NAME), _KEEP_OTHER_S)
     if answer.status != 200:
         reason = f"Codecov answered HTTP {answer.status}"
-        return Kept(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
+        return Fetched(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
     try:
         document = orjson.loads(answer.body)
         lines = _lines(document["line_coverage"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         reason = "Codecov's answer is not a file report"
-        return Kept(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
+        return Fetched(Coverage.no_data(_NAME, reason), _KEEP_FAILURE_S)
     if not lines:
-        reason = "Codecov's report has no lines of that file"
-        return Kept(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
+        reason = "Codecov's report has no lines for that file"
+        return Fetched(Coverage.no_data(_NAME, reason), _KEEP_OTHER_S)
     found = Coverage.of_lines(lines, _NAME, url=_page(document), reason=note)
-    return Kept(found, keep_s)
+    return Fetched(found, keep_s)
 
 
 def _lines(pairs: Any) -> Lines:
-    """``[[1, 0], …]``: hit 0, miss 1, partial 2; a line with another code is left out."""
+    """``[[1, 0], …]``: hit 0, miss 1, partial 2; lines with other codes are left out."""
     lines: Lines = {}
     for pair in pairs or ():
         if not pair:
-            continue  # [[]] stands for none
+            continue  # [[]] means no lines
         number, code = pair
         if type(number) is int and code in _LINES:
             lines[number] = _LINES[code]
@@ -269,6 +270,6 @@ def _lines(pairs: Any) -> Lines:
 
 def _page(document: dict[str, Any]) -> str | None:
     url = document.get("commit_file_url")
-    # The page shows it as the report's address.
+    # The page shows it, for people to open.
     is_link = isinstance(url, str) and url.startswith(("https://", "http://"))
     return url if is_link else None

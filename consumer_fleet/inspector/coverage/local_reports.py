@@ -1,4 +1,4 @@
-"""Coverage from report files on this machine."""
+"""Coverage from local report files, matched to frames by path."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from typing import TypeAlias
 
 import structlog
 
-from consumer_fleet.inspector.coverage import xml_reports
 from consumer_fleet.inspector.coverage.reports import (
-    Report,
     UnreadableReport,
     add_line,
-    read_data_file,
-    read_json,
-    read_lcov,
+    read_report,
 )
 from consumer_fleet.inspector.coverage.service import (
     Coverage,
@@ -30,64 +26,18 @@ from consumer_fleet.inspector.coverage.service import (
     PathMapping,
 )
 
-FORMATS = "coverage.py (.coverage, JSON, XML), Cobertura XML, JaCoCo XML and lcov"
-_LIMIT_BYTES = 512 * 1024 * 1024
-_SNIFFED_BYTES = 4096
-_SQLITE = b"SQLite format 3\0"
-_BOM = b"\xef\xbb\xbf"
-_UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_COMMENT_LINES = re.compile(rb"(?:#[^\n]*\n\s*)+")
-
-
-def read_report(path: Path) -> Report:
-    """Parse the file. Its content decides on the format. Blocks; raises UnreadableReport."""
-    try:
-        _check_file(path)
-        report = _parse(path)
-    except OSError as error:
-        raise UnreadableReport(error.strerror or "can't be read") from error
-    except UnicodeDecodeError as error:
-        raise UnreadableReport("it is not UTF-8") from error
-    if not report:
-        raise UnreadableReport("it names no source file")
-    return report
-
-
-def _check_file(path: Path) -> None:
-    size = path.stat().st_size
-    if not path.is_file():
-        raise UnreadableReport("not a file")  # a pipe would be waited for
-    if size > _LIMIT_BYTES:
-        raise UnreadableReport(f"larger than {_LIMIT_BYTES // 1024**2} MiB")
-
-
-def _parse(path: Path) -> Report:
-    with path.open("rb") as file:
-        start = file.read(_SNIFFED_BYTES)
-    if start.startswith(_SQLITE):
-        return read_data_file(path)
-    text = start.removeprefix(_BOM).lstrip()
-    if text.startswith(b"{"):
-        return read_json(path)
-    if text.startswith((b"<", *_UTF_16_BOMS)):
-        return xml_reports.read_xml(path)
-    if _COMMENT_LINES.sub(b"", text, count=1).startswith((b"TN:", b"SF:")):
-        return read_lcov(path)
-    raise UnreadableReport(f"not a coverage report; known are {FORMATS}")
-
-
 Segments: TypeAlias = tuple[str, ...]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"[A-Za-z]:/")
 _JVM_FILE = re.compile(r"\.(?:java|kts?|scala|groovy|clj)$", re.IGNORECASE)
 _PYTHON_MODULE = re.compile(r"\w+(?:\.\w+)*")
-# What lies below them came with a package, however much the rest looks like a file of one's own.
+# Files below these folders belong to installed packages, even if the rest of the path matches.
 _LIBRARIES = frozenset({"site-packages", "dist-packages", "node_modules"})
 
 
 class AmbiguousPath(LookupError):
-    """Several files of the reports could be the frame's. The message names some of them."""
+    """Several files in the reports match the frame. The message names some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +50,10 @@ class ReportedFile:
 
 @dataclass(frozen=True, slots=True)
 class FramePath:
-    """What is known of a frame's file.
+    """The known paths of a frame's file.
 
     ``mapped`` is its path in the repository, by a configured mapping. ``relative`` is its path
-    below the root of its package or program; ``full`` is where it was on its machine.
+    below the root of its package or program; ``full`` is its path on the machine that ran it.
     """
 
     mapped: Segments | None
@@ -116,19 +66,19 @@ class FramePath:
         texts = [query.abs_path or "", relative or "", query.file]
         full = query.abs_path or query.file
         if relative is not None and len(split(full)) <= len(split(relative)):
-            full = ""  # it says nothing more
+            full = ""  # it adds nothing
         mapped = next((found for text in texts if (found := map_path(text, mappings))), None)
         return cls(split(mapped or "") or None, split(relative or "") or None, split(full) or None)
 
     @property
     def in_repository(self) -> str | None:
-        """The path to ask a service for that knows the repository; None if it can't be known."""
+        """The file's path in its repository; None if unknown."""
         segments = self.mapped or self.relative
         return "/".join(segments) if segments else None
 
 
 def split(path: str) -> Segments:
-    """The names of a path, without a scheme, a query, ``.`` and ``..``."""
+    """The segments of a path without scheme and query, with ``.`` and ``..`` resolved."""
     scheme = _SCHEME.match(path)
     if scheme is not None:
         path = re.split(r"[?#]", path[scheme.end() :], maxsplit=1)[0]
@@ -147,9 +97,9 @@ def is_absolute(path: str) -> bool:
 
 
 def map_path(path: str, mappings: Iterable[PathMapping]) -> str | None:
-    """The path with its longest configured prefix replaced; None where none fits.
+    """The path with its longest matching prefix replaced; None without a match.
 
-    A prefix ends at a ``/``. The empty one fits relative paths.
+    A prefix ends at a ``/``. The empty prefix matches relative paths.
     """
     path = path.replace("\\", "/")
     best: PathMapping | None = None
@@ -173,7 +123,7 @@ def _starts_with(path: str, prefix: str) -> bool:
 
 
 def _jvm_path(query: CoverageQuery) -> str | None:
-    """A JVM's frame names the file without its folders, which are those of its package."""
+    """A JVM frame names the file alone; its folders follow from its package."""
     names = split(query.file or query.abs_path or "")
     if not names or _JVM_FILE.search(names[-1]) is None:
         return None
@@ -188,7 +138,7 @@ def _relative_file(query: CoverageQuery) -> str | None:
 
 
 def _python_path(query: CoverageQuery) -> str | None:
-    """The path of the module's name, if that is how the file is called."""
+    """The path that the module's name implies, if the file has that name."""
     module = query.module or ""
     names = split(query.abs_path or query.file)
     if not names or _PYTHON_MODULE.fullmatch(module) is None:
@@ -199,7 +149,7 @@ def _python_path(query: CoverageQuery) -> str | None:
 
 
 class PathIndex:
-    """The files of all reports, by how their paths end."""
+    """Finds files of all reports by the end of their paths."""
 
     def __init__(self, files: Iterable[ReportedFile]) -> None:
         self._by_name: dict[str, list[ReportedFile]] = defaultdict(list)
@@ -208,10 +158,7 @@ class PathIndex:
                 self._by_name[file.segments[-1]].append(file)
 
     def find(self, frame: FramePath) -> list[ReportedFile]:
-        """The frame's file, once for each report that has it; empty where none does.
-
-        Raises AmbiguousPath.
-        """
+        """The frame's file, once for each report that contains it. Raises AmbiguousPath."""
         known = frame.mapped or frame.full or frame.relative
         if known is None:
             return []
@@ -231,8 +178,8 @@ class PathIndex:
 def _fits(file: ReportedFile, frame: FramePath) -> bool:
     if frame.mapped is not None:
         return _is_within(file.segments, frame.mapped)
-    # The relative path starts at a package's own name, so a part of it is not enough: two packages
-    # may both have a models.py.
+    # The relative path starts at a package's name. Part of it is not enough: two packages may both
+    # have a models.py.
     if frame.relative is not None and not _is_within(file.segments, frame.relative):
         return False
     if frame.full is None:
@@ -246,7 +193,7 @@ def _fits(file: ReportedFile, frame: FramePath) -> bool:
 
 
 def _is_within(reported: Segments, path: Segments) -> bool:
-    """Whether one path is the end of the other. A name alone is enough only as all of ``path``."""
+    """Whether one path ends with the other. A bare name matches only if it is all of ``path``."""
     length = common_suffix(reported, path)
     return length == len(path) or (length == len(reported) and length >= 2)
 
@@ -261,25 +208,25 @@ def common_suffix(one: Segments, other: Segments) -> int:
 
 
 def _one_file(files: list[ReportedFile]) -> list[ReportedFile]:
-    """The files, if all are one under shorter and longer paths."""
+    """The files, if all are the same file under shorter and longer paths."""
     by_length = sorted(files, key=lambda file: len(file.segments))
     for shorter, longer in pairwise(by_length):
         if longer.segments[-len(shorter.segments) :] != shorter.segments:
             names = ", ".join("/".join(file.segments) for file in by_length[:3])
-            raise AmbiguousPath(f"several files of the reports end like that: {names}")
+            raise AmbiguousPath(f"several files in the reports match: {names}")
     return by_length
 
 
 log = structlog.get_logger(__name__)
 
 _NAME = "local"
-# Changes whenever the file is written anew: modification time, size, inode.
+# Changes whenever the file is rewritten: modification time, size, inode.
 _Version = tuple[int, int, int] | None
 
 
 @dataclass(slots=True)
 class _ReportFile:
-    """One file and what was in it when it was read last."""
+    """One report file and its content when last read."""
 
     path: Path
     version: _Version = None
@@ -292,7 +239,7 @@ class _ReportFile:
         version = self._version_now()
         if self.was_read and version == self.version:
             return False
-        # What is read may be newer than the version, and is then read once more: never older.
+        # The content may be newer than this version; then it is read once more. It is never older.
         self.version, self.was_read = version, True
         try:
             report = read_report(self.path)
@@ -301,7 +248,7 @@ class _ReportFile:
         except UnreadableReport as error:
             self.files, self.problem = (), str(error)
             log.warning("coverage_report_unreadable", path=str(self.path), error=str(error))
-        except Exception as error:  # whatever it is, the other reports are good
+        except Exception as error:  # the other reports stay usable
             self.files, self.problem = (), f"{type(error).__name__}: {error}"
             log.exception("coverage_report_unreadable", path=str(self.path), error=self.problem)
         return True
@@ -315,10 +262,10 @@ class _ReportFile:
 
 
 class LocalReports(CoverageService):
-    """Reads each report once, at the first query, and again when its file has changed.
+    """Reads each report at the first query, and again when its file has changed.
 
-    Reports do not say which commit they are of: they are taken to be of the code that runs. Where
-    several have a file, a line counts as well covered as in the best of them.
+    Reports don't name their commit: they are assumed to describe the running code. If several
+    contain a file, each line gets its best result.
     """
 
     def __init__(self, paths: Sequence[Path], mappings: Sequence[PathMapping]) -> None:
@@ -328,7 +275,7 @@ class LocalReports(CoverageService):
         self._index = PathIndex(())
 
     def has(self, query: CoverageQuery) -> bool:
-        """Whether a report has lines of that file. Blocks while a changed report is read."""
+        """Whether a report contains that file. Blocks while a changed report is read."""
         try:
             return bool(self._find(query))
         except AmbiguousPath:
@@ -346,7 +293,7 @@ class LocalReports(CoverageService):
         if lines:
             return Coverage.of_lines(lines, _NAME)
         if found:
-            return Coverage.no_data(_NAME, "the reports have no lines of that file")
+            return Coverage.no_data(_NAME, "the reports have no lines for that file")
         return Coverage.no_data(_NAME, self._why_nothing(query))
 
     def _find(self, query: CoverageQuery) -> list[ReportedFile]:
@@ -363,4 +310,4 @@ class LocalReports(CoverageService):
             f"{report.path}: {report.problem}" for report in self._reports if report.problem
         ]
         name = query.file or query.abs_path or "the file"
-        return "; ".join([f"no report has {name}", *problems])
+        return "; ".join([f"no report contains {name}", *problems])

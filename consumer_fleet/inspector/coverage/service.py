@@ -1,4 +1,4 @@
-"""What is asked of a coverage provider, and what it answers."""
+"""The interface of coverage providers, their settings, queries and results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from consumer_fleet.inspector.services import ServiceInterface
 
 
 class Line(IntEnum):
-    """How well tests cover one line: the codes of Codecov's API and of Sentry's frontend.
+    """Coverage of one line: the codes of Codecov's API and of Sentry's frontend.
 
-    A line that no test can cover, or that nobody measured, is left out.
+    Lines that can't be covered or were not measured are left out.
     """
 
     COVERED = 0
@@ -23,23 +23,23 @@ class Line(IntEnum):
     PARTIAL = 2  # it ran, but not all of its branches were taken
 
 
-# Line number, from 1 → how well it is covered.
+# Line number, from 1 → its coverage.
 Lines: TypeAlias = dict[int, Line]
 
 
 class CoverageStatus(StrEnum):
-    """The names that Sentry's frontend gives them."""
+    """Values as in Sentry's frontend."""
 
     EXISTS = "COVERAGE_EXISTS"
-    NO_DATA = "NO_COVERAGE_DATA"  # a provider is there and knows nothing of this file
-    NO_INTEGRATION = "NO_INTEGRATION"  # no provider, or none that lets us in
+    NO_DATA = "NO_COVERAGE_DATA"  # a provider is configured but has no data for this file
+    NO_INTEGRATION = "NO_INTEGRATION"  # no provider, or it refused the token
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageQuery:
-    """The file of one frame, as the event tells it: nothing here is to be trusted.
+    """The file of one frame as described by its event: untrusted input.
 
-    The names are those of the frame's members, except ``commit``, ``branch`` (of the event's
+    Names are those of the frame's attributes, except ``commit`` and ``branch`` (from the event's
     release) and ``sdk_name``.
     """
 
@@ -54,10 +54,10 @@ class CoverageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """``lines`` are sorted by number, and only there with ``EXISTS``.
+    """``lines`` are sorted by number; empty unless the status is ``EXISTS``.
 
-    ``url`` is a page for a person; ``reason`` is one sentence for a person: why there is nothing,
-    or what is special about what there is.
+    ``url`` is the provider's web page of the file. ``reason`` is one sentence for the user: why
+    there is no coverage, or a remark on the coverage shown.
     """
 
     status: CoverageStatus
@@ -82,21 +82,21 @@ class Coverage:
 
 
 class CoverageService(ServiceInterface):
-    """Where line coverage comes from."""
+    """A source of line coverage."""
 
     interface = ("coverage",)
 
     def coverage(self, query: CoverageQuery) -> Coverage:
-        """The lines of one file. Blocks, for the configured time at most where it asks a server.
+        """The lines of one file. Blocks; a server has the configured timeout to answer.
 
-        Never raises for what the query says, nor for a report or a server that is out of order:
-        the answer says so.
+        Never raises for a bad query, an unreadable report or a failing server: the result has the
+        reason.
         """
         raise NotImplementedError
 
 
 CODECOV_URL = "https://api.codecov.io"
-# Codecov's names of Git hosts, by the short ones that its web pages use.
+# The short names of Git hosts in Codecov's web addresses → the names in its API.
 _SERVICES = {
     "gh": "github",
     "gl": "gitlab",
@@ -109,7 +109,7 @@ _SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class PathMapping:
-    """Paths below ``prefix`` are below ``replacement`` in the repository, and in reports."""
+    """Paths below ``prefix`` are below ``replacement`` in the repository and in reports."""
 
     prefix: str
     replacement: str
@@ -127,11 +127,11 @@ class PathMapping:
 
 @dataclass(frozen=True, slots=True)
 class CodecovSettings:
-    """``slug`` is OWNER/REPOSITORY; ``branch`` None means Codecov's default one.
+    """``slug`` is OWNER/REPOSITORY; ``branch`` None means the repository's default branch.
 
-    ``timeout_s`` bounds an answer as a whole, with all the requests that it takes; browsers give
-    up after 10 s. ``ca_file`` None means certifi's authorities. Raises ConfigurationError, which
-    never shows the token.
+    ``timeout_s`` bounds all requests of one query together; the page gives up after 10 s.
+    ``ca_file`` None means certifi's authorities. Raises ConfigurationError; its message never
+    contains the token.
     """
 
     token: str = field(repr=False)
@@ -163,7 +163,7 @@ class CodecovSettings:
 
 @dataclass(frozen=True, slots=True)
 class CoverageSettings:
-    """``reports`` are coverage files on this machine, of any known format."""
+    """``reports`` are local coverage files of any supported format."""
 
     reports: tuple[Path, ...] = ()
     path_mappings: tuple[PathMapping, ...] = ()
@@ -178,4 +178,4 @@ def _check_url(url: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
         raise ConfigurationError(f"Codecov URL {url!r}: expected https://HOST")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"Codecov URL {url!r}: it can't have a query or a fragment")
+        raise ConfigurationError(f"Codecov URL {url!r}: a query or fragment is not allowed")

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from consumer_fleet.capture.envelope import build, make_item
-from consumer_fleet.inspector.demo.entries import demo_feed
+from consumer_fleet.inspector.demo import demo_feed
 from consumer_fleet.inspector.description import Description, describe, event_index, one_line
-from consumer_fleet.inspector.entry import DeadLetter, NewEntry, Origin
+from consumer_fleet.inspector.entry import KafkaPosition, NewEntry, Rejection
 from tests.support.inspecting import envelope_entry, event_entry
 from tests.support.mutations import damaged_bytes, damaged_values
 
@@ -138,9 +138,9 @@ def test_a_payload_too_large_to_parse_is_listed_without_a_look_inside() -> None:
 
 def test_searched_are_title_place_tags_id_topic_and_the_dead_letter() -> None:
     event = error(tags=[["Region", "NORTH"], ["odd"], None], release="shop@1", environment="prod")
-    letter = DeadLetter("http_400", "bad request", "g", "events", 1, 2)
+    letter = Rejection("http_400", "bad request", "g", "events", 1, 2)
     entry = event_entry(
-        event, "c" * 32, origin=Origin("ingest-events-dlq", 0, 0), dead_letter=letter
+        event, "c" * 32, origin=KafkaPosition("ingest-events-dlq", 0, 0), dead_letter=letter
     )
     searched = describe(entry).searched
     for word in (

@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import FleetError, KafkaUnreachable
-from consumer_fleet.inspector.api import Source
-from consumer_fleet.inspector.entry import NewEntry, Origin
+from consumer_fleet.inspector.entry import EntrySource, KafkaPosition, NewEntry
 from consumer_fleet.inspector.feeder import Feed, Feeder, recording_feed
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.kafka.chunk import Record
@@ -34,7 +33,7 @@ def store() -> Iterator[Store]:
 
 
 def entry(offset: int) -> NewEntry:
-    return event_entry({"message": str(offset)}, origin=Origin("events", 0, offset))
+    return event_entry({"message": str(offset)}, origin=KafkaPosition("events", 0, offset))
 
 
 def titles(store: Store) -> list[str]:
@@ -79,7 +78,7 @@ def test_a_feed_that_fails_says_so_and_what_it_brought_stays(store: Store) -> No
         yield [entry(1)]
         raise KafkaUnreachable("the topic is gone")
 
-    source = Source("topic", "events")
+    source = EntrySource("topic", "events")
     feeder = Feeder(store, feed(), source)
     feeder.start()
     wait_until(lambda: source.problem is not None, timeout_s=10, what="the problem")
@@ -93,7 +92,7 @@ def test_a_bug_ends_the_feed_with_a_word_and_a_trace(store: Store) -> None:
         yield [entry(1)]
         raise KeyError("frames")
 
-    source = Source("topic", "events")
+    source = EntrySource("topic", "events")
     feeder = Feeder(store, feed(), source)
     with capture_logs() as logs:
         feeder.start()

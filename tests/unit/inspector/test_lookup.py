@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.errors import KafkaUnreachable, RejectedMessage
-from consumer_fleet.inspector.entry import NewEntry, Origin
+from consumer_fleet.inspector.entry import KafkaPosition, NewEntry
 from consumer_fleet.inspector.lookup import EventLookup, Found, SearchLimits, build_lookup
 from consumer_fleet.inspector.services import CallTimings, InvalidBackend, ambient_request
 from consumer_fleet.inspector.store import Store
@@ -76,7 +76,7 @@ def store() -> Iterator[Store]:
     store.close()
 
 
-def keep(store: Store, number: int, note: str = "", origin: Origin | None = None) -> None:
+def keep(store: Store, number: int, note: str = "", origin: KafkaPosition | None = None) -> None:
     raw = envelope(number, note)
     store.add(NewEntry(raw, parse(raw), 1.0, origin=origin))
 
@@ -94,7 +94,7 @@ def names(lookup: EventLookup, event_id: str) -> list[str]:
 
 
 def test_the_store_gives_the_newest_envelope_of_an_event_byte_for_byte(store: Store) -> None:
-    origin = Origin("events", 1, 7, 1007)
+    origin = KafkaPosition("events", 1, 7, 1007)
     keep(store, 1, "old")
     keep(store, 1, "new", origin)
     keep(store, 2)
@@ -131,7 +131,7 @@ def test_a_topic_is_read_until_the_event_is_found_and_then_closed() -> None:
     topic = Source([None, record(3, envelope(1)), None, record(4, envelope(2)), record(5, b"")])
     lookup = build_lookup(topic=topic, decode=decode)
     found = lookup.find(event_id(2))
-    assert found == Found(envelope(2), Origin("events", 0, 4, 1004), "topic")
+    assert found == Found(envelope(2), KafkaPosition("events", 0, 4, 1004), "topic")
     assert (topic.opened, topic.read, topic.closed) == (1, 4, 1)
     assert lookup.find(event_id(9)) is None
     assert topic.closed == 2
@@ -151,7 +151,7 @@ def test_messages_that_are_no_envelopes_are_passed_over() -> None:
     with capture_logs():
         found = lookup.find(event_id(1))
         assert found is not None
-        assert found.origin == Origin("events", 0, 3, 1003)
+        assert found.origin == KafkaPosition("events", 0, 3, 1003)
     lookup.close()
 
 
@@ -203,7 +203,7 @@ def test_a_rejection_is_not_an_event() -> None:
 @pytest.fixture
 def everywhere(store: Store) -> EventLookup:
     """Event 1 is in the store and the topic, event 2 in the topic alone."""
-    keep(store, 1, origin=Origin("events", 0, 0))
+    keep(store, 1, origin=KafkaPosition("events", 0, 0))
     topic = Source([record(0, envelope(1)), record(1, envelope(2))])
     recording = Source([record(0, envelope(1))])
     return build_lookup(store=store, topic=topic, recording=recording, decode=decode)

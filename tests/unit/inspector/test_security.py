@@ -17,7 +17,7 @@ def test_loopback_needs_no_token(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "inspect.example.com", ""])
 def test_any_other_address_needs_a_token(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="give a token"):
+    with pytest.raises(ConfigurationError, match="set a token"):
         Access(host)
     assert not Access(host, TOKEN).is_loopback
 

@@ -15,11 +15,17 @@ from typing import Any
 import pytest
 
 from consumer_fleet.errors import ConfigurationError, OutputError
-from consumer_fleet.inspector.entry import Answer, DeadLetter, Filter, NewEntry, Origin
+from consumer_fleet.inspector.entry import (
+    DeliveryResponse,
+    Filter,
+    KafkaPosition,
+    NewEntry,
+    Rejection,
+)
 from consumer_fleet.inspector.store import Counts, Store
 from tests.support.inspecting import event_entry, raw_entry
 
-LETTER = DeadLetter("http_413", "too large", "group", "events", 2, 40)
+LETTER = Rejection("http_413", "too large", "group", "events", 2, 40)
 
 
 def numbered(number: int, text: str = "hello", **fields: object) -> NewEntry:
@@ -51,8 +57,11 @@ def store(path: Path | None) -> Iterator[Store]:
 def test_what_was_added_is_read_back_newest_first(store: Store) -> None:
     add(store, 1)
     raw = b'{}\n{"type":"attachment","length":3}\n\x00\xff\n\n'
-    origin = Origin("events", 3, 2**62, 1_700_000_000_000)
-    answers = (Answer("upstream", 200, "", 2.5), Answer("saas", None, "refused", 3.5))
+    origin = KafkaPosition("events", 3, 2**62, 1_700_000_000_000)
+    answers = (
+        DeliveryResponse("upstream", 200, "", 2.5),
+        DeliveryResponse("saas", None, "refused", 3.5),
+    )
     store.add(
         raw_entry(
             raw, received_at=2.5, project="7", origin=origin, answers=answers, dead_letter=LETTER
@@ -113,7 +122,7 @@ def test_the_byte_limit_counts_all_that_is_kept_of_an_entry(path: Path | None) -
     plain = store.counts().kept_bytes
     assert plain > len(entry.raw)
     detail = "ä" * 1000
-    store.add(numbered(1, answers=(Answer("upstream", 400, detail, 1.0),)))
+    store.add(numbered(1, answers=(DeliveryResponse("upstream", 400, detail, 1.0),)))
     assert store.counts().kept_bytes - 2 * plain > 2000
     store.close()
 
@@ -395,7 +404,9 @@ def filled(path: Path | None) -> Iterator[Store]:
     store.add(event_entry({**fault, "transaction": "/Checkout"}, "a" * 32, received_at=1.0))
     store.add(event_entry({"message": "100% done", "level": "info", "tags": {"region": "north"}}))
     store.add(event_entry({**fault, "level": "fatal"}, dead_letter=LETTER, received_at=3.0))
-    store.add(event_entry({"message": "x"}, origin=Origin("ingest-events", 0, 1), received_at=4.0))
+    store.add(
+        event_entry({"message": "x"}, origin=KafkaPosition("ingest-events", 0, 1), received_at=4.0)
+    )
     yield store
     store.close()
 
@@ -443,8 +454,12 @@ def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
 
 
 def test_origins_that_were_read_are_told_from_those_that_were_delivered(store: Store) -> None:
-    store.add(numbered(1, origin=Origin("events", 1, 10)))
-    store.add(numbered(2, origin=Origin("events", 1, 11), answers=(Answer("x", 200, "", 1.0),)))
+    store.add(numbered(1, origin=KafkaPosition("events", 1, 10)))
+    store.add(
+        numbered(
+            2, origin=KafkaPosition("events", 1, 11), answers=(DeliveryResponse("x", 200, "", 1.0),)
+        )
+    )
     add(store, 3)
     assert store.read_origins() == {("events", 1, 10)}
 

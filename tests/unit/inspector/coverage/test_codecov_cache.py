@@ -8,7 +8,7 @@ from math import inf
 
 import pytest
 
-from consumer_fleet.inspector.coverage.codecov import AnswerCache, Kept
+from consumer_fleet.inspector.coverage.codecov import AnswerCache, Fetched
 
 WAIT_S = 10.0
 
@@ -20,9 +20,9 @@ class Source:
         self.fetched: list[str] = []
         self._keep_s = keep_s
 
-    def fetch(self, key: str) -> Kept[str]:
+    def fetch(self, key: str) -> Fetched[str]:
         self.fetched.append(key)
-        return Kept(f"{key}{len(self.fetched)}", self._keep_s)
+        return Fetched(f"{key}{len(self.fetched)}", self._keep_s)
 
 
 def get(cache: AnswerCache[str], source: Source, key: str) -> str:
@@ -62,7 +62,7 @@ def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
     source = Source()
     fetching, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Kept[str]:
+    def slow() -> Fetched[str]:
         fetching.set()
         assert go_on.wait(WAIT_S)
         return source.fetch("a")
@@ -84,7 +84,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
     cache: AnswerCache[str] = AnswerCache(10)
     fetching, go_on = threading.Event(), threading.Event()
 
-    def fail() -> Kept[str]:
+    def fail() -> Fetched[str]:
         fetching.set()
         assert go_on.wait(WAIT_S)
         raise ConnectionError

@@ -11,10 +11,15 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from consumer_fleet.inspector.coverage import Coverage, CoverageQuery, CoverageStatus, PathMapping
-from consumer_fleet.inspector.coverage.local_reports import LocalReports, read_report
-from consumer_fleet.inspector.coverage.reports import Report
-from consumer_fleet.inspector.coverage.service import Line
+from consumer_fleet.inspector.coverage.local_reports import LocalReports
+from consumer_fleet.inspector.coverage.reports import CoverageReport, read_report
+from consumer_fleet.inspector.coverage.service import (
+    Coverage,
+    CoverageQuery,
+    CoverageStatus,
+    Line,
+    PathMapping,
+)
 
 COVERED, UNCOVERED, PARTIAL = Line.COVERED, Line.UNCOVERED, Line.PARTIAL
 QUERY = CoverageQuery("shop/models.py", abs_path="/srv/shop/models.py", module="shop.models")
@@ -31,7 +36,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The reports that were read, in order."""
     paths: list[Path] = []
 
-    def noted(path: Path) -> Report:
+    def noted(path: Path) -> CoverageReport:
         paths.append(path)
         return read_report(path)
 
@@ -53,7 +58,7 @@ def test_a_file_that_no_report_has_is_no_data(tmp_path: Path) -> None:
     reports = LocalReports([write(tmp_path / "a.json", [1], [])], ())
     query = CoverageQuery("shop/views.py")
     assert reports.coverage(query) == Coverage(
-        CoverageStatus.NO_DATA, provider="local", reason="no report has shop/views.py"
+        CoverageStatus.NO_DATA, provider="local", reason="no report contains shop/views.py"
     )
     assert not reports.has(query)
 
@@ -95,7 +100,7 @@ def test_a_file_without_lines_is_no_data(tmp_path: Path) -> None:
     found = LocalReports([write(tmp_path / "a.json", [], [])], ()).coverage(QUERY)
     assert (found.status, found.reason) == (
         CoverageStatus.NO_DATA,
-        "the reports have no lines of that file",
+        "the reports have no lines for that file",
     )
 
 
@@ -143,7 +148,7 @@ def test_a_report_that_appears_later_is_read_then(tmp_path: Path, reads: list[Pa
     with capture_logs() as logs:
         for _ in range(3):
             found = reports.coverage(QUERY)
-    assert found.reason == f"no report has shop/models.py; {path}: No such file or directory"
+    assert found.reason == f"no report contains shop/models.py; {path}: No such file or directory"
     # Once, not for each query.
     assert [(entry["event"], entry["path"]) for entry in logs] == [
         ("coverage_report_unreadable", str(path))
@@ -177,7 +182,7 @@ def test_a_report_that_nobody_thought_of_spoils_only_itself(
 ) -> None:
     good, odd = write(tmp_path / "good.json", [1], []), tmp_path / "odd.json"
 
-    def read(path: Path) -> Report:
+    def read(path: Path) -> CoverageReport:
         if path == odd:
             raise KeyError("nobody thought of it")
         return read_report(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.coverage import CoverageQuery, PathMapping
 from consumer_fleet.inspector.coverage.local_reports import (
     AmbiguousPath,
     FramePath,
@@ -14,6 +13,7 @@ from consumer_fleet.inspector.coverage.local_reports import (
     map_path,
     split,
 )
+from consumer_fleet.inspector.coverage.service import CoverageQuery, PathMapping
 
 
 def found(reported: list[str], query: CoverageQuery, *mappings: PathMapping) -> list[str]:

@@ -10,8 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from consumer_fleet.inspector.coverage.local_reports import read_report
-from consumer_fleet.inspector.coverage.reports import Report, UnreadableReport
+from consumer_fleet.inspector.coverage.reports import CoverageReport, UnreadableReport, read_report
 from consumer_fleet.inspector.coverage.service import Line
 
 COVERED, UNCOVERED, PARTIAL = Line.COVERED, Line.UNCOVERED, Line.PARTIAL
@@ -53,7 +52,7 @@ COBERTURA = """<?xml version="1.0"?>
 </coverage>
 """
 JACOCO = """<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
-<!DOCTYPE report PUBLIC "-//JACOCO//DTD Report 1.1//EN" "report.dtd">
+<!DOCTYPE report PUBLIC "-//JACOCO//DTD CoverageReport 1.1//EN" "report.dtd">
 <report name="shop"><sessioninfo id="x" start="1" dump="2"/>
   <group name="core"><package name="com/example/shop">
     <class name="com/example/shop/Cart" sourcefilename="Cart.java">
@@ -101,7 +100,7 @@ end_of_record
 """
 
 
-def read(tmp_path: Path, text: str | bytes) -> Report:
+def read(tmp_path: Path, text: str | bytes) -> CoverageReport:
     path = tmp_path / "report"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_report(path)
@@ -282,7 +281,7 @@ BOMB = """<?xml version="1.0"?>
     ],
 )
 def test_a_document_that_declares_entities_is_refused(tmp_path: Path, entities: str) -> None:
-    assert "declares something" in problem(tmp_path, BOMB.format(entities=entities))
+    assert "declarations in its DOCTYPE" in problem(tmp_path, BOMB.format(entities=entities))
 
 
 def test_an_entity_that_only_the_unfetched_dtd_could_declare_is_refused(tmp_path: Path) -> None:
@@ -335,9 +334,9 @@ def test_lcov_with_windows_line_ends_and_a_byte_order_mark_is_read(tmp_path: Pat
         ("SF:a.c\nBRDA:1,0,0,x\n", "line 2"),
         (b"SF:a\xff.c\n", "UTF-8"),
         ("TN:\n", "no source file"),
-        ("", "known are"),
+        ("", "expected coverage.py"),
         ("hello", "lcov"),
-        (b"\x00\x01\x02", "known are"),
+        (b"\x00\x01\x02", "expected coverage.py"),
     ],
 )
 def test_bad_lcov_and_anything_else_is_a_problem(

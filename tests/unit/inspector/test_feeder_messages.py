@@ -9,8 +9,8 @@ from consumer_fleet.codec import Decode, RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import Facts, with_facts
 from consumer_fleet.errors import RejectedMessage
-from consumer_fleet.inspector.entry import DeadLetter, Origin
-from consumer_fleet.inspector.messages import as_bytes, dead_letter_entry, entry_of
+from consumer_fleet.inspector.entry import KafkaPosition, Rejection
+from consumer_fleet.inspector.feeder import as_bytes, dead_letter_entry, entry_of
 from consumer_fleet.kafka.chunk import Record
 
 decode = registry.get("envelopes").decode
@@ -33,7 +33,7 @@ def test_a_message_is_decoded_and_says_where_it_was() -> None:
     assert entry.envelope is not None
     assert entry.envelope.event_id == EVENT_ID
     assert parse(entry.raw) == entry.envelope
-    assert entry.origin == Origin("envelopes", 3, 7, TIME_MS)
+    assert entry.origin == KafkaPosition("envelopes", 3, 7, TIME_MS)
     assert entry.received_at == TIME_MS / 1000
     assert (entry.answers, entry.dead_letter, entry.undecodable) == ((), None, None)
 
@@ -61,7 +61,7 @@ def _skip(message: RawMessage) -> Envelope | Skipped:
 def test_what_a_codec_does_not_take_is_shown_as_it_is(codec: Decode, why: str) -> None:
     entry = entry_of("events", 0, record(b"\x00value"), codec)
     assert (entry.raw, entry.envelope, entry.undecodable) == (b"\x00value", None, why)
-    assert entry.origin == Origin("events", 0, 7, TIME_MS)
+    assert entry.origin == KafkaPosition("events", 0, 7, TIME_MS)
 
 
 def test_a_tombstone_is_told_from_an_empty_value() -> None:
@@ -70,7 +70,7 @@ def test_a_tombstone_is_told_from_an_empty_value() -> None:
 
 
 def test_without_a_broker_s_time_it_was_received_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer_fleet.inspector.messages.time.time", lambda: 42.0)
+    monkeypatch.setattr("consumer_fleet.inspector.feeder.time.time", lambda: 42.0)
     entry = entry_of("envelopes", 0, record(envelope(), timestamp_ms=None), decode)
     assert entry.received_at == 42.0
 
@@ -89,8 +89,8 @@ def test_a_dead_letter_is_decoded_as_what_it_was_and_says_why() -> None:
     entry = dead_letter_entry("envelopes-dlq", 0, record(envelope(None), headers=headers), find)
 
     assert asked == ["envelopes"]
-    assert entry.dead_letter == DeadLetter("http_413", "too large", "group-1", "envelopes", 5, 99)
-    assert entry.origin == Origin("envelopes-dlq", 0, 7, TIME_MS)
+    assert entry.dead_letter == Rejection("http_413", "too large", "group-1", "envelopes", 5, 99)
+    assert entry.origin == KafkaPosition("envelopes-dlq", 0, 7, TIME_MS)
     assert entry.envelope is not None
     # The id of its first delivery, since that derives from where it was.
     there = RawMessage("envelopes", 5, 99, TIME_MS, None)
@@ -124,9 +124,9 @@ def test_a_letter_of_an_unknown_topic_or_none_at_all_is_shown_as_it_is() -> None
 
 
 def test_more_items_than_can_be_shown_are_shown_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer_fleet.inspector.messages.MAX_ITEMS", 2)
+    monkeypatch.setattr("consumer_fleet.inspector.feeder.MAX_ITEMS", 2)
     items = [make_item("attachment", b"x")] * 3
     assert entry_of("t", 0, record(as_bytes(build(None, items[:2]))), decode).undecodable is None
     entry = entry_of("t", 0, record(as_bytes(build(None, items))), decode)
     assert entry.envelope is None
-    assert entry.undecodable == "too many items: 3, of which 2 can be shown"
+    assert entry.undecodable == "too many items: 3; the inspector shows at most 2"

@@ -10,10 +10,11 @@ import pytest
 from consumer_fleet.inspector.services import (
     Context,
     ServiceInterface,
+    active_context,
     ambient_request,
     current_context,
+    entered_context,
 )
-from consumer_fleet.inspector.services.delegator import active_context, entered_context
 
 
 class Shelf(ServiceInterface):

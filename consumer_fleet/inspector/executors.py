@@ -1,43 +1,42 @@
-"""Where a backend's calls run: in the caller's thread, or in a few threads behind a queue."""
+"""Run a backend's calls in the caller's thread, or in a few threads behind a queue."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import IntEnum
 from queue import Full, PriorityQueue
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
 
 class Priority(IntEnum):
-    """The lower one is taken first."""
+    """Lower values run first."""
 
     PRIMARY = 0
     SECONDARY = 1
-    STOP = 2  # after all that was queued
+    STOP = 2  # after all queued tasks
 
 
 class QueueFull(RuntimeError):
-    """A call was not queued, because its executor has all the work that it may hold."""
+    """A call was not queued: its executor's queue is full."""
 
 
 class Executor(Protocol):
-    """Runs tasks. The future has the task's result or whatever it raised."""
+    """Runs tasks. The future has the task's result or exception."""
 
     def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
-        """Run the task, now or later. With ``block`` it waits for room; else the future fails."""
+        """Run the task, now or later. With a full queue, ``block`` or fail the future."""
 
     def close(self) -> None:
-        """Finish what is queued and take no more."""
+        """Finish queued tasks and accept no more."""
 
 
 class SynchronousExecutor:
-    """Runs each task at once, in the caller's thread: for backends that don't wait for anything."""
+    """Runs each task at once, in the caller's thread: for backends that never wait."""
 
     def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
         future: Future[T] = Future()
@@ -51,12 +50,12 @@ class SynchronousExecutor:
         return future
 
     def close(self) -> None:
-        """Nothing is running: whoever submits waits."""
+        """Does nothing: ``submit`` returns after its task."""
 
 
 class _Job(NamedTuple):
     priority: Priority
-    number: int  # first come, first served; and no two jobs compare by their tasks
+    number: int  # first in, first out; and tasks are never compared
     task: Callable[[], Any] | None
     future: Future[Any]
 
@@ -70,7 +69,7 @@ class ThreadedExecutor:
 
     def __init__(self, workers: int = 1, queue_length: int = 100, *, name: str = "service") -> None:
         if workers < 1 or queue_length < 1:
-            raise ValueError("an executor needs a worker and room for a task")
+            raise ValueError("an executor needs one or more workers and a queue length above 0")
         self._workers = workers
         self._name = name
         self._queue: PriorityQueue[_Job] = PriorityQueue(queue_length)
@@ -92,7 +91,7 @@ class ThreadedExecutor:
         return future
 
     def close(self) -> None:
-        """Block until what is queued has run, then end the threads."""
+        """Block until queued tasks have run, then end the threads."""
         with self._lock:
             self._closed = True
             threads, self._threads = self._threads, []
@@ -124,38 +123,7 @@ def _run(task: Callable[[], Any], future: Future[Any]) -> None:
         return
     try:
         result = task()
-    except BaseException as error:  # whatever it is, somebody waits for the future
+    except BaseException as error:  # a caller waits for the future, whatever was raised
         future.set_exception(error)
     else:
         future.set_result(result)
-
-
-class ServiceInterface:
-    """The base of an interface whose calls can be delegated.
-
-    A subclass declares the interface and names its public members in ``interface``; backends
-    subclass that one. What is not named there can't be reached through a delegator.
-    """
-
-    interface: ClassVar[tuple[str, ...]] = ()
-
-    def close(self) -> None:
-        """Let go of threads and connections. Called once, when no more calls come."""
-
-    @classmethod
-    def routines(cls) -> dict[str, Callable[..., Any]]:
-        """The delegated part of the interface: name → the function as this class defines it.
-
-        Raises TypeError where ``interface`` names something that the class does not have.
-        """
-        found: dict[str, Callable[..., Any]] = {}
-        for name in cls.interface:
-            try:
-                member = inspect.getattr_static(cls, name)
-            except AttributeError:
-                raise TypeError(
-                    f"{cls.__name__}.interface names {name!r}, which is not there"
-                ) from None
-            if inspect.isfunction(member):
-                found[name] = member
-        return found

@@ -13,19 +13,21 @@ from typing import Any, TypeVar
 import pytest
 from structlog.testing import capture_logs
 
+from consumer_fleet.inspector.executors import (
+    Executor,
+    Priority,
+    QueueFull,
+    SynchronousExecutor,
+    ThreadedExecutor,
+)
 from consumer_fleet.inspector.services import (
-    Backend,
     CallReport,
     CallTimings,
     Context,
-    Executor,
     InvalidBackend,
-    Priority,
-    QueueFull,
+    ServiceBackend,
     ServiceDelegator,
     ServiceInterface,
-    SynchronousExecutor,
-    ThreadedExecutor,
     ambient_request,
     current_context,
     note_timings,
@@ -90,7 +92,9 @@ def names(*chosen: str) -> Callable[[Context, str, Mapping[str, Any]], Sequence[
 def delegate(
     backends: Mapping[str, Library], *chosen: str, callback: Any = None
 ) -> ServiceDelegator:
-    bound = {name: Backend(library, SynchronousExecutor()) for name, library in backends.items()}
+    bound = {
+        name: ServiceBackend(library, SynchronousExecutor()) for name, library in backends.items()
+    }
     return ServiceDelegator(Library, bound, names(*chosen), callback)
 
 
@@ -166,7 +170,9 @@ def test_the_selector_sees_the_arguments_by_name_however_they_are_given(
         seen.append((context.request, method, arguments))
         return ["a"]
 
-    delegator = ServiceDelegator(Library, {"a": Backend(Town(), SynchronousExecutor())}, select)
+    delegator = ServiceDelegator(
+        Library, {"a": ServiceBackend(Town(), SynchronousExecutor())}, select
+    )
     with ambient_request("request"):
         assert call(delegator) == ("Emma", 2)
     assert seen == [("request", "fetch", {"title": "Emma", "copies": 2})]
@@ -179,7 +185,7 @@ def test_the_selector_sees_defaults() -> None:
         seen.append(arguments)
         return ["a"]
 
-    backends = {"a": Backend(Town(), SynchronousExecutor())}
+    backends = {"a": ServiceBackend(Town(), SynchronousExecutor())}
     ServiceDelegator(Library, backends, select).fetch("Emma")
     assert seen == [{"title": "Emma", "copies": 1}]
 
@@ -252,7 +258,10 @@ def test_a_call_from_within_a_backend_goes_straight_to_that_backend() -> None:
     with threaded() as executor:  # one worker: a queued inner call would wait for itself
         delegator = ServiceDelegator(
             Library,
-            {"a": Backend(Town(again), executor), "b": Backend(b, SynchronousExecutor())},
+            {
+                "a": ServiceBackend(Town(again), executor),
+                "b": ServiceBackend(b, SynchronousExecutor()),
+            },
             select,
         )
         assert delegator.fetch("outer", 5) == ("inner", 5)
@@ -271,7 +280,7 @@ def test_another_interface_within_a_backend_is_delegated_in_the_same_context() -
             assert context is not None
             return context.request, set(context.backends)
 
-    post = ServiceDelegator(Post, {"p": Backend(Post(), SynchronousExecutor())}, names("p"))
+    post = ServiceDelegator(Post, {"p": ServiceBackend(Post(), SynchronousExecutor())}, names("p"))
     seen_after: list[Context | None] = []
 
     def send(*_: Any) -> object:
@@ -296,7 +305,7 @@ def test_the_executors_thread_has_the_context_during_the_call_only(fails: bool) 
 
     town = Town(answer)
     with threaded() as executor:
-        delegator = ServiceDelegator(Library, {"a": Backend(town, executor)}, names("a"))
+        delegator = ServiceDelegator(Library, {"a": ServiceBackend(town, executor)}, names("a"))
         if fails:
             with pytest.raises(ConnectionError):
                 delegator.fetch("Emma")
@@ -313,7 +322,7 @@ def test_the_executors_thread_has_the_context_during_the_call_only(fails: bool) 
 
 def test_secondaries_are_queued_first_without_blocking_and_the_primary_last() -> None:
     log: list[tuple[str, Priority, bool]] = []
-    backends = {name: Backend(Town(), Order(name, log)) for name in "abc"}
+    backends = {name: ServiceBackend(Town(), Order(name, log)) for name in "abc"}
     ServiceDelegator(Library, backends, names("a", "b", "c")).fetch("Emma")
     assert log == [
         ("b", Priority.SECONDARY, False),
@@ -328,7 +337,10 @@ def test_a_secondary_whose_queue_is_full_fails_alone_and_at_once() -> None:
     with threaded(queue_length=1) as executor:
         delegator = ServiceDelegator(
             Library,
-            {"a": Backend(Town(), SynchronousExecutor()), "slow": Backend(Town(gate), executor)},
+            {
+                "a": ServiceBackend(Town(), SynchronousExecutor()),
+                "slow": ServiceBackend(Town(gate), executor),
+            },
             names("a", "slow"),
             reports.append,
         )
@@ -352,7 +364,9 @@ def test_a_primary_whose_queue_is_full_waits_for_a_place() -> None:
     gate = Gate()
     results: list[object] = []
     with threaded(queue_length=1) as executor:
-        delegator = ServiceDelegator(Library, {"a": Backend(Town(gate), executor)}, names("a"))
+        delegator = ServiceDelegator(
+            Library, {"a": ServiceBackend(Town(gate), executor)}, names("a")
+        )
         callers = [
             threading.Thread(target=lambda title=title: results.append(delegator.fetch(title)))
             for title in ("one", "two", "three")
@@ -386,7 +400,10 @@ def test_the_caller_does_not_wait_for_secondaries() -> None:
     with threaded() as executor:
         delegator = ServiceDelegator(
             Library,
-            {"a": Backend(Town(), SynchronousExecutor()), "slow": Backend(Town(gate), executor)},
+            {
+                "a": ServiceBackend(Town(), SynchronousExecutor()),
+                "slow": ServiceBackend(Town(gate), executor),
+            },
             names("a", "slow"),
             reports.append,
         )
@@ -461,8 +478,8 @@ def test_each_backends_time_is_its_own_and_apart_from_its_wait() -> None:
         delegator = ServiceDelegator(
             Library,
             {
-                "quick": Backend(Town(), SynchronousExecutor()),
-                "slow": Backend(Town(lambda *_: time.sleep(0.5)), executor),
+                "quick": ServiceBackend(Town(), SynchronousExecutor()),
+                "slow": ServiceBackend(Town(lambda *_: time.sleep(0.5)), executor),
             },
             names("slow", "quick"),
             reports.append,
@@ -485,7 +502,7 @@ def test_each_backends_time_is_its_own_and_apart_from_its_wait() -> None:
 def test_with_the_primary_alone_its_time_is_known_when_the_call_returns() -> None:
     with threaded(workers=4) as executor:
         delegator = ServiceDelegator(
-            Library, {"a": Backend(Town(), executor)}, names("a"), note_timings
+            Library, {"a": ServiceBackend(Town(), executor)}, names("a"), note_timings
         )
         for _ in range(500):
             timings = CallTimings()
@@ -497,7 +514,7 @@ def test_with_the_primary_alone_its_time_is_known_when_the_call_returns() -> Non
 def test_closing_lets_queued_work_finish_and_closes_backends_and_executors() -> None:
     town = Town()
     executor = ThreadedExecutor(2, 100, name="closing")
-    delegator = ServiceDelegator(Library, {"a": Backend(town, executor)}, names("a"))
+    delegator = ServiceDelegator(Library, {"a": ServiceBackend(town, executor)}, names("a"))
     done: list[int] = []
     for number in range(50):
         executor.submit(partial(done.append, number), Priority.SECONDARY, block=True)
@@ -597,12 +614,12 @@ def test_concurrent_requests_do_not_interfere() -> None:
     }
     library = ServiceDelegator(
         Library,
-        {name: Backend(desk, executors[name]) for name, desk in desks.items()},
+        {name: ServiceBackend(desk, executors[name]) for name, desk in desks.items()},
         checked.select,
         checked.check,
     )
     archive = ServiceDelegator(
-        Archive, {"x": Backend(Archive(), SynchronousExecutor())}, names("x")
+        Archive, {"x": ServiceBackend(Archive(), SynchronousExecutor())}, names("x")
     )
     for desk in desks.values():
         desk.library, desk.archive = library, archive

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from consumer_fleet.capture.envelope import parse
-from consumer_fleet.inspector.coverage import CoverageQuery, CoverageSettings, build_coverage
-from consumer_fleet.inspector.demo import REPORT, demo_feed
-from consumer_fleet.inspector.demo.entries import _CHECKOUT, python_error
+from consumer_fleet.inspector.coverage import build_coverage
+from consumer_fleet.inspector.coverage.service import CoverageQuery, CoverageSettings
+from consumer_fleet.inspector.demo import REPORT, demo_event, demo_feed
 from consumer_fleet.inspector.description import describe
 from consumer_fleet.inspector.store import Store
 
@@ -35,10 +35,13 @@ def test_its_envelopes_are_envelopes() -> None:
 
 def test_its_coverage_report_has_the_lines_of_its_source() -> None:
     service = build_coverage(CoverageSettings(reports=(REPORT,)))
-    frame = python_error()["exception"]["values"][1]["stacktrace"]["frames"][2]
+    frame = demo_event("python")["exception"]["values"][1]["stacktrace"]["frames"][2]
     coverage = service.coverage(CoverageQuery(frame["filename"], abs_path=frame["abs_path"]))
     codes = dict(coverage.lines)
     assert set(codes.values()) == {0, 1, 2}
     assert codes[frame["lineno"]] == 1  # what no test ran is where it failed
-    assert all(_CHECKOUT[line - 1].strip() for line in codes)
-    assert max(codes) <= len(_CHECKOUT)
+    source = [*frame["pre_context"], frame["context_line"], *frame["post_context"]]
+    first = frame["lineno"] - len(frame["pre_context"])
+    shown = {line: text.strip() for line, text in enumerate(source, first)}
+    assert len(codes.keys() & shown.keys()) >= 8
+    assert all(shown[line] for line in codes.keys() & shown.keys())
