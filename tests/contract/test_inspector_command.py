@@ -68,7 +68,7 @@ BAD = (
         (*NOBODY, "--topic", "other", "--consumer", "event"),
         ("did you mean 'events'",),
     ),
-    Bad("senseless place", (*NOBODY, "--topic", "events", "--from", "noon"), ("'noon' is not a valid",)),
+    Bad("bad position", (*NOBODY, "--topic", "events", "--from", "noon"), ("'noon' is not",)),
     Bad("store of another", ("--store", "{weak}"), ("{weak}", "can't be used")),
     Bad("store nowhere", ("--store", "/nonexistent/x.db"), ("/nonexistent/x.db", "can't be used")),
     Bad("damaged store", ("--store", "{damaged}"), ("{damaged}", "can't be used", "malformed")),
