@@ -17,8 +17,9 @@ from consumer_fleet.bootstrap.logging_setup import FleetHandler
 from consumer_fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
 from tests.support.certificate import make_certificate
-from tests.support.kafka_broker import KafkaBroker
+from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.requirements import MissingPart, require
+from tests.support.scripted_receiver import ScriptedReceiver
 
 TopicFactory: TypeAlias = Callable[..., str]
 
@@ -45,15 +46,8 @@ def restored_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A running broker that all tests share. One that stops it starts it again."""
-    try:
-        broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"))
-    except MissingPart as error:
-        require("Kafka", str(error))
-    try:
-        broker.start()
+    with running_broker(folder=tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
-    finally:
-        broker.close()
 
 
 @pytest.fixture
@@ -81,6 +75,13 @@ def bugsink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bugsink]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedReceiver]:
+    """A destination that accepts everything until the test scripts its answers."""
+    with ScriptedReceiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session")

@@ -20,24 +20,16 @@ from consumer_fleet.strategies.dead_letter import KeepDeadLetters
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
 from consumer_fleet.worker.work import Work
+from tests.support.clock import ManualClock
 from tests.support.records import chunk, message, partition, record
 
 BUDGET_BYTES = 10_000
 
 
-class HandClock:
-    """Stands in for ``monotonic``: only waiting makes time pass."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class HandPool:
     """Takes work; waiting takes its time and, where the test says so, settles."""
 
-    def __init__(self, clock: HandClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.works: list[Work] = []
         self.has_room = True
@@ -68,7 +60,7 @@ class HandPool:
 class HandProducer:
     """Holds dead letters; waiting takes its time and, where the test says so, keeps them."""
 
-    def __init__(self, clock: HandClock) -> None:
+    def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.tickets: list[Ticket] = []
         self.keeps_while_waiting = False
@@ -131,7 +123,7 @@ class Rig(ABC):
     step: ProcessingStrategy[Any]
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         for module in (
             "consumer_fleet.strategies.run_in_workers",
             "consumer_fleet.strategies.dead_letter",

@@ -13,9 +13,8 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.cluster import Cluster
 from tests.conftest import TopicFactory
-from tests.support.kafka_broker import KafkaBroker
+from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.processes import free_ports, wait_until
-from tests.support.requirements import MissingPart, require
 
 
 @pytest.fixture
@@ -128,16 +127,9 @@ def test_a_broker_that_goes_away_after_the_first_answer_is_named_as_such(
 
 @pytest.fixture
 def generous_kafka() -> Iterator[KafkaBroker]:
-    """A broker that makes whatever topic it is asked about."""
-    try:
-        broker = KafkaBroker({"auto.create.topics.enable": "true"})
-    except MissingPart as error:
-        require("Kafka", str(error))
-    try:
-        broker.start()
+    """A broker that creates whatever topic it is asked about."""
+    with running_broker({"auto.create.topics.enable": "true"}) as broker:
         yield broker
-    finally:
-        broker.close()
 
 
 def test_a_topic_is_not_made_by_a_broker_that_makes_what_it_is_asked_about(

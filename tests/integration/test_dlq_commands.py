@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.scripted_receiver import ScriptedReceiver
 
 BAD = [b"no MessagePack", b"\x1b[2Jevil", ingest_event(None, type="evemt"), b"\xc1" * 300]
-
-
-@pytest.fixture
-def upstream() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture

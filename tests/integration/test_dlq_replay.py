@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -32,12 +31,6 @@ def run(record):
         raise LookupError("no idea")
     return record._replace(value=value.replace(b"evemt", b"event"))
 """
-
-
-@pytest.fixture
-def upstream() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as receiver:
-        yield receiver
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,6 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
 from tests.support.secured_kafka_broker import SecuredKafkaBroker
-
-
-@pytest.fixture
-def upstream() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as receiver:
-        yield receiver
 
 
 class Reset:

@@ -26,12 +26,6 @@ METRICS_ENABLED = "SENTRY_SDK_UPSTREAM_METRICS_ENABLED"
 
 
 @pytest.fixture
-def upstream() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def saas() -> Iterator[ScriptedReceiver]:
     with ScriptedReceiver() as receiver:
         yield receiver

@@ -7,10 +7,8 @@ import re
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 from consumer_fleet.codec import RawMessage
 from consumer_fleet.dead_letter_headers import restore
@@ -23,12 +21,6 @@ from tests.support.dead_letter_scene import ids, ingest_event
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 REPLAY = ("replay", "events.recording", "--through", "ingest-events", "--workers", "2")
-
-
-@pytest.fixture
-def upstream() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as receiver:
-        yield receiver
 
 
 def record(folder: Path, values: Iterable[bytes | None], *, first: int = 1000) -> Path:

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -16,6 +17,7 @@ from tests.support.java import find_java
 from tests.support.kafka_jars import kafka_jars
 from tests.support.kafka_topics import MAX_MESSAGE_BYTES, KafkaTopics
 from tests.support.processes import ManagedProcess, free_ports
+from tests.support.requirements import MissingPart, require
 
 START_TIMEOUT_S = 90
 _LOGGING = Path(__file__).with_name("kafka_log4j2.properties")
@@ -50,6 +52,22 @@ _SETTINGS: Mapping[str, object] = {
     "log.retention.check.interval.ms": 500,
     "log.segment.delete.delay.ms": 500,
 }
+
+
+@contextmanager
+def running_broker(
+    settings: Mapping[str, object] | None = None, *, folder: Path | None = None
+) -> Iterator[KafkaBroker]:
+    """Run a broker for the block; a machine without Java or Kafka skips the test."""
+    try:
+        broker = KafkaBroker(settings, folder=folder)
+    except MissingPart as error:
+        require("Kafka", str(error))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
 
 
 class KafkaBroker(KafkaTopics):

@@ -16,17 +16,10 @@ from consumer_fleet.capture.gate import Gate, backoff_s
 from consumer_fleet.capture.posts import Answer
 from consumer_fleet.errors import ConfigurationError
 from tests.support.capturing import CountedMetrics
+from tests.support.clock import ManualClock
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def closed_gate(clock: Clock) -> Gate:
+def closed_gate(clock: ManualClock) -> Gate:
     gate = Gate(clock, lambda: 1.0)
     for _ in range(5):
         gate.failed(is_probe=gate.started())
@@ -40,7 +33,7 @@ def test_waits_double_up_to_the_cap_and_are_jittered_by_half() -> None:
 
 
 def test_five_failures_in_a_row_close_the_gate() -> None:
-    gate = Gate(Clock(), lambda: 1.0)
+    gate = Gate(ManualClock(1000.0), lambda: 1.0)
     assert [gate.failed(is_probe=gate.started()) for _ in range(4)] == [False] * 4
     gate.answered(is_probe=gate.started())  # a success in between restarts the count
     assert [gate.failed(is_probe=gate.started()) for _ in range(5)] == [False] * 4 + [True]
@@ -48,7 +41,7 @@ def test_five_failures_in_a_row_close_the_gate() -> None:
 
 
 def test_one_probe_at_a_time_passes_a_closed_gate() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     gate = closed_gate(clock)
     assert gate.next_start() == clock.now + 0.1
     clock.now += 0.1
@@ -63,7 +56,7 @@ def test_one_probe_at_a_time_passes_a_closed_gate() -> None:
 
 
 def test_answers_from_before_the_trouble_change_nothing() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     gate = closed_gate(clock)
     due = gate.next_start()
     for _ in range(60):
@@ -74,7 +67,7 @@ def test_answers_from_before_the_trouble_change_nothing() -> None:
 
 
 def test_a_server_may_ask_for_a_longer_wait() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     gate = Gate(clock, lambda: 1.0)
     for _ in range(5):
         gate.failed(is_probe=False, at_least_s=20.0)
@@ -82,7 +75,7 @@ def test_a_server_may_ask_for_a_longer_wait() -> None:
 
 
 def test_a_refusal_pauses_with_probes_after_one_to_thirty_seconds() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     gate = Gate(clock, lambda: 1.0)
     assert gate.refused(is_probe=False)
     assert not gate.refused(is_probe=False)  # the others that were under way
@@ -97,7 +90,7 @@ def test_a_refusal_pauses_with_probes_after_one_to_thirty_seconds() -> None:
 
 
 def test_a_refusal_during_an_outage_pauses() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     gate = closed_gate(clock)
     clock.now = gate.next_start()
     assert gate.refused(is_probe=gate.started())
@@ -127,7 +120,7 @@ def test_an_answer_is_described_in_one_short_line_without_keys() -> None:
 
 
 def test_a_pause_is_loud_at_once_and_again_each_minute() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     trouble = TroubleLog("upstream", "https://***@h/1", clock)
     with structlog.testing.capture_logs() as logs:
         trouble.remind()
@@ -150,7 +143,7 @@ def test_a_pause_is_loud_at_once_and_again_each_minute() -> None:
 
 
 def test_drops_are_logged_once_a_minute_with_their_number() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     trouble = TroubleLog("saas", "", clock)
     with structlog.testing.capture_logs() as logs:
         for _ in range(121):
@@ -160,7 +153,7 @@ def test_drops_are_logged_once_a_minute_with_their_number() -> None:
 
 
 def test_counts_reach_the_metrics_once_a_second() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     metrics = CountedMetrics()
     tally = PeriodicCounts(metrics.incr, clock)
     for _ in range(3):

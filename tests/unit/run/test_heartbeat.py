@@ -5,18 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from consumer_fleet.run.heartbeat import Heartbeat, ProgressWatch
+from tests.support.clock import ManualClock
 from tests.support.records import partition
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_partition_with_lag_that_does_not_move_is_stalled() -> None:
-    clock = Clock()
+    clock = ManualClock()
     watch = ProgressWatch(10.0, clock)
     lag, settled = {partition(0): 5, partition(1): 5}, {partition(0): 1, partition(1): 1}
     assert watch.stalled(lag, settled) == []
@@ -25,14 +19,14 @@ def test_a_partition_with_lag_that_does_not_move_is_stalled() -> None:
 
 
 def test_a_partition_without_lag_is_never_stalled() -> None:
-    clock = Clock()
+    clock = ManualClock()
     watch = ProgressWatch(10.0, clock)
     for clock.now in (0.0, 100.0):
         assert watch.stalled({partition(): 0}, {partition(): 1}) == []
 
 
 def test_lag_that_arrives_after_a_quiet_time_has_the_whole_time() -> None:
-    clock = Clock()
+    clock = ManualClock()
     watch = ProgressWatch(10.0, clock)
     watch.stalled({partition(): 0}, {partition(): 1})
     clock.now = 100.0
@@ -44,7 +38,7 @@ def test_lag_that_arrives_after_a_quiet_time_has_the_whole_time() -> None:
 
 
 def test_time_with_a_known_cause_does_not_count() -> None:
-    clock = Clock()
+    clock = ManualClock()
     watch = ProgressWatch(10.0, clock)
     watch.stalled({partition(): 5}, {partition(): 1})
     clock.now = 60.0
@@ -54,13 +48,13 @@ def test_time_with_a_known_cause_does_not_count() -> None:
 
 def test_a_standby_without_partitions_beats(tmp_path: Path) -> None:
     path = tmp_path / "alive"
-    Heartbeat(path, Clock()).beat(ProgressWatch(10.0).stalled({}, {}))
+    Heartbeat(path, ManualClock()).beat(ProgressWatch(10.0).stalled({}, {}))
     assert path.exists()
 
 
 def test_the_file_is_left_alone_while_something_is_stalled(tmp_path: Path) -> None:
     path = tmp_path / "alive"
-    heartbeat = Heartbeat(path, Clock())
+    heartbeat = Heartbeat(path, ManualClock())
     heartbeat.beat(["events/0"])
     assert not path.exists()
     heartbeat.beat([])
@@ -68,4 +62,4 @@ def test_the_file_is_left_alone_while_something_is_stalled(tmp_path: Path) -> No
 
 
 def test_a_path_that_can_not_be_written_does_not_end_the_run(tmp_path: Path) -> None:
-    Heartbeat(tmp_path / "missing" / "alive", Clock()).beat([])
+    Heartbeat(tmp_path / "missing" / "alive", ManualClock()).beat([])

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.run.progress import Figures, Progress
 from consumer_fleet.worker.work import OutcomeCounts
+from tests.support.clock import ManualClock
 from tests.support.records import partition
 
 
@@ -27,16 +28,9 @@ class HandPool:
         return self.known
 
 
-class HandClock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
-    made = HandClock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    made = ManualClock(1000.0)
     monkeypatch.setattr("consumer_fleet.run.progress.monotonic", made)
     return made
 
@@ -101,7 +95,7 @@ def test_large_figures_are_rounded_to_the_unit_that_they_reach() -> None:
 
 
 def test_the_rate_is_of_all_settled_messages_since_the_last_look(
-    pool: HandPool, screen: io.StringIO, clock: HandClock
+    pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
     progress = make(pool, screen)
     clock.now += 2.0
@@ -117,7 +111,7 @@ def test_the_rate_is_of_all_settled_messages_since_the_last_look(
 
 
 def test_two_looks_at_one_time_do_not_divide_by_nothing(
-    pool: HandPool, screen: io.StringIO, clock: HandClock
+    pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
     progress = make(pool, screen)
     progress.show({})
@@ -137,7 +131,7 @@ def test_the_figures_add_up_over_partitions_and_destinations(
 
 
 def test_without_a_terminal_a_line_is_logged_every_ten_seconds(
-    pool: HandPool, screen: io.StringIO, clock: HandClock
+    pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
     progress = make(pool, screen)
     pool.known = [status("saas", "paused", "HTTP 401")]
@@ -164,7 +158,7 @@ def test_a_terminal_shows_one_line_that_names_each_destination_in_trouble(
 
 
 def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_the_log(
-    pool: HandPool, screen: io.StringIO, clock: HandClock, capsys: pytest.CaptureFixture[str]
+    pool: HandPool, screen: io.StringIO, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = make(pool, screen)
     clock.now += 1234.56
@@ -189,7 +183,7 @@ def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_
 
 
 def test_a_run_without_messages_has_a_summary_too(
-    pool: HandPool, screen: io.StringIO, clock: HandClock, capsys: pytest.CaptureFixture[str]
+    pool: HandPool, screen: io.StringIO, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = make(pool, screen)
     clock.now += 0.5

@@ -9,22 +9,15 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from consumer_fleet.run.transfer_progress import TransferProgress
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.support.clock import ManualClock
 
 
 @pytest.mark.parametrize("total", [10**12, None])
 def test_the_bar_fits_80_columns_with_large_figures(total: int | None) -> None:
-    clock, output = Clock(), io.StringIO()
+    clock, output = ManualClock(1000.0), io.StringIO()
     console = Console(file=output, force_terminal=True, width=80, color_system=None)
     with TransferProgress("record", total, console, live=True, clock=clock) as progress:
-        clock.now_s += 86_400
+        clock.now += 86_400
         progress.show(5 * 10**11, 123_456_789_012, 987_654_321_000)
     shown = [line.strip() for line in output.getvalue().replace("\r", "\n").split("\n")]
     (line,) = {each for each in shown if "msgs" in each}
@@ -34,13 +27,13 @@ def test_the_bar_fits_80_columns_with_large_figures(total: int | None) -> None:
 
 
 def test_without_a_terminal_there_is_a_log_line_every_ten_seconds() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     with (
         capture_logs() as logs,
         TransferProgress("replay", 200, Console(), live=False, clock=clock) as progress,
     ):
         for second in range(25):
-            clock.now_s = 1000.0 + second
+            clock.now = 1000.0 + second
             progress.show(second, second * 10, second * 1000)
     assert [(each["event"], each["action"], each["messages"]) for each in logs] == [
         ("transfer_progress", "replay", 100),
