@@ -29,9 +29,9 @@ from consumer_fleet.record.record import Recorder
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
-from consumer_fleet.replay.source import RecordingSource
+from consumer_fleet.replay.source import RecordingMessages
 from consumer_fleet.replay.to_topic import replay_to_topic
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 from tests.support.kafka_broker import KafkaBroker
 
 MIN_RATIO = 0.5
@@ -178,7 +178,7 @@ def _produce(config: dict[str, object], topic: str, pairs: list[tuple[int, Recor
 
 
 def _replay(config: dict[str, object], path: Path, topic: str) -> None:
-    source = RecordingSource(path, EARLIEST, LATEST)
+    source = RecordingMessages(path, EARLIEST, LATEST)
     with _quiet() as progress:
         replayed = replay_to_topic(
             source.batches(),

@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 dead letter``, ``1,200 partitions``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def short_number(number: float) -> str:
     """At most four characters: exact below 1000, then two or three digits and a unit."""
     for unit in ("", "k", "M", "G", "T"):

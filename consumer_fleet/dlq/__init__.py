@@ -1,1 +1,1 @@
-"""Dead letters: what there is, why, and what becomes of them."""
+"""``consumer dlq``: list, show, replay, export and purge dead letters."""

@@ -1,29 +1,31 @@
-"""``consumer dlq``: look at dead letters, replay them, keep them in a file, delete them."""
+"""``consumer dlq``: the command lines of list, show, replay, export and purge."""
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import cluster_options, complete_consumer
-from consumer_fleet.dlq.list import list_command
-from consumer_fleet.dlq.options import (
-    Topics,
-    cluster_and_file_options,
-    dead_letters_of,
-    filter_options,
-    place_of,
-    selection_of,
-    topic_options,
+from consumer_fleet.command_options import (
+    CONNECTION,
+    DELIVERY,
+    complete_consumer,
+    program_options,
+    resolve_cluster,
 )
-from consumer_fleet.dlq.replay_command import dlq_replay_command
 
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
-    from consumer_fleet.dlq.purge import PurgePlan
+    from consumer_fleet.bootstrap.resolve import OptionsRequest
+    from consumer_fleet.dlq.letters import LetterFilter
+    from consumer_fleet.dlq.topic import DeadLetterTopic
+
 _EPILOG = """
 \b
 Examples:
@@ -35,8 +37,16 @@ Examples:
   consumer dlq export --topic ingest-events -o dead.recording
   consumer dlq purge --topic ingest-events --before -30d
 
-A PLACE is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or
+A POSITION is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or
 -15m, -2h, -3d. The brokers are named as for every other command.
+"""
+_LIST_EPILOG = """
+\b
+Examples:
+  consumer dlq list --topic ingest-events
+  consumer dlq list --topic ingest-events --reason http_400 --since -1d
+  consumer dlq list --topic ingest-events --each --limit 1000
+  consumer dlq list --file dead.recording --json
 """
 _SHOW_EPILOG = """
 \b
@@ -44,6 +54,20 @@ Examples:
   consumer dlq show --topic ingest-events 41
   consumer dlq show --topic ingest-events 0/41 --raw > 41.msgpack
   consumer dlq show --file dead.recording 41
+"""
+_REPLAY_EPILOG = """
+\b
+Examples:
+  consumer dlq replay --topic ingest-events --dry-run
+  consumer dlq replay --topic ingest-events --yes
+  consumer dlq replay --topic ingest-events --reason invalid_msgpack \\
+      --transform fix:run --yes
+  consumer dlq replay --dlq-topic shared-dlq --through events --since -1d
+
+Without a filter it begins where the last one ended (group
+consumer-fleet-dlq-DLQ-TOPIC) and commits what is settled. With --reason,
+--origin, --since or --until it commits nothing: repeated, it sends the same
+again. Rejected messages go to a file, never back to the topic.
 """
 _EXPORT_EPILOG = """
 \b
@@ -66,51 +90,137 @@ def dlq_command() -> None:
     """Dead letters: list, show, replay, export and purge them."""
 
 
-dlq_command.add_command(list_command)
-dlq_command.add_command(dlq_replay_command)
+# -- shared options --------------------------------------------------------------------------------
 
 
-# -- show -----------------------------------------------------------------------------------------
+def _topic_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--topic`` and ``--dlq-topic``; the command gets ``find_topic``, which returns the
+    dead-letter topic that they name.
+    """
+
+    @click.option(
+        "--topic",
+        metavar="T",
+        shell_complete=complete_consumer,
+        help="Consumer or topic: its dead-letter topic.",
+    )
+    @click.option("--dlq-topic", metavar="D", help="The dead-letter topic itself.")
+    @functools.wraps(command)
+    def with_topics(*, topic: str | None, dlq_topic: str | None, **others: Any) -> Any:
+        def find_topic(cluster: ClusterOptions) -> DeadLetterTopic:
+            from consumer_fleet.dlq.topic import dead_letter_topic
+
+            return dead_letter_topic(topic, dlq_topic, cluster.options)
+
+        return command(find_topic=find_topic, **others)
+
+    return with_topics
+
+
+def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--reason``, ``--origin``, ``--since`` and ``--until``; the command gets ``chosen``."""
+
+    @click.option("--reason", "reasons", metavar="R", multiple=True, help="Only this reason.")
+    @click.option("--origin", metavar="TOPIC[/P]", help="Only those that came from there.")
+    @click.option("--since", metavar="POSITION", help="Only from here: a time, -2h, an offset.")
+    @click.option("--until", metavar="POSITION", help="Only those before this position.")
+    @functools.wraps(command)
+    def with_filter(
+        *,
+        reasons: tuple[str, ...],
+        origin: str | None,
+        since: str | None,
+        until: str | None,
+        **others: Any,
+    ) -> Any:
+        from consumer_fleet.dlq.letters import LetterFilter
+
+        return command(chosen=LetterFilter.parse(reasons, origin, since, until), **others)
+
+    return with_filter
+
+
+_file_option = click.option(
+    "--file", metavar="FILE", type=click.Path(path_type=Path), help="Read a file."
+)
+_FindTopic = Callable[["ClusterOptions"], "DeadLetterTopic"]
+_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+# -- list ------------------------------------------------------------------------------------------
+
+
+@dlq_command.command("list", epilog=_LIST_EPILOG)
+@_topic_options
+@_file_option
+@program_options(*CONNECTION)
+@_filter_options
+@click.option("--each", is_flag=True, help="A line for each message, not a table by reason.")
+@click.option("--limit", metavar="N", type=click.IntRange(0), help="With --each; default 100.")
+@_json_option
+def list_command(
+    options: OptionsRequest,
+    find_topic: _FindTopic,
+    file: Path | None,
+    chosen: LetterFilter,
+    each: bool,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Count the dead letters by reason, or list each of them.
+
+    Joins no group. --file reads a file of them: an export, or what a replay rejected.
+    """
+    from consumer_fleet.dlq.list import ListRequest, list_letters
+
+    if limit is not None and not each:
+        raise click.UsageError("--limit goes with --each")
+    cluster = resolve_cluster(options, needs_broker=file is None)
+    source = find_topic(cluster) if file is None else file
+    list_letters(ListRequest(source, chosen, each, limit, as_json), cluster)
+
+
+# -- show ------------------------------------------------------------------------------------------
 
 
 @dlq_command.command("show", epilog=_SHOW_EPILOG)
 @click.argument("where", metavar="OFFSET|PARTITION/OFFSET")
-@topic_options
-@cluster_and_file_options
+@_topic_options
+@_file_option
+@program_options(*CONNECTION)
 @click.option(
     "--through",
     metavar="CONSUMER",
     shell_complete=complete_consumer,
-    help="Whose codec to ask; default by its origin.",
+    help="The consumer that decodes it; default by its origin.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@_json_option
 @click.option("--raw", is_flag=True, help="Only the message's value, byte for byte.")
 def show_command(
-    cluster: ClusterOptions,
+    options: OptionsRequest,
     where: str,
-    topics: Topics,
+    find_topic: _FindTopic,
     file: Path | None,
     through: str | None,
     as_json: bool,
     raw: bool,
 ) -> None:
-    """Show one dead letter: why, its headers and bytes, and what its codec says now.
+    """Show one dead letter: its reason, headers and bytes, and how it decodes now.
 
-    Secrets are hidden in the headers and where the message is shown decoded, but not in its bytes
-    and not in what --json has of them.
+    Secrets are hidden in the headers and in the decoded message, but not in the bytes, nor in the
+    bytes that --json prints.
     """
     from consumer_fleet.consumers import registry
     from consumer_fleet.dlq import show
-    from consumer_fleet.dlq.export import find_in_file, find_in_topic
-    from consumer_fleet.dlq.letters import consumer_of
+    from consumer_fleet.dlq.topic import consumer_of, find_in_file, find_in_topic
 
     if as_json and raw:
         raise click.UsageError("--json and --raw exclude each other")
+    cluster = resolve_cluster(options, needs_broker=file is None)
     if file is not None:
         letter, name, named = find_in_file(file, where)
     else:
-        place = dead_letters_of(topics, cluster)
-        letter, name, named = find_in_topic(cluster.kafka, place, where)
+        letter, name, named = find_in_topic(cluster.kafka, find_topic(cluster), where)
     if raw:
         click.echo(letter.record.value or b"", nl=False)
         return
@@ -125,114 +235,96 @@ def show_command(
         click.echo(line)
 
 
-# -- export ---------------------------------------------------------------------------------------
+# -- replay ----------------------------------------------------------------------------------------
+
+
+@dlq_command.command("replay", epilog=_REPLAY_EPILOG)
+@_topic_options
+@_filter_options
+@click.option("--transform", metavar="MODULE:FUNCTION", help="Fixes each Record; None skips it.")
+@click.option(
+    "--through",
+    metavar="CONSUMER",
+    shell_complete=complete_consumer,
+    help="For all of them; default by their origin.",
+)
+@click.option(
+    "--rejects",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="For rejected messages; default DLQ-TOPIC.rejected.recording.",
+)
+@click.option("--yes", is_flag=True, help="Confirm sending to another machine.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
+@_json_option
+@program_options(*DELIVERY)
+def replay_command(options: OptionsRequest, find_topic: _FindTopic, **values: Any) -> None:
+    """Send dead letters through their consumer again, fixed if need be.
+
+    Each is restored first: without its dlq.* headers, and with the event id that it had.
+    """
+    from consumer_fleet.dlq.replay import DeadLetterReplay, DeadLetterReplayRequest
+
+    cluster = resolve_cluster(options)
+    request = DeadLetterReplayRequest(**values)
+    sys.exit(DeadLetterReplay(request, find_topic(cluster), cluster).run())
+
+
+# -- export ----------------------------------------------------------------------------------------
 
 
 @dlq_command.command("export", epilog=_EXPORT_EPILOG)
-@topic_options
-@cluster_options
-@filter_options
+@_topic_options
+@program_options(*CONNECTION)
+@_filter_options
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where."
-)
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
+    help="The recording to write.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@_json_option
 def export_command(
-    cluster: ClusterOptions,
-    topics: Topics,
+    options: OptionsRequest,
+    find_topic: _FindTopic,
+    chosen: LetterFilter,
     output: Path,
     force: bool,
     as_json: bool,
-    **chosen: Any,
 ) -> None:
-    """Write dead letters to a file, whole. Joins no group and moves none."""
-    from consumer_fleet.dlq.export import export
-    from consumer_fleet.dlq.replay_position import standing
-    from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
+    """Write whole dead letters to a file. Joins no group and moves none."""
+    from consumer_fleet.dlq.export import ExportRequest, export
 
-    place = dead_letters_of(topics, cluster)
-    standing(cluster.kafka, place)  # says what there may be instead, where there is no such topic
-    tally = export(
-        cluster.kafka,
-        place,
-        selection_of(chosen["reasons"], chosen["origin"]),
-        output,
-        span=(place_of(chosen["since"], EARLIEST), place_of(chosen["until"], LATEST)),
-        overwrite=force,
-    )
-    if as_json:
-        document = {
-            "topic": place.name,
-            "file": str(output),
-            "dead_letters": tally.total,
-            "reasons": tally.as_document(),
-        }
-        click.echo(json.dumps(document))
-        return
-    reasons = f": {tally}" if tally.total else ""
-    click.echo(f"Exported {tally.counted} of {place.name} to {output}{reasons}")
+    cluster = resolve_cluster(options)
+    export(ExportRequest(chosen, output, force, as_json), find_topic(cluster), cluster)
 
 
-# -- purge ----------------------------------------------------------------------------------------
+# -- purge -----------------------------------------------------------------------------------------
 
 
 @dlq_command.command("purge", epilog=_PURGE_EPILOG)
-@topic_options
-@cluster_options
-@click.option("--before", metavar="PLACE", help="Delete all that is before this place.")
-@click.option("--all", "everything", is_flag=True, help="Delete all that is there now.")
-@click.option("--yes", is_flag=True, help="Do it. Without this, only say what would go.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@_topic_options
+@program_options(*CONNECTION)
+@click.option("--before", metavar="POSITION", help="Delete everything before this position.")
+@click.option("--all", "everything", is_flag=True, help="Delete everything that is there now.")
+@click.option("--yes", is_flag=True, help="Delete. Without this, only print the plan.")
+@_json_option
 def purge_command(
-    cluster: ClusterOptions,
-    topics: Topics,
+    options: OptionsRequest,
+    find_topic: _FindTopic,
     before: str | None,
     everything: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Delete dead letters for good, from the oldest up to a place.
+    """Delete dead letters for good, from the oldest up to a position.
 
-    Kafka deletes up to an offset and nothing else: there is no choice by reason.
+    Kafka deletes up to an offset and nothing else, so a choice by reason is not possible.
     """
-    from consumer_fleet.dlq.purge import plan_purge, purge
-    from consumer_fleet.kafka.offset_spec import LATEST
+    from consumer_fleet.dlq.purge import PurgeRequest, purge
+    from consumer_fleet.kafka.offset_spec import LATEST, parse_offset_spec
 
     if everything == (before is not None):
-        raise click.UsageError("give either --before PLACE or --all")
-    place = dead_letters_of(topics, cluster)
-    plan = plan_purge(cluster.kafka, place, place_of(before, LATEST))
-    if not as_json:
-        _describe(plan, place.name, place.group)
-    executed = yes and plan.tally.total > 0
-    if executed:
-        purge(cluster.kafka, place, plan)
-    if as_json:
-        document = {
-            "topic": place.name,
-            "dead_letters": plan.tally.total,
-            "reasons": plan.tally.as_document(),
-            "before": {str(index): end for index, end in sorted(plan.before.items())},
-            "group": place.group,
-            "never_replayed": plan.never_replayed,
-            "executed": executed,
-        }
-        click.echo(json.dumps(document))
-    elif executed:
-        click.echo(f"Deleted {plan.tally.total:,}.")
-    elif plan.tally.total:
-        click.echo("Nothing is deleted: add --yes to do it.")
-
-
-def _describe(plan: PurgePlan, name: str, group: str) -> None:
-    if not plan.tally.total:
-        click.echo(f"Nothing to purge in {name}.")
-        return
-    click.echo(f"{plan.tally.counted} of {name}: {plan.tally}")
-    for index, end in sorted(plan.before.items()):
-        click.echo(f"  partition {index}: all before offset {end:,}")
-    if plan.never_replayed:
-        click.echo(
-            f"{plan.never_replayed:,} of them were never replayed, says group {group}.\n"
-            f"  keep them first:  consumer dlq export --dlq-topic {name} -o FILE"
-        )
+        raise click.UsageError("give either --before POSITION or --all")
+    cluster = resolve_cluster(options)
+    end = LATEST if before is None else parse_offset_spec(before, time.time())
+    purge(PurgeRequest(end, yes, as_json), find_topic(cluster), cluster)

@@ -1,101 +1,68 @@
-"""Dead letters into a file: a recording, which ``consumer replay`` and ``dlq list`` read."""
+"""``consumer dlq export``: dead letters into a recording."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from consumer_fleet.consumers import registry
-from consumer_fleet.dlq.letters import DeadLetterTopic, Letter, LettersTopic, Selection, letters_in
-from consumer_fleet.dlq.replay_position import Tally, standing
-from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.kafka.offset_spec import OffsetSpec
+import click
+
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.dlq.letters import DeadLetterCounts, LetterFilter, LettersTopic
+from consumer_fleet.dlq.topic import DeadLetterTopic, replay_position
 from consumer_fleet.recording.format import RecordingHeader
-from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
 
 
-def export(
-    kafka: Mapping[str, Any],
-    place: DeadLetterTopic,
-    selection: Selection,
-    path: Path,
-    *,
-    span: tuple[OffsetSpec, OffsetSpec],
-    overwrite: bool,
-) -> Tally:
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    chosen: LetterFilter
+    output: Path
+    force: bool
+    as_json: bool
+
+
+def export(request: ExportRequest, topic: DeadLetterTopic, cluster: ClusterOptions) -> None:
     """Write the chosen dead letters as they are, with their dlq.* headers. Blocks.
 
-    Raises OutputError where the file is there already or can't be written.
+    Raises OutputError if the file exists or can't be written.
     """
-    tally = Tally()
-    start, end = span
-    with LettersTopic(kafka, place.name, start=start, end=end) as topic:
-        ranges = topic.reader.ranges
+    replay_position(cluster.kafka, topic)  # explains what to do if there is no such topic
+    counts = _write(request, topic, cluster)
+    if request.as_json:
+        document = {
+            "topic": topic.name,
+            "file": str(request.output),
+            "dead_letters": counts.total,
+            "reasons": counts.as_document(),
+        }
+        click.echo(json.dumps(document))
+        return
+    reasons = f": {counts}" if counts.total else ""
+    click.echo(f"Exported {counts.described} of {topic.name} to {request.output}{reasons}")
+
+
+def _write(
+    request: ExportRequest, topic: DeadLetterTopic, cluster: ClusterOptions
+) -> DeadLetterCounts:
+    counts = DeadLetterCounts()
+    chosen, selection = request.chosen, request.chosen.selection
+    with LettersTopic(cluster.kafka, topic.name, start=chosen.start, end=chosen.end) as letters:
+        ranges = letters.reader.ranges
         header = RecordingHeader(
-            topic=place.name,
-            partitions=len(topic.reader.watermarks),
+            topic=topic.name,
+            partitions=len(letters.reader.watermarks),
             recorded_at_ms=int(time.time() * 1000),
             ranges={index: (each.start, each.end) for index, each in ranges.items()},
             filter=str(selection) or None,
-            consumer=place.consumer,
+            consumer=topic.consumer,
         )
-        with RecordingWriter(path, header, overwrite=overwrite) as writer:
-            for letter in topic.letters():
+        with RecordingWriter(request.output, header, overwrite=request.force) as writer:
+            for letter in letters.letters():
                 if selection.takes(letter):
-                    tally.add(letter)
+                    counts.add(letter)
                     writer.write([(letter.partition, letter.record)])
             writer.complete()
-    return tally
-
-
-def find_in_topic(
-    kafka: Mapping[str, Any], place: DeadLetterTopic, where: str
-) -> tuple[Letter, str, str | None]:
-    """The letter at OFFSET or PARTITION/OFFSET, its topic, and the consumer that was named.
-
-    Raises ConfigurationError where there is no message, and says what there is.
-    """
-    partition, offset = _parse(where)
-    stands = standing(kafka, place)
-    if partition is None and stands.partitions > 1:
-        raise ConfigurationError(
-            f"{place.name} has {stands.partitions} partitions: say which, as in 0/{offset}"
-        )
-    index = partition or 0
-    if index not in stands.ends:
-        raise ConfigurationError(f"{place.name} has no partition {index}")
-    start, end = stands.starts.get(index, 0), stands.ends[index]
-    if start <= offset < end:
-        within = {index: (offset, offset + 1)}
-        exact = (OffsetSpec("offset", offset), OffsetSpec("offset", offset + 1))
-        with LettersTopic(kafka, place.name, start=exact[0], end=exact[1], within=within) as topic:
-            for letter in topic.letters():
-                return letter, place.name, place.consumer
-    held = f"it holds offsets {start} to {end - 1}" if end > start else "it is empty"
-    raise ConfigurationError(f"{place.name}/{index} has no message at offset {offset}: {held}")
-
-
-def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
-    """The same in a recording of dead letters. Without a partition, the first of that offset."""
-    partition, offset = _parse(where)
-    recording = Recording(file)
-    for letter in letters_in(recording):
-        if letter.record.offset == offset and partition in (None, letter.partition):
-            # A file may come from anywhere, and name a consumer that is not here.
-            consumer = registry.find(recording.header.consumer)
-            return letter, recording.header.topic, consumer.name if consumer else None
-    raise ConfigurationError(
-        f"{file} has no message {where}; `consumer dlq list --each` lists them"
-    )
-
-
-def _parse(where: str) -> tuple[int | None, int]:
-    partition, separator, offset = where.rpartition("/")
-    texts = [partition, offset] if separator else [offset]
-    # Python itself refuses to read thousands of digits; Kafka's numbers have no more than these.
-    if not all(text.isascii() and text.isdigit() and len(text) <= 19 for text in texts):
-        raise ConfigurationError(f"{where!r} is no place: expected OFFSET or PARTITION/OFFSET")
-    return (int(partition) if separator else None), int(offset)
+    return counts

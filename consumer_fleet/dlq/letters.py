@@ -1,45 +1,43 @@
-"""Dead letters as they are read: from their topic, or from a file that was made of them."""
+"""Dead letters as they are read, from their topic or a file; chosen, and counted."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import Facts, Restored, restore
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.humanize import counted
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
+from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec, parse_offset_spec
 from consumer_fleet.kafka.reader import TopicReader
+from consumer_fleet.printable import printable
 from consumer_fleet.recording.reader import Recording
-from consumer_fleet.targets import (
-    consumer_of_topic,
-    default_dead_letter_topic,
-    named_topic,
-    options_for,
-)
 
-#: Stands for the reason of a message without a dead letter's headers.
-NO_DEAD_LETTER = "(no dead letter)"
+#: The reason of a message without a dead letter's headers.
+NO_DEAD_LETTER = "(not a dead letter)"
 _READ_TIMEOUT_S = 0.1
+# Origins that are counted apart per reason; a topic may have thousands of partitions.
+_MAX_ORIGINS = 1000
 
 
 class Letter(NamedTuple):
-    """One message of a dead letter topic, and what its headers say; None where that is nothing."""
+    """One message of a dead-letter topic; ``restored`` is None without a dead letter's headers."""
 
     partition: int
     record: Record
     restored: Restored | None
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return f"{self.partition}/{self.record.offset}"
 
     @property
     def facts(self) -> Facts | None:
-        """Of the latest rejection."""
+        """The latest rejection."""
         return None if self.restored is None else self.restored.last
 
     @property
@@ -48,13 +46,13 @@ class Letter(NamedTuple):
 
     @property
     def origin(self) -> Facts | None:
-        """Of the first rejection, which says where the message came from."""
+        """The first rejection, which says where the message came from."""
         return None if self.restored is None else self.restored.origin
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters are meant: of one of these reasons, and from there. All by default."""
+    """Dead letters by reason and origin. All by default."""
 
     reasons: frozenset[str] = frozenset()
     topic: str | None = None
@@ -62,7 +60,7 @@ class Selection:
 
     @classmethod
     def parse(cls, reasons: Iterable[str], origin: str | None) -> Selection:
-        """``origin`` is TOPIC or TOPIC/PARTITION. Raises ConfigurationError if it is neither."""
+        """``origin`` is TOPIC or TOPIC/PARTITION. Raises ConfigurationError otherwise."""
         if origin is None:
             return cls(frozenset(reasons))
         topic, separator, partition = origin.partition("/")
@@ -96,12 +94,56 @@ class Selection:
         return ", ".join(parts)
 
 
-class LettersTopic:
-    """The dead letters of a topic between two places, read without a group; a context manager.
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """The dead letters that a command is about: ``selection`` between two positions.
 
-    ``within`` narrows it by partition: from the first offset up to the second, excluded.
-    Construction blocks on the broker. Raises ConfigurationError where there is no such topic or it
-    may not be read, KafkaUnreachable where no broker answers.
+    ``positions`` are those that were given, for people.
+    """
+
+    selection: Selection = Selection()
+    since: OffsetSpec | None = None
+    until: OffsetSpec | None = None
+    positions: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(
+        cls, reasons: Iterable[str], origin: str | None, since: str | None, until: str | None
+    ) -> LetterFilter:
+        """Read what the command line says. Raises ConfigurationError."""
+        now_s = time.time()
+        given = {"since": since, "until": until}
+        return cls(
+            Selection.parse(reasons, origin),
+            None if since is None else parse_offset_spec(since, now_s),
+            None if until is None else parse_offset_spec(until, now_s),
+            tuple(f"{name} {text}" for name, text in given.items() if text is not None),
+        )
+
+    @property
+    def start(self) -> OffsetSpec:
+        return self.since or EARLIEST
+
+    @property
+    def end(self) -> OffsetSpec:
+        return self.until or LATEST
+
+    @property
+    def is_everything(self) -> bool:
+        return self.selection.is_everything and self.since is None and self.until is None
+
+    def __str__(self) -> str:
+        """For people."""
+        chosen = () if self.selection.is_everything else (str(self.selection),)
+        return ", ".join((*chosen, *self.positions))
+
+
+class LettersTopic:
+    """The dead letters of a topic between two positions, read without a group; a context manager.
+
+    ``within`` narrows it by partition: from the first offset to the second, excluded. Construction
+    blocks on the broker. Raises ConfigurationError if there is no such topic or it may not be read,
+    KafkaUnreachable if no broker answers.
     """
 
     def __init__(
@@ -117,13 +159,13 @@ class LettersTopic:
         self.reader = TopicReader(kafka, topic, start=start, end=end)
 
     def letters(self) -> Iterator[Letter]:
-        """All of them. Blocks on the broker."""
+        """Yield all of them. Blocks on the broker."""
         for letter in self.letters_or_none():
             if letter is not None:
                 yield letter
 
     def letters_or_none(self) -> Iterator[Letter | None]:
-        """The same with a None wherever nothing has arrived yet."""
+        """Yield all of them, and None whenever nothing has arrived yet."""
         while not self.reader.at_end:
             messages = self.reader.read(timeout_s=_READ_TIMEOUT_S)
             if not messages:
@@ -148,70 +190,79 @@ class LettersTopic:
 
 
 def letters_in(recording: Recording) -> Iterator[Letter]:
-    """Those of a file: an export, or what a replay rejected. Raises RecordingError at damage."""
+    """Yield those of a file: an export, or what a replay rejected. Raises RecordingError."""
     for partition, record in recording.messages():
         yield Letter(partition, record, restore(record.headers))
 
 
-_GROUP_PREFIX = "consumer-fleet-dlq-"
+@dataclass(slots=True)
+class ReasonCounts:
+    """The dead letters of one reason. Times are the broker's at the dead letter's arrival."""
+
+    reason: str
+    count: int = 0
+    size: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    #: ``topic/partition`` → how many came from there.
+    origins: Counter[str] = field(default_factory=Counter)
+    example: Letter | None = None
+
+    def add(self, letter: Letter) -> None:
+        self.count += 1
+        self.size += letter.record.size
+        times = (letter.record.timestamp_ms, self.oldest_ms, self.newest_ms)
+        known = [each for each in times if each is not None]
+        self.oldest_ms, self.newest_ms = min(known, default=None), max(known, default=None)
+        if self.example is None:
+            self.example = letter
+        if letter.origin is not None:
+            origin = f"{letter.origin.topic}/{letter.origin.partition}"
+            if origin in self.origins or len(self.origins) < _MAX_ORIGINS:
+                self.origins[origin] += 1
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterTopic:
-    """``consumer`` is the registry's consumer whose rejected messages they are, where one is
-    named: several consumers may share a topic.
-    """
+class DeadLetterCounts:
+    """Counts by reason, and by topic of origin (None for messages without one)."""
 
-    name: str
-    consumer: str | None
+    def __init__(self, letters: Iterable[Letter] = ()) -> None:
+        self._reasons: dict[str, ReasonCounts] = {}
+        self.topics: Counter[str | None] = Counter()
+        for letter in letters:
+            self.add(letter)
+
+    def add(self, letter: Letter) -> None:
+        self._reasons.setdefault(letter.reason, ReasonCounts(letter.reason)).add(letter)
+        self.topics[None if letter.origin is None else letter.origin.topic] += 1
 
     @property
-    def group(self) -> str:
-        """Its committed offsets say up to where the dead letters are replayed."""
-        return f"{_GROUP_PREFIX}{self.name}"
+    def total(self) -> int:
+        return self.topics.total()
 
+    @property
+    def by_reason(self) -> list[ReasonCounts]:
+        """Most first."""
+        return sorted(self._reasons.values(), key=lambda each: (-each.count, each.reason))
 
-def dead_letter_topic(topic: str | None, named: str | None, options: Options) -> DeadLetterTopic:
-    """The topic that ``--dlq-topic`` names, or that of ``--topic``, a consumer or a topic's name on
-    the brokers; by the rule of ``consumer run``. Raises ConfigurationError where none is named.
-    """
-    known = registry.names()
-    source = topic or options.topic
-    if source is not None:
-        options = options_for(source, options)
-    if named is None and source == options.topic:
-        named = options.dlq_topic
-    if named is None:
-        if source is None:
-            raise ConfigurationError(
-                "no dead letter topic is named: give --topic, the consumer whose messages were "
-                f"rejected (one of {', '.join(known)}, or a topic's name), or --dlq-topic"
-            )
-        named = default_dead_letter_topic(named_topic(source, options).physical)
-    return DeadLetterTopic(named, source if source in known else None)
+    @property
+    def other_messages(self) -> int:
+        """The number of messages that are not dead letters."""
+        return self.topics[None]
 
+    @property
+    def described(self) -> str:
+        """``300 dead letters``, or also what else is there."""
+        dead = self.total - self.other_messages
+        if not self.other_messages:
+            return counted(dead, "dead letter")
+        if not dead:
+            return f"{counted(self.other_messages, 'message')} without dead-letter headers"
+        return f"{counted(dead, 'dead letter')} and {counted(self.other_messages, 'other message')}"
 
-def consumer_of(topic: str | None, named: str | None, options: Options) -> str | None:
-    """The consumer of the topic that a dead letter came from, else the one that was named."""
-    found = None if topic is None else consumer_of_topic(topic, options)
-    return named if found is None else found.name
+    def as_document(self) -> dict[str, int]:
+        """By reason, as ``--json`` prints it."""
+        return {each.reason: each.count for each in self.by_reason}
 
-
-def consumers_of(
-    topics: Iterable[str | None], named: str | None, options: Options
-) -> dict[str, str]:
-    """Topic of origin → consumer. Raises ConfigurationError where that is not known for one."""
-    found: dict[str, str] = {}
-    for topic in topics:
-        consumer = consumer_of(topic, named, options)
-        if topic is None:
-            raise ConfigurationError(
-                "some of them do not say where they came from (no dlq.* headers): name their "
-                "consumer with --through, or leave them out with --reason or --origin"
-            )
-        if consumer is None:
-            raise ConfigurationError(
-                f"no consumer is known for what came from topic {topic!r}: name it with --through"
-            )
-        found[topic] = consumer
-    return found
+    def __str__(self) -> str:
+        """``invalid_json 300, http_400 12``."""
+        return ", ".join(f"{printable(each.reason)} {each.count:,}" for each in self.by_reason)

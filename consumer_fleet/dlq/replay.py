@@ -1,14 +1,15 @@
-"""Dead letters back through their consumers' pipelines.
+"""``consumer dlq replay``: dead letters through their consumers' pipelines again.
 
 An unfiltered replay reads as the topic's own group and commits what is settled, so that nothing is
-replayed twice and two replays can't run at a time. A filtered one reads without a group: it could
-not commit past what it leaves out. It moves nothing, and repeating it sends the same again.
+replayed twice and two replays can't run at the same time. A filtered one reads without a group,
+because it could not commit past what it leaves out: repeated, it sends the same messages again.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,38 +19,33 @@ import click
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.bootstrap.configure import configure
-from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import ClusterOptions, delivery_mode
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.dlq.letters import (
-    DeadLetterTopic,
+    DeadLetterCounts,
     Letter,
+    LetterFilter,
     LettersTopic,
     Selection,
+)
+from consumer_fleet.dlq.topic import (
+    DeadLetterTopic,
+    ReplayPosition,
     consumers_of,
+    replay_position,
 )
-from consumer_fleet.dlq.replay_position import Standing, Tally, standing
 from consumer_fleet.errors import EXIT_OK, FleetError
+from consumer_fleet.humanize import counted
 from consumer_fleet.kafka.chunk import CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Record
-from consumer_fleet.kafka.clients import consumer_config
-from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
-from consumer_fleet.replay.rejects import free_path
-from consumer_fleet.replay.through import (
-    Extent,
-    Hooks,
-    Input,
-    Source,
-    ThroughRun,
-    local_input,
-    rejects_header,
-    remote_destinations,
-)
+from consumer_fleet.replay.through import Through, ThroughReplay, remote_destinations
 from consumer_fleet.replay.transform import DecodeByOrigin, load_transform
+from consumer_fleet.run.sources import GroupSource, Length, LocalSource
 
-# Letters that may be looked at before the run loop is given a turn.
-_LOOKED_AT = 1000
-# What a replay of nothing has done.
+# Letters to read before the run loop is given a turn.
+_LETTERS_PER_TURN = 1000
+# The outcome of a replay of nothing.
 _NOTHING: Mapping[str, Any] = MappingProxyType(
     {"delivered": 0, "filtered": {}, "rejected": {}, "rejects_file": None, "interrupted": False,
      "complete": True}
@@ -57,12 +53,10 @@ _NOTHING: Mapping[str, Any] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayRequest:
-    """What the command line asks for. ``since`` goes back to what was replayed before."""
+class DeadLetterReplayRequest:
+    """What the command line asks for. ``chosen.since`` may go back to what was replayed before."""
 
-    selection: Selection
-    since: OffsetSpec | None = None
-    until: OffsetSpec | None = None
+    chosen: LetterFilter
     transform: str | None = None
     through: str | None = None
     rejects: Path | None = None
@@ -70,221 +64,204 @@ class ReplayRequest:
     dry_run: bool = False
     as_json: bool = False
 
-    @property
-    def is_filtered(self) -> bool:
-        return not (self.selection.is_everything and self.since is None and self.until is None)
-
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What there is to replay. ``within``: what of each partition, end excluded, was looked at."""
+class ReplayPlan:
+    """The dead letters to replay. ``within``: what was read of each partition, end excluded."""
 
-    tally: Tally
+    counts: DeadLetterCounts
     consumers: Mapping[str, str]
     within: Mapping[int, tuple[int, int]]
 
-    @property
-    def total(self) -> int:
-        return self.tally.total
-
 
 class DeadLetterReplay:
-    """One ``consumer dlq replay``: plans, asks for ``--yes``, replays, says where things stand."""
+    """One ``consumer dlq replay``: plans, asks for ``--yes``, replays, prints the position."""
 
     def __init__(
-        self,
-        place: DeadLetterTopic,
-        request: ReplayRequest,
-        options: Options,
-        kafka: Mapping[str, Any],
+        self, request: DeadLetterReplayRequest, topic: DeadLetterTopic, cluster: ClusterOptions
     ) -> None:
-        self._place = place
+        self._topic = topic
         self._request = request
-        self._options = options
-        self._kafka = kafka
+        self._options = cluster.options
+        self._kafka = cluster.kafka
 
     def run(self) -> int:
-        """Blocks until it has ended; gives the exit code. Raises FleetError, UsageError."""
+        """Block until it has ended; returns the exit code. Raises FleetError, UsageError."""
         request = self._request
+        if not request.dry_run:
+            # Never a demonstration: its receiver keeps nothing, but the group would move.
+            delivery_mode(self._options)
         if request.transform is not None:
             load_transform(request.transform)
         if request.through is not None:
             registry.get(request.through)
-        before = standing(self._kafka, self._place)
+        before = replay_position(self._kafka, self._topic)
         if not request.dry_run:
-            before.refuse_a_second()
+            before.refuse_concurrent_replay()
         plan = self._plan(before)
         if not (request.as_json and request.dry_run):
             click.echo(self._described(plan, before), err=not request.dry_run)
-        if request.dry_run or not plan.total:
+        if request.dry_run or not plan.counts.total:
             if request.as_json:
                 nothing = {} if request.dry_run else _NOTHING
-                self._print_document(plan, {**nothing, "not_replayed": before.left})
+                self._print_document(plan, {**nothing, "not_replayed": before.waiting})
             return EXIT_OK
         remote = remote_destinations(self._options)
         if remote and not request.yes:
             raise click.UsageError(
-                f"this sends {plan.total:,} messages to {', '.join(remote)}: add --yes, or look "
-                "first with --dry-run"
+                f"sending {counted(plan.counts.total, 'message')} to {', '.join(remote)} requires "
+                "confirmation: add --yes, or look first with --dry-run"
             )
         code = self._replay(plan, before)
         if not request.as_json:
-            click.echo(self._where_it_stands())
+            click.echo(self._position_afterwards())
         return code
 
     # -- the plan -------------------------------------------------------------------------------
 
-    def _plan(self, before: Standing) -> Plan:
-        request, tally = self._request, Tally()
-        starts = before.next if request.since is None else before.starts
-        start = request.since or OffsetSpec("offset", min(starts.values(), default=0))
-        with LettersTopic(
-            self._kafka, self._place.name, start=start, end=request.until or LATEST
-        ) as topic:
+    def _plan(self, before: ReplayPosition) -> ReplayPlan:
+        request, chosen, counts = self._request, self._request.chosen, DeadLetterCounts()
+        starts = before.next if chosen.since is None else before.starts
+        start = chosen.since or OffsetSpec("offset", min(starts.values(), default=0))
+        with LettersTopic(self._kafka, self._topic.name, start=start, end=chosen.end) as letters:
             within = {
                 index: (max(span.start, starts.get(index, 0)), span.end)
-                for index, span in topic.reader.ranges.items()
+                for index, span in letters.reader.ranges.items()
             }
-            for letter in topic.letters():
+            for letter in letters.letters():
                 is_new = letter.record.offset >= within[letter.partition][0]
-                if is_new and request.selection.takes(letter):
-                    tally.add(letter)
+                if is_new and chosen.selection.takes(letter):
+                    counts.add(letter)
         consumers = {}
         if request.through is None:
-            consumers = consumers_of(tally.topics, self._place.consumer, self._options)
-        return Plan(tally, consumers, within)
+            consumers = consumers_of(counts.topics, self._topic.consumer, self._options)
+        return ReplayPlan(counts, consumers, within)
 
-    def _print_document(self, plan: Plan, more: Mapping[str, Any]) -> None:
+    def _print_document(self, plan: ReplayPlan, more: Mapping[str, Any]) -> None:
         document = {
-            "topic": self._place.name,
-            "group": self._place.group,
+            "topic": self._topic.name,
+            "group": self._topic.group,
             "dry_run": self._request.dry_run,
-            "dead_letters": plan.total,
-            "reasons": plan.tally.as_document(),
+            "dead_letters": plan.counts.total,
+            "reasons": plan.counts.as_document(),
             "consumers": self._consumers(plan),
             **more,
         }
         click.echo(json.dumps(document))
 
-    def _consumers(self, plan: Plan) -> list[str]:
+    def _consumers(self, plan: ReplayPlan) -> list[str]:
         named = self._request.through
         return sorted(set(plan.consumers.values())) if named is None else [named]
 
-    def _described(self, plan: Plan, before: Standing) -> str:
-        selection = self._request.selection
-        what = f"{self._place.name}{'' if selection.is_everything else f' ({selection})'}"
-        if not plan.total:
-            return f"Nothing to replay in {what}. {_stands(self._place, before)}"
+    def _described(self, plan: ReplayPlan, before: ReplayPosition) -> str:
+        selection = self._request.chosen.selection
+        source = f"{self._topic.name}{'' if selection.is_everything else f' ({selection})'}"
+        if not plan.counts.total:
+            return f"Nothing to replay in {source}. {before}."
         through = ", ".join(self._consumers(plan))
         verb = "Would replay" if self._request.dry_run else "To replay:"
         return (
-            f"{verb} {plan.tally.counted} of {what} through {through}:\n"
-            f"  {plan.tally}\n"
-            f"{_stands(self._place, before)}"
+            f"{verb} {plan.counts.described} of {source} through {through}:\n"
+            f"  {plan.counts}\n"
+            f"{before}."
         )
 
     # -- the replay -----------------------------------------------------------------------------
 
-    def _replay(self, plan: Plan, before: Standing) -> int:
-        name = self._place.name
+    def _replay(self, plan: ReplayPlan, before: ReplayPosition) -> int:
+        request = self._request
         app = configure(self._options)
-        through = self._consumers(plan)
-        run = ThroughRun(
-            app,
-            self._decode(plan),
-            name=name,
-            rejects=self._request.rejects or free_path(name),
-            header=rejects_header(
-                name, before.partitions, through[0] if len(through) == 1 else None
-            ),
-            transform=self._request.transform,
-            is_quiet=self._request.as_json,
+        consumers = self._consumers(plan)
+        through = Through(
+            self._topic.name,
+            before.partitions,
+            consumers[0] if len(consumers) == 1 else None,
+            request.transform,
+            request.rejects,
+            is_quiet=request.as_json,
         )
-        try:
-            with run.shutdown.signals():
-                return self._run(run, plan, before)
-        finally:
-            if self._request.as_json:
-                self._print_document(plan, {**run.outcome(), "not_replayed": self._left()})
+        with ExitStack() as stack:
+            if request.chosen.is_everything:
+                source: GroupSource | LocalSource = self._group_source(plan)
+            else:
+                source = self._filtered_source(plan, before.partitions, stack)
+            replay = ThroughReplay(app, source, self._decode(plan), through)
+            try:
+                return replay.run()
+            finally:
+                if request.as_json:
+                    self._print_document(plan, {**replay.outcome(), "not_replayed": self._left()})
 
-    def _run(self, run: ThroughRun, plan: Plan, before: Standing) -> int:
-        name, total = self._place.name, plan.total
-        if not self._request.is_filtered:
-            extent = Extent(total, is_settled=lambda: self._has_replayed(plan))
-            return run.run(name, lambda hooks: self._as_group(plan, hooks), extent)
+    def _filtered_source(self, plan: ReplayPlan, partitions: int, stack: ExitStack) -> LocalSource:
+        name = self._topic.name
         start = OffsetSpec("offset", min((span[0] for span in plan.within.values()), default=0))
-        with LettersTopic(self._kafka, name, start=start, end=LATEST, within=plan.within) as topic:
-            chunks = chunks_of(topic.letters_or_none(), Topic(name), self._request.selection)
-            source = Source(name, name, before.partitions, chunks, Extent(total))
-            return run.run(name, lambda hooks: local_input(source, hooks), source.extent)
+        letters = stack.enter_context(
+            LettersTopic(self._kafka, name, start=start, end=LATEST, within=plan.within)
+        )
+        chunks = chunks_of(letters.letters_or_none(), Topic(name), self._request.chosen.selection)
+        return LocalSource(name, partitions, chunks, Length(plan.counts.total))
 
-    def _has_replayed(self, plan: Plan) -> bool:
-        """Whether the group stands behind all of the plan."""
+    def _group_source(self, plan: ReplayPlan) -> GroupSource:
+        topic = Topic(self._topic.name)
+        return GroupSource(
+            self._kafka,
+            self._topic.name,
+            self._topic.group,
+            # Nothing is lost where the group's offset is gone: a person has purged it.
+            "earliest",
+            stop_at={Partition(topic, index): end for index, (_, end) in plan.within.items()},
+            length=Length(plan.counts.total),
+            is_replayed=lambda: self._has_replayed(plan),
+        )
+
+    def _has_replayed(self, plan: ReplayPlan) -> bool:
+        """Whether the group's offsets are past all of the plan."""
         try:
-            now = standing(self._kafka, self._place).next
+            now = replay_position(self._kafka, self._topic).next
         except FleetError:
             return False
         return all(now.get(index, 0) >= end for index, (_, end) in plan.within.items())
 
     def _left(self) -> int | None:
         try:
-            return standing(self._kafka, self._place).left
+            return replay_position(self._kafka, self._topic).waiting
         except FleetError:
-            return None  # what has ended the replay is told
+            return None  # the error that ended the replay is reported
 
-    def _decode(self, plan: Plan) -> Decode:
+    def _decode(self, plan: ReplayPlan) -> Decode:
         if self._request.through is not None:
             return registry.get(self._request.through).decode
         return DecodeByOrigin(tuple(plan.consumers.items()))
 
-    def _as_group(self, plan: Plan, hooks: Hooks) -> Input:
-        topic = Topic(self._place.name)
-        return ChunkConsumer(
-            consumer_config(self._kafka, self._place.group),
-            # Nothing is lost to a place that is gone here: a person has purged it.
-            offset_policy="earliest",
-            on_failure=hooks.on_failure,
-            on_poll=hooks.on_poll,
-            on_offsets_lost=lambda _partition, _messages: None,
-            on_partitions_lost=hooks.on_partitions_lost,
-            ends={Partition(topic, index): end for index, (_, end) in plan.within.items()},
-        )
-
-    def _where_it_stands(self) -> str:
+    def _position_afterwards(self) -> str:
         try:
-            stands = _stands(self._place, standing(self._kafka, self._place))
+            position = str(replay_position(self._kafka, self._topic))
         except FleetError as error:
-            # What the replay has done is told, and is its exit code.
-            stands = f"Where group {self._place.group} stands now is not known: {error}"
-        if not self._request.is_filtered:
-            return stands
-        return f"{stands}\nA filtered replay does not move it: the next one sends the same again."
-
-
-def _stands(place: DeadLetterTopic, now: Standing) -> str:
-    if not now.replayed:
-        return f"Group {place.group}: nothing is replayed so far."
-    return f"Group {place.group}: {now.left:,} are not replayed."
+            # The outcome of the replay is printed, and is its exit code.
+            position = f"The offsets of group {self._topic.group} are unknown: {error}"
+        if self._request.chosen.is_everything:
+            return position
+        return f"{position}\nA filtered replay commits nothing: repeated, it sends the same again."
 
 
 def chunks_of(
     letters: Iterator[Letter | None], topic: Topic, selection: Selection
 ) -> Iterator[Chunk | None]:
-    """The chosen letters as chunks; None from time to time where there are none."""
+    """Yield the chosen letters as chunks, and None from time to time if there are none."""
     held: dict[int, list[Record]] = {}
-    size = count = looked_at = 0
+    size = count = read = 0
     for letter in letters:
         if letter is not None and selection.takes(letter):
             held.setdefault(letter.partition, []).append(letter.record)
             size += letter.record.size
             count += 1
-        looked_at += 1
+        read += 1
         full = count >= CHUNK_MESSAGES or size >= CHUNK_BYTES
-        if letter is None or full or looked_at >= _LOOKED_AT:
+        if letter is None or full or read >= _LETTERS_PER_TURN:
             yield from _as_chunks(held, topic)
             if not held:
                 yield None
-            held, size, count, looked_at = {}, 0, 0, 0
+            held, size, count, read = {}, 0, 0, 0
     yield from _as_chunks(held, topic)
 
 

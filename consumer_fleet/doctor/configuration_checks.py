@@ -13,7 +13,7 @@ from consumer_fleet.bootstrap.services import Service, builtin_services, load_pl
 from consumer_fleet.bootstrap.validate_snuba import HEALTH_PATH, check_health, validate_snuba
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, ServiceError
-from consumer_fleet.run.run import refuse_long_drain, refuse_own_topic
+from consumer_fleet.run.consumer_run import refuse_long_drain, refuse_own_topic
 
 _EMBEDDED: Final = (
     "nothing is configured: `consumer run` is a demonstration, with a broker and a receiver of "

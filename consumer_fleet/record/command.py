@@ -138,8 +138,8 @@ def _record_range(
     from consumer_fleet.errors import EXIT_OK
     from consumer_fleet.record.record import Recorder
     from consumer_fleet.recording.writer import RecordingWriter
+    from consumer_fleet.run.progress import TransferProgress
     from consumer_fleet.run.shutdown import Shutdown
-    from consumer_fleet.run.transfer_progress import TransferProgress
 
     shutdown = Shutdown(cluster.options.shutdown_timeout)
     console = Console(stderr=True)

@@ -12,7 +12,7 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.writer import RecordingWriter
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 
 Pair: TypeAlias = tuple[int, Record]
 Keep: TypeAlias = Callable[[int, Record], bool]

@@ -1,4 +1,4 @@
-"""What is replayed of a source: how much of it, how fast, and what is changed in it."""
+"""The messages that a replay sends: how many of its source, how fast, and how rewritten."""
 
 from __future__ import annotations
 
@@ -7,22 +7,114 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Final
 
-from consumer_fleet.errors import ConfigurationError, FleetError, RecordingError
+import click
+
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.bootstrap.resolve import OptionsRequest
+from consumer_fleet.consumers import registry
+from consumer_fleet.errors import EXIT_FINDINGS, ConfigurationError, FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.replay.source import Pair, Source, at_most
+from consumer_fleet.kafka.offset_spec import parse_offset_spec
+from consumer_fleet.replay.rewrite import Rewriter, Shift
+from consumer_fleet.replay.source import (
+    Pair,
+    RecordingMessages,
+    ReplaySource,
+    TopicMessages,
+    at_most,
+)
 
 # How far partitions are read ahead to find the earliest message. A recording holds them in the
 # order in which they were fetched, at most some megabytes of a partition at once.
 _AHEAD_BYTES: Final = 32 * 1024 * 1024
 _AHEAD_MESSAGES: Final = 100_000
 _MAX_BATCH: Final = 500
-# The longest wait between two looks at what else there is to do.
+# The longest wait before the caller is given a turn.
 _WAIT_S: Final = 0.05
 # Of a message in memory, beside its bytes.
 _OVERHEAD_BYTES: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """What ``consumer replay`` was asked for. ``speed`` is None for no pace at all."""
+
+    options: OptionsRequest
+    file: Path | None
+    topic: str | None
+    to_topic: str | None
+    through: str | None
+    start: str
+    end: str
+    limit: int | None
+    speed: float | None
+    partition_by: str
+    create: bool
+    new_event_ids: bool
+    shift_time: bool
+    message_format: str | None
+    rejects: Path | None
+    transform: str | None
+    yes: bool
+    as_json: bool
+
+    @property
+    def keeps_partitions(self) -> bool:
+        return self.partition_by == "original"
+
+    def open_source(self, cluster: ClusterOptions) -> ReplaySource:
+        """Open the recording or the topic. Raises FleetError."""
+        now_s = time.time()
+        start, end = parse_offset_spec(self.start, now_s), parse_offset_spec(self.end, now_s)
+        if self.file is not None:
+            return RecordingMessages(self.file, start, end)
+        return TopicMessages(str(self.topic), cluster, start, end)
+
+    def rewriter(self, source: ReplaySource) -> Rewriter | None:
+        """Return what rewrites the messages, None to leave them as they are."""
+        if not self.new_event_ids and not self.shift_time:
+            return None
+        consumer = self._format_of(source)
+        shift = None
+        if self.shift_time:
+            # Kafka and upstreams refuse timestamps in the future, as later messages would have.
+            is_faster = self.speed is None or self.speed > 1
+            shift = Shift(time.time, latest_ms(source, self.limit) if is_faster else None)
+        return Rewriter(consumer, new_event_ids=self.new_event_ids, shift=shift)
+
+    def _format_of(self, source: ReplaySource) -> str:
+        for name in (self.message_format, self.through):
+            if name is not None:
+                return registry.get(name).name
+        if source.consumer is None:
+            raise click.UsageError(
+                "--new-event-ids and --shift-time need the message format of "
+                f"{source.name}: name a consumer with --format"
+            )
+        return source.consumer.name
+
+    def batches(
+        self,
+        source: ReplaySource,
+        rewriter: Rewriter | None,
+        check: Callable[[Pair], None] | None = None,
+    ) -> Iterator[list[Pair]]:
+        """See ``batches_of``. Without a message, ends the command with 1, as ``record`` does."""
+        batches = batches_of(
+            source, limit=self.limit, speed=self.speed, check=check, rewrite=rewriter
+        )
+        if batches is None:
+            span = f"from {self.start} to {self.end}"
+            click.echo(
+                f"consumer: nothing to replay: {source.name} has no messages {span}", err=True
+            )
+            raise click.exceptions.Exit(EXIT_FINDINGS)
+        return batches
 
 
 def paced(
@@ -32,8 +124,8 @@ def paced(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[list[Pair]]:
-    """The messages in the order of their timestamps, each not before its time; ``speed`` 2 means
-    twice as fast. Time begins with the first. An empty batch means: nothing is due yet.
+    """Yield messages in the order of their timestamps, each when it is due; ``speed`` 2 means twice
+    as fast. Time begins with the first message. An empty batch means: nothing is due yet.
 
     Messages of a partition keep their order, even where its timestamps go back.
     """
@@ -67,8 +159,8 @@ def paced(
 def _by_time(
     batches: Iterable[list[Pair]], clock: Callable[[], float]
 ) -> Iterator[tuple[int, Pair] | None]:
-    """Merge the partitions by time, reading ahead by a bounded amount. None from time to time while
-    nothing comes: there is more to do than to wait for it.
+    """Merge the partitions by time, reading ahead by a bounded amount. Yields None from time to
+    time while nothing comes, to give the caller a turn.
     """
     ahead = _Ahead()
     source = iter(batches)
@@ -98,11 +190,11 @@ def _by_time(
 
 
 class _Ahead:
-    """What was read ahead, in order within each partition."""
+    """The messages that were read ahead, in order within each partition."""
 
     def __init__(self) -> None:
         self._queues: dict[int, deque[Pair]] = {}
-        # When the first of a partition is due, and the partition.
+        # (when its first message is due, partition)
         self._heads: list[tuple[int, int]] = []
         self._messages = self._bytes = 0
 
@@ -120,7 +212,7 @@ class _Ahead:
         self._bytes += record.size + _OVERHEAD_BYTES
 
     def pop(self) -> tuple[int, Pair] | None:
-        """The earliest, and when it is due; None where there is none."""
+        """Return when the earliest message is due, and the message; None if there is none."""
         if not self._heads:
             return None
         timestamp_ms, partition = heapq.heappop(self._heads)
@@ -137,23 +229,24 @@ def _time_of(pair: Pair) -> int:
     partition, record = pair
     if record.timestamp_ms is None:
         raise ConfigurationError(
-            f"the message {partition}/{record.offset} has no timestamp to keep its distance by: "
+            f"the message {partition}/{record.offset} has no timestamp to set the pace: "
             "use --speed max"
         )
     return record.timestamp_ms
 
 
 def batches_of(
-    source: Source,
+    source: ReplaySource,
     *,
     limit: int | None,
     speed: float | None,
     check: Callable[[Pair], None] | None,
     rewrite: Callable[[Record], Record] | None,
 ) -> Iterator[list[Pair]] | None:
-    """None where there is no message. An empty batch means: nothing now. Raises what the source
-    raises, after what came before, and what ``check`` raises of a message: here, if it is one of
-    the first 100,000 or 32 MiB.
+    """Return None if there is no message. An empty batch means: nothing now.
+
+    The iterator raises what the source raises, after what came before. ``check`` may raise for a
+    message: for one of the first 100,000 (or 32 MiB) here already.
     """
     read = source.batches()
     first = next(filter(None, read), None)
@@ -167,18 +260,18 @@ def batches_of(
     if speed is not None:
         batches = paced(batches, speed)
     if rewrite is not None:
-        # Last, so that a shifted time is the one at which a paced message is sent.
+        # Last, so that a shifted time is the time at which a paced message is sent.
         batches = ([(index, rewrite(record)) for index, record in batch] for batch in batches)
     return batches
 
 
-def latest_ms(source: Source, limit: int | None) -> int | None:
-    """The latest timestamp of what ``batches_of`` gives. Blocks: the source is read for it.
+def latest_ms(source: ReplaySource, limit: int | None) -> int | None:
+    """Return the latest timestamp of what ``batches_of`` gives. Blocks: reads the source for it.
 
-    Of a topic with a limit, it is the latest of all that may be among the first.
+    Of a topic with a limit, it is the latest of all messages that may be within the limit.
     """
     latest: int | None = None
-    # Where a recording ends before its end is said once what is readable was replayed.
+    # Damage is reported later, once everything that is readable was replayed.
     with suppress(RecordingError):
         for batch in source.candidates(limit):
             times = [latest, *(record.timestamp_ms for _, record in batch)]
@@ -187,7 +280,7 @@ def latest_ms(source: Source, limit: int | None) -> int | None:
 
 
 class _Checked:
-    """The batches as they are; the first of them are checked before the first is given."""
+    """The batches unchanged; the first of them are checked before the first one is given."""
 
     def __init__(self, batches: Iterator[list[Pair]], check: Callable[[Pair], None]) -> None:
         self._batches = batches

@@ -1,4 +1,4 @@
-"""Where a replay's messages come from: a recording, or a topic."""
+"""The sources of a replay: a recording, or a topic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol, TypeAlias
 
-from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
@@ -24,11 +24,11 @@ _READ_TIMEOUT_S = 0.05
 _TURN_S = 0.05
 
 
-class Source(Protocol):
+class ReplaySource(Protocol):
     """``done`` of ``total`` is read: bytes or offsets. An empty batch means: nothing now.
 
-    ``given`` counts the messages of ``batches``. ``candidates`` reads the source once more: it has
-    all that the first ``limit`` of ``batches`` may be.
+    ``given`` counts the messages of ``batches``. ``candidates`` reads the source once more and
+    gives all messages that may be among the first ``limit`` of ``batches``.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-class RecordingSource:
-    """A file, or what of it lies between two places."""
+class RecordingMessages:
+    """The messages of a file, or those between two positions."""
 
     def __init__(self, path: Path, start: OffsetSpec, end: OffsetSpec) -> None:
         self._recording = Recording(path)
@@ -65,7 +65,7 @@ class RecordingSource:
         self.consumer = registry.find(header.consumer)
         self.total = self._recording.size_bytes
         self.given = 0
-        # None where there is nothing to look at each message for.
+        # None where no message needs a check.
         self._starts = None if start == EARLIEST else _is_at_or_after(start)
         self._ends = None if end == LATEST else _is_at_or_after(end)
 
@@ -74,7 +74,7 @@ class RecordingSource:
         return self._recording.position
 
     def batches(self) -> Iterator[list[Pair]]:
-        """Raises RecordingError where the file is cut or damaged, after what comes before."""
+        """Raises RecordingError where the file is cut off or damaged, after what comes before."""
         for batch in self._selected():
             self.given += len(batch)
             yield batch
@@ -94,7 +94,7 @@ class RecordingSource:
                 for pair in block
                 if (starts is None or starts(pair[1])) and not (ends and ends(pair[1]))
             ]
-            # Whoever gets an empty batch waits before it asks again: not at each block.
+            # An empty batch makes the caller wait before it asks again: not at each block.
             if chosen or monotonic() >= turn_at:
                 yield chosen
                 turn_at = monotonic() + _TURN_S
@@ -103,20 +103,15 @@ class RecordingSource:
         """Nothing is held open between batches."""
 
 
-class TopicSource:
-    """A range of a topic, read without joining a group."""
+class TopicMessages:
+    """The messages of a range of a topic, read without joining a group."""
 
     def __init__(
-        self,
-        name: str,
-        options: Options,
-        kafka: dict[str, object],
-        start: OffsetSpec,
-        end: OffsetSpec,
+        self, name: str, cluster: ClusterOptions, start: OffsetSpec, end: OffsetSpec
     ) -> None:
-        found = named_topic(name, options)
-        self._range = (kafka, found.physical, start, end)
-        self._reader = TopicReader(kafka, found.physical, start=start, end=end)
+        found = named_topic(name, cluster.options)
+        self._range = (cluster.kafka, found.physical, start, end)
+        self._reader = TopicReader(cluster.kafka, found.physical, start=start, end=end)
         self.name = self.topic = found.physical
         self.partitions = self._reader.partitions
         self.cluster_id = self._reader.cluster_id
@@ -136,13 +131,13 @@ class TopicSource:
     def candidates(self, limit: int | None) -> Iterator[list[Pair]]:
         kafka, topic, start, end = self._range
         ranges = self._reader.ranges
-        # Partitions come in another order each time: any of them may have all of the first.
+        # Partitions come in another order each time: any of them may have all of the first ones.
         left = {index: span.size if limit is None else limit for index, span in ranges.items()}
         with TopicReader(kafka, topic, start=start, end=end, partitions=ranges) as reader:
             for batch in _read(reader):
                 chosen = []
                 for index, record in batch:
-                    # What the topic has got in the meantime lies past the ends of the first time.
+                    # Messages that arrived in the meantime lie past the ends of the first reading.
                     if left[index] > 0 and record.offset < ranges[index].end:
                         chosen.append((index, record))
                         left[index] -= 1
@@ -155,7 +150,7 @@ class TopicSource:
 
 
 def at_most(limit: int | None, batches: Iterator[list[Pair]]) -> Iterator[list[Pair]]:
-    """The first messages of all; without a limit, all."""
+    """Yield the first ``limit`` messages; without a limit, all."""
     left = limit
     for batch in batches:
         chosen = batch if left is None else batch[:left]
@@ -172,13 +167,13 @@ def _read(reader: TopicReader) -> Iterator[list[Pair]]:
         yield [(message.partition() or 0, Record.from_kafka(message)) for message in messages]
 
 
-def _is_at_or_after(place: OffsetSpec) -> Callable[[Record], bool]:
-    number = place.number
-    if place.kind == "offset":
+def _is_at_or_after(spec: OffsetSpec) -> Callable[[Record], bool]:
+    number = spec.number
+    if spec.kind == "offset":
         return lambda record: record.offset >= number
-    if place.kind == "time":
-        # A message without a timestamp is of no time, so it does not end a range.
+    if spec.kind == "time":
+        # A message without a timestamp does not end a range.
         return lambda record: record.timestamp_ms is not None and record.timestamp_ms >= number
-    if place.kind == "relative":
-        raise ConfigurationError(f"{place} is no place in a recording")
-    return lambda _: place == EARLIEST
+    if spec.kind == "relative":
+        raise ConfigurationError(f"{spec} is not a valid position in a recording")
+    return lambda _: spec == EARLIEST

@@ -1,12 +1,13 @@
-"""Messages from anywhere through a consumer's whole pipeline: its workers, its destinations.
+"""Replays through a consumer's whole pipeline: its workers, its destinations.
 
-What is rejected here goes to a file (``consumer_fleet/replay/rejects.py``), never to a dead letter
-topic: that may be where it came from.
+``consumer replay --through`` and ``consumer dlq replay`` share it. Rejected messages go to a file,
+never to a dead-letter topic: they may have come from there.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -14,67 +15,97 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
-from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 import structlog
 from arroyo.types import Partition, Topic
-from rich.console import Console
 
 from consumer_fleet.bootstrap.configure import App, configure
-from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import ClusterOptions, Options
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
-from consumer_fleet.errors import EXIT_OK, FleetError
-from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.kafka.consumer import ChunkConsumer
+from consumer_fleet.dead_letter_headers import restore, with_facts
+from consumer_fleet.errors import EXIT_OK, FleetError, OutputError
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
 from consumer_fleet.metrics import recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
 from consumer_fleet.recording.format import RecordingHeader
-from consumer_fleet.replay.rejects import RejectsFile, free_path
+from consumer_fleet.recording.reader import chunks_of
+from consumer_fleet.recording.writer import RecordingWriter
+from consumer_fleet.replay.batches import ReplayRequest
+from consumer_fleet.replay.source import Pair
 from consumer_fleet.replay.transform import Restore, load_transform
-from consumer_fleet.run.local_topic import LocalChunkConsumer, LocalTopic
 from consumer_fleet.run.progress import Progress
-from consumer_fleet.run.run import run_stream
+from consumer_fleet.run.run import Run, Steps
 from consumer_fleet.run.shutdown import Shutdown
-from consumer_fleet.strategies.pipeline import Pipeline
+from consumer_fleet.run.sources import GroupSource, Length, LocalSource
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
-from consumer_fleet.worker.pool import WorkerPool
+
+log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """As far as anybody knows: ``total`` messages, or how much of it all is read, from 0 to 1.
+def run_through(request: ReplayRequest, consumer: str, cluster: ClusterOptions) -> int:
+    """``consumer replay --through``; returns the exit code. Raises FleetError, click.UsageError.
 
-    ``is_settled`` is asked after a signal, of an input that can't say by itself that nothing was
-    left.
+    Without a DSN, a receiver in this process takes the envelopes and shows them.
     """
+    remote = remote_destinations(cluster.options)
+    if remote and not request.yes:
+        raise click.UsageError(
+            f"delivering to {' and '.join(remote)} requires confirmation: add --yes, or name a DSN "
+            "on this machine with --upstream-dsn"
+        )
+    read = request.open_source(cluster)
 
-    total: int | None
-    read: Callable[[], float] | None = None
-    is_settled: Callable[[], bool] = lambda: False
+    def read_share() -> float:
+        limit = request.limit or float("inf")
+        return max(read.given / limit, read.done / max(1, read.total))
 
-    def left(self, name: str, settled: int) -> Mapping[Partition, int] | None:
-        """What ``Progress`` shows as the lag."""
-        if self.total is None:
-            return None
-        return {Partition(Topic(name), 0): max(0, self.total - settled)}
+    try:
+        chunks = _chunks(request.batches(read, request.rewriter(read)), Topic(read.topic))
+        source = LocalSource(read.topic, read.partitions, chunks, Length(read=read_share))
+        through = Through(
+            read.name,
+            read.partitions,
+            consumer,
+            request.transform,
+            request.rejects,
+            is_quiet=request.as_json,
+        )
+        return _run_through(source, through, cluster.options)
+    finally:
+        read.close()
 
-    def share(self, settled: int) -> float | None:
-        """How much is done, from 0 to 1; None where nobody knows."""
-        if self.total:
-            return min(1.0, settled / self.total)
-        return None if self.read is None else min(1.0, self.read())
+
+def _chunks(batches: Iterator[list[Pair]], topic: Topic) -> Iterator[Chunk | None]:
+    for batch in batches:
+        yield from chunks_of(topic, batch) if batch else (None,)
 
 
-def receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, object] | None:
-    """Starts a receiver in this process where no DSN is configured, and says where it is. Gives
-    the options that name it.
-    """
+def _run_through(source: LocalSource, through: Through, options: Options) -> int:
+    consumer = registry.get(str(through.consumer))
+    with ExitStack() as stack:
+        demonstration = _receiver_if_needed(stack, options)
+        app = configure(options.with_defaults(**demonstration))
+        replay = ThroughReplay(app, source, consumer.decode, through)
+        try:
+            code = replay.run()
+        finally:
+            if through.is_quiet:
+                facts = {"source": through.name, "consumer": consumer.name}
+                click.echo(json.dumps({**facts, **replay.outcome()}))
+        if demonstration and code == EXIT_OK and not through.is_quiet:
+            _keep_showing()
+        return code
+
+
+def _receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, object]:
+    """Without a DSN, start a receiver in this process; returns the options that name it."""
     if options.upstream_dsn is not None or options.saas_dsn is not None:
-        return None
+        return {}
     from consumer_fleet.inspector.receiver import Receiver  # noqa: PLC0415 - real replays need no web server
 
     receiver = stack.enter_context(Receiver())
@@ -86,8 +117,16 @@ def receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, objec
     return {"upstream_dsn": str(receiver.dsn)}
 
 
+def _keep_showing() -> None:
+    """Keep the receiver, until Ctrl-C, for a person to look at."""
+    if sys.stderr.isatty():
+        click.echo("The receiver keeps showing what it has. Ctrl-C ends it.", err=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
 def remote_destinations(options: Options) -> list[str]:
-    """The destinations that are on another machine, as ``upstream sentry.example.com``."""
+    """Return the destinations on other machines, as ``upstream sentry.example.com``."""
     dsns = (("upstream", options.upstream_dsn), ("saas", options.saas_dsn))
     return [
         f"{name} {dsn.host}"
@@ -103,236 +142,229 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-log = structlog.get_logger(__name__)
-
-_DUTIES_INTERVAL_S = 1.0
-_WORKER_STOP_TIMEOUT_S = 3.0
-
-
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where chunks come from. ``name`` is for people.
-
-    Each chunk is of ``topic``, and of a partition below ``partitions``. An iterator that gives None
-    has nothing now and is asked again; one that raises a FleetError ends the replay in order.
+class Through:
+    """How to replay: ``name`` and ``partitions`` are the source's; ``consumer`` is None if several
+    consumers take part; ``transform`` is MODULE:FUNCTION.
     """
 
     name: str
-    topic: str
     partitions: int
-    chunks: Iterator[Chunk | None]
-    extent: Extent
+    consumer: str | None
+    transform: str | None = None
+    rejects: Path | None = None
+    is_quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What an input of the replay calls, in the run loop's thread."""
-
-    on_poll: Callable[[], None]
-    on_failure: Callable[[FleetError], None]
-    on_partitions_lost: Callable[[], None]
-    wait: Callable[[float], None]
-
-
-Input: TypeAlias = ChunkConsumer | LocalChunkConsumer
-OpenInput: TypeAlias = Callable[[Hooks], Input]
-
-
-def replay_through(
-    source: Source,
-    consumer: str,
-    *,
-    options: Options,
-    rejects: Path | None = None,
-    transform: str | None = None,
-    as_json: bool = False,
-) -> int:
-    """Replay a source through the consumer of that name; gives the exit code.
-
-    Where no DSN is configured, a receiver in this process takes the envelopes and shows them.
-    With ``as_json``, standard output gets one document and nothing else. Raises FleetError.
-    """
-    definition = registry.get(consumer)
-    with ExitStack() as stack:
-        demonstration = receiver_if_needed(stack, options)
-        app = configure(options.with_defaults(**(demonstration or {})))
-        run = ThroughRun(
-            app,
-            definition.decode,
-            name=source.name,
-            rejects=rejects or free_path(Path(source.name).name.removesuffix(".recording")),
-            header=rejects_header(source.topic, source.partitions, consumer),
-            transform=transform,
-            is_quiet=as_json,
-        )
-        try:
-            with run.shutdown.signals():
-                code = run.run(
-                    source.topic, lambda hooks: local_input(source, hooks), source.extent
-                )
-        finally:
-            if as_json:
-                click.echo(
-                    json.dumps({"source": source.name, "consumer": consumer, **run.outcome()})
-                )
-        if demonstration is not None and code == EXIT_OK and not as_json:
-            _go_on_showing()
-        return code
-
-
-def _go_on_showing() -> None:
-    """Keep the receiver, until Ctrl-C, for a person to look at."""
-    if sys.stderr.isatty():
-        click.echo("The receiver goes on showing what it has. Ctrl-C ends it.", err=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
-
-
-def local_input(source: Source, hooks: Hooks) -> LocalChunkConsumer:
-    """The source as the replay reads it: no group, no broker but arroyo's in memory."""
-    topic = LocalTopic(
-        Topic(source.topic), source.partitions, source.chunks, on_failure=hooks.on_failure
-    )
-    return LocalChunkConsumer(topic, on_poll=hooks.on_poll, wait=hooks.wait)
-
-
-def rejects_header(topic: str, partitions: int, consumer: str | None) -> RecordingHeader:
-    """Of the file that keeps what was rejected; the offsets that it will hold are not known yet."""
-    now_ms = int(time.time() * 1000)
-    return RecordingHeader(topic, partitions, now_ms, ranges={}, consumer=consumer)
-
-
-class ThroughRun:
-    """One replay: from the start of its workers to the summary, which it leaves out if it
-    ``is_quiet``.
-    """
+class ThroughReplay:
+    """One replay through the pipeline, and its outcome."""
 
     def __init__(
-        self,
-        app: App,
-        decode: Decode,
-        *,
-        name: str,
-        rejects: Path,
-        header: RecordingHeader,
-        transform: str | None,
-        is_quiet: bool = False,
+        self, app: App, source: GroupSource | LocalSource, decode: Decode, through: Through
     ) -> None:
-        if transform is not None:
-            # Here as well, so that what is wrong with it is said before anything starts.
-            load_transform(transform)
-        self._options = app.options
-        self._name = name
-        self._consumer = header.consumer
-        self._is_quiet = is_quiet
-        self.shutdown = Shutdown(app.options.shutdown_timeout)
-        self._pool = WorkerPool(
-            WorkerSpec(decode, app.options, Restore(transform)),
-            app.options.worker_count,
-            message_timeout_s=app.options.message_timeout_s,
-            on_failure=self.shutdown.fail,
+        if through.transform is not None:
+            # Here as well, so that an error in it is reported before anything starts.
+            load_transform(through.transform)
+        self._source = source
+        self._through = through
+        shutdown = Shutdown(app.options.shutdown_timeout)
+        self.rejects = RejectsFile(
+            through.rejects or free_path(Path(through.name).name.removesuffix(".recording")),
+            rejects_header(source.topic, through.partitions, through.consumer),
+            by="replay",
+            on_failure=shutdown.fail,
         )
-        self.rejects = RejectsFile(rejects, header, by="replay", on_failure=self.shutdown.fail)
-        self._pipeline = Pipeline(
-            self._pool,
-            self.rejects,
-            max_in_flight_bytes=app.options.max_in_flight_mb * 1024 * 1024,
+        install_arroyo_bridge(recorder, {"consumer": through.consumer or "replay"})
+        self._run = Run(
+            source,
+            Steps.of(WorkerSpec(decode, app.options, Restore(through.transform)), app.options),
+            lambda: self.rejects,
+            shutdown,
+            progress=Progress.on_stderr(
+                app.options, rejected_as="rejected", is_quiet=through.is_quiet
+            ),
         )
-        self._duties_due = 0.0
-        self._finished = False
+        log.info(
+            "replaying",
+            source=through.name,
+            messages=source.left(0),
+            consumer=through.consumer,
+            workers=app.options.worker_count,
+        )
 
-    def run(self, topic: str, open_input: OpenInput, extent: Extent) -> int:
-        """Blocks until the input is at its end and everything settled, or until a signal.
+    def run(self) -> int:
+        """Block until the source is at its end and everything settled, or until a signal.
 
-        Gives the exit code: the signal's, where it has left something. Raises the error that ended
-        the replay.
+        Returns the exit code: the signal's, if it left anything. Raises the error that ended it.
         """
-        self._pool.start()
-        try:
-            self._stream(topic, open_input, extent)
-        finally:
-            self._pool.stop(_WORKER_STOP_TIMEOUT_S)
-        if self.shutdown.failure is not None:
-            raise self.shutdown.failure
-        return EXIT_OK if self._finished else self.shutdown.signal_code or EXIT_OK
+        shutdown = self._run.shutdown
+        with shutdown.signals():
+            self._run.run()
+        if not self._through.is_quiet:
+            self._print_what_is_left()
+        shutdown.raise_failure()
+        return EXIT_OK if self._run.is_complete else shutdown.signal_code or EXIT_OK
 
     def outcome(self) -> dict[str, Any]:
-        """What became of the messages, for scripts; after ``run``, however that has ended."""
-        outcomes = self._pool.outcomes
+        """Return the outcome for scripts; after ``run``, however that has ended."""
+        outcomes, shutdown = self._run.pool.outcomes, self._run.shutdown
+        is_complete = self._run.is_complete
         return {
             "delivered": outcomes.delivered,
             "filtered": dict(sorted(outcomes.filtered.items())),
             "rejected": dict(sorted(outcomes.rejected.items())),
             "rejects_file": str(self.rejects.path) if self.rejects.messages else None,
-            "interrupted": self.shutdown.signal_code is not None and not self._finished,
-            "complete": self._finished and self.shutdown.failure is None,
+            "interrupted": shutdown.signal_code is not None and not is_complete,
+            "complete": is_complete and shutdown.failure is None,
         }
 
-    def _stream(self, topic: str, open_input: OpenInput, extent: Extent) -> None:
-        install_arroyo_bridge(recorder, {"consumer": self._consumer or "replay"})
-        log.info(
-            "replaying",
-            source=self._name,
-            messages=extent.total,
-            consumer=self._consumer,
-            workers=self._options.worker_count,
-        )
-        console = Console(stderr=True)
-        live = console.is_terminal and self._options.log_format != "json"
-        with Progress(self._pool, console, live=live, rejected_as="rejected") as progress:
-            hooks = Hooks(
-                on_poll=lambda: self._duties(source, progress, extent),
-                on_failure=self.shutdown.fail,
-                on_partitions_lost=self._pipeline.abandon,
-                wait=self._pool.wait,
-            )
-            source = open_input(hooks)
-            try:
-                run_stream(
-                    source, topic, self._pipeline, self.shutdown, self._options.shutdown_timeout
-                )
-            finally:
-                self.rejects.close(0.0)
-            if not self._finished and self.shutdown.failure is None:
-                # The signal may have come while the last messages were in flight.
-                self._finished = self._has_settled_all(source, extent)
-        self._pool.stop(_WORKER_STOP_TIMEOUT_S)
-        progress.summarise(is_quiet=self._is_quiet)
-        if not self._is_quiet:
-            self._say_what_is_left(source)
-
-    def _has_settled_all(self, source: Input, extent: Extent) -> bool:
-        if isinstance(source, ChunkConsumer):
-            return extent.is_settled()
-        return source.at_end and self._pool.outcomes.total >= source.given
-
-    def _duties(self, source: Input, progress: Progress, extent: Extent) -> None:
-        """What the run loop does beside the stream, at each poll."""
-        self._pool.poll()
-        if source.at_end and self._pipeline.idle and not self.shutdown.requested:
-            self._finished = True
-            self.shutdown.request("everything is replayed")
-        now = monotonic()
-        if now >= self._duties_due:
-            self._duties_due = now + _DUTIES_INTERVAL_S
-            settled = self._pool.outcomes.total
-            progress.show(extent.left(self._name, settled), extent.share(settled))
-
-    def _say_what_is_left(self, source: Input) -> None:
+    def _print_what_is_left(self) -> None:
         if self.rejects.messages:
             path = self.rejects.path
-            through = self._consumer or "CONSUMER"
+            consumer = self._through.consumer or "CONSUMER"
             click.echo(
-                f"{self.rejects.messages:,} rejected: kept in {path}\n"
-                f"  look at them:  consumer dlq list --file {path}\n"
-                f"  try again:     consumer replay {path} --through {through}"
+                f"{self.rejects.messages:,} rejected, kept in {path}\n"
+                f"  list them:  consumer dlq list --file {path}\n"
+                f"  try again:  consumer replay {path} --through {consumer}"
             )
-        if not self._finished:
-            click.echo(f"Stopped before the end of {self._name}{_settled(source)}.")
+        if not self._run.is_complete:
+            click.echo(f"Stopped before the end of {self._through.name}{self._rest()}.")
+
+    def _rest(self) -> str:
+        if isinstance(self._source, GroupSource):
+            return "; the next replay continues there"
+        settled = [f"partition {i} up to offset {n}" for i, n in self._source.settled.items()]
+        return f"; settled: {', '.join(settled) or 'nothing'} (that offset comes next)"
 
 
-def _settled(source: Input) -> str:
-    if isinstance(source, ChunkConsumer):
-        return ": what is left is replayed the next time"
-    places = [f"partition {p.index} to {offset}" for p, offset in sorted(source.settled.items())]
-    return f"; settled: {', '.join(places) or 'nothing'} (that offset is the next)"
+# -- rejected messages -----------------------------------------------------------------------------
+
+
+def rejects_header(topic: str, partitions: int, consumer: str | None) -> RecordingHeader:
+    """Return the header of the file of rejected messages, whose offsets are not known yet."""
+    now_ms = int(time.time() * 1000)
+    return RecordingHeader(topic, partitions, now_ms, ranges={}, consumer=consumer)
+
+
+class FileTicket:
+    """The promise that one rejected message will be in the file. ``kept`` once it is on disk."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept = False
+
+
+class RejectsFile:
+    """A ``RejectStore`` in a recording, made with the first rejected message.
+
+    A message is kept once the file is forced to the disk, which ``poll`` does for all that came
+    since the last call. A file that can't be written ends the run, through ``on_failure``, and
+    nothing that it should hold is settled. Lives in the run loop's thread.
+
+    Construction raises OutputError if the file exists or can't be made.
+    """
+
+    #: It always takes messages, or fails.
+    blocked = False
+
+    def __init__(
+        self,
+        path: Path,
+        header: RecordingHeader,
+        *,
+        by: str,
+        on_failure: Callable[[FleetError], None],
+    ) -> None:
+        _refuse(path)
+        self.path = path
+        #: Messages in the file.
+        self.messages = 0
+        #: The file can't be written: no ticket will be kept any more.
+        self.is_off = False
+        self._header = header
+        self._by = by
+        self._on_failure = on_failure
+        self._writer: RecordingWriter | None = None
+        self._waiting: list[tuple[int, Record, FileTicket]] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting
+
+    def produce(self, partition: Partition, letter: DeadLetter) -> FileTicket:
+        """Hand over one rejected message. Writes nothing yet."""
+        facts = letter.facts(partition, self._by)
+        restored = restore(letter.record.headers)
+        headers = letter.record.headers
+        if restored is not None:
+            # With the new reason, and its first position: the earlier reason is out of date.
+            headers, origin = restored.headers, restored.origin
+            facts = origin._replace(reason=facts.reason, detail=facts.detail, group=self._by)
+        log.warning(
+            "replay_rejected", origin=facts.place, reason=facts.reason, detail=facts.detail[:200]
+        )
+        ticket = FileTicket()
+        record = letter.record._replace(headers=with_facts(headers, facts))
+        self._waiting.append((partition.index, record, ticket))
+        return ticket
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Force what came since the last call to the disk. Blocks for that long."""
+        if not self._waiting or self.is_off:
+            return
+        waiting, self._waiting = self._waiting, []
+        try:
+            if self._writer is None:
+                self._writer = RecordingWriter(self.path, self._header)
+            self._writer.write((index, record) for index, record, _ in waiting)
+            self._writer.sync()
+        except OutputError as error:
+            self.is_off = True
+            self._on_failure(error)
+            return
+        self.messages += len(waiting)
+        for _, _, ticket in waiting:
+            ticket.kept = True
+
+    def forget_all(self) -> None:
+        self._waiting.clear()
+
+    def close(self, timeout_s: float) -> None:
+        """Complete the file, if there is one. Raises OutputError where that fails."""
+        if self._writer is None:
+            return
+        with self._writer as writer:
+            if not self.is_off:
+                writer.complete()
+
+
+def _refuse(path: Path) -> None:
+    """Fail at the start of a replay, not in the middle, for what can be known by then."""
+    for taken in (path, partial_path(path)):
+        try:
+            taken.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OutputError(
+                f"{taken} can't be written: {error.strerror}; name another file with --rejects"
+            ) from error
+        raise OutputError(f"{taken} exists: name another file with --rejects, or move this one")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} can't be written: is {path.parent} a folder, and writable?")
+
+
+def partial_path(path: Path) -> Path:
+    """Return the file's name until it is complete."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def free_path(name: str) -> Path:
+    """Return ``NAME.rejected.recording`` in the working directory, numbered if that exists."""
+    for number in count(1):
+        more = "" if number == 1 else f"-{number}"
+        path = Path(f"{name}.rejected{more}.recording")
+        if not os.path.lexists(path) and not os.path.lexists(partial_path(path)):
+            break
+    return path

@@ -1,4 +1,4 @@
-"""Replays messages into another topic."""
+"""``consumer replay --to-topic``: messages into another topic."""
 
 from __future__ import annotations
 
@@ -10,22 +10,67 @@ from typing import Any
 
 import click
 
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.dead_letter_headers import restore
-from consumer_fleet.errors import EXIT_USAGE, ConfigurationError, FleetError
+from consumer_fleet.errors import EXIT_OK, EXIT_USAGE, ConfigurationError, FleetError
+from consumer_fleet.humanize import counted
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.topic_writer import TopicWriter
+from consumer_fleet.replay.batches import ReplayRequest
 from consumer_fleet.replay.rewrite import Rewriter
-from consumer_fleet.replay.source import Pair, Source
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.replay.source import Pair, ReplaySource
+from consumer_fleet.run.progress import TransferProgress, stderr_console
+from consumer_fleet.run.shutdown import Shutdown
+from consumer_fleet.targets import named_topic
 
-# Beyond the producer's own message.timeout.ms, after which it gives a message up.
+# Longer than the producer's own message.timeout.ms, after which it gives a message up.
 _FINISH_TIMEOUT_S = 60.0
 
 
+def run_to_topic(request: ReplayRequest, to_topic: str, cluster: ClusterOptions) -> int:
+    """Replay into a topic; returns the exit code. Raises FleetError, click.UsageError.
+
+    1. Everything that can be refused is refused before the topic is created.
+    2. The messages are written and acknowledged.
+    3. The summary says what became of them, before the error that ended it, if any.
+    """
+    source = request.open_source(cluster)
+    try:
+        # 1.
+        target = named_topic(to_topic, cluster.options).physical
+        make_target = prepare_target(cluster.kafka, target, source, request)
+        rewriter = request.rewriter(source)
+        check = None if request.yes else refuse_dead_letters_of(target)
+        batches = request.batches(source, rewriter, check)
+        make_target()
+        # 2.
+        shutdown = Shutdown(cluster.options.shutdown_timeout)
+        console, live = stderr_console(cluster.options)
+        with (
+            shutdown.signals(),
+            TransferProgress("replay", source.total, console, live=live) as progress,
+        ):
+            written = replay_to_topic(
+                batches,
+                source,
+                TopicWriter(cluster.kafka, target),
+                progress,
+                keep_partitions=request.keeps_partitions,
+                stop_requested=lambda: shutdown.requested,
+            )
+    finally:
+        source.close()
+    # 3.
+    _summarise(source, target, written, rewriter, as_json=request.as_json)
+    if written.failure is not None:
+        raise written.failure
+    return (shutdown.signal_code if written.interrupted else None) or EXIT_OK
+
+
 @dataclass(slots=True)
-class Replayed:
-    """``acknowledged`` by the brokers, and their bytes; ``failure`` ended the replay before its
-    source's end, and ``interrupted`` is one that was asked to.
+class Written:
+    """Messages that the brokers acknowledged, and their bytes. ``failure`` ended the replay before
+    its source's end; ``interrupted`` if it was asked to stop.
     """
 
     acknowledged: int = 0
@@ -36,23 +81,23 @@ class Replayed:
 
 def replay_to_topic(
     batches: Iterable[list[Pair]],
-    source: Source,
+    source: ReplaySource,
     writer: TopicWriter,
     progress: TransferProgress,
     *,
     keep_partitions: bool,
     stop_requested: Callable[[], bool],
-) -> Replayed:
+) -> Written:
     """Write each message; blocks until the brokers have acknowledged all that was written.
 
-    What is read before an error of the source is written all the same.
+    Messages read before an error of the source are still written.
     """
-    replayed = Replayed()
+    written = Written()
     try:
         for batch in batches:
-            # Not behind the last batch: a replay that is done is not interrupted.
+            # Not after the last batch: a replay that is done is not interrupted.
             if stop_requested():
-                replayed.interrupted = True
+                written.interrupted = True
                 break
             for partition, record in batch:
                 writer.write(partition if keep_partitions else None, record)
@@ -61,44 +106,44 @@ def replay_to_topic(
             done = source.done * writer.produced // max(1, source.given)
             progress.show(done, writer.acknowledged, writer.acknowledged_bytes)
     except FleetError as error:
-        replayed.failure = error
+        written.failure = error
     try:
         writer.finish(_FINISH_TIMEOUT_S)
     except FleetError as error:
-        replayed.failure = error
-    replayed.acknowledged = writer.acknowledged
-    replayed.payload_bytes = writer.acknowledged_bytes
-    return replayed
+        written.failure = error
+    written.acknowledged = writer.acknowledged
+    written.payload_bytes = writer.acknowledged_bytes
+    return written
 
 
-def summarise(
-    source: Source, target: str, replayed: Replayed, rewriter: Rewriter | None, *, as_json: bool
+def _summarise(
+    source: ReplaySource, target: str, written: Written, rewriter: Rewriter | None, *, as_json: bool
 ) -> None:
-    """Say on stdout what has become of it."""
+    """Print what became of the messages."""
     unreadable = 0 if rewriter is None else rewriter.unreadable
     without_id = 0 if rewriter is None else rewriter.without_id
     if as_json:
         document = {
             "source": source.name,
             "topic": target,
-            "messages": replayed.acknowledged,
-            "payload_bytes": replayed.payload_bytes,
-            "interrupted": replayed.interrupted,
+            "messages": written.acknowledged,
+            "payload_bytes": written.payload_bytes,
+            "interrupted": written.interrupted,
             "unreadable": unreadable,
             "without_event_id": without_id,
-            "complete": not replayed.interrupted and replayed.failure is None,
+            "complete": not written.interrupted and written.failure is None,
         }
         click.echo(json.dumps(document))
         return
-    ended = "interrupted: " if replayed.interrupted else "failed: " if replayed.failure else ""
+    ended = "interrupted: " if written.interrupted else "failed: " if written.failure else ""
     click.echo(
-        f"{ended}replayed {replayed.acknowledged:,} messages of {source.name} into {target}, "
-        "acknowledged"
+        f"{ended}replayed {counted(written.acknowledged, 'message')} of {source.name} into "
+        f"{target}, acknowledged"
     )
     if unreadable:
-        click.echo(f"not rewritten, since they can't be parsed: {unreadable:,}")
+        click.echo(f"not rewritten because they can't be parsed: {unreadable:,}")
     if without_id:
-        click.echo(f"without a new event id, since their consumer rejects them: {without_id:,}")
+        click.echo(f"no new event id because their consumer rejects them: {without_id:,}")
 
 
 # A replayed message keeps its timestamp: with an expiry, old ones would be deleted at once.
@@ -106,14 +151,14 @@ _CREATED_WITH = {"retention.ms": "-1"}
 
 
 class DeadLetterAgain(FleetError):
-    """A dead letter on its way into the topic that it is from."""
+    """A dead letter on its way into the topic that it came from."""
 
     exit_code = EXIT_USAGE
 
 
 def refuse_dead_letters_of(topic: str) -> Callable[[Pair], None]:
-    """A check of each message. Raises DeadLetterAgain: as it is, it would be rejected again, and be
-    in the dead letter topic twice.
+    """Return a check of each message. It raises DeadLetterAgain for a dead letter of the topic,
+    which would be rejected again, and be in the dead-letter topic twice.
     """
 
     def check(pair: Pair) -> None:
@@ -121,48 +166,41 @@ def refuse_dead_letters_of(topic: str) -> Callable[[Pair], None]:
         found = restore(record.headers) if record.headers else None
         if found is not None and topic in (found.last.topic, found.origin.topic):
             raise DeadLetterAgain(
-                f"the message at {partition}/{record.offset} is a dead letter of {topic!r}, which "
-                "would reject it again: use `consumer dlq replay`, or `consumer replay --through`. "
-                "Say that this is meant with --yes"
+                f"the message at {partition}/{record.offset} is a dead letter of {topic!r} and "
+                "would be rejected again: use `consumer dlq replay`, or `consumer replay "
+                "--through`; --yes replays it all the same"
             )
 
     return check
 
 
 def prepare_target(
-    kafka: Mapping[str, Any],
-    topic: str,
-    source: Source,
-    *,
-    create: bool,
-    keep_partitions: bool,
-    same_topic_is_fine: bool,
+    kafka: Mapping[str, Any], topic: str, source: ReplaySource, request: ReplayRequest
 ) -> Callable[[], None]:
-    """Gives what makes the topic, if it is missing and is to be made.
+    """Return the function that creates the topic, if that is asked for and needed.
 
-    Raises click.UsageError for the source itself, ConfigurationError for a topic that is missing or
-    has too few partitions.
+    Raises click.UsageError for the source itself, ConfigurationError for a topic that does not
+    exist or has too few partitions.
     """
     cluster = Cluster(kafka)
     cluster.check_reachable()
     present = cluster.partition_count(topic)
     # A recording of a mock cluster, or of an old broker, does not name its cluster.
     same_cluster = source.cluster_id in (None, cluster.cluster_id)
-    if topic == source.topic and same_cluster and not same_topic_is_fine:
+    if topic == source.topic and same_cluster and not request.yes:
         raise click.UsageError(
-            f"{topic!r} is where the messages are from: they would be there twice. Say that this "
-            "is meant with --yes"
+            f"the messages came from {topic!r}, and would be there twice: this requires "
+            "confirmation with --yes"
         )
     if not present:
-        if not create:
+        if not request.create:
             raise ConfigurationError(
-                f"the topic {topic!r} does not exist: create it, or let this command do it with "
-                "--create"
+                f"the topic {topic!r} does not exist: create it, or add --create"
             )
         return partial(cluster.create_topic, topic, source.partitions, _CREATED_WITH)
-    if keep_partitions and present < source.partitions:
+    if request.keeps_partitions and present < source.partitions:
         raise ConfigurationError(
-            f"{topic!r} has {present} partition{'' if present == 1 else 's'}, but {source.name} "
-            f"has {source.partitions}: use --partition-by key, or a topic with as many"
+            f"{topic!r} has {counted(present, 'partition')}, but {source.name} has "
+            f"{source.partitions}: use --partition-by key, or a topic with as many"
         )
     return lambda: None

@@ -1,34 +1,46 @@
-"""What a run tells people while it runs and when it ends."""
+"""The progress of a run, a recording or a replay: a live line or log lines, and the summary."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TYPE_CHECKING, Self
 
 import click
 import structlog
-from arroyo.types import Partition
 from rich.console import Console
+from rich.filesize import decimal
 from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
-from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.humanize import short_number
-from consumer_fleet.worker.pool import WorkerPool
+
+if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import Options
+    from consumer_fleet.capture.counts import DestinationStatus
+    from consumer_fleet.worker.pool import WorkerPool
 
 log = structlog.get_logger(__name__)
 
 _LOG_INTERVAL_S = 10.0
+_SHOW_INTERVAL_S = 0.2
 _COLUMNS = 80
 _BAR_COLUMNS = 10
 
 
+def stderr_console(options: Options) -> tuple[Console, bool]:
+    """Return where progress goes, and whether it may be a live line there."""
+    console = Console(stderr=True)
+    return console, console.is_terminal and options.log_format != "json"
+
+
 @dataclass(slots=True)
 class Figures:
-    """The numbers of a moment; ``rate`` is settled messages per second, ``lag`` in messages, None
-    where nobody knows how many are left; ``share`` is how much of all is done, from 0 to 1, if
-    that is known.
+    """The numbers of a moment: ``rate`` in settled messages per second, ``lag`` in messages (None
+    if unknown), ``share`` of all messages that is done, from 0 to 1 (None if unknown).
     """
 
     delivered: int = 0
@@ -70,18 +82,31 @@ class Figures:
 
 class Progress:
     """Reads the pool's counts once per second and shows them: a live line on a terminal, else a
-    log line every ten seconds. ``rejected_as``: what is said of messages that were rejected.
+    log line every ten seconds. A context manager.
+
+    ``rejected_as`` is the word for rejected messages. With ``is_quiet`` nothing goes to standard
+    output, which has one JSON document then.
     """
 
     def __init__(
-        self, pool: WorkerPool, console: Console, *, live: bool, rejected_as: str = "dead-lettered"
+        self,
+        console: Console,
+        *,
+        live: bool,
+        rejected_as: str = "dead-lettered",
+        is_quiet: bool = False,
     ) -> None:
-        self._pool = pool
         self._rejected_as = rejected_as
+        self._is_quiet = is_quiet
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
         self._started = self._last_at = monotonic()
         self._last_settled = 0
         self._log_at = monotonic() + _LOG_INTERVAL_S
+
+    @classmethod
+    def on_stderr(cls, options: Options, *, rejected_as: str, is_quiet: bool = False) -> Self:
+        console, live = stderr_console(options)
+        return cls(console, live=live, rejected_as=rejected_as, is_quiet=is_quiet)
 
     def __enter__(self) -> Progress:
         if self._live is not None:
@@ -92,10 +117,10 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def figures(self, lag: Mapping[Partition, int] | None, share: float | None = None) -> Figures:
-        """The numbers now. ``lag`` per partition, in messages."""
-        outcomes = self._pool.outcomes
-        statuses = self._pool.statuses()
+    def figures(self, pool: WorkerPool, lag: int | None, share: float | None = None) -> Figures:
+        """Return the numbers now."""
+        outcomes = pool.outcomes
+        statuses = pool.statuses()
         settled, now = outcomes.total, monotonic()
         elapsed = max(now - self._last_at, 1e-3)
         rate = (settled - self._last_settled) / elapsed
@@ -106,16 +131,16 @@ class Progress:
             dead_lettered=outcomes.rejected.total(),
             retried=sum(status.retried for status in statuses),
             dropped=sum(status.dropped for status in statuses),
-            lag=None if lag is None else sum(lag.values()),
+            lag=lag,
             rate=rate,
             trouble=[status for status in statuses if status.state != "open"],
             rejected_as=self._rejected_as,
             share=share,
         )
 
-    def show(self, lag: Mapping[Partition, int] | None, share: float | None = None) -> Figures:
-        """Called about once per second by the run loop. Gives what it showed."""
-        figures = self.figures(lag, share)
+    def show(self, pool: WorkerPool, lag: int | None, share: float | None = None) -> None:
+        """Called about once per second by the run loop."""
+        figures = self.figures(pool, lag, share)
         if self._live is not None:
             self._live.update(self._render(figures), refresh=True)
         elif monotonic() >= self._log_at:
@@ -131,24 +156,24 @@ class Progress:
                 not_open={status.name: status.state for status in figures.trouble} or None,
                 **({} if share is None else {"percent": round(100 * share, 1)}),
             )
-        return figures
 
     @staticmethod
     def _render(figures: Figures) -> Text:
-        """A single line, always: workers write to the same terminal, and clear the line they are
-        on. Why a destination is not open stands in the log.
+        """Always a single line: workers write to the same terminal, and clear the line they are
+        on. The log says why a destination is not open.
         """
         text = Text(no_wrap=True, overflow="ellipsis")
         for status in figures.trouble:
             text.append(f"{status.name} {status.state}  ", style="bold yellow")
         return text.append(figures.line(), style="bold")
 
-    def summarise(self, *, is_quiet: bool = False) -> None:
-        """The last word of a run, on standard output: what became of the messages. The log, which
-        goes to standard error, has it as an event, too; the only one where it ``is_quiet``.
+    def summarise(self, pool: WorkerPool) -> None:
+        """Say on standard output what became of the messages.
+
+        Without a live line the log, which goes to standard error, has it as an event too.
         """
-        outcomes = self._pool.outcomes
-        statuses = self._pool.statuses()
+        outcomes = pool.outcomes
+        statuses = pool.statuses()
         seconds = round(monotonic() - self._started, 1)
         if self._live is None:
             log.info(
@@ -160,9 +185,9 @@ class Progress:
                 retried=sum(status.retried for status in statuses),
                 dropped=sum(status.dropped for status in statuses),
                 accepted={status.name: status.accepted for status in statuses},
-                workers_restarted=self._pool.restarts,
+                workers_restarted=pool.restarts,
             )
-        if is_quiet:
+        if self._is_quiet:
             return
         click.echo(
             f"delivered {outcomes.delivered:,}"
@@ -178,3 +203,68 @@ def _with_reasons(counts: Mapping[str, int]) -> str:
         return total
     most_first = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return f"{total} ({', '.join(f'{reason} {count:,}' for reason, count in most_first)})"
+
+
+class TransferProgress:
+    """A bar on a terminal, else a log line every ten seconds; a context manager.
+
+    ``total`` is in the unit of ``done`` (offsets, or a file's bytes), None without an end.
+    """
+
+    def __init__(
+        self,
+        action: str,
+        total: int | None,
+        console: Console,
+        *,
+        live: bool,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._action = action
+        self._total = total
+        self._clock = clock
+        self._started = clock()
+        self._shown_at = 0.0
+        self._log_at = self._started + _LOG_INTERVAL_S
+        self._bar: Bar | None = None
+        if live:
+            self._bar = _bar(console, bounded=total is not None)
+            self._task = self._bar.add_task(action, total=total, figures="")
+
+    def show(self, done: int, messages: int, payload_bytes: int) -> None:
+        """May be called as often as you like."""
+        now = self._clock()
+        rate = messages / max(now - self._started, 1e-3)
+        if self._bar is not None and now - self._shown_at >= _SHOW_INTERVAL_S:
+            self._shown_at = now
+            figures = f"{messages:,} msgs  {rate:,.0f}/s  {decimal(payload_bytes)}"
+            self._bar.update(self._task, completed=done, figures=figures)
+        elif self._bar is None and now >= self._log_at:
+            self._log_at = now + _LOG_INTERVAL_S
+            log.info(
+                "transfer_progress",
+                action=self._action,
+                messages=messages,
+                payload_bytes=payload_bytes,
+                rate=round(rate),
+                percent=round(100 * done / self._total, 1) if self._total else None,
+            )
+
+    def __enter__(self) -> TransferProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar(console: Console, *, bounded: bool) -> Bar:
+    columns = [
+        TextColumn("{task.description}"),
+        *([BarColumn(bar_width=12), TextColumn("{task.percentage:>3.0f}%")] if bounded else []),
+        TextColumn("{task.fields[figures]}", markup=False),
+        *([TimeRemainingColumn(compact=True)] if bounded else []),
+    ]
+    return Bar(*columns, console=console, transient=True, refresh_per_second=5)

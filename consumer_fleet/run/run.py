@@ -1,267 +1,246 @@
-"""``consumer run``: from options to a running stream, and the loop's duties beside the stream."""
+"""One run: messages from a source, through the workers, to their destinations.
+
+``consumer run``, ``consumer replay --through``, ``consumer dlq replay`` and the pytest plugin all
+assemble this class. They differ in its parts:
+
+=================  ======================  ========================  =========================
+                   source                  rejected messages go to   duties
+=================  ======================  ========================  =========================
+run                a consumer group        the dead-letter topic     lag, health, time to loss
+replay --through   a recording or a topic  a file                    none
+dlq replay         dead letters            a file                    none
+pytest             a recording             memory                    notice a replay that hangs
+=================  ======================  ========================  =========================
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol, Self, TypeAlias
 
-import click
-import structlog
-from arroyo.backends.abstract import Consumer
 from arroyo.commit import ONCE_PER_SECOND
 from arroyo.processing.processor import StreamProcessor
-from arroyo.types import Partition, Topic
-from rich.console import Console
+from arroyo.types import Topic
 
-from consumer_fleet.bootstrap.configure import App, configure
-from consumer_fleet.bootstrap.options import Options, delivery_mode
-from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
-from consumer_fleet.consumers import registry
-from consumer_fleet.consumers.registry import ConsumerDefinition
-from consumer_fleet.errors import EXIT_OK, ConfigurationError
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.kafka.clients import client_config, consumer_config
-from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer
-from consumer_fleet.kafka.dead_letters import DeadLetterProducer
-from consumer_fleet.kafka.retention import RetentionWatch
-from consumer_fleet.metrics import gauge, incr, recorder
-from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
-from consumer_fleet.run.heartbeat import Heartbeat, ProgressWatch
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.shutdown import Shutdown
-from consumer_fleet.run.time_to_loss import TimeToLoss
+from consumer_fleet.run.sources import Hooks, LocalChunkConsumer
+from consumer_fleet.strategies.dead_letter import DeadLetterStore
 from consumer_fleet.strategies.pipeline import Pipeline
-from consumer_fleet.targets import default_dead_letter_topic
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
+from consumer_fleet.worker.process import StartWorker, WorkerProcess
+
+_REJECTS_CLOSE_TIMEOUT_S = 1.0
 
 
-def run_stream(
-    consumer: Consumer[Chunk],
-    topic: str,
-    pipeline: Pipeline,
-    shutdown: Shutdown,
-    join_timeout_s: float,
-) -> None:
-    """Blocks until the shutdown's request is carried out: drained, committed, closed."""
-    processor: StreamProcessor[Chunk] = StreamProcessor(
-        consumer, Topic(topic), pipeline, ONCE_PER_SECOND, join_timeout=join_timeout_s
-    )
-    shutdown.on_request = processor.signal_shutdown
-    if shutdown.requested:
-        processor.signal_shutdown()
-    processor.run()
+class Source(Protocol):
+    """Where a run's messages come from."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the run ends by itself, once all messages are settled."""
+
+    def wait(self, pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
+        """Block until it can be opened or is given up; ``pause`` passes the time in between."""
+
+    def open(self, hooks: Hooks) -> ChunkConsumer | LocalChunkConsumer:
+        """Return what arroyo's loop polls. Called once, after ``wait``."""
+
+    def left(self, settled: int) -> int | None:
+        """Return how many messages are left, None if unknown."""
+
+    def share(self, settled: int) -> float | None:
+        """Return how much is done, from 0 to 1, None if unknown."""
+
+    def is_settled(self, settled: int) -> bool:
+        """Whether nothing was left when the run was asked to stop."""
 
 
-_DEFAULT_MAX_POLL_INTERVAL_MS = "300000"
+class RejectStore(DeadLetterStore, Protocol):
+    """Where a run's rejected messages go."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it takes nothing at the moment."""
+
+    def close(self, timeout_s: float) -> None:
+        """Called once, when nothing more comes."""
 
 
-def refuse_long_drain(options: Options) -> None:
-    """A drain that outlasts the poll interval loses its partitions before it commits."""
-    interval_ms = options.kafka_config.get("max.poll.interval.ms", _DEFAULT_MAX_POLL_INTERVAL_MS)
-    # librdkafka's largest has eight digits; Python itself refuses to read thousands.
-    if not (interval_ms.isdecimal() and len(interval_ms) < 20):
-        raise ConfigurationError(
-            "kafka_config: max.poll.interval.ms is not a whole number. Give it in milliseconds."
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What is done with each message, by how many workers, and within which bounds."""
+
+    spec: WorkerSpec
+    workers: int
+    message_timeout_s: float
+    max_in_flight_bytes: int
+    start_worker: StartWorker = WorkerProcess
+    #: How long workers may take to stop before they are killed.
+    stop_timeout_s: float = 3.0
+
+    @classmethod
+    def of(cls, spec: WorkerSpec, options: Options) -> Self:
+        return cls(
+            spec,
+            options.worker_count,
+            options.message_timeout_s,
+            options.max_in_flight_mb * 1024 * 1024,
         )
-    if options.shutdown_timeout * 1000 >= int(interval_ms):
-        raise ConfigurationError(
-            f"shutdown_timeout is {options.shutdown_timeout:g} s, but Kafka takes the partitions "
-            f"away after max.poll.interval.ms = {interval_ms}, before draining ends. Lower "
-            "shutdown_timeout, or raise max.poll.interval.ms in kafka_config."
-        )
 
 
-def refuse_own_topic(topic: str, dead_letter_topic: str | None) -> None:
-    """Dead letters would be consumed again, and rejected again."""
-    if dead_letter_topic == topic:
-        raise ConfigurationError(
-            f"dlq_topic: {topic!r} is the topic that is consumed itself. Name another one."
-        )
+class Run:
+    """See the module. ``open_rejects`` is called once the source is ready.
 
-
-log = structlog.get_logger(__name__)
-
-_DUTIES_INTERVAL_S = 1.0
-_WORKER_STOP_TIMEOUT_S = 3.0
-
-
-def run_consumer(options: Options) -> int:
-    """Run the consumer that the options name; gives the exit code.
-
-    1. The options are checked before any socket opens.
-    2. With neither brokers nor DSN, the embedded demonstration provides both.
-    3. The process boots: configure, initialize_app, validate_snuba, configure_sdk.
-    4. Workers start, and boot themselves while the cluster is checked.
-    5. The stream runs until a signal, an error, or the end.
+    ``duties`` are called every ``duty_interval_s`` from the loop's thread, also while the source is
+    not ready yet. They must not block.
     """
-    definition = _definition(options)
-    with ExitStack() as stack:
-        if delivery_mode(options) == "embedded":
-            from consumer_fleet.run.demonstration import Embedded
 
-            embedded = stack.enter_context(
-                Embedded(
-                    definition.name,
-                    physical_topic=options.physical_topic,
-                    dead_letter_topic=options.dlq_topic,
-                    trickle=not options.stop_at_end,
-                )
-            )
-            options = options.with_defaults(
-                bootstrap_servers=embedded.bootstrap_servers,
-                upstream_dsn=embedded.dsn,
-                envelope_origin=True,
-            )
-            click.echo(embedded.banner(), err=True)
-        app = configure(options)
-        run = ConsumerRun(definition, app)
-        with run.shutdown.signals():
-            return run.run()
-
-
-def _definition(options: Options) -> ConsumerDefinition:
-    if options.topic is None:
-        known = ", ".join(registry.names())
-        raise ConfigurationError(f"no consumer is named: give --topic, one of {known}")
-    return registry.get(options.topic)
-
-
-class ConsumerRun:
-    """One consumer, from the cluster's checks to the summary."""
-
-    def __init__(self, definition: ConsumerDefinition, app: App) -> None:
-        self._definition = definition
-        self._options = app.options
-        self._topic = app.options.physical_topic or definition.logical_topic
-        self._group = app.options.group or definition.default_group
-        self._kafka = client_config(app.options.brokers, app.options.kafka_config)
-        self.shutdown = Shutdown(app.options.shutdown_timeout)
-        self._pool = WorkerPool(
-            WorkerSpec(definition.decode, app.options),
-            app.options.worker_count,
-            message_timeout_s=app.options.message_timeout_s,
-            on_failure=self.shutdown.fail,
+    def __init__(
+        self,
+        source: Source,
+        steps: Steps,
+        open_rejects: Callable[[], RejectStore],
+        shutdown: Shutdown,
+        *,
+        duties: Sequence[Duty] = (),
+        duty_interval_s: float = 1.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.source = source
+        self.shutdown = shutdown
+        self.pool = WorkerPool(
+            steps.spec,
+            steps.workers,
+            message_timeout_s=steps.message_timeout_s,
+            on_failure=shutdown.fail,
+            start_worker=steps.start_worker,
         )
-        path = app.options.healthcheck_file
-        self._heartbeat = None if path is None else Heartbeat(path)
-        self._watch = ProgressWatch(app.options.stall_timeout_s)
+        #: Whether the source's end was reached and every message settled.
+        self.is_complete = False
+        self._stop_timeout_s = steps.stop_timeout_s
+        self._max_in_flight_bytes = steps.max_in_flight_bytes
+        self._open_rejects = open_rejects
+        self._duties = duties
+        self._duty_interval_s = duty_interval_s
         self._duties_due = 0.0
-        refuse_reserved_group(self._group)
-        self._dead_letter_topic = self._name_dead_letter_topic()
-        refuse_own_topic(self._topic, self._dead_letter_topic)
-        refuse_long_drain(self._options)
+        self._progress = progress
+        self._consumer: ChunkConsumer | LocalChunkConsumer | None = None
+        self._pipeline: Pipeline | None = None
+        self._rejects: RejectStore | None = None
 
-    def _name_dead_letter_topic(self) -> str | None:
-        if self._options.no_dlq:
-            return None
-        return self._options.dlq_topic or default_dead_letter_topic(self._topic)
+    def run(self) -> None:
+        """Block until the run has ended; ``shutdown.failure`` is the error that ended it, if any.
 
-    def run(self) -> int:
-        """Blocks until the run has ended; raises the error that ended it."""
-        cluster = Cluster(self._kafka)
-        self._pool.start()
+        1. Start the workers. They boot while the source gets ready.
+        2. Wait for the source: Kafka may be unreachable.
+        3. Open the store of rejected messages and the source, and chain the steps.
+        4. Loop: each turn takes one chunk to the workers, passes settled messages on to the
+           commit, and does the run's duties (``_turn``).
+        5. When asked to stop, or at the source's end: drain, commit, close the source.
+        6. Complete the store of rejected messages, after the last one was settled.
+        7. Stop the workers, so that the summary has their last counts.
+        8. Summarise.
+        """
+        # 1.
+        self.pool.start()
         try:
-            if self._options.stop_at_end:
-                cluster.check_reachable()
-            else:
-                cluster.wait_until_reachable(
-                    wait=self._wait_for_kafka, given_up=lambda: self.shutdown.requested
-                )
+            # 2.
+            self.source.wait(self._pause, lambda: self.shutdown.requested)
             if not self.shutdown.requested:
-                self._stream(cluster)
+                self._carry()
         finally:
-            self._pool.stop(_WORKER_STOP_TIMEOUT_S)
-        if self.shutdown.failure is not None:
-            raise self.shutdown.failure
-        return EXIT_OK
+            self.pool.stop(self._stop_timeout_s)
 
-    def _wait_for_kafka(self, seconds: float) -> None:
-        self._pool.poll()
-        if self._heartbeat is not None:
-            self._heartbeat.beat([])
+    def _carry(self) -> None:
+        # 3.
+        self._rejects = self._open_rejects()
+        self._pipeline = Pipeline(
+            self.pool, self._rejects, max_in_flight_bytes=self._max_in_flight_bytes
+        )
+        self._consumer = self.source.open(
+            Hooks(self._turn, self.shutdown.fail, self._pipeline.abandon, self.pool.wait)
+        )
+        with self._progress or nullcontext():
+            try:
+                # 4. and 5.
+                processor: StreamProcessor[Chunk] = StreamProcessor(
+                    self._consumer,
+                    Topic(self.source.topic),
+                    self._pipeline,
+                    ONCE_PER_SECOND,
+                    join_timeout=self.shutdown.timeout_s,
+                )
+                self.shutdown.on_request = processor.signal_shutdown
+                if self.shutdown.requested:
+                    processor.signal_shutdown()
+                processor.run()
+            finally:
+                # 6.
+                self._rejects.close(_REJECTS_CLOSE_TIMEOUT_S)
+            if not self.is_complete and self.shutdown.failure is None:
+                # A signal may have come while the last messages were in flight.
+                self.is_complete = self.source.is_settled(self.pool.outcomes.total)
+        # 7.
+        self.pool.stop(self._stop_timeout_s)
+        # 8.
+        if self._progress is not None:
+            self._progress.summarise(self.pool)
+
+    def _turn(self) -> None:
+        """Called by the source at each poll, with or without an assignment. Never blocks."""
+        self.pool.poll()
+        if self.source.has_end and not self.shutdown.requested and self._is_at_end:
+            self.is_complete = True
+            self.shutdown.request("the source is at its end")
+        if self._do_duties() and self._progress is not None:
+            settled = self.pool.outcomes.total
+            left, share = self.source.left(settled), self.source.share(settled)
+            self._progress.show(self.pool, left, share)
+
+    @property
+    def _is_at_end(self) -> bool:
+        consumer, pipeline = self._consumer, self._pipeline
+        return consumer is not None and consumer.at_end and pipeline is not None and pipeline.idle
+
+    def _pause(self, seconds: float) -> None:
+        """Pass the time while the source is not ready."""
+        self.pool.poll()
+        self._do_duties()
         self.shutdown.wait(seconds)
 
-    def _stream(self, cluster: Cluster) -> None:
-        partitions = cluster.partitions(self._topic)
-        dead_letter_topic = self._dead_letter_topic
-        if dead_letter_topic is not None:
-            cluster.ensure_dead_letter_topic(dead_letter_topic, self._topic)
-        ends = cluster.end_offsets(self._topic) if self._options.stop_at_end else None
-        install_arroyo_bridge(recorder, {"consumer": self._definition.name})
-        dead_letters = DeadLetterProducer(
-            self._kafka, dead_letter_topic, self._group, on_failure=self.shutdown.fail
-        )
-        pipeline = Pipeline(
-            self._pool,
-            dead_letters,
-            max_in_flight_bytes=self._options.max_in_flight_mb * 1024 * 1024,
-        )
-        time_to_loss = TimeToLoss(RetentionWatch(cluster.admin, self._topic))
-        log.info(
-            "consuming",
-            topic=self._topic,
-            partitions=partitions,
-            group=self._group,
-            dead_letter_topic=dead_letter_topic,
-            workers=self._options.worker_count,
-        )
-        console = Console(stderr=True)
-        live = console.is_terminal and self._options.log_format != "json"
-        kept_as = "rejected" if self._options.no_dlq else "dead-lettered"
-        with Progress(self._pool, console, live=live, rejected_as=kept_as) as progress:
-            consumer = ChunkConsumer(
-                consumer_config(self._kafka, self._group),
-                offset_policy=self._options.auto_offset_reset,
-                on_failure=self.shutdown.fail,
-                on_poll=lambda: self._duties(
-                    consumer, pipeline, dead_letters, progress, time_to_loss
-                ),
-                on_offsets_lost=_count_lost,
-                on_partitions_lost=pipeline.abandon,
-                ends=ends,
-            )
-            run_stream(
-                consumer, self._topic, pipeline, self.shutdown, self._options.shutdown_timeout
-            )
-            dead_letters.close(1.0)
-        self._pool.stop(_WORKER_STOP_TIMEOUT_S)
-        progress.summarise()
-
-    def _duties(
-        self,
-        consumer: ChunkConsumer,
-        pipeline: Pipeline,
-        dead_letters: DeadLetterProducer,
-        progress: Progress,
-        time_to_loss: TimeToLoss,
-    ) -> None:
-        """What the run loop does beside the stream, at each poll, with or without partitions."""
-        self._pool.poll()
-        if self._options.stop_at_end and consumer.at_end and pipeline.idle:
-            self.shutdown.request("every partition is at its end")
+    def _do_duties(self) -> bool:
         now = monotonic()
         if now < self._duties_due:
-            return
-        self._duties_due = now + _DUTIES_INTERVAL_S
-        lag = consumer.lag()
-        figures = progress.show(lag)
-        if figures.trouble or dead_letters.blocked:
-            self._watch.excuse()
-        stalled = self._watch.stalled(lag, consumer.settled())
-        if self._heartbeat is not None:
-            self._heartbeat.beat(stalled)
-        self._report(lag, pipeline)
-        time_to_loss.report(consumer.oldest_unsettled_ms())
+            return False
+        self._duties_due = now + self._duty_interval_s
+        for duty in self._duties:
+            duty(self)
+        return True
 
-    def _report(self, lag: Mapping[Partition, int], pipeline: Pipeline) -> None:
-        for partition, messages in lag.items():
-            gauge("consumer.lag", messages, tags={"partition": str(partition.index)})
-        gauge("consumer.partitions", len(lag))
-        gauge("consumer.in_flight_bytes", pipeline.in_flight_bytes)
+    # -- for duties -----------------------------------------------------------------------------
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return 0 if self._pipeline is None else self._pipeline.in_flight_bytes
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a destination or the store of rejected messages takes nothing at the moment."""
+        if self._rejects is not None and self._rejects.blocked:
+            return True
+        return any(status.state != "open" for status in self.pool.statuses())
 
 
-def _count_lost(partition: Partition, messages: int) -> None:
-    incr("consumer.offsets_lost", amount=messages, tags={"partition": str(partition.index)})
+#: Something that a run does beside the stream.
+Duty: TypeAlias = Callable[[Run], None]

@@ -1,4 +1,4 @@
-"""How a run is asked to end: by a signal, by an error, or because its work is done."""
+"""The request to end a run: by a signal, by an error, or because its work is done."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from consumer_fleet.errors import EXIT_FORCED_INT, EXIT_FORCED_TERM, FleetError
 
 log = structlog.get_logger(__name__)
 
-# Beyond the drain's own time: to commit, to leave the group, to end the workers.
+# On top of the time to drain: to commit, to leave the group, to end the workers.
 _MARGIN_S = 10.0
 
 
 class Shutdown:
-    """Collects the first reason to end. ``on_request`` is called once, when there is one.
+    """Collect the first reason to end. ``on_request`` is called once, when there is one.
 
     A second signal ends the process at once, and so does a shutdown that does not end by itself:
     workers see the pipe close and exit, uncommitted messages are read again.
     """
 
     def __init__(self, shutdown_timeout_s: float) -> None:
-        self._timeout_s = shutdown_timeout_s
+        self.timeout_s = shutdown_timeout_s
         self._requested = threading.Event()
         self._signalled = False
         self._guarded = False
         self._forced_code = EXIT_FORCED_TERM
         self._watchdog: threading.Timer | None = None
         self.failure: FleetError | None = None
-        # The exit code of a run that a signal has kept from reaching its end.
+        # The exit code of a replay that a signal kept from reaching its end.
         self.signal_code: int | None = None
         self.on_request: Callable[[], None] | None = None
 
@@ -49,15 +49,20 @@ class Shutdown:
         self._requested.set()
         if self._guarded:
             self._start_watchdog()
-        log.info("stopping", why=why, shutdown_timeout_s=self._timeout_s)
+        log.info("stopping", why=why, shutdown_timeout_s=self.timeout_s)
         if self.on_request is not None:
             self.on_request()
 
     def fail(self, error: FleetError) -> None:
-        """End in order, and with this error's exit code. The first error stands."""
+        """End in order, and with this error's exit code. The first error counts."""
         if self.failure is None:
             self.failure = error
             self.request(type(error).__name__)
+
+    def raise_failure(self) -> None:
+        """Raise the error that ended the run, if one did."""
+        if self.failure is not None:
+            raise self.failure
 
     def wait(self, timeout_s: float) -> None:
         """Sleep, but not past a request to end."""
@@ -83,7 +88,7 @@ class Shutdown:
         self._forced_code = EXIT_FORCED_INT if number == signal.SIGINT else EXIT_FORCED_TERM
         if not self.requested:
             self.signal_code = self._forced_code
-        # One signal after the end has begun by itself, as Kubernetes sends it, cuts nothing short.
+        # Kubernetes may send a signal after the end has begun by itself: it cuts nothing short.
         if self._signalled:
             self._force("a second signal")
         self._signalled = True
@@ -91,7 +96,7 @@ class Shutdown:
 
     def _start_watchdog(self) -> None:
         self._watchdog = threading.Timer(
-            self._timeout_s + _MARGIN_S, self._force, args=("the shutdown did not end in time",)
+            self.timeout_s + _MARGIN_S, self._force, args=("the shutdown did not end in time",)
         )
         self._watchdog.daemon = True
         self._watchdog.start()

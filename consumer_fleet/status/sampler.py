@@ -9,7 +9,7 @@ from time import monotonic, time
 from typing import Any, Self
 
 from consumer_fleet.bootstrap.options import ClusterOptions
-from consumer_fleet.dlq.letters import DeadLetterTopic
+from consumer_fleet.dlq.topic import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group, Groups

@@ -26,7 +26,7 @@ from consumer_fleet.record.scrub import Scrubber
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 from consumer_fleet.testing.expectation import ExpectationFiles
 
 __all__ = ["MadeRecording", "Message", "Messages"]

@@ -31,7 +31,7 @@ def test_dead_letters_are_listed_shown_and_exported_without_a_group(
 
     table = scene.command("list")
     assert table.returncode == 0, table.stderr
-    assert f"4 dead letters in {scene.dlq}, 4 of all are not replayed" in table.stdout
+    assert f"4 dead letters in {scene.dlq}; none replayed yet (4 waiting)" in table.stdout
     assert "invalid_msgpack                      3  20" in table.stdout
     assert f"  from {scene.topic}/0 (3)" in table.stdout
     assert "\x1b" not in table.stdout
@@ -94,7 +94,7 @@ def test_a_purge_says_what_would_go_and_deletes_nothing_else(
     assert "3 dead letters" in planned.stdout
     assert "invalid_msgpack 2, unknown_type 1" in planned.stdout
     assert "partition 0: all before offset 3" in planned.stdout
-    assert "3 of them were never replayed" in planned.stdout
+    assert "3 never replayed" in planned.stdout
     assert "add --yes" in planned.stdout
     document = {
         "topic": scene.dlq,
@@ -143,9 +143,9 @@ def test_a_topic_of_other_messages_is_not_purged(
     refused = precious.command("purge", "--all", "--yes")
     assert refused.returncode == 78
     assert "2 messages of" in refused.stderr
-    assert "are no dead letters" in refused.stderr
+    assert "without dead-letter headers" in refused.stderr
     assert kafka.start_offsets(precious.topic) == {0: 0}
-    assert "(no dead letter)" in precious.command("list").stdout
+    assert "(not a dead letter)" in precious.command("list").stdout
     assert "it has no dlq.* headers" in precious.command("show", "0").stdout
 
 
@@ -157,13 +157,13 @@ def test_a_topic_of_other_messages_is_not_purged(
         (("list", "--since", "soon"), 78, "'soon' is not a valid offset"),
         (("list", "--file", "missing.recording"), 65, "missing.recording"),
         (("list", "--file", "missing.recording", "--since", "1"), 2, "--since"),
-        (("show", "x"), 78, "expected OFFSET or PARTITION/OFFSET"),
-        (("show", "9" * 5000), 78, "expected OFFSET or PARTITION/OFFSET"),
+        (("show", "x"), 78, "use OFFSET or PARTITION/OFFSET"),
+        (("show", "9" * 5000), 78, "use OFFSET or PARTITION/OFFSET"),
         (("show", "9"), 78, "no message at offset 9: it holds offsets 0 to 3"),
         (("show", "1/0"), 78, "has no partition 1"),
         (("show", "0", "--json", "--raw"), 2, "exclude each other"),
-        (("purge",), 2, "either --before PLACE or --all"),
-        (("purge", "--all", "--before", "3"), 2, "either --before PLACE or --all"),
+        (("purge",), 2, "either --before POSITION or --all"),
+        (("purge", "--all", "--before", "3"), 2, "either --before POSITION or --all"),
         (("export",), 2, "--output"),
         (("replay",), 78, "no DSN"),
         (("replay", "--dry-run", "--transform", "nothing"), 78, "MODULE:FUNCTION"),

@@ -115,9 +115,9 @@ def test_messages_that_are_no_dead_letters_are_not_listed_as_some(tmp_path: Path
     path = Path(recording(tmp_path / "r", 250))
     listed = run_command("dlq", "list", "--file", str(path))
     assert listed.returncode == 0, listed.stderr
-    assert f"250 messages that are no dead letters in {path}" in listed.stdout
+    assert f"250 messages without dead-letter headers in {path}" in listed.stdout
     nothing = run_command("dlq", "list", "--file", str(path), "--reason", "typo")
-    assert nothing.stdout == f"None of the 250 messages in {path} matches: reason typo.\n"
+    assert nothing.stdout == f"No match among the 250 messages in {path}: reason typo.\n"
     document = json.loads(run_command("dlq", "list", "--file", str(path), "--json").stdout)
     assert (document["total"], document["not_dead_letters"]) == (250, 250)
 
@@ -128,7 +128,7 @@ def test_of_a_damaged_file_what_is_readable_is_listed_before_the_error(tmp_path:
     table = run_command("dlq", "list", "--file", str(path))
     assert (table.returncode, "200 messages are readable" in table.stderr) == (65, True)
     assert f"in {path}, as far as it is readable" in table.stdout
-    assert "(no dead letter)                   200" in table.stdout
+    assert "(not a dead letter)                200" in table.stdout
     each = run_command("dlq", "list", "--file", str(path), "--each", "--limit", "300")
     assert (each.returncode, len(each.stdout.splitlines())) == (65, 1 + 200)
     document = run_command("dlq", "list", "--file", str(path), "--json")

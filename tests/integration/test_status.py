@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from consumer_fleet.bootstrap.options import ClusterOptions, Options
-from consumer_fleet.dlq.letters import DeadLetterTopic
-from consumer_fleet.dlq.replay_position import standing
+from consumer_fleet.dlq.topic import DeadLetterTopic, replay_position
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.targets import Target
 from tests.conftest import TopicFactory
@@ -309,7 +308,7 @@ def test_dead_letters_that_were_replayed_do_not_wait(
     kafka.delete_records(dead, {1: 1})
     document = status.json()
     assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (5, 8)
-    assert document["dead_letters"][dead] == standing(kafka.client_config(), place).left
+    assert document["dead_letters"][dead] == replay_position(kafka.client_config(), place).left
     assert f"{dead}: 5 of 8 dead letters wait; see consumer dlq." in document["notes"]
     commit(kafka, place.group, dead, {0: 5, 1: 4})
     document = status.json()

@@ -115,7 +115,7 @@ def test_a_stop_in_the_middle_settles_in_order_and_says_how_far(
         said = replay.output()
     assert "Stopped before the end of" in said
     accepted = set(ids(upstream))
-    places = re.findall(r"partition (\d) to (\d+)", said)
+    places = re.findall(r"partition (\d) up to offset (\d+)", said)
     assert places
     for index, offset in places:
         below = range((int(offset) - 1000 + 2) // 3)

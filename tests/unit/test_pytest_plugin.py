@@ -361,7 +361,7 @@ def test_a_run_without_its_fixtures_imports_nothing_of_the_package(
 def test_the_package_itself_does_without_pytest() -> None:
     code = (
         "import sys; sys.modules['pytest'] = None\n"
-        "import consumer_fleet.cli, consumer_fleet.run.run, consumer_fleet.testing\n"
+        "import consumer_fleet.cli, consumer_fleet.run.consumer_run, consumer_fleet.testing\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False

@@ -8,18 +8,22 @@ from typing import Any
 import pytest
 from arroyo.types import Topic
 
-from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.options import ClusterOptions, Options
 from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
-from consumer_fleet.dlq import listing
-from consumer_fleet.dlq.letters import (
+from consumer_fleet.dlq import list as listing
+from consumer_fleet.dlq.letters import DeadLetterCounts, Letter, LetterFilter, Selection
+from consumer_fleet.dlq.replay import (
+    DeadLetterReplay,
+    DeadLetterReplayRequest,
+    ReplayPlan,
+    chunks_of,
+)
+from consumer_fleet.dlq.topic import (
     DeadLetterTopic,
-    Letter,
-    Selection,
+    ReplayPosition,
     consumers_of,
     dead_letter_topic,
 )
-from consumer_fleet.dlq.replay import DeadLetterReplay, Plan, ReplayRequest, chunks_of
-from consumer_fleet.dlq.replay_position import Standing, Tally
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group
@@ -50,11 +54,11 @@ LETTERS = [
         (("http_400", "invalid_json"), "events", [1, 2]),
         ((), "events", [1, 2]),
         ((), "events/1", [2]),
-        (("(no dead letter)",), None, [4]),
+        (("(not a dead letter)",), None, [4]),
         (("missing",), None, []),
     ],
 )
-def test_a_selection_takes_what_it_names(
+def test_a_selection_takes_the_named_reasons_and_origins(
     reasons: tuple[str, ...], origin: str | None, offsets: list[int]
 ) -> None:
     selection = Selection.parse(reasons, origin)
@@ -65,18 +69,20 @@ def test_a_selection_takes_what_it_names(
 @pytest.mark.parametrize(
     "origin", ["/1", "events/", "events/x", "events/-1", "events/" + "1" * 5000, ""]
 )
-def test_an_origin_that_is_no_place_is_refused(origin: str) -> None:
+def test_an_invalid_origin_is_refused(origin: str) -> None:
     with pytest.raises(ConfigurationError, match=r"expected TOPIC or TOPIC/PARTITION"):
         Selection.parse((), origin)
 
 
 def test_the_table_counts_by_reason_most_first_and_fits_80_columns() -> None:
-    tally = Tally([*LETTERS, letter(9, "an_extraordinarily_long_reason_of_somebody" * 3)])
-    lines = list(listing.table(tally, 80))
+    counts = DeadLetterCounts(
+        [*LETTERS, letter(9, "an_extraordinarily_long_reason_of_somebody" * 3)]
+    )
+    lines = list(listing.table(counts, 80))
     assert next(line.split()[0] for line in lines[1:] if not line.startswith(" ")) == "http_400"
     assert "  from events/1 (1), ingest-events/1 (1)" in lines
     assert all(len(line) <= 80 and line.isprintable() for line in lines)
-    assert str(Tally(LETTERS)) == "http_400 2, (no dead letter) 1, invalid_json 1"
+    assert str(DeadLetterCounts(LETTERS)) == "http_400 2, (not a dead letter) 1, invalid_json 1"
 
 
 def test_a_line_for_each_fits_80_columns_on_a_terminal_and_is_whole_in_a_pipe() -> None:
@@ -89,26 +95,26 @@ def test_a_line_for_each_fits_80_columns_on_a_terminal_and_is_whole_in_a_pipe() 
     assert "-name/31@1234560" in listing.line(far, 80)
 
 
-def test_messages_that_are_no_dead_letters_are_not_counted_as_some() -> None:
-    assert Tally(LETTERS[:3]).counted == "3 dead letters"
-    assert Tally(LETTERS).counted == "3 dead letters and 1 messages that are none"
-    assert Tally([letter(1, None), letter(2, None)]).counted == (
-        "2 messages that are no dead letters"
+def test_messages_without_dead_letter_headers_are_counted_apart() -> None:
+    assert DeadLetterCounts(LETTERS[:3]).described == "3 dead letters"
+    assert DeadLetterCounts(LETTERS).described == "3 dead letters and 1 other message"
+    assert DeadLetterCounts([letter(1, None), letter(2, None)]).described == (
+        "2 messages without dead-letter headers"
     )
-    assert Tally(LETTERS).as_document() == {
+    assert DeadLetterCounts(LETTERS).as_document() == {
         "http_400": 2,
-        "(no dead letter)": 1,
+        "(not a dead letter)": 1,
         "invalid_json": 1,
     }
 
 
 def test_times_are_those_of_the_oldest_and_the_newest() -> None:
-    (entry,) = listing.as_document(Tally([letter(5), letter(2), letter(9)]))
+    (entry,) = listing.as_document(DeadLetterCounts([letter(5), letter(2), letter(9)]))
     assert (entry["oldest_ms"], entry["newest_ms"]) == (1_700_000_002_000, 1_700_000_009_000)
     assert (entry["count"], entry["bytes"]) == (3, 15)
     # A producer's own timestamp may be 0.
     epoch = letter(0)._replace(record=letter(0).record._replace(timestamp_ms=0))
-    (entry,) = listing.as_document(Tally([epoch, letter(5)]))
+    (entry,) = listing.as_document(DeadLetterCounts([epoch, letter(5)]))
     assert (entry["oldest_ms"], entry["newest_ms"]) == (0, 1_700_000_005_000)
 
 
@@ -201,22 +207,36 @@ def test_each_topic_of_origin_has_its_own_consumer_and_others_the_one_that_is_na
 # -- how a replay ends
 
 
-def test_a_replay_that_ends_well_is_no_failure_where_kafka_is_gone_afterwards(
+def test_a_replay_that_ends_well_succeeds_even_if_kafka_is_gone_afterwards(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = Standing(Group("g", "empty", "classic"), {0: 0}, {0: 3}, {})
-    asked: Iterator[Standing] = iter([before])
+    before = ReplayPosition(Group("g", "empty", "classic"), {0: 0}, {0: 3}, {})
+    asked: Iterator[ReplayPosition] = iter([before])
 
-    def standing(*_: object) -> Standing:
+    def replay_position(*_: object) -> ReplayPosition:
         for answer in asked:
             return answer
         raise KafkaUnreachable("no broker")
 
-    plan = Plan(Tally(LETTERS[:1]), {"events": "events"}, {0: (0, 3)})
-    monkeypatch.setattr("consumer_fleet.dlq.replay.standing", standing)
+    plan = ReplayPlan(DeadLetterCounts(LETTERS[:1]), {"events": "events"}, {0: (0, 3)})
+    monkeypatch.setattr("consumer_fleet.dlq.replay.replay_position", replay_position)
     monkeypatch.setattr(DeadLetterReplay, "_plan", lambda *_: plan)
     monkeypatch.setattr(DeadLetterReplay, "_replay", lambda *_: 0)
-    place = DeadLetterTopic("events-dlq", "events")
-    replay = DeadLetterReplay(place, ReplayRequest(Selection()), Options(), {})
-    assert replay.run() == 0
-    assert "stands now is not known: no broker" in capsys.readouterr().out
+    options = Options.model_validate(
+        {"bootstrap_servers": ["k:9092"], "upstream_dsn": "http://k@localhost/1"}
+    )
+    topic = DeadLetterTopic("events-dlq", "events")
+    request = DeadLetterReplayRequest(LetterFilter())
+    assert DeadLetterReplay(request, topic, ClusterOptions(options, {})).run() == 0
+    output = capsys.readouterr()
+    assert "Group g: none replayed yet (3 waiting)" in output.err
+    assert "are unknown: no broker" in output.out
+
+
+@pytest.mark.parametrize(
+    ("replayed", "expected"),
+    [({}, "none replayed yet (3 waiting)"), ({0: 1}, "2 waiting"), ({0: 3}, "all replayed")],
+)
+def test_the_replay_position_is_described_in_words(replayed: dict[int, int], expected: str) -> None:
+    position = ReplayPosition(Group("g", "empty", "classic"), {0: 0}, {0: 3}, replayed)
+    assert str(position) == f"Group g: {expected}"

@@ -14,10 +14,9 @@ import pytest
 
 from consumer_fleet.codec import RawMessage
 from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
-from consumer_fleet.dlq.export import find_in_file
-from consumer_fleet.dlq.letters import Letter
-from consumer_fleet.dlq.replay_position import Tally
+from consumer_fleet.dlq.letters import DeadLetterCounts, Letter
 from consumer_fleet.dlq.show import as_document, as_lines, view_of
+from consumer_fleet.dlq.topic import find_in_file
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.printable import hex_dump, printable, printable_bytes, shortened
 from consumer_fleet.recording.format import RecordingHeader
@@ -67,7 +66,7 @@ def test_what_a_file_says_of_itself_reaches_no_terminal_as_a_control_character(
     # Nor is it asked for its codec: there is no such consumer.
     assert shown[-1].startswith("Now       unknown: message format unknown")
     evil = letter(b"", ()).record._replace(headers=tuple(with_facts((), EVIL)))
-    assert str(Tally([Letter(0, evil, restore(evil.headers))])) == "\\x1b[2J 1"
+    assert str(DeadLetterCounts([Letter(0, evil, restore(evil.headers))])) == "\\x1b[2J 1"
 
 
 def test_what_is_escaped_can_be_told_apart() -> None:

@@ -58,7 +58,7 @@ def test_without_any_configuration_it_says_that_run_is_a_demonstration() -> None
         (
             {**WHOLE, "topic": "events", "dlq_topic": "events"},
             "dlq_topic",
-            "is the topic that is consumed itself",
+            "is the topic that is consumed",
             "Name another one",
         ),
         (

@@ -14,7 +14,7 @@ from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.record.record import Recorder
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 from tests.support.recordings import HEADER
 
 

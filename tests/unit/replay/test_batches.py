@@ -16,9 +16,9 @@ from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.topic_writer import TopicWriter
 from consumer_fleet.replay.batches import batches_of, latest_ms
-from consumer_fleet.replay.source import RecordingSource
+from consumer_fleet.replay.source import RecordingMessages
 from consumer_fleet.replay.to_topic import DeadLetterAgain, refuse_dead_letters_of, replay_to_topic
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 from tests.support.recordings import Pair, write_recording
 
 
@@ -41,15 +41,15 @@ def source(
     start: OffsetSpec = EARLIEST,
     end: OffsetSpec = LATEST,
     cut: int = 0,
-) -> RecordingSource:
+) -> RecordingMessages:
     write_recording(path, pairs, batch=10)
     if cut:
         path.write_bytes(path.read_bytes()[:-cut])
-    return RecordingSource(path, start, end)
+    return RecordingMessages(path, start, end)
 
 
 def batches(
-    source: RecordingSource,
+    source: RecordingMessages,
     check: Callable[[Pair], None] | None = None,
     *,
     limit: int | None = None,

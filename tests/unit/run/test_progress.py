@@ -1,4 +1,4 @@
-"""What a run tells people: a line that fits, figures that are right, a last word."""
+"""The progress of a run: a line that fits, figures that are right, a summary."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.run.progress import Figures, Progress
+from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.work import OutcomeCounts
 from tests.support.clock import ManualClock
-from tests.support.records import partition
 
 
-class HandPool:
+class HandPool(WorkerPool):
     """A pool whose counts the test sets."""
 
     def __init__(self) -> None:
@@ -45,9 +45,9 @@ def screen() -> io.StringIO:
     return io.StringIO()
 
 
-def make(pool: HandPool, screen: io.StringIO, *, live: bool = False) -> Progress:
+def make(screen: io.StringIO, *, live: bool = False) -> Progress:
     console = Console(file=screen, force_terminal=live, width=80)
-    return Progress(pool, console, live=live)  # type: ignore[arg-type]  # a pool set by hand
+    return Progress(console, live=live)
 
 
 def status(name: str, state: str = "open", reason: str = "") -> DestinationStatus:
@@ -70,7 +70,7 @@ def test_the_line_names_every_figure() -> None:
 
 
 @pytest.mark.parametrize("figure", [0, 9_999, 123_456_789, 999_999_999_999])
-def test_a_bar_says_how_much_is_done_and_the_line_still_fits(figure: int) -> None:
+def test_a_bar_shows_the_share_done_and_the_line_still_fits(figure: int) -> None:
     figures = Figures(
         figure, figure, figure, figure, figure, figure, float(figure), rejected_as="rejected"
     )
@@ -94,37 +94,35 @@ def test_large_figures_are_rounded_to_the_unit_that_they_reach() -> None:
     )
 
 
-def test_the_rate_is_of_all_settled_messages_since_the_last_look(
+def test_the_rate_counts_all_settled_messages_since_the_last_reading(
     pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
-    progress = make(pool, screen)
+    progress = make(screen)
     clock.now += 2.0
     pool.outcomes.delivered = 100
     pool.outcomes.filtered = Counter(tombstone=6)
     pool.outcomes.rejected = Counter(invalid_json=4)
-    assert progress.show({}).rate == 55.0
+    assert progress.figures(pool, 0).rate == 55.0
     clock.now += 1.0
     pool.outcomes.delivered += 7
-    assert progress.show({}).rate == 7.0
+    assert progress.figures(pool, 0).rate == 7.0
     clock.now += 1.0
-    assert progress.show({}).rate == 0.0
+    assert progress.figures(pool, 0).rate == 0.0
 
 
-def test_two_looks_at_one_time_do_not_divide_by_nothing(
+def test_two_readings_at_the_same_time_do_not_divide_by_zero(
     pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
-    progress = make(pool, screen)
-    progress.show({})
-    assert progress.show({}).rate == 0.0
+    progress = make(screen)
+    progress.figures(pool, 0)
+    assert progress.figures(pool, 0).rate == 0.0
     assert clock.now == 1000.0
 
 
-def test_the_figures_add_up_over_partitions_and_destinations(
-    pool: HandPool, screen: io.StringIO
-) -> None:
+def test_the_figures_add_up_over_destinations(pool: HandPool, screen: io.StringIO) -> None:
     pool.known = [status("upstream"), status("saas", "paused", "HTTP 401")]
     pool.outcomes.rejected = Counter(invalid_json=4, http_400=1)
-    figures = make(pool, screen).figures({partition(0): 5, partition(1): 7})
+    figures = make(screen).figures(pool, 12)
     assert (figures.lag, figures.retried, figures.dropped) == (12, 6, 4)
     assert figures.dead_lettered == 5
     assert [each.name for each in figures.trouble] == ["saas"]
@@ -133,12 +131,12 @@ def test_the_figures_add_up_over_partitions_and_destinations(
 def test_without_a_terminal_a_line_is_logged_every_ten_seconds(
     pool: HandPool, screen: io.StringIO, clock: ManualClock
 ) -> None:
-    progress = make(pool, screen)
+    progress = make(screen)
     pool.known = [status("saas", "paused", "HTTP 401")]
     with capture_logs() as logs:
         for _ in range(25):
             clock.now += 1.0
-            progress.show({partition(): 3})
+            progress.show(pool, 3)
     assert [entry["event"] for entry in logs] == ["progress"] * 2
     assert logs[0]["lag"] == 3
     assert logs[0]["not_open"] == {"saas": "paused"}
@@ -149,18 +147,18 @@ def test_a_terminal_shows_one_line_that_names_each_destination_in_trouble(
     pool: HandPool, screen: io.StringIO
 ) -> None:
     pool.known = [status("upstream"), status("saas", "paused", "HTTP 401 [wrong] key")]
-    with make(pool, screen, live=True) as progress, capture_logs() as logs:
-        progress.show({partition(): 12_345})
+    with make(screen, live=True) as progress, capture_logs() as logs:
+        progress.show(pool, 12_345)
     assert "lag 12,345" in screen.getvalue()
     assert "saas paused" in screen.getvalue()
     assert "upstream" not in screen.getvalue()
     assert logs == []
 
 
-def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_the_log(
+def test_the_summary_is_on_standard_output_and_in_the_log(
     pool: HandPool, screen: io.StringIO, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = make(pool, screen)
+    progress = make(screen)
     clock.now += 1234.56
     pool.outcomes.delivered = 1_234_567
     pool.outcomes.filtered = Counter(tombstone=2, on_purpose=1_000)
@@ -168,7 +166,7 @@ def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_
     pool.known = [status("upstream"), status("saas")]
     pool.restarts = 4
     with capture_logs() as logs:
-        progress.summarise()
+        progress.summarise(pool)
     assert capsys.readouterr().out.strip() == (
         "delivered 1,234,567, filtered 1,002 (on_purpose 1,000, tombstone 2), "
         "dead-lettered 7 (bad_json 3, http_400 3, alone 1) in 1,234.6 s"
@@ -185,12 +183,12 @@ def test_the_summary_says_what_became_of_the_messages_on_standard_output_and_in_
 def test_a_run_without_messages_has_a_summary_too(
     pool: HandPool, screen: io.StringIO, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = make(pool, screen)
+    progress = make(screen)
     clock.now += 0.5
-    progress.summarise()
+    progress.summarise(pool)
     assert "delivered 0, filtered 0, dead-lettered 0 in 0.5 s" in capsys.readouterr().out
 
 
-def test_what_nobody_knows_is_not_shown() -> None:
+def test_an_unknown_lag_is_not_shown() -> None:
     assert "lag" not in Figures(lag=None, delivered=3).line()
     assert "rejected 2" in Figures(dead_lettered=2, rejected_as="rejected").line()

@@ -177,7 +177,7 @@ def test_the_replay_says_what_it_hung_on() -> None:
     _hang.clear()
     started = time.monotonic()
     try:
-        with pytest.raises(ReplayFailed, match=r"has not come back from events/0@0"):
+        with pytest.raises(ReplayFailed, match=r"has not returned from events/0@0"):
             replay(MadeRecording([b"hello"]), decode=hang, timeout_s=0.2)
     finally:
         _hang.set()

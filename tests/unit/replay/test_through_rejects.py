@@ -13,8 +13,7 @@ from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
 from consumer_fleet.errors import FleetError, OutputError
 from consumer_fleet.kafka.chunk import DeadLetter, Record
 from consumer_fleet.recording.reader import Recording
-from consumer_fleet.replay.rejects import RejectsFile, free_path
-from consumer_fleet.replay.through import rejects_header
+from consumer_fleet.replay.through import RejectsFile, free_path, rejects_header
 
 PLACE = Partition(Topic("events-dlq"), 2)
 FIRST = Facts("http_400", "no", "events", 3, 41, 1_700_000_000_123, "my-group")

@@ -9,7 +9,7 @@ from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.run.local_topic import LocalChunkConsumer, LocalTopic
+from consumer_fleet.run.sources import LocalChunkConsumer, LocalTopic
 from tests.support.records import record
 
 TOPIC = Topic("t")
@@ -110,7 +110,7 @@ def test_a_chunk_of_no_partition_of_the_topic_is_an_error_and_not_an_endless_wai
     assert isinstance(reading.failures[0], RecordingError)
 
 
-def test_what_is_settled_is_remembered() -> None:
+def test_settled_offsets_are_remembered() -> None:
     reading = Reading(iter([chunk(2, 1, 5)]))
     reading.all()
     reading.consumer.stage_offsets({Partition(TOPIC, 2): 6})

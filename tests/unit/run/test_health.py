@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consumer_fleet.run.heartbeat import Heartbeat, ProgressWatch
+from consumer_fleet.run.health import Heartbeat, ProgressWatch
 from tests.support.clock import ManualClock
 from tests.support.records import partition
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from consumer_fleet.run.transfer_progress import TransferProgress
+from consumer_fleet.run.progress import TransferProgress
 from tests.support.clock import ManualClock
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from consumer_fleet.kafka.positions import Positions
 from consumer_fleet.kafka.retention import RetentionWatch
 from consumer_fleet.metrics import snapshot
-from consumer_fleet.run.time_to_loss import TimeToLoss
+from consumer_fleet.run.health import TimeToLoss
 from tests.support.records import TOPIC, chunk, partition
 
 NOW_S = 1_700_000_000.0

@@ -1,0 +1,164 @@
+"""``consumer run``: from the request to a run of the consumer that it names."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+
+import click
+import structlog
+from arroyo.types import Partition
+
+from consumer_fleet.bootstrap.configure import App, configure
+from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
+from consumer_fleet.consumers import registry
+from consumer_fleet.consumers.registry import ConsumerDefinition
+from consumer_fleet.errors import EXIT_OK, ConfigurationError
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from consumer_fleet.metrics import incr, recorder
+from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
+from consumer_fleet.run.health import GroupHealth
+from consumer_fleet.run.progress import Progress
+from consumer_fleet.run.run import Run, Steps
+from consumer_fleet.run.shutdown import Shutdown
+from consumer_fleet.run.sources import GroupSource
+from consumer_fleet.targets import default_dead_letter_topic
+from consumer_fleet.worker.multiprocess_worker import WorkerSpec
+
+log = structlog.get_logger(__name__)
+
+_DEFAULT_MAX_POLL_INTERVAL_MS = "300000"
+
+
+def run_consumer(options: Options) -> int:
+    """Run the consumer that the options name; returns the exit code.
+
+    1. The options are checked before any socket opens.
+    2. With neither brokers nor DSN, the embedded demonstration provides both.
+    3. The process boots: configure, initialize_app, validate_snuba, configure_sdk.
+    4. The run is assembled, and ends with a signal, an error, or at the end of the topic.
+    """
+    # 1.
+    definition = _definition(options)
+    with ExitStack() as stack:
+        # 2.
+        if delivery_mode(options) == "embedded":
+            options = _with_demonstration(stack, definition, options)
+        # 3.
+        app = configure(options)
+        # 4.
+        run = assemble(definition, app)
+        with run.shutdown.signals():
+            run.run()
+        run.shutdown.raise_failure()
+    return EXIT_OK
+
+
+def _definition(options: Options) -> ConsumerDefinition:
+    if options.topic is None:
+        known = ", ".join(registry.names())
+        raise ConfigurationError(f"no consumer is named: give --topic, one of {known}")
+    return registry.get(options.topic)
+
+
+def _with_demonstration(
+    stack: ExitStack, definition: ConsumerDefinition, options: Options
+) -> Options:
+    """Start the embedded broker and inspector; returns the options that name them."""
+    from consumer_fleet.run.demonstration import Embedded  # noqa: PLC0415 - real runs need no web server
+
+    embedded = stack.enter_context(
+        Embedded(
+            definition.name,
+            physical_topic=options.physical_topic,
+            dead_letter_topic=options.dlq_topic,
+            trickle=not options.stop_at_end,
+        )
+    )
+    click.echo(embedded.banner(), err=True)
+    return options.with_defaults(
+        bootstrap_servers=embedded.bootstrap_servers,
+        upstream_dsn=embedded.dsn,
+        envelope_origin=True,
+    )
+
+
+def assemble(definition: ConsumerDefinition, app: App) -> Run:
+    """Put one consumer's run together. Raises ConfigurationError for options that contradict."""
+    options = app.options
+    topic = options.physical_topic or definition.logical_topic
+    group = options.group or definition.default_group
+    dead_letter_topic = None
+    if not options.no_dlq:
+        dead_letter_topic = options.dlq_topic or default_dead_letter_topic(topic)
+    refuse_reserved_group(group)
+    refuse_own_topic(topic, dead_letter_topic)
+    refuse_long_drain(options)
+    shutdown = Shutdown(options.shutdown_timeout)
+    source = GroupSource(
+        client_config(options.brokers, options.kafka_config),
+        topic,
+        group,
+        options.auto_offset_reset,
+        stop_at="end" if options.stop_at_end else None,
+        patient=not options.stop_at_end,
+        on_offsets_lost=_count_lost,
+    )
+
+    install_arroyo_bridge(recorder, {"consumer": definition.name})
+    return Run(
+        source,
+        Steps.of(WorkerSpec(definition.decode, options), options),
+        partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
+        shutdown,
+        duties=[GroupHealth(source, options)],
+        progress=Progress.on_stderr(
+            options, rejected_as="rejected" if options.no_dlq else "dead-lettered"
+        ),
+    )
+
+
+def _open_dead_letters(
+    source: GroupSource, topic: str | None, workers: int, shutdown: Shutdown
+) -> DeadLetterProducer:
+    if topic is not None:
+        source.cluster.ensure_dead_letter_topic(topic, source.topic)
+    log.info(
+        "consuming",
+        topic=source.topic,
+        partitions=source.partitions,
+        group=source.group,
+        dead_letter_topic=topic,
+        workers=workers,
+    )
+    return DeadLetterProducer(source.kafka, topic, source.group, on_failure=shutdown.fail)
+
+
+def _count_lost(partition: Partition, messages: int) -> None:
+    incr("consumer.offsets_lost", amount=messages, tags={"partition": str(partition.index)})
+
+
+def refuse_long_drain(options: Options) -> None:
+    """A drain that outlasts the poll interval loses its partitions before it commits."""
+    interval_ms = options.kafka_config.get("max.poll.interval.ms", _DEFAULT_MAX_POLL_INTERVAL_MS)
+    # librdkafka's largest has eight digits; Python itself refuses to read thousands.
+    if not (interval_ms.isdecimal() and len(interval_ms) < 20):
+        raise ConfigurationError(
+            "kafka_config: max.poll.interval.ms is not a whole number. Give it in milliseconds."
+        )
+    if options.shutdown_timeout * 1000 >= int(interval_ms):
+        raise ConfigurationError(
+            f"shutdown_timeout is {options.shutdown_timeout:g} s, but Kafka takes the partitions "
+            f"away after max.poll.interval.ms = {interval_ms}, before draining ends. Lower "
+            "shutdown_timeout, or raise max.poll.interval.ms in kafka_config."
+        )
+
+
+def refuse_own_topic(topic: str, dead_letter_topic: str | None) -> None:
+    """Dead letters in the consumed topic would be consumed, and rejected, again."""
+    if dead_letter_topic == topic:
+        raise ConfigurationError(
+            f"dlq_topic: {topic!r} is the topic that is consumed. Name another one."
+        )
