@@ -1,4 +1,4 @@
-"""The chart, without a cluster: it lints, renders, fits Kubernetes' schemas and is documented."""
+"""The chart without a cluster: it lints, renders, matches Kubernetes' schemas and is documented."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _check(manifests: str, version: str, schemas: Path) -> dict[str, Any]:
-    """kubeconform's report."""
+    """Return kubeconform's report."""
     run = subprocess.run(
         [
             *(tool("kubeconform"), "-strict", "-summary", "-output=json"),
@@ -105,7 +105,7 @@ def test_its_own_unit_tests_pass() -> None:
     assert counted[1] == counted[2]
 
 
-def test_its_readme_is_what_values_and_template_say() -> None:
+def test_its_readme_is_up_to_date() -> None:
     run = subprocess.run(
         [
             *(tool("helm-docs"), "--dry-run", "--sort-values-order=file", "--log-level=error"),
@@ -121,7 +121,7 @@ def test_its_readme_is_what_values_and_template_say() -> None:
 def test_every_value_has_a_description() -> None:
     table = (CHART / "README.md").read_text().partition("## Values")[2]
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
-    # Maps that are given as a whole are described at their own key.
+    # A map may be described as a whole, at its own key.
     undescribed = {row[0].strip("|` ") for row in rows if not row[-1].strip(" |")}
     described = {row[0].strip("|` ") for row in rows} - undescribed
     assert {
@@ -132,7 +132,7 @@ def test_every_value_has_a_description() -> None:
 @pytest.mark.parametrize(
     "path", chart_files.expected(), ids=lambda path: str(path.relative_to(CHART))
 )
-def test_what_the_program_decides_is_up_to_date(path: Path) -> None:
+def test_a_generated_file_is_up_to_date(path: Path) -> None:
     assert path.read_text() == chart_files.expected()[path], "run `make docs`"
 
 
@@ -142,13 +142,13 @@ def test_values_and_schema_have_the_same_keys() -> None:
     known = {
         key
         for key in _schema_keys(schema, schema)
-        # Only a parent chart gives the one, and only a consumer of its own has the others.
+        # `global` comes from a parent chart; the others exist only for a single consumer.
         if key != "global" and not re.match(r"defaults\.(kafka|upstream|saas|destinationCa)\b", key)
     }
     assert known == set(_value_keys(values, known))
 
 
-# Definitions whose keys are the user's to choose.
+# Definitions with keys that the user chooses.
 _FREE = ("#/definitions/config", "#/definitions/rdkafka", "#/definitions/resources")
 
 
@@ -165,7 +165,7 @@ def _schema_keys(node: dict[str, Any], whole: dict[str, Any], place: str = "") -
 
 
 def _value_keys(node: object, known: set[str], place: str = "") -> Iterator[str]:
-    """Those of values.yaml, but for what is within a free map."""
+    """Yield the keys of values.yaml, except those within a free map."""
     if isinstance(node, dict) and (not place or any(key.startswith(place) for key in known)):
         for name, child in node.items():
             yield place + name
@@ -191,7 +191,7 @@ def test_thirteen_consumers_render_within_a_second(capsys: pytest.CaptureFixture
         started = time.monotonic()
         manifests = render_text(values)
         took_s.append(time.monotonic() - started)
-    seconds = min(took_s)  # of what the chart needs; the rest is the machine's other work
+    seconds = min(took_s)  # the fastest run has the least of the machine's other work
     with capsys.disabled():
         print(f"\n13 consumers: {len(manifests) // 1024} KiB of manifests in {seconds:.2f} s")  # noqa: T201 -- the figure is asked for
     assert manifests.count("kind: ScaledObject") == 13

@@ -1,4 +1,4 @@
-"""Values that can't work are refused before anything is installed, by a message with their key."""
+"""Invalid values are refused before anything is installed, with a message that names their key."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_wrong_values_are_refused_by_their_key(case: dict[str, Any]) -> None:
     message = refusal(_merged(_MINIMAL, case["values"]))
     assert case["key"] in message
     assert case["says"] in message
-    # A message may end up in anybody's log.
+    # Messages end up in logs.
     assert "hunter2" not in message
 
 
@@ -92,11 +92,11 @@ def test_a_null_never_meets_a_template_that_needs_a_value(path: str) -> None:
         assert f"at '{place}': missing property '{key}'" in run.stderr
 
 
-def test_the_smallest_example_is_not_refused() -> None:
+def test_the_minimal_example_is_accepted() -> None:
     assert refusal(_MINIMAL) == ""
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     message = refusal(
         _merged(_MINIMAL, _events(replicas=5, partitions=4, terminationGracePeriodSeconds=30))
     )
@@ -104,9 +104,9 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     assert "consumers.events.terminationGracePeriodSeconds" in message
 
 
-def test_what_all_consumers_share_is_said_once() -> None:
+def test_a_problem_of_shared_values_is_reported_once() -> None:
     shared = {"kafka": {"bootstrapServers": []}, "consumers": {"events": {}, "envelopes": {}}}
-    assert refusal(_merged(_MINIMAL, shared)).count("no broker is named") == 1
+    assert refusal(_merged(_MINIMAL, shared)).count("no broker: ") == 1
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_what_all_consumers_share_is_said_once() -> None:
     ],
     ids=str,
 )
-def test_what_comes_close_to_that_is_taken(values: dict[str, Any]) -> None:
+def test_similar_but_valid_values_are_accepted(values: dict[str, Any]) -> None:
     assert refusal(_merged(_MINIMAL, values)) == ""

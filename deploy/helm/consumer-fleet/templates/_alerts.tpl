@@ -5,8 +5,8 @@
 {{- end -}}
 
 {{/*
-A counter grew by more within 15 minutes: (list "name" "selector" limit). A series that is new
-counts with its value, since increase() does not see the step from nothing to one.
+A counter grew by more than the limit within 15 minutes: (list "name" "selector" limit). A new series
+counts with its value, because increase() does not see the step from no series to one.
 */}}
 {{- define "consumer-fleet.grew" -}}
 {{- $series := printf "%s{%s}" (index . 0) (index . 1) -}}

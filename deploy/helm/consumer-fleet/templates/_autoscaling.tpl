@@ -62,10 +62,10 @@ spec:
       {{- end }}
 {{- end -}}
 
-{{/* What KEDA's Kafka trigger looks at. `triggerMetadata` wins where the checks let it through. */}}
+{{/* Metadata of KEDA's Kafka trigger. `triggerMetadata` overrides it as far as the checks allow. */}}
 {{- define "consumer-fleet.kedaMetadata" -}}
 {{- $keda := .c.autoscaling.keda -}}
-{{- /* Where the group has no offset yet; the program's `error` starts nowhere, so all is lag. */ -}}
+{{- /* Applies while the group has no offset. With the program's `error`, all messages are lag. */ -}}
 {{- $reset := ternary "latest" "earliest" (eq (toString .c.config.auto_offset_reset) "latest") -}}
 {{- $metadata := dict "offsetResetPolicy" $reset -}}
 {{- if .c.allowStandby }}{{ $_ := set $metadata "allowIdleConsumers" "true" }}{{ end -}}
@@ -80,7 +80,7 @@ spec:
 {{- toYaml $metadata -}}
 {{- end -}}
 
-{{/* KEDA's own names of the mechanisms. */}}
+{{/* KEDA's names of the mechanisms. */}}
 {{- define "consumer-fleet.kedaSasl" -}}
 {{- get (dict "PLAIN" "plaintext" "SCRAM-SHA-256" "scram_sha256" "SCRAM-SHA-512" "scram_sha512" "OAUTHBEARER" "oauthbearer") .c.kafka.sasl.mechanism -}}
 {{- end -}}
@@ -92,7 +92,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* From the Secrets that the pods use too. */}}
+{{/* Credentials from the same Secrets that the pods use. */}}
 {{- define "consumer-fleet.triggerAuthentication" -}}
 {{- $kafka := .c.kafka -}}
 {{- $sasl := $kafka.sasl -}}
@@ -125,7 +125,7 @@ true
 {{- end -}}
 {{- end -}}
 {{- if eq $sasl.mechanism "OAUTHBEARER" -}}
-{{- /* Parameters that KEDA takes from a TriggerAuthentication only, though they are no secrets. */ -}}
+{{- /* Parameters that KEDA accepts only in a TriggerAuthentication, although they are not secret. */ -}}
 {{- $configMaps = append $configMaps (dict "parameter" "oauthTokenEndpointUri" "name" .fullname "key" "oauth-token-endpoint-url") -}}
 {{- if $sasl.oauthbearer.scope -}}
 {{- $configMaps = append $configMaps (dict "parameter" "scopes" "name" .fullname "key" "oauth-scope") -}}

@@ -1,6 +1,6 @@
 {{/*
-Everything about every consumer that runs, worked out once: (dict "root" $ "into" (dict)).
-`into` gets an entry per consumer, in the form of consumer-fleet.consumer.
+Computes everything about every enabled consumer, once: (dict "root" $ "into" (dict)).
+`into` gets an entry per consumer, as consumer-fleet.consumer makes it.
 */}}
 {{- define "consumer-fleet.consumers" -}}
 {{- $root := .root -}}
@@ -39,7 +39,7 @@ fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kaf
 {{- $_ := set . "memoryMi" (include "consumer-fleet.memoryMi" . | int) -}}
 {{- end -}}
 
-{{/* librdkafka's properties, less the secrets. */}}
+{{/* librdkafka's properties, without secrets. */}}
 {{- define "consumer-fleet.kafkaConfig" -}}
 {{- $kafka := .c.kafka -}}
 {{- $config := dict -}}
@@ -69,14 +69,14 @@ fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kaf
 {{- $_ := set $config "partition.assignment.strategy" .c.assignmentStrategy -}}
 {{- end -}}
 {{- if eq .c.membership "static" -}}
-{{- /* A pod has to be back within it, or its partitions move after all. */ -}}
+{{- /* A pod must be back within this time, or its partitions move. */ -}}
 {{- $_ := set $config "session.timeout.ms" 60000 -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $config (deepCopy $kafka.rdkafka)) -}}
 {{- end -}}
 
 {{/*
-MiB that a pod gets: what `consumer doctor` works out, a quarter more, and the volumes in memory.
+Memory of a pod in MiB: the need that `consumer doctor` computes plus a quarter, and the volumes in memory.
 */}}
 {{- define "consumer-fleet.memoryMi" -}}
 {{- $memory := .program.memoryMi -}}
@@ -94,7 +94,7 @@ MiB that a pod gets: what `consumer doctor` works out, a quarter more, and the v
 {{- add (div (mul 5 $needed) 4) $volumes -}}
 {{- end -}}
 
-{{/* A quantity of memory in MiB, rounded up: 2 of "1.5Mi". */}}
+{{/* A quantity of memory in MiB, rounded up: 2 for "1.5Mi". */}}
 {{- define "consumer-fleet.quantityMi" -}}
 {{- $quantity := ternary . (printf "%f" (float64 .)) (kindIs "string" .) -}}
 {{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
@@ -135,7 +135,7 @@ MiB that a pod gets: what `consumer doctor` works out, a quarter more, and the v
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* DSNs that are given as values: the content of the chart's own Secret, empty without any. */}}
+{{/* DSNs set as values: the content of the chart's own Secret, empty if there are none. */}}
 {{- define "consumer-fleet.dsns" -}}
 {{- $dsns := dict -}}
 {{- with .c.upstream.dsn }}{{ $_ := set $dsns "upstream-dsn" . }}{{ end -}}

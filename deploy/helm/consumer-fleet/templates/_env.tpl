@@ -1,4 +1,4 @@
-{{/* One variable out of a Secret: (dict "variable" "…" "secret" "…" "key" "…"). */}}
+{{/* One variable from a Secret: (dict "variable" "…" "secret" "…" "key" "…"). */}}
 {{- define "consumer-fleet.secretVariable" -}}
 - name: {{ .variable }}
   valueFrom:
@@ -40,7 +40,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Variables of the pods that consume, and of no other: who they are, and where metrics go. */}}
+{{/* Variables of consuming pods only: the member's identity, and the metrics' target. */}}
 {{- define "consumer-fleet.memberEnv" -}}
 {{- if eq .c.membership "static" -}}
 - name: CONSUMER_KAFKA_CONFIG_GROUP_INSTANCE_ID
@@ -59,7 +59,7 @@
 {{ end -}}
 {{- end -}}
 
-{{/* The folder /etc/consumer-fleet: the configuration, and files out of Secrets. */}}
+{{/* The folder /etc/consumer-fleet: the configuration, and files from Secrets. */}}
 {{- define "consumer-fleet.configVolume" -}}
 {{- $tls := .c.kafka.tls -}}
 name: config

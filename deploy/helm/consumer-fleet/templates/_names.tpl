@@ -1,4 +1,4 @@
-{{/* The beginning of every name. Names get to 52 characters: a pod adds a hash of its own. */}}
+{{/* The prefix of every name. Names have at most 52 characters, because a pod adds a hash. */}}
 {{- define "consumer-fleet.fullname" -}}
 {{- $chart := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -11,8 +11,8 @@
 {{- end -}}
 
 {{/*
-Labels of an object: (dict "root" $ "component" "events" "more" (dict)); no component for the whole
-release, and no more where nobody asks for them.
+Labels of an object: (dict "root" $ "component" "events" "more" (dict)); without a component for
+objects of the whole release; `more` is optional.
 */}}
 {{- define "consumer-fleet.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
@@ -20,7 +20,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{ include "consumer-fleet.podLabels" . }}
 {{- end -}}
 
-{{/* Labels of a pod: those that a new version of the chart alone does not change. */}}
+{{/* Labels of a pod: only those that stay the same in a new version of the chart. */}}
 {{- define "consumer-fleet.podLabels" -}}
 {{- with mergeOverwrite (deepCopy .root.Values.commonLabels) (default dict .more) -}}
 {{ toYaml . }}
@@ -29,7 +29,7 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 {{ include "consumer-fleet.selector" . }}
 {{- end -}}
 
-{{/* What never changes for a component, so that it may select pods. */}}
+{{/* Labels of a component that never change, so that they can select its pods. */}}
 {{- define "consumer-fleet.selector" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}

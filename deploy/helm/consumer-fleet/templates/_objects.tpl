@@ -34,7 +34,7 @@ stringData:
   {{- include "consumer-fleet.dsns" . | nindent 2 }}
 {{- end -}}
 
-{{/* A Deployment, or for static membership a StatefulSet: its pods keep their names. */}}
+{{/* A Deployment, or a StatefulSet for static membership, because its pods keep their names. */}}
 {{- define "consumer-fleet.workload" -}}
 {{- $c := .c -}}
 {{- $static := eq $c.membership "static" -}}

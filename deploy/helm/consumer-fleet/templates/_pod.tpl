@@ -100,7 +100,7 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* What every pod of the release has, the inspector's and the tests' too. */}}
+{{/* Fields of every pod of the release, including the inspector's and the tests'. */}}
 {{- define "consumer-fleet.podBasics" -}}
 serviceAccountName: {{ include "consumer-fleet.serviceAccountName" .root }}
 automountServiceAccountToken: false
@@ -129,7 +129,7 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* The user's own containers: (list $consumer.c (list …)). They run as restricted as the chart's. */}}
+{{/* The user's own containers: (list $consumer.c (list …)). They get the chart's security context. */}}
 {{- define "consumer-fleet.extraContainers" -}}
 {{- $own := pick (index . 0) "securityContext" -}}
 {{- $containers := list -}}
@@ -139,7 +139,7 @@ affinity:
 {{- toYaml $containers -}}
 {{- end -}}
 
-{{/* Where the agent's socket is. */}}
+{{/* The volume of the agent's socket. */}}
 {{- define "consumer-fleet.statsdVolume" -}}
 {{- $socket := .Values.statsd.socket -}}
 {{- $ofNode := dict "hostPath" (dict "path" (dir $socket.path) "type" "DirectoryOrCreate") -}}
@@ -160,20 +160,20 @@ name: statsd
 {{- $memory := printf "%dMi" .memoryMi -}}
 {{- $request := dig "requests" "memory" "" .c.resources -}}
 {{- $limit := dig "limits" "memory" "" .c.resources -}}
-{{- /* A request above the limit would be refused. */ -}}
+{{- /* Kubernetes refuses a request above the limit. */ -}}
 {{- $highest := ternary $request $memory (gt (include "consumer-fleet.quantityMi" (default "0" $request) | int) .memoryMi) -}}
 {{- $missing := dict "requests" (dict "memory" (default $memory $limit)) "limits" (dict "memory" $highest) -}}
 {{- $resources := merge (deepCopy .c.resources) $missing -}}
 {{- range $kind := list "requests" "limits" -}}
 {{- range $name, $quantity := get $resources $kind -}}
-{{- /* null takes away what the defaults have. */ -}}
+{{- /* null removes a default. */ -}}
 {{- if kindIs "invalid" $quantity }}{{ $_ := unset (get $resources $kind) $name }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}
 
-{{/* All three look at the age of the heartbeat; its presence says nothing. */}}
+{{/* All three check the age of the heartbeat; its presence alone says nothing. */}}
 {{- define "consumer-fleet.probes" -}}
 {{- $consumer := . -}}
 {{- range $name := list "startup" "liveness" "readiness" -}}
@@ -195,7 +195,7 @@ name: statsd
 {{- end -}}
 {{- end -}}
 
-{{/* An init container that goes on running: it starts before the consumer and ends after it. */}}
+{{/* An init container that keeps running: it starts before the consumer and ends after it. */}}
 {{- define "consumer-fleet.exporter" -}}
 {{- $exporter := .root.Values.exporter -}}
 - name: statsd-exporter

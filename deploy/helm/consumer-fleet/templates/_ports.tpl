@@ -1,7 +1,7 @@
 {{/*
-Ports of what all consumers connect to, as far as the values say: {kafka: [9092], destinations: [443],
-services: [1218]}. A DSN out of a Secret is taken to be https on its usual port. Services are Snuba, and
-where tokens are fetched.
+Ports that the consumers connect to, as far as the values say: {kafka: [9092], destinations: [443],
+services: [1218]}. A DSN from a Secret is assumed to be https on its default port. Services are Snuba and
+the token endpoint.
 */}}
 {{- define "consumer-fleet.egressPorts" -}}
 {{- $policy := .root.Values.networkPolicy -}}
@@ -33,7 +33,7 @@ where tokens are fetched.
 {{- toYaml (dict "kafka" ($kafka | uniq) "destinations" ($destinations | uniq) "services" ($services | uniq)) -}}
 {{- end -}}
 
-{{/* A URL's port, or its scheme's. Not by urlParse: that prints what it does not understand. */}}
+{{/* A URL's port, or its scheme's default. Not by urlParse, which prints a URL that it can't parse. */}}
 {{- define "consumer-fleet.urlPort" -}}
 {{- $host := regexReplaceAll "^[a-z]+://([^/@]*@)?([^/?#]*).*$" . "${2}" -}}
 {{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
