@@ -253,7 +253,7 @@ def test_the_commands_that_the_chart_runs_exist() -> None:
 
 def _help(command: str) -> str:
     return subprocess.run(
-        [sys.executable, "-m", "consumers.cli", command, "--help"],
+        [sys.executable, "-m", "consumer_fleet", command, "--help"],
         capture_output=True,
         text=True,
         check=True,
