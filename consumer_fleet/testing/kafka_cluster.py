@@ -129,7 +129,7 @@ def _run(
     arguments: list[str], environment: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - this program itself
-        [sys.executable, "-m", "consumer_fleet.cli", "run", "--stop-at-end", *arguments],
+        [sys.executable, "-m", "consumer_fleet", "run", "--stop-at-end", *arguments],
         env={**_without_own_settings(os.environ), "CONSUMER_CONF": os.devnull, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,

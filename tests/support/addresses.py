@@ -6,7 +6,7 @@ import socket
 
 
 def outward_address() -> str | None:
-    """This machine's address on its default route; None where it has loopback only."""
+    """Return this machine's address on its default route; None if it has only loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks the kernel for the route

@@ -23,7 +23,7 @@ from tests.support.requirements import MissingPart
 START_TIMEOUT_S = 60
 
 # Appended to the configuration that Bugsink's own command writes: nothing is reported home, and
-# no quota can be met in a test (an event over quota is accepted, and then dropped in silence).
+# no test reaches a quota (Bugsink accepts an event over quota, then drops it silently).
 _OVERRIDES = """
 BUGSINK["BASE_URL"] = "http://127.0.0.1:{port}"
 BUGSINK["PHONEHOME"] = False
@@ -35,7 +35,7 @@ SNAPPEA["NUM_WORKERS"] = 2
 SECURE_PROXY_SSL_HEADER = None
 """
 
-# One process for all of it: each start of Django costs a second.
+# One process for everything: each start of Django costs a second.
 _PREPARE = """
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
@@ -52,7 +52,7 @@ print("DSN", project.sentry_key.hex, project.id)
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """One event as Bugsink shows it. ``data`` is the payload that it stored."""
+    """One event as Bugsink shows it. ``data`` is the stored payload."""
 
     event_id: str
     title_type: str
@@ -92,7 +92,7 @@ class Bugsink:
             f"--bind=127.0.0.1:{self.port}",
             "--workers=1",
             "--threads=4",
-            # It would lie in the home folder, not in this server's.
+            # Its default is in the home folder.
             "--no-control-socket",
             "bugsink.wsgi",
         )
@@ -105,11 +105,11 @@ class Bugsink:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self, lines: int = 60) -> str:
-        """The last lines that web server and task runner printed."""
+        """Return the last lines that the web server and the task runner printed."""
         return "\n".join(f"[{each.name}]\n{each.log_tail(lines)}" for each in self._processes)
 
     def events(self) -> list[StoredEvent]:
-        """All events that are digested by now, the oldest first."""
+        """Return all digested events, oldest first."""
         query = (
             "SELECT event_id, calculated_type, calculated_value, level, platform, data"
             " FROM events_event ORDER BY digest_order, id"
@@ -147,7 +147,7 @@ class Bugsink:
 
     @staticmethod
     def event_schema() -> dict[str, Any]:
-        """Sentry's published JSON schema of events, of which Bugsink has a copy."""
+        """Return Sentry's published JSON schema of events, from Bugsink's copy."""
         spec = importlib.util.find_spec("bugsink")
         assert spec is not None
         assert spec.origin is not None
@@ -203,5 +203,5 @@ class Bugsink:
 
 
 def _program(name: str) -> str:
-    """A command of the environment that runs the tests."""
+    """Return a command of the environment that runs the tests."""
     return str(Path(sys.executable).with_name(name))

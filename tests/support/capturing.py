@@ -1,4 +1,4 @@
-"""Destinations against scripted receivers, driven by the test's own thread."""
+"""Destinations in front of scripted receivers, driven by the test's own thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consumer_fleet.errors import RejectedMessage
 
 
 class CountedMetrics:
-    """Stands in for ``consumer_fleet.metrics.incr``: counts by name and tags."""
+    """A replacement for ``consumer_fleet.metrics.incr`` that counts by name and tags."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, tuple[tuple[str, str], ...]]] = Counter()
@@ -41,7 +41,7 @@ class CountedMetrics:
 
 
 class RecordedReceipt:
-    """Keeps what it was told."""
+    """A receipt that records its calls."""
 
     def __init__(self) -> None:
         self.accepted_by: list[str] = []
@@ -70,7 +70,7 @@ def delivery_loop(clock: Callable[[], float] = time.monotonic) -> Iterator[Deliv
 def make_destination(
     loop: DeliveryLoop, dsn: str, name: str = "upstream", **options: Any
 ) -> Destination:
-    """A destination with the shortest waits that its jitter can give."""
+    """Create a destination whose jitter always gives the shortest wait."""
     settings: dict[str, Any] = {"random": lambda: 0.0, "incr": CountedMetrics().incr, **options}
     names = {each.name for each in fields(DestinationOptions)} & settings.keys()
     own = DestinationOptions(name, Dsn.parse(dsn), **{each: settings.pop(each) for each in names})
@@ -88,7 +88,7 @@ def drive_until(
 
 
 def drive_for(run_once: Callable[[float], None], duration_s: float) -> None:
-    """Take turns for a while, to see that something does not happen."""
+    """Take turns for a while, to show that something does not happen."""
     deadline = time.monotonic() + duration_s
     while (left_s := deadline - time.monotonic()) > 0:
         run_once(left_s)

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that is its own authority, and servers that show it."""
+"""A self-signed certificate for 127.0.0.1, and a TLS context for servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def key_of(certificate: Path) -> Path:
 
 
 def make_certificate(path: Path) -> None:
-    """Write it, with its key beside it; good for three days. Raises MissingPart without openssl."""
+    """Write a certificate, valid for 3 days, and its key. Raises MissingPart without openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
         raise MissingPart("openssl makes the certificates of the tests")

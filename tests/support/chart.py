@@ -1,4 +1,4 @@
-"""The chart, as Helm renders it or refuses to."""
+"""Render the chart with Helm, or read why Helm refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.go_tools import go_tool
 from tests.support.requirements import MissingPart, require
 
 EXAMPLES: Final = tuple(sorted((CHART / "examples").glob("*.yaml")))
-# The name that every test's release has, and with it the beginning of its objects' names.
+# The release name of every test, and so the start of its objects' names.
 RELEASE: Final = "fleet"
 NAMESPACE: Final = "sentry"
 
@@ -23,7 +23,7 @@ Values = Mapping[str, Any]
 
 
 def tool(program: str) -> str:
-    """The path of one of the chart's tools; the test is skipped (in CI: fails) without it."""
+    """Return the path of one of the chart's tools; without it, skip the test (fail in CI)."""
     try:
         return str(go_tool(program))
     except MissingPart as missing:
@@ -32,14 +32,14 @@ def tool(program: str) -> str:
 
 
 def try_render(values: Values | Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`helm template`, whatever it says. ``arguments`` are more of Helm's, as `--set=…`."""
+    """Run `helm template`, whatever its result. ``arguments`` are Helm's, like `--set=…`."""
     source = str(values) if isinstance(values, Path) else "-"
     return subprocess.run(
         [
             *(tool("helm"), "template", RELEASE, str(CHART)),
             *(f"--namespace={NAMESPACE}", f"--values={source}", *arguments),
         ],
-        # JSON is YAML, and says exactly what is a number and what is a text.
+        # JSON is YAML, and leaves no doubt about which values are numbers and which are strings.
         input=None if isinstance(values, Path) else json.dumps(values),
         capture_output=True,
         text=True,
@@ -48,18 +48,18 @@ def try_render(values: Values | Path, *arguments: str) -> subprocess.CompletedPr
 
 
 def render_text(values: Values | Path) -> str:
-    """All manifests, as Helm prints them."""
+    """Return all manifests as Helm prints them."""
     run = try_render(values)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
 
 def render(values: Values | Path) -> list[dict[str, Any]]:
-    """All objects that an installation makes."""
+    """Return all objects that an installation creates."""
     return [each for each in yaml.safe_load_all(render_text(values)) if each]
 
 
 def refusal(values: Values, *arguments: str) -> str:
-    """What Helm says to values that it does not take; empty where it takes them."""
+    """Return Helm's message for values that it refuses; empty where it accepts them."""
     run = try_render(values, *arguments)
     return run.stderr if run.returncode else ""

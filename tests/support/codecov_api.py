@@ -1,4 +1,4 @@
-"""Codecov's file report endpoint on loopback, with its documented answers and a few bad days."""
+"""Codecov's file report endpoint on loopback, with its documented and a few broken responses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PREFIX = "/api/v2/github/acme/repos/shop/file_report/"
 
 @dataclass(frozen=True)
 class Asked:
-    """One request. ``target`` is as it was sent; ``ref`` is like ``sha:…`` or ``branch:…``."""
+    """One request. ``target`` is the raw request target; ``ref`` is ``sha:…`` or ``branch:…``."""
 
     target: str
     path: str
@@ -32,7 +32,7 @@ class Codecov:
     """Use it as a context manager. ``reports``: ref → path → line coverage."""
 
     reports: dict[str, dict[str, list[list[int]]]] = field(default_factory=dict)
-    #: Where set, it writes the whole answer to the request instead.
+    #: If set, writes the whole response instead.
     answer: Callable[[BaseHTTPRequestHandler], None] | None = None
     asked: list[Asked] = field(default_factory=list)
 

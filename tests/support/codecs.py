@@ -1,4 +1,4 @@
-"""A codec that does to its worker what a message's value says. For spawned workers: importable."""
+"""A codec that does to its worker what the message says. Spawned workers import it by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consumer_fleet.errors import RejectedMessage
 
 
 def obey(message: RawMessage) -> Envelope | Skipped:
-    """Decode a message whose value is an order, or any text to deliver."""
+    """Decode a message whose value is a command, or any text to deliver."""
     value = message.value or b""
     if value == b"kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""``consumer run`` as users run it: a process, its log in JSON, its signals, its exit code."""
+"""``consumer run`` as a process: its JSON log, its signals, its exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT = ("PATH", "HOME", "LANG", "CI", "TMPDIR")
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without this machine's own CONSUMER_ and DJANGO_ variables."""
+    """Return the environment without this machine's own CONSUMER_ and DJANGO_ variables."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
@@ -27,7 +27,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def run_command(
     *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """``consumer …`` to its end, at most a minute."""
+    """Run ``consumer …`` to its end, for at most a minute."""
     return subprocess.run(
         [CONSUMER, *arguments],
         env=clean_environment(environment),
@@ -100,7 +100,7 @@ class ConsumerProcess(CommandProcess):
         return self._process.is_running
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The log's events of that name so far."""
+        """Return the log events of that name so far."""
         found = []
         for line in self.output().splitlines():
             if line.startswith("{"):
@@ -113,12 +113,12 @@ class ConsumerProcess(CommandProcess):
         return found
 
     def wait_for(self, name: str, count: int = 1, *, timeout_s: float = 60) -> list[dict[str, Any]]:
-        """Block until the log has that event so often."""
+        """Block until the log has ``count`` events of that name."""
         self.wait_until(lambda: len(self.events(name)) >= count, f"{count} x {name}", timeout_s)
         return self.events(name)
 
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-        """Block until the condition holds; a consumer that ends before is an error."""
+        """Block until the condition holds; fail if the consumer ends before."""
 
         def holds() -> bool:
             if condition():
@@ -130,19 +130,19 @@ class ConsumerProcess(CommandProcess):
         wait_until(holds, timeout_s=timeout_s, what=what)
 
     def wait(self, timeout_s: float = 90) -> int:
-        """Block until it has ended; gives the exit code."""
+        """Block until the consumer has ended; return its exit code."""
         return self._process.wait(timeout_s)
 
     def signal(self, number: signal.Signals) -> None:
-        """To the consumer alone, as Kubernetes does, not to its workers."""
+        """Signal the consumer but not its workers, as Kubernetes does."""
         os.kill(self.pid, number)
 
     def worker_pids(self) -> list[int]:
-        """Of the workers that are ready, the newest of each number."""
+        """Return the process ids of the ready workers, the newest for each worker number."""
         newest = {event["worker"]: event["pid"] for event in self.events("worker_ready")}
         return list(newest.values())
 
     def delivered(self) -> int:
-        """As the summary says; the consumer must have ended."""
+        """Return the summary's count; the consumer must have ended."""
         (summary,) = self.events("summary")
         return int(summary["delivered"])

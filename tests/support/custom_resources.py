@@ -1,4 +1,4 @@
-"""Where the definitions of KEDA's and prometheus-operator's resources are: in Go's module cache."""
+"""The custom resource definitions of KEDA and prometheus-operator, from Go's module cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFINITIONS: Final = {
 
 
 def custom_resource_definitions() -> list[Path]:
-    """Files to `kubectl apply --server-side`; fetched once, by Go. Raises MissingPart."""
+    """Return files for `kubectl apply --server-side`; Go fetches them once. Raises MissingPart."""
     return [
         module_folder(module) / file for module, files in _DEFINITIONS.items() for file in files
     ]

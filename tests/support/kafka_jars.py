@@ -20,7 +20,7 @@ _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
 
 
 def kafka_jars() -> Path:
-    """The folder with Kafka's jars; blocks while Maven fetches them the first time."""
+    """Return the folder of Kafka's jars; blocks while Maven fetches them the first time."""
     digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
     jars = _CACHE / digest
     if not jars.is_dir():
@@ -47,7 +47,7 @@ def _fetch(jars: Path) -> None:
         )
         if run.returncode:
             raise MissingPart(f"Maven could not fetch Kafka:\n{run.stdout}{run.stderr}")
-        # The folder appears whole or not at all; whoever comes second keeps the first one's.
+        # The rename publishes the folder whole; if another process was first, its folder stays.
         try:
             target.rename(jars)
         except OSError:
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         print(f"Kafka: {kafka_jars()}")  # noqa: T201 -- the command's output
     except MissingPart as error:
-        # On a desk the tests that need Kafka are skipped; in CI they must run.
+        # Tests that need Kafka are skipped on a developer's machine; in CI they must run.
         print(f"Kafka is missing: {error}")  # noqa: T201 -- the command's output
         return 1 if os.environ.get("CI") else 0
     return 0

@@ -1,4 +1,4 @@
-"""What tests do to a Kafka cluster from outside: topics, offsets, writing, reading to the end."""
+"""A Kafka cluster from outside: topics, offsets, writing, and reading to the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.processes import wait_until
 
 REQUEST_TIMEOUT_S = 30
 MAX_MESSAGE_BYTES = 64 << 20
-# What a broker answers while it loads the groups after a start.
+# A broker's answers while it loads the groups after a start.
 _COORDINATOR_STARTS = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR)
 _QUEUE_LIMIT = 50_000  # half of what librdkafka's own queue takes
 
@@ -57,7 +57,7 @@ class KafkaTopics:
         return config | {name.replace("_", "."): value for name, value in settings.items()}
 
     def forget_clients(self) -> None:
-        """Let go of the shared clients: what the producer holds unsent is dropped."""
+        """Discard the shared clients and what the producer has not sent."""
         self._admin = None
         self._producer = None
 
@@ -78,7 +78,7 @@ class KafkaTopics:
         self._wait_for_leaders(topic, total)
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
-        """Delete what lies before these offsets (by partition), as retention would."""
+        """Delete the messages before these offsets (by partition), as retention would."""
         places = [TopicPartition(topic, *each) for each in before.items()]
         for future in self.admin.delete_records(places).values():
             future.result(REQUEST_TIMEOUT_S)
@@ -96,8 +96,8 @@ class KafkaTopics:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """By partition: the group's committed offset. A partition without one is absent."""
-        # Not the admin client's request: its answer of a coordinator that is still loading its
-        # groups ends the process with a segmentation fault (confluent-kafka 2.16).
+        # Not the admin client's request: while the coordinator still loads its groups, the answer
+        # crashes the process with a segmentation fault (confluent-kafka 2.16).
         client = Consumer(self.client_config(group_id=group, enable_auto_commit=False))
         try:
             places = [TopicPartition(topic, index) for index in self.partitions(topic)]
@@ -156,7 +156,7 @@ class KafkaTopics:
         return Transaction(self, topic, count, partition)
 
     def read(self, topic: str, *, committed_only: bool = True) -> list[Message]:
-        """Everything that the topic holds now, sorted by partition and offset."""
+        """Return everything that the topic holds now, sorted by partition and offset."""
         consumer = Consumer(
             self.client_config(
                 group_id=f"read-{uuid.uuid4()}",
@@ -189,7 +189,7 @@ class KafkaTopics:
 
     def _shared_producer(self) -> Producer:
         if self._producer is None:
-            # Idempotent: what is sent again, as the answer was late, is not there twice.
+            # Idempotent: a retry after a late answer writes nothing twice.
             self._producer = Producer(
                 self.client_config(
                     enable_idempotence=True, message_max_bytes=MAX_MESSAGE_BYTES, linger_ms=5
@@ -216,7 +216,7 @@ class KafkaTopics:
 
 
 class Transaction:
-    """Messages of a producer of their own, flushed. The partition is nobody else's meanwhile."""
+    """Flushed messages of a transactional producer. Nothing else may write to the partition."""
 
     def __init__(self, kafka: KafkaTopics, topic: str, count: int, partition: int) -> None:
         self._kafka = kafka
@@ -240,8 +240,7 @@ class Transaction:
         self._wait_for(1)
 
     def _wait_for(self, more: int) -> None:
-        # A commit is answered once the coordinator has noted it: the partition's control record
-        # is written after that.
+        # The coordinator answers a commit before it writes the partition's control record.
         self._end += more
         wait_until(
             lambda: self._kafka.end_offsets(self._topic)[self._partition] == self._end,

@@ -1,7 +1,7 @@
-"""Kubernetes' own schemas as kubeconform reads them: one whole file for each kind.
+"""Kubernetes' own schemas as kubeconform reads them: one complete file per kind.
 
 They come from the package kubernetes-validate, whose files refer to one large file of definitions;
-here each gets the definitions that it needs. Custom resources' are made from their definitions.
+here each file gets the definitions that it needs. Custom resources get theirs from their CRDs.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import yaml
 from tests.support.custom_resources import custom_resource_definitions
 from tests.support.requirements import MissingPart
 
-# The oldest that the chart takes, one between, and the one that the tests run it on.
+# The oldest that the chart supports, one between, and the one that the cluster tests run.
 VERSIONS: Final = ("1.29.0", "1.33.0", "1.36.0")
-# kubeconform's template of the files' names.
+# kubeconform's template for the file names.
 LOCATION: Final = "{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json"
 _KINDS: Final = (
     "configmap-v1",
@@ -59,7 +59,7 @@ def _source() -> Path:
 
 
 def _bundled(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema with every definition that it leads to, and references within itself only."""
+    """Return the schema with every definition that it refers to, and only internal references."""
     needed: dict[str, Any] = {}
     waiting = list(_references(schema))
     while waiting:
@@ -97,7 +97,7 @@ def _custom_schemas() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI as JSON Schema: the API server drops a field that is not there, so it is refused."""
+    """Turn OpenAPI into JSON Schema that refuses unknown fields: the API server drops them."""
     made = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-")}
     if schema.get("x-kubernetes-int-or-string"):
         made.pop("anyOf", None)

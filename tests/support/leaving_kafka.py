@@ -1,8 +1,8 @@
 """A Kafka broker whose connections a test can end as its shutdown does.
 
-A broker that shuts down leaves the cluster first: for a moment it still answers, and says in its
-metadata that no broker is there. ``leave`` makes that moment as short as it can be: the next such
-answer is the last thing that its connection carries, and all the others end with it.
+A broker that shuts down leaves the cluster first: for a moment it still answers, and its metadata
+lists no broker. ``leave`` makes that moment as short as possible: the next metadata answer is the
+last thing that its connection carries, and all other connections end with it.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class LeavingKafka:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return len(self._writers) // 2
 
     def leave(self) -> None:
-        """With the next answer about metadata; then ``has_left`` until ``come_back``."""
+        """Leave with the next metadata answer; ``has_left`` is then true until ``come_back``."""
         self._is_leaving = True
 
     def come_back(self) -> None:
@@ -68,7 +68,7 @@ class LeavingKafka:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.has_left:
-            # Not a closed port: while clients try again and again, one might get it as its own.
+            # The port stays open: a client that keeps retrying could get a closed port as its own.
             writer.transport.abort()
             return
         try:
@@ -77,7 +77,7 @@ class LeavingKafka:
             writer.close()
             return
         self._writers |= {writer, inner}
-        asked: dict[int, int] = {}  # the version of each request about metadata, by its number
+        asked: dict[int, int] = {}  # the version of each metadata request, by its correlation id
         pumps = [
             asyncio.ensure_future(_requests(reader, inner, asked)),
             asyncio.ensure_future(self._answers(inner_reader, writer, asked)),
@@ -85,7 +85,7 @@ class LeavingKafka:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for pump in pumps:
             pump.cancel()
-        # Whatever ended them, a closed connection as a rule, ends both sides.
+        # Whatever ends one side, usually a closed connection, ends both.
         await asyncio.gather(*pumps, return_exceptions=True)
         for each in (writer, inner):
             each.close()
@@ -125,7 +125,7 @@ def _send(writer: asyncio.StreamWriter, frame: bytes) -> None:
 
 
 def without_brokers(answer: bytes, version: int) -> bytes:
-    """A metadata answer (correlation id, tags, throttle time, brokers, the rest) with none."""
+    """Empty the brokers of a metadata answer (correlation id, tags, throttle time, brokers, …)."""
     if version < _FIRST_FLEXIBLE:
         raise ValueError(f"metadata of version {version}: only {_FIRST_FLEXIBLE} and later")
     start = _after_tags(answer, 4) + 4
@@ -138,7 +138,7 @@ def without_brokers(answer: bytes, version: int) -> bytes:
 
 
 def _unsigned(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-length number, and the place behind it."""
+    """Read a variable-length number; return it and the index after it."""
     value = shift = 0
     while True:
         byte = data[at]

@@ -1,4 +1,4 @@
-"""Damaged copies of good input, the same ones for the same seed."""
+"""Damaged copies of valid input, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ODD_VALUES: tuple[Any, ...] = (
 
 
 def damaged_bytes(good: bytes, seed: int, count: int) -> Iterator[bytes]:
-    """Bytes flipped, cut out, doubled, inserted or truncated at random places."""
+    """Flip, cut, duplicate, insert or truncate bytes at random positions."""
     chance = random.Random(seed)
     for _ in range(count):
         raw = bytearray(good)
@@ -51,7 +51,7 @@ def damaged_bytes(good: bytes, seed: int, count: int) -> Iterator[bytes]:
 
 
 def damaged_values(good: object, seed: int, count: int) -> Iterator[Any]:
-    """Copies of a parsed message in which some members or elements are something odd."""
+    """Copy a parsed message and replace some members or elements with unusual values."""
     chance = random.Random(seed)
     for _ in range(count):
         value = copy.deepcopy(good)
@@ -73,7 +73,7 @@ def _damage(root: object, chance: random.Random) -> None:
 
 
 def _holders(value: object) -> Iterator[Any]:
-    """Every dict and list in ``value`` that is not empty."""
+    """Yield every dict and list in ``value`` that is not empty."""
     children = value.values() if isinstance(value, dict) else value
     if isinstance(value, dict | list) and value:
         yield value

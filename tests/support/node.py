@@ -1,5 +1,6 @@
-"""The Node that builds the inspector's page: ``python -m tests.support.node`` ends with 1 where the
-machine has none that is new enough.
+"""The Node that builds the inspector's page.
+
+``python -m tests.support.node`` exits with 1 if the machine has no Node that is new enough.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ import re
 import shutil
 import subprocess
 
-OLDEST_NODE = (20, 19)  # what Vite runs on
+OLDEST_NODE = (20, 19)  # the minimum for Vite
 
 
 def machine_has_node() -> bool:
-    """Whether ``node`` and ``npm`` are on the PATH, and Node is not too old."""
+    """Whether ``node`` and ``npm`` are on the PATH and Node is new enough."""
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:
         return False

@@ -1,4 +1,4 @@
-"""Envelopes posted to an inspector, fast."""
+"""Post envelopes to an inspector, fast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def post_all(dsn: Dsn, envelopes: Sequence[bytes], connections: int = 4) -> None
 
 
 def post_event(dsn: Dsn, event: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
-    """Post one event in an envelope of its own; gives its event id. ``header`` is added to it."""
+    """Post one event in an envelope of its own, with this ``header``; return its event id."""
     event_id = str(event.get("event_id") or uuid.uuid4().hex)
     payload = json.dumps({**event, "event_id": event_id}).encode()
     head = json.dumps({"event_id": event_id, **(header or {})}).encode()

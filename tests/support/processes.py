@@ -104,7 +104,7 @@ class ManagedProcess:
         return self._popen.wait(timeout_s)
 
     def terminate(self, *, timeout_s: float = 20) -> None:
-        """Ask the child to stop; kill its whole group if it has not within ``timeout_s``."""
+        """Ask the child to stop; kill its whole group if it is not gone after ``timeout_s``."""
         self._popen.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout_s)
@@ -119,5 +119,5 @@ class ManagedProcess:
         atexit.unregister(self.kill)
 
     def log_tail(self, lines: int = 60) -> str:
-        """The last lines of what the child has printed."""
+        """Return the last lines that the child printed."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

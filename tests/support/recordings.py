@@ -1,4 +1,4 @@
-"""Recordings and messages made up for tests."""
+"""Generated recordings and messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = RecordingHeader("source", 4, 1_700_000_000_000, {0: (0, 10), 3: (5, 5)}
 
 
 def random_pairs(seed: int, count: int, *, partitions: int = 4, size: int = 200) -> list[Pair]:
-    """Messages of all kinds: keys and values that are None or empty, headers that repeat."""
+    """Generate messages of all kinds: None or empty keys and values, repeated headers."""
     chance = random.Random(seed)
     offsets = [chance.randrange(1000) for _ in range(partitions)]
     return [_random_pair(chance, offsets, size) for _ in range(count)]
@@ -29,7 +29,7 @@ def write_recording(
     batch: int = 100,
     complete: bool = True,
 ) -> Path:
-    """A recording of one block per ``batch`` messages (or more blocks, of large messages)."""
+    """Write a recording with one block per ``batch`` messages (large messages take more)."""
     with RecordingWriter(path, header) as writer:
         for start in range(0, len(pairs), batch):
             writer.write(pairs[start : start + batch])

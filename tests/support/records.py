@@ -1,4 +1,4 @@
-"""Kafka messages made up for tests."""
+"""Generated Kafka messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a test needs from the machine, and what happens where it is missing."""
+"""Programs that tests need from the machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 
 class MissingPart(Exception):
-    """A program that the tests start is not on this machine. The message says how to get it."""
+    """A program that the tests start is not on this machine; the message says how to get it."""
 
 
 def require(part: str, reason: str) -> None:
-    """End the test because ``part`` is missing: skipped on a desk, failed where CI is set.
+    """End the test because ``part`` is missing: skip it, or fail it if CI is set.
 
     A skip in CI would hide that a promise is no longer checked.
     """

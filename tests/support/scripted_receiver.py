@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server whose answers a test scripts, and which records what it got."""
+"""An HTTP/1.1 server that records its requests and answers as the test scripts it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ScriptedReceiver:
         return f"{scheme}://{key}@{self._host}:{self.port}/{project}"
 
     def respond(self, script: Callable[[ReceivedRequest], Reply] | Reply | int) -> None:
-        """Answer like this from now on: a function of the request, a reply, or a status."""
+        """Set the answer from now on: a function of the request, a reply, or a status."""
         if callable(script):
             self._respond = script
         else:
@@ -95,7 +95,7 @@ class ScriptedReceiver:
             self._respond = lambda _request: reply
 
     def respond_in_turn(self, *replies: Reply | int) -> None:
-        """Give each reply once, in the order of the requests; the last one for ever."""
+        """Give each reply once, in the order of the requests; then repeat the last one."""
         queue = [Reply(reply) if isinstance(reply, int) else reply for reply in replies]
         lock = threading.Lock()
 
@@ -107,7 +107,7 @@ class ScriptedReceiver:
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """All requests, those that were refused included."""
+        """All requests, including refused ones."""
         with self._changed:
             return list(self._requests)
 
@@ -121,13 +121,13 @@ class ScriptedReceiver:
         ]
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
-        """Wait until the predicate holds; it is asked after each request. Fails on the timeout."""
+        """Wait until the predicate, evaluated after each request, holds. Fails on the timeout."""
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):
                 raise AssertionError(f"not within {timeout} s; {len(self._requests)} requests")
 
     def take(self, request: ReceivedRequest) -> Reply:
-        """Called by the server's threads: record a request and choose its answer."""
+        """Record a request and choose its answer. The server's threads call this."""
         reply = self._respond(request)
         answered = ReceivedRequest(**{**request.__dict__, "reply": reply})
         with self._changed:
@@ -158,7 +158,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away are part of the tests."""
+        """Ignore clients that disconnect: they are part of the tests."""
 
     def close_connections(self) -> None:
         for connection in list(self._connections):
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST  # noqa: N815 - http.server finds methods by this name
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Silence: the test's output is not an access log."""
+        """Print no access log into the test's output."""
 
 
 def decode_body(body: bytes, encoding: str) -> bytes:

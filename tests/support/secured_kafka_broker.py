@@ -1,8 +1,8 @@
-"""A Kafka broker with users, rights and certificates beside the listener that tests set it up by.
+"""A Kafka broker with users, ACLs and TLS, and a listener without them for the test's set-up.
 
-Whoever comes to ``bootstrap_servers`` may do everything. ``sasl_servers`` wants a login as one of
-``USERS`` (PLAIN), who may do what ACLs grant, and ``tls_servers`` speaks TLS with a certificate of
-its own making.
+Clients of ``bootstrap_servers`` may do everything. ``sasl_servers`` requires a login as one of
+``USERS`` (PLAIN), who may do what ACLs grant. ``tls_servers`` uses TLS with a self-signed
+certificate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
 class SecuredKafkaBroker(KafkaBroker):
-    """Like its base; it takes a second longer to start."""
+    """A broker with three listeners; it takes a second longer to start."""
 
     def __init__(self, folder: Path) -> None:
         """Raises MissingPart without Java, jars or openssl."""
@@ -43,7 +43,7 @@ class SecuredKafkaBroker(KafkaBroker):
         super().__init__(folder=folder)
 
     def login(self, user: str, password: str | None = None) -> dict[str, str]:
-        """The librdkafka settings of a user; another password than the right one, if given."""
+        """Return the librdkafka settings of a user, with a wrong password if one is given."""
         return {
             "security.protocol": "sasl_plaintext",
             "sasl.mechanism": "PLAIN",
@@ -52,7 +52,7 @@ class SecuredKafkaBroker(KafkaBroker):
         }
 
     def grant(self, user: str, operation: str, kind: str, name: str) -> None:
-        """Let a user do something to a ``topic`` or a ``group``."""
+        """Allow a user an operation on a ``topic`` or a ``group``."""
         facts = (
             ResourceType[kind.upper()],
             name,
@@ -65,7 +65,7 @@ class SecuredKafkaBroker(KafkaBroker):
         for answer in self.admin.create_acls([AclBinding(*facts)]).values():
             answer.result(REQUEST_TIMEOUT_S)
         asked = AclBindingFilter(*facts)
-        # The controller answers a creation; the broker, which answers a description, learns later.
+        # The controller answers a creation; the broker answers a description, and learns later.
         wait_until(
             lambda: bool(self.admin.describe_acls(asked).result(REQUEST_TIMEOUT_S)),
             timeout_s=REQUEST_TIMEOUT_S,
@@ -86,9 +86,9 @@ class SecuredKafkaBroker(KafkaBroker):
             "listener.name.tls.ssl.keystore.type": "PEM",
             "listener.name.tls.ssl.keystore.location": self.certificate.with_suffix(".pem"),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            # Whoever asks about a topic in the wrong way makes it.
+            # A client that asks about a topic in the wrong way creates it.
             "auto.create.topics.enable": "true",
-            # Those who need no login: the tests, and the broker itself.
+            # The tests and the broker itself need no login.
             "super.users": "User:ANONYMOUS",
         }
         super()._write_config(controller_port, {**security, **settings})

@@ -1,7 +1,7 @@
-"""A Kafka group in one thread, driven by a seed: what a client of it may meet, and the truth.
+"""A simulated Kafka group in one thread, driven by a seed.
 
-``World`` knows what has become of each message and checks every commit against it. The clients
-stand in for confluent-kafka's and do in a simulated second what real ones do in a bad week.
+``World`` knows the fate of each message and checks every commit against it. The clients replace
+confluent-kafka's, and meet in a simulated second the faults that real ones meet in a bad week.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 
 class Clock:
-    """Stands in for the ``time`` module: time passes only where somebody sleeps."""
+    """A replacement for the ``time`` module: time passes only during a sleep."""
 
     def __init__(self) -> None:
         self.now = self._start = time.time()
@@ -39,7 +39,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Message:
-    """A message, or with a code Kafka's word about a partition."""
+    """A message or, with a code, an error of a partition."""
 
     place: tuple[int, int]
     code: int | None = None
@@ -71,7 +71,7 @@ class Message:
 
 @dataclass
 class Answer:
-    """One partition of a commit, as the client sees it."""
+    """The result for one partition of a commit."""
 
     topic: str
     partition: int
@@ -81,21 +81,21 @@ class Answer:
 
 @dataclass
 class World:
-    """The topic, the group's offsets, and each message's true fate."""
+    """The topic, the group's offsets, and the fate of each message."""
 
     random: random.Random
     cooperative: bool
-    # Rebalances that are still to come; 0 makes a calm world.
+    # The remaining rebalances; with 0 nothing fails.
     unrest: int
     clock: Clock = field(default_factory=Clock)
     settled: set[tuple[int, int]] = field(default_factory=set)
     deliveries: Counter[tuple[int, int]] = field(default_factory=Counter)
     commits: int = 0
-    # Nothing fails any more: the last member is to end in order.
+    # Nothing fails any more: the last member should end in order.
     quiet: bool = False
     # The member has been told to stop: it may decline what it is assigned now.
     stopping: bool = False
-    # Members stop before their end: what they had read is read again, where it is still there.
+    # Members stop before the end; their successors read the rest, as far as it still exists.
     stops: bool = False
     read: set[tuple[int, int]] = field(default_factory=set)
     # Partitions of the member that ended last.
@@ -122,7 +122,7 @@ class World:
         return range(len(self.logs))
 
     def check(self, partition: int, offset: int) -> None:
-        """Commit-ahead never: each lower message has been settled."""
+        """Fail on commit-ahead: each lower message must be settled."""
         self.commits += 1
         log = self.logs[partition]
         while self._checked[partition] < len(log) and log[self._checked[partition]] < offset:
@@ -139,7 +139,7 @@ class World:
         )
 
     def expired(self, place: tuple[int, int]) -> bool:
-        """The message was deleted before anybody could have kept it."""
+        """Whether the message was deleted before any member could read it."""
         partition, offset = place
         kept = place in self.read and self.calm
         return offset < self.starts[partition] and not kept
@@ -149,7 +149,7 @@ class World:
         self.committed[partition] = offset
 
     def waiting(self, partition: int) -> list[int]:
-        """What the group has not committed of a partition, and can still be read."""
+        """Return the messages of a partition that are not committed and still exist."""
         start = max(self.committed.get(partition, 0), self.starts[partition])
         return [offset for offset in self.logs[partition] if offset >= start]
 
@@ -158,7 +158,7 @@ class World:
         self.settled.add(place)
 
     def elsewhere(self, partition: int, *, to_the_end: bool = False) -> None:
-        """Another member has the partition: it goes on from the group's committed offset."""
+        """Let another member consume from the group's committed offset."""
         waiting = self.waiting(partition)
         count = len(waiting) if to_the_end else self.random.choice([0, 0, len(waiting) // 2])
         for offset in waiting[:count]:
@@ -169,7 +169,7 @@ class World:
 
     @property
     def calm(self) -> bool:
-        """One member has every partition from the start to the end."""
+        """Give one member every partition from the start to the end."""
         return not self.stops and not self.restless
 
     def chance(self, probability: float) -> bool:
@@ -212,7 +212,7 @@ class SimulatedClient:
             if self.world.random.random() < 0.5:
                 self._join(self._joining)
         elif self.world.cooperative and self.world.chance(0.02):
-            self._on_assign(self, [])  # others moved, this member keeps what it has
+            self._on_assign(self, [])  # others moved; this member keeps its partitions
         elif self.world.unrest and self.world.random.random() < 0.03:
             self.world.unrest -= 1
             self._leave(self._share())
@@ -227,7 +227,7 @@ class SimulatedClient:
         assert applied or self.world.stopping, "the assignment was not applied"
 
     def _leave(self, share: list[int]) -> None:
-        """Give up what is not to stay, or everything in an eager group."""
+        """Give up the revoked partitions, or everything in an eager group."""
         self._joining = share
         lost = self.world.random.random() < 0.2
         everything = lost or not self.world.cooperative
@@ -292,7 +292,7 @@ class SimulatedClient:
         return found[0] if found else None
 
     def consume(self, num_messages: int, _: float) -> list[Message]:
-        # Other things take their time as well: more happens between two polls than a poll's wait.
+        # Between two polls more time passes than a poll's wait.
         self.world.clock.sleep(self.world.random.choice([0.0, 0.0, 0.5]))
         self._answer_commits()
         self._serve_group()
@@ -360,7 +360,7 @@ class SimulatedClient:
         return answers
 
     def _apply(self, answers: list[Answer]) -> None:
-        """The broker's side of a commit: some of it may fail."""
+        """Apply a commit at the broker, where parts of it may fail."""
         for each in answers:
             if self.world.chance(0.1):
                 each.error = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
@@ -378,7 +378,7 @@ class SimulatedClient:
 
 
 class SimulatedProducer:
-    """The part of confluent_kafka.Producer that dead letters use: acknowledges late, or refuses."""
+    """The part of confluent_kafka.Producer that dead letters use; acknowledges late, or refuses."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,4 +1,4 @@
-"""A DogStatsD server for tests: a UDP socket on loopback that keeps the lines it gets."""
+"""A DogStatsD server for tests: a UDP socket on loopback that keeps what it receives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StatsdServer:
         self._socket.close()
 
     def receive_rest(self) -> list[str]:
-        """All lines, with what has arrived by now: a sent UDP packet on loopback has arrived."""
+        """Return all lines so far: on loopback, a sent UDP packet has arrived."""
         while self._read():
             pass
         return self.lines

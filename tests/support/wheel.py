@@ -1,4 +1,4 @@
-"""The project as others install it: a wheel, in an environment of its own."""
+"""The project as users install it: a wheel in an environment of its own."""
 
 from __future__ import annotations
 
