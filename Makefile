@@ -119,11 +119,7 @@ format: $(DEV_READY) ## Format the code and sort the imports
 	$(BIN)/ruff format
 
 docs: $(DEV_READY) ## Regenerate the pages of docs/ and the chart's files that come from the code
-	$(BIN)/python -m consumer_fleet.metrics > docs/metrics.md
-	{ sed '/^```yaml$$/q' docs/options.md; $(BIN)/consumer config --example; echo '```'; } \
-		> docs/options.md.new
-	mv docs/options.md.new docs/options.md
-	$(BIN)/python -m consumer_fleet.reference > docs/cli.md
+	$(BIN)/python -m consumer_fleet.reference docs
 	$(BIN)/python -m tests.support.chart_files
 	"$$($(BIN)/python -m tests.support.go_tools helm-docs)" --chart-search-root $(CHART) \
 		--sort-values-order file --log-level error

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from consumer_fleet.metrics.definitions import DEFINITIONS, Metric, UndeclaredMetric
-from consumer_fleet.metrics.dogstatsd import DogstatsdBackend
-from consumer_fleet.metrics.outbox import Snapshot
+from consumer_fleet.metrics.outbox import DogstatsdBackend, Snapshot
 from consumer_fleet.metrics.recorder import Recorder, Tags, TagValue
 
 recorder = Recorder()
@@ -36,10 +35,11 @@ def configure_metrics(
     global_tags: Mapping[str, str] | None = None,
     strict: bool = False,
 ) -> None:
-    """Say where measurements go; the boot of every process calls it, spawned workers' too.
+    """Configure where measurements go; the boot of every process calls it, also of a worker.
 
-    Without ``host`` and ``socket_path`` nothing is sent, and `snapshot` is all there is. In strict
-    mode an undeclared name or tag raises UndeclaredMetric. Opens nothing before the first call.
+    Without ``host`` and ``socket_path`` nothing is sent, and only `snapshot` shows anything. In
+    strict mode an undeclared name or tag raises UndeclaredMetric. Opens nothing before the first
+    measurement.
     """
     backend = None
     if host is not None or socket_path is not None:

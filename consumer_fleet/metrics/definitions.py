@@ -1,4 +1,4 @@
-"""Every metric of the program, declared once, as data; ``docs/metrics.md`` is made from it.
+"""Every metric of the program, declared once, as data; ``docs/metrics.md`` is generated from it.
 
 Run ``make docs`` after a change; a test fails on a difference. Arroyo's own metrics are not listed
 here: ``metrics/arroyo_bridge.py`` takes their names from ``arroyo.utils.metric_defs``.
@@ -14,9 +14,9 @@ Kind: TypeAlias = Literal["counter", "gauge", "timing", "distribution"]
 
 
 class UndeclaredMetric(KeyError):
-    """A metric, or a tag of it, was used that is not declared, or not as that kind.
+    """A metric or a tag is not declared, or not as that kind, or a value is not a finite number.
 
-    It is raised in strict mode only (the tests'): it always means a bug in this program.
+    Raised in strict mode only (in tests): it always means a bug in this program.
     """
 
     def __str__(self) -> str:
@@ -25,7 +25,7 @@ class UndeclaredMetric(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What one name means.
+    """The meaning of one name.
 
     ``tags`` are the keys that a call may give, global and thread tags aside; None means any.
     """
@@ -42,7 +42,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "consumer.messages",
         "counter",
         "messages",
-        "Messages that are done with, by how they ended: delivered, filtered or rejected.",
+        "Settled messages, by outcome: delivered, filtered or rejected.",
         ("outcome",),
     ),
     Metric(
@@ -70,7 +70,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "consumer.offsets_lost",
         "counter",
         "offsets",
-        "Offsets that were gone from the broker before they were read.",
+        "Offsets that the broker deleted before they were read.",
         ("partition",),
     ),
     Metric(
@@ -93,7 +93,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "dlq.failed",
         "counter",
         "messages",
-        "Attempts to dead-letter a message that failed; the message is kept and tried again.",
+        "Failed attempts to dead-letter a message; the message is kept and retried.",
     ),
     Metric("worker.started", "counter", "workers", "Worker processes started, restarts included."),
     Metric(
@@ -107,7 +107,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "worker.resent",
         "counter",
         "messages",
-        "Messages handed to a worker again because the one before died with them.",
+        "Messages handed to another worker because the first one died with them.",
     ),
     Metric(
         "capture.accepted",
@@ -120,7 +120,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "capture.retried",
         "counter",
         "requests",
-        "Requests that failed in a way that passes and are made again, by cause.",
+        "Requests that failed temporarily and are retried, by cause.",
         ("destination", "cause"),
     ),
     Metric(
@@ -162,7 +162,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "capture.paused",
         "counter",
         "answers",
-        "Answers that paused a destination or kept it so: it refuses the DSN. By HTTP status.",
+        "Answers that paused a destination, or kept it paused: it refuses the DSN. By HTTP status.",
         ("destination", "status"),
     ),
     Metric(
@@ -214,7 +214,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "metrics.dropped",
         "counter",
         "measurements",
-        "Measurements dropped because the queue to the metrics thread was full.",
+        "Timings and distributions dropped because the metrics backend does not keep up.",
     ),
 )
 
@@ -227,40 +227,3 @@ def index(metrics: Iterable[Metric]) -> dict[str, Metric]:
             raise ValueError(f"metric {metric.name!r} is declared twice")
         by_name[metric.name] = metric
     return by_name
-
-
-_PAGE_HEAD = """\
-<!-- Made by `make docs`. Edit consumer_fleet/metrics/definitions.py. -->
-
-# Metrics
-
-Metrics go to a DogStatsD server, over UDP or a Unix socket. Counters are summed up in the process
-and sent once a second, and once more at exit. Timings are sent as histograms, in the unit given
-here. Global tags from the configuration go with every metric, and a tag of the call wins over a
-global one of the same name. Beside the tags below, a metric may carry `instance`, and a timing that
-was taken around a block carries `result` (`success` or `failure`).
-
-No tag has a value per message: `event`, `project`, `group` and any `*_id` are removed.
-
-| name | kind | unit | tags | meaning |
-| --- | --- | --- | --- | --- |
-"""
-
-_PAGE_END = """
-## Arroyo
-
-The stream library's own metrics are sent as well, as `consumer.` followed by arroyo's name, for
-example `consumer.arroyo.consumer.latency`. Their names and meanings are in
-`arroyo.utils.metric_defs` of the installed version; their tags `broker_id` and `partition_id` are
-sent as `broker` and `partition`.
-"""
-
-
-def reference_page(metrics: Iterable[Metric]) -> str:
-    """The page ``docs/metrics.md``, in Markdown, sorted by name."""
-    rows = [
-        f"| `{metric.name}` | {metric.kind} | {metric.unit} "
-        f"| {', '.join(f'`{tag}`' for tag in metric.tags or ())} | {metric.meaning} |\n"
-        for metric in sorted(metrics, key=lambda metric: metric.name)
-    ]
-    return _PAGE_HEAD + "".join(rows) + _PAGE_END

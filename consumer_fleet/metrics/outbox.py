@@ -1,14 +1,28 @@
-"""The bounded queue between the threads that measure and the one thread that sends."""
+"""From measurements to a DogStatsD server: summed up here, sent by a thread with datadog's client.
+
+datadog's client could aggregate and send from threads of its own, and it was tried. What it can't
+promise is why this outbox exists:
+
+- Importing it takes longer than the rest of a worker's start. Here it is imported in the sending
+  thread, and what is measured meanwhile is summed up.
+- Its background sender queues finished packets, which expire after 10 s: while an agent restarts or
+  a name server hangs, counters are lost. Here they go on adding up.
+- A fork waits for its threads without limit, so for as long as a name server hangs.
+- It sends nothing at exit by itself, and its ``stop`` has no upper bound.
+- Its sums can't be read. `Outbox.snapshot` is what replays in tests compare.
+
+The protocol, full packets and sockets are the client's.
+"""
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -20,7 +34,8 @@ from consumer_fleet.metrics.definitions import Kind
 log = structlog.get_logger(__name__)
 
 Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
-Measurement: TypeAlias = tuple[Kind, Series, float, float]
+#: Kind (timing or distribution), series, value, sample rate.
+Sample: TypeAlias = tuple[Kind, Series, float, float]
 
 _DROPPED: Series = ("metrics.dropped", ())
 _EXIT_FLUSH_TIMEOUT_S = 2.0
@@ -29,24 +44,21 @@ _COMPLAINT_INTERVAL_S = 60.0
 
 @dataclass(slots=True)
 class Batch:
-    """What is sent in one go: summed counters, last gauges, and every timing and distribution.
-
-    ``samples`` holds (kind, series, value, sample rate); the backend does the sampling.
-    """
+    """The content of one sending: summed counters, last gauges, every timing and distribution."""
 
     counters: dict[Series, float] = field(default_factory=dict)
     gauges: dict[Series, float] = field(default_factory=dict)
-    samples: list[Measurement] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.counters or self.gauges or self.samples)
 
 
-class Backend(Protocol):
-    """Where batches go. Made, called and closed in the sending thread only."""
+class MetricsBackend(Protocol):
+    """Receives batches. Made, called and closed in the sending thread only."""
 
     def send(self, batch: Batch) -> None:
-        """Send what can be sent without waiting long. What it raises is logged, and not retried."""
+        """Send what can be sent without a long wait. An error is logged, and not retried."""
 
     def close(self) -> None: ...
 
@@ -69,14 +81,16 @@ class Snapshot:
 
 
 class Outbox:
-    """Takes measurements without blocking, sums them up, and sends them every ``interval_s``.
+    """Sums up measurements, and sends the sums every ``interval_s`` from one daemon thread.
 
-    Without a backend there is no thread: whoever fills half the queue sums it up in passing.
+    However long a backend takes to start or hangs, counters add up and gauges overwrite each other:
+    memory is bounded by the number of series. Of timings and distributions it holds ``capacity``;
+    more are dropped and counted. Without a backend there is no thread.
     """
 
     def __init__(
         self,
-        open_backend: Callable[[], Backend] | None,
+        open_backend: Callable[[], MetricsBackend] | None,
         *,
         interval_s: float = 1.0,
         capacity: int = 100_000,
@@ -84,43 +98,44 @@ class Outbox:
         self._open_backend = open_backend
         self._interval_s = interval_s
         self._capacity = capacity
-        self._half = max(1, capacity // 2)
         self._hooked = False
         self._complained_at: float | None = None
         self._reset()
 
     def _reset(self) -> None:
         """The state of a new process: no thread, nothing measured, locks that nobody holds."""
-        self._queue: deque[Measurement] = deque()
-        self._lock = threading.Lock()  # guards everything below but the queue, which needs none
+        self._lock = threading.Lock()  # held for a few dictionary accesses, never while sending
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = False
         self._closing = False
-        self._dropped = 0
         self._pending = Batch()
         self._counters: dict[Series, float] = {}
         self._gauges: dict[Series, float] = {}
         self._flushes: list[threading.Event] = []
 
-    def put(self, measurement: Measurement) -> None:
-        """Queue one measurement. Never blocks on I/O; drops and counts when the queue is full."""
-        queue = self._queue
+    def put(self, kind: Kind, series: Series, value: float, sample_rate: float = 1.0) -> None:
+        """Add one measurement. Never waits for the backend."""
+        with self._lock:
+            if kind == "counter":
+                self._count(series, value)
+            elif kind == "gauge":
+                self._pending.gauges[series] = self._gauges[series] = value
+            elif self._open_backend is not None:
+                if len(self._pending.samples) < self._capacity:
+                    self._pending.samples.append((kind, series, value, sample_rate))
+                else:
+                    self._count(_DROPPED, 1)
         if not self._started:
             self._start()
-        if len(queue) >= self._capacity:
-            with self._lock:
-                self._dropped += 1
-            return
-        queue.append(measurement)
-        if len(queue) >= self._half:
-            if self._open_backend is None:
-                self._fold()
-            elif not self._wake.is_set():
-                self._wake.set()
+
+    def _count(self, series: Series, amount: float) -> None:
+        pending, totals = self._pending.counters, self._counters
+        pending[series] = pending.get(series, 0) + amount
+        totals[series] = totals.get(series, 0) + amount
 
     def flush(self, timeout_s: float) -> bool:
-        """Block until what was put before is sent; False if it was not in time."""
+        """Block until all earlier measurements are sent; False if that takes too long."""
         if self._thread is None:
             return True
         done = threading.Event()
@@ -130,7 +145,7 @@ class Outbox:
         return done.wait(timeout_s)
 
     def close(self, timeout_s: float) -> bool:
-        """Send the rest and end the thread; False if that took longer than ``timeout_s``."""
+        """Send the rest and end the thread; False if that takes longer than ``timeout_s``."""
         self._closing = True
         thread = self._thread
         if thread is None:
@@ -140,7 +155,7 @@ class Outbox:
         return not thread.is_alive()
 
     def snapshot(self) -> Snapshot:
-        self._fold()
+        """The counters of this process since the start, and each gauge's last value."""
         with self._lock:
             return Snapshot(dict(self._counters), dict(self._gauges))
 
@@ -149,14 +164,14 @@ class Outbox:
         with self._lock:
             if self._started or self._closing:
                 return
-            self._hook_into_process()
             self._started = True
+            self._hook_into_process()
             if self._open_backend is None:
                 return
             thread = threading.Thread(target=self._run, name="metrics", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # the interpreter is going down: nothing can be sent
+            except RuntimeError as error:  # the interpreter is shutting down: nothing can be sent
                 self._complain("metrics_thread_not_started", error)
             else:
                 self._thread = thread
@@ -164,19 +179,18 @@ class Outbox:
     def _hook_into_process(self) -> None:
         # multiprocessing clears its finalizers in a child, so this one is set in every process.
         # A forked multiprocessing child ends with os._exit, which skips atexit.
+        itself = weakref.ref(self)
         if "multiprocessing.util" in sys.modules:
             from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is in use
 
-            Finalize(None, _flush_at_exit, args=(weakref.ref(self),), exitpriority=0)
-        if self._hooked:
-            return
-        self._hooked = True
-        itself = weakref.ref(self)
-        atexit.register(_flush_at_exit, itself)
-        os.register_at_fork(after_in_child=lambda: _reset_in_child(itself))
+            Finalize(None, _flush_at_exit, args=(itself,), exitpriority=0)
+        if not self._hooked:
+            self._hooked = True
+            atexit.register(_flush_at_exit, itself)
+            os.register_at_fork(after_in_child=lambda: _reset_in_child(itself))
 
     def _run(self) -> None:
-        backend: Backend | None = None
+        backend: MetricsBackend | None = None
         while True:
             if backend is None:
                 backend = self._opened()
@@ -185,7 +199,9 @@ class Outbox:
             closing = self._closing
             with self._lock:
                 flushes, self._flushes = self._flushes, []
-            batch = self._taken()
+                batch = self._pending
+                if backend is not None:
+                    self._pending = Batch()
             if backend is not None and batch:
                 self._send(backend, batch)
             for done in flushes:
@@ -195,7 +211,7 @@ class Outbox:
         if backend is not None:
             backend.close()
 
-    def _opened(self) -> Backend | None:
+    def _opened(self) -> MetricsBackend | None:
         assert self._open_backend is not None
         try:
             return self._open_backend()
@@ -203,7 +219,7 @@ class Outbox:
             self._complain("metrics_backend_not_opened", error)
             return None
 
-    def _send(self, backend: Backend, batch: Batch) -> None:
+    def _send(self, backend: MetricsBackend, batch: Batch) -> None:
         try:
             backend.send(batch)
         except Exception as error:  # foreign code: metrics never stop what is measured
@@ -215,39 +231,6 @@ class Outbox:
             self._complained_at = now
             log.error(event, error=repr(error))
 
-    def _taken(self) -> Batch:
-        """Sum up the queue and take what is to be sent."""
-        self._fold()
-        with self._lock:
-            batch, self._pending = self._pending, Batch()
-        return batch
-
-    def _fold(self) -> None:
-        """Sum up the queue into what is to be sent and into the totals."""
-        with self._lock:
-            queue, batch = self._queue, self._pending
-            # Not "while queue": with busy callers that might never end.
-            for _ in range(len(queue)):
-                kind, series, value, sample_rate = queue.popleft()
-                if kind == "counter":
-                    self._count(batch, series, value)
-                elif kind == "gauge":
-                    batch.gauges[series] = self._gauges[series] = value
-                elif self._open_backend is not None:
-                    if len(batch.samples) < self._capacity:
-                        batch.samples.append((kind, series, value, sample_rate))
-                    else:  # the backend hangs while `snapshot` goes on emptying the queue
-                        self._dropped += 1
-            if self._dropped:
-                self._count(batch, _DROPPED, self._dropped)
-                self._dropped = 0
-            if self._open_backend is None:
-                self._pending = Batch()
-
-    def _count(self, batch: Batch, series: Series, amount: float) -> None:
-        batch.counters[series] = batch.counters.get(series, 0) + amount
-        self._counters[series] = self._counters.get(series, 0) + amount
-
 
 def _flush_at_exit(outbox: weakref.ref[Outbox]) -> None:
     alive = outbox()
@@ -258,5 +241,74 @@ def _flush_at_exit(outbox: weakref.ref[Outbox]) -> None:
 def _reset_in_child(outbox: weakref.ref[Outbox]) -> None:
     alive = outbox()
     if alive is not None:
-        # What the parent had queued is the parent's to send; its thread does not exist here.
+        # The parent's measurements are the parent's to send; its thread does not exist here.
         alive._reset()
+
+
+class _Throttle(logging.Filter):
+    """Lets one record through per interval: datadog logs each packet that it could not send."""
+
+    def __init__(self, interval_s: float) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._passed_at: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if self._passed_at is not None and now - self._passed_at < self._interval_s:
+            return False
+        self._passed_at = now
+        return True
+
+
+_throttle = _Throttle(_COMPLAINT_INTERVAL_S)
+
+
+class DogstatsdBackend:
+    """datadog's client, for the sending thread alone. Sending never waits: a full socket drops.
+
+    ``global_tags`` go with everything; a measurement's own tag of that name wins. Timings are sent
+    as histograms in seconds, since DogStatsD's timers are in milliseconds and servers convert them.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str | None = None,
+        port: int = 8125,
+        socket_path: str | None = None,
+        prefix: str = "",
+        global_tags: Mapping[str, str] | None = None,
+    ) -> None:
+        # Imported here, in the sending thread: it takes longer than the rest of a worker's start.
+        from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415 - see above
+
+        # Adding the same filter twice is adding it once.
+        logging.getLogger("datadog.dogstatsd").addFilter(_throttle)
+        self._client = DogStatsd(
+            host=host,
+            port=port,
+            socket_path=socket_path,
+            namespace=prefix.rstrip(".") or None,
+            disable_telemetry=True,
+            # Its hooks for a fork are not needed: it has no thread.
+            track_instance=False,
+        )
+        self._global_tags = dict(global_tags or {})
+
+    def send(self, batch: Batch) -> None:
+        client = self._client
+        with client:  # fills packets up instead of sending one for each line
+            for series, amount in batch.counters.items():
+                client.increment(series[0], amount, tags=self._tags(series))
+            for series, value in batch.gauges.items():
+                client.gauge(series[0], value, tags=self._tags(series))
+            for kind, series, value, sample_rate in batch.samples:
+                report = client.distribution if kind == "distribution" else client.histogram
+                report(series[0], value, tags=self._tags(series), sample_rate=sample_rate)
+
+    def close(self) -> None:
+        self._client.close_socket()
+
+    def _tags(self, series: Series) -> list[str]:
+        return [f"{key}:{value}" for key, value in {**self._global_tags, **dict(series[1])}.items()]

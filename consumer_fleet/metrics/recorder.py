@@ -1,4 +1,4 @@
-"""What the program calls to measure something: checks names and tags, then queues it."""
+"""The calls that measure: they check names, tags and values, then add to the outbox."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from typing import TypeAlias
 
 import structlog
 
 from consumer_fleet.metrics.definitions import DEFINITIONS, Kind, Metric, UndeclaredMetric, index
-from consumer_fleet.metrics.outbox import Backend, Outbox, Series, Snapshot
+from consumer_fleet.metrics.outbox import MetricsBackend, Outbox, Series, Snapshot
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,7 @@ Tags: TypeAlias = Mapping[str, TagValue]
 _EXPLODING_TAGS = frozenset({"event", "project", "group"})
 _EXPLODING_SUFFIX = "_id"
 _ALWAYS_ALLOWED_TAGS = frozenset({"instance", "result"})  # those that this module sets itself
-# Above it the memory of checked series is started anew: it is a cache, never a limit on series.
+# Above it the cache of checked series starts over; it never limits the series themselves.
 _CHECKED_SERIES_MAX = 10_000
 
 
@@ -40,7 +41,7 @@ class Recorder:
 
     Threads may share one. It is inert until the first measurement, which starts the one daemon
     thread that sends (none without a backend). A forked child starts its own, and sends nothing
-    that its parent had queued; a spawned child configures its own.
+    that its parent had measured; a spawned child configures its own.
     """
 
     def __init__(self, definitions: Iterable[Metric] = DEFINITIONS) -> None:
@@ -53,22 +54,22 @@ class Recorder:
 
     def configure(
         self,
-        backend: Callable[[], Backend] | None = None,
+        backend: Callable[[], MetricsBackend] | None = None,
         *,
         strict: bool = False,
         interval_s: float = 1.0,
-        queue_length: int = 100_000,
+        samples_max: int = 100_000,
     ) -> None:
         """Send to ``backend`` from now on; None keeps counters for `snapshot` and sends nothing.
 
         ``backend`` is called in the sending thread, so it may import slowly. ``strict`` raises
-        UndeclaredMetric for what is otherwise logged once and dropped; it is meant for tests.
-        What was measured before is sent to the backend configured before; may block for 2 s.
+        UndeclaredMetric for measurements that are otherwise logged once and dropped; it is meant
+        for tests. Earlier measurements go to the earlier backend; may block for 2 s.
         """
         previous = self._outbox
         self._strict = strict
         self._checked = {}
-        self._outbox = Outbox(backend, interval_s=interval_s, capacity=queue_length)
+        self._outbox = Outbox(backend, interval_s=interval_s, capacity=samples_max)
         previous.close(timeout_s=2.0)
 
     def incr(
@@ -114,7 +115,7 @@ class Recorder:
         tags: Tags | None = None,
         sample_rate: float = 1.0,
     ) -> None:
-        """Record one value of which percentiles over all processes are wanted."""
+        """Record one value, for percentiles over all processes."""
         self._record("distribution", key, instance, tags, value, sample_rate)
 
     @contextmanager
@@ -142,7 +143,7 @@ class Recorder:
 
     @contextmanager
     def thread_tags(self, **tags: TagValue) -> Iterator[None]:
-        """Add tags to all that this thread measures within the block; a call's own tags win."""
+        """Add tags to everything this thread measures within the block; a call's own tags win."""
         before = self._thread_tags.tags
         self._thread_tags.tags = {**(before or {}), **tags}
         try:
@@ -153,21 +154,21 @@ class Recorder:
     def record_declared_elsewhere(
         self, kind: Kind, name: str, value: float, tags: Tags | None
     ) -> None:
-        """Record a metric of a library, whose caller has checked its name against its own list."""
+        """Record a metric of a library; the caller has checked its name against the library's."""
         known = self._declared.get(name)
         if known is None or known.kind != kind:
             self._declared[name] = Metric(name, kind, unit="", meaning="", tags=None)
         self._record(kind, name, None, tags, value, 1.0)
 
     def flush(self, timeout_s: float) -> bool:
-        """Block until all that was measured before is sent; False if that took too long."""
+        """Block until all earlier measurements are sent; False if that takes too long."""
         return self._outbox.flush(timeout_s)
 
     @contextmanager
     def apart(self) -> Iterator[Callable[[], Snapshot]]:
-        """Keep what all threads measure within the block to itself: nothing of it is sent.
+        """Keep the measurements of all threads within the block apart: none of them is sent.
 
-        Yields what reads its counters, also after the block. For one replay among others.
+        Yields a function that reads its counters, also after the block. For a replay in a test.
         """
         before = self._outbox
         self._outbox = own = Outbox(None)
@@ -202,8 +203,17 @@ class Recorder:
         except TypeError:  # an unhashable value: a bug of the caller, never a reason to raise
             pairs = tuple((key, str(tag)) for key, tag in pairs)
             series = self._check(name, kind, pairs, tags or {})
-        if series is not None:
-            self._outbox.put((kind, series, value, sample_rate))
+        if series is not None and self._is_finite(name, value):
+            self._outbox.put(kind, series, value, sample_rate)
+
+    def _is_finite(self, name: str, value: float) -> bool:
+        try:
+            if isfinite(value):
+                return True
+        except TypeError:  # no number at all: a bug of the caller, like infinity
+            pass
+        self._complain(f"metric {name!r}: {value!r} is not a finite number")
+        return False
 
     def _check(
         self, name: str, kind: Kind, pairs: tuple[tuple[str, TagValue], ...], call_tags: Tags
@@ -241,4 +251,4 @@ class Recorder:
             raise UndeclaredMetric(problem)
         if problem not in self._reported:
             self._reported.add(problem)
-            log.error("metric_not_declared", problem=problem)
+            log.error("metric_refused", problem=problem)

@@ -1,4 +1,4 @@
-"""The declarations and the page made from them."""
+"""The declarations of the metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer_fleet.metrics.definitions import DEFINITIONS, Metric, index, reference_page
+from consumer_fleet.metrics.definitions import DEFINITIONS, Metric, index
 from consumer_fleet.metrics.recorder import explodes_cardinality
 
 ROOT = Path(__file__).parents[3]
@@ -19,13 +19,6 @@ _KINDS = {
     "timer": "timing",
     "distribution": "distribution",
 }
-
-
-def test_the_page_says_what_the_definitions_say() -> None:
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    assert page == reference_page(DEFINITIONS), (
-        "run: python -m consumer_fleet.metrics > docs/metrics.md"
-    )
 
 
 def test_a_name_declared_twice_is_an_error() -> None:

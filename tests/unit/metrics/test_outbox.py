@@ -1,4 +1,4 @@
-"""The queue to the metrics thread: one thread, bounded, honest about what it drops."""
+"""The outbox: one thread, bounded memory, no counter lost while the backend starts or hangs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from consumer_fleet.metrics.outbox import Batch, Outbox, Series
 
 JOBS: Series = ("jobs", ())
+DEPTH: Series = ("depth", ())
 DROPPED: Series = ("metrics.dropped", ())
 
 
@@ -55,9 +56,7 @@ def test_threads_that_race_for_the_first_measurement_start_one_thread(
         return backend
 
     outbox = Outbox(open_backend, interval_s=60)
-    threads = [
-        threading.Thread(target=outbox.put, args=(("counter", JOBS, 1, 1.0),)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=outbox.put, args=("counter", JOBS, 1)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -68,31 +67,49 @@ def test_threads_that_race_for_the_first_measurement_start_one_thread(
     assert sum(batch.counters[JOBS] for batch in backend.batches) == 4
 
 
-def test_a_full_queue_drops_counts_and_sends_the_count() -> None:
+def test_counters_and_gauges_add_up_while_a_backend_hangs() -> None:
     backend = StuckBackend()
     outbox = Outbox(lambda: backend, interval_s=60, capacity=10)
-    outbox.put(("counter", JOBS, 1, 1.0))
+    outbox.put("counter", JOBS, 1)
     assert not outbox.flush(0.0)
     assert backend.sending.wait(5)
-    for _ in range(15):
-        outbox.put(("counter", JOBS, 1, 1.0))
+    for value in range(1000):
+        outbox.put("counter", JOBS, 1)
+        outbox.put("gauge", DEPTH, value)
 
     backend.released.set()
 
     assert outbox.flush(5)
-    assert [batch.counters for batch in backend.batches] == [{JOBS: 1}, {JOBS: 10, DROPPED: 5}]
-    assert outbox.snapshot().counters == {JOBS: 11, DROPPED: 5}
+    assert [batch.counters for batch in backend.batches] == [{JOBS: 1}, {JOBS: 1000}]
+    assert backend.batches[-1].gauges == {DEPTH: 999}
+    assert outbox.snapshot().counters == {JOBS: 1001}
 
 
-def test_reading_a_snapshot_does_not_grow_what_a_stuck_backend_has_not_taken() -> None:
+def test_counters_add_up_until_the_backend_has_started() -> None:
+    backend = StuckBackend()
+    backend.released.set()
+    started = threading.Event()
+
+    def open_backend() -> StuckBackend:
+        assert started.wait(5)
+        return backend
+
+    outbox = Outbox(open_backend, interval_s=60)
+    for _ in range(1000):
+        outbox.put("counter", JOBS, 1)
+    started.set()
+    assert outbox.flush(5)
+    assert [batch.counters for batch in backend.batches] == [{JOBS: 1000}]
+
+
+def test_timings_above_the_capacity_are_dropped_and_counted() -> None:
     backend = StuckBackend()
     outbox = Outbox(lambda: backend, interval_s=60, capacity=10)
-    outbox.put(("counter", JOBS, 1, 1.0))
+    outbox.put("counter", JOBS, 1)
     assert not outbox.flush(0.0)
     assert backend.sending.wait(5)
     for _ in range(30):
-        outbox.put(("timing", JOBS, 1, 1.0))
-        outbox.snapshot()
+        outbox.put("timing", JOBS, 1)
 
     backend.released.set()
 
@@ -106,14 +123,14 @@ def test_counters_are_summed_and_gauges_overwritten_before_they_are_sent() -> No
     backend.released.set()
     outbox = Outbox(lambda: backend, interval_s=60)
     for value in (1, 2, 3):
-        outbox.put(("counter", JOBS, value, 1.0))
-        outbox.put(("gauge", ("depth", ()), value, 1.0))
-        outbox.put(("distribution", ("size", ()), value, 0.5))
+        outbox.put("counter", JOBS, value)
+        outbox.put("gauge", DEPTH, value)
+        outbox.put("distribution", ("size", ()), value, 0.5)
 
     assert outbox.flush(5)
     assert len(backend.batches) == 1
     assert backend.batches[0].counters == {JOBS: 6}
-    assert backend.batches[0].gauges == {("depth", ()): 3}
+    assert backend.batches[0].gauges == {DEPTH: 3}
     assert [sample[2:] for sample in backend.batches[0].samples] == [(1, 0.5), (2, 0.5), (3, 0.5)]
 
 
@@ -121,16 +138,7 @@ def test_measurements_are_sent_at_the_interval_without_a_flush() -> None:
     backend = StuckBackend()
     backend.released.set()
     outbox = Outbox(lambda: backend, interval_s=0.01)
-    outbox.put(("counter", JOBS, 1, 1.0))
-    assert backend.sending.wait(5)
-
-
-def test_a_half_full_queue_is_sent_before_the_interval_is_over() -> None:
-    backend = StuckBackend()
-    backend.released.set()
-    outbox = Outbox(lambda: backend, interval_s=60, capacity=10)
-    for _ in range(5):
-        outbox.put(("counter", JOBS, 1, 1.0))
+    outbox.put("counter", JOBS, 1)
     assert backend.sending.wait(5)
 
 
@@ -140,7 +148,7 @@ def test_a_backend_s_error_is_logged_once_a_while_and_never_raised(
     backend = FailingBackend()
     outbox = Outbox(lambda: backend, interval_s=60)
     for _ in range(3):
-        outbox.put(("counter", JOBS, 1, 1.0))
+        outbox.put("counter", JOBS, 1)
         assert outbox.flush(5)
     assert backend.calls == 3
     assert capsys.readouterr().out.count("metrics_not_sent") == 1
@@ -158,9 +166,9 @@ def test_a_backend_that_can_not_be_opened_is_tried_again() -> None:
         return backend
 
     outbox = Outbox(open_backend, interval_s=60)
-    outbox.put(("counter", JOBS, 1, 1.0))
+    outbox.put("counter", JOBS, 1)
     assert outbox.flush(5)
-    outbox.put(("counter", JOBS, 1, 1.0))
+    outbox.put("counter", JOBS, 1)
     assert outbox.flush(5)
     assert len(tries) == 2
-    assert [batch.counters for batch in backend.batches] == [{JOBS: 1}]
+    assert [batch.counters for batch in backend.batches] == [{JOBS: 2}]

@@ -60,14 +60,6 @@ def test_no_thread_is_started_without_a_backend(recorder: Recorder) -> None:
     assert recorder.flush(0.0)
 
 
-def test_more_measurements_than_the_queue_holds_are_all_counted_without_a_backend() -> None:
-    recorder = Recorder(METRICS)
-    recorder.configure(queue_length=10)
-    for _ in range(95):
-        recorder.incr("jobs")
-    assert recorder.snapshot().counters == {("jobs", ()): 95}
-
-
 def test_a_call_s_tag_wins_over_the_thread_s_and_the_caller_s_dict_is_left_alone(
     recorder: Recorder,
 ) -> None:
@@ -135,7 +127,20 @@ def test_what_is_not_declared_is_logged_once_and_dropped(
         recorder.incr("jobs", tags={"colour": "red"})
 
     assert recorder.snapshot() == Snapshot(counters={("jobs", ()): 3}, gauges={})
-    assert capsys.readouterr().out.count("metric_not_declared") == 3
+    assert capsys.readouterr().out.count("metric_refused") == 3
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf"), "3", None])
+def test_a_value_that_is_not_a_finite_number_is_logged_and_dropped(
+    recorder: Recorder, capsys: pytest.CaptureFixture[str], amount: object
+) -> None:
+    recorder.incr("jobs", amount=amount)  # type: ignore[arg-type]  # a caller's bug
+    recorder.incr("jobs")
+    assert recorder.snapshot().counters == {("jobs", ()): 1}
+    assert f"{amount!r} is not a finite number" in capsys.readouterr().out
+    recorder.configure(strict=True)
+    with pytest.raises(UndeclaredMetric, match="not a finite number"):
+        recorder.gauge("depth", amount)  # type: ignore[arg-type]  # a caller's bug
 
 
 def test_a_tag_value_that_can_not_be_hashed_does_not_raise(recorder: Recorder) -> None:
