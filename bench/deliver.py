@@ -12,14 +12,17 @@ import multiprocessing
 import time
 from multiprocessing.connection import Connection
 
+from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import build, make_item, parse, serialize
 from consumer_fleet.capture.options import DestinationOptions
+from consumer_fleet.capture.socket_posts import SocketPosts
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.errors import RejectedMessage
 
+POSTS = {"socket": SocketPosts, "curl": CurlPosts}
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
     b"vary: origin\r\naccess-control-allow-origin: *\r\n\r\n{}"
@@ -83,6 +86,7 @@ def deliver(port: int, arguments: argparse.Namespace) -> None:
             compression=arguments.compression,
         ),
         loop,
+        open_posts=POSTS[arguments.posts],
     )
     transport = MultiplexingTransport(
         destination, None, loop, upstream_metrics_enabled=False, saas_sample_rate=0.0
@@ -113,6 +117,7 @@ def main() -> None:
         "--window", type=int, default=1000, help="envelopes captured and not settled"
     )
     parser.add_argument("--compression", default="none")
+    parser.add_argument("--posts", choices=POSTS, default="socket")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")

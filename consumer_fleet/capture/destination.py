@@ -17,7 +17,6 @@ from consumer_fleet import metrics
 from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
 from consumer_fleet.capture.compression import choose_compressor
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
-from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.envelope import Envelope, destination_members, serialize_after
 from consumer_fleet.capture.gate import (
@@ -32,6 +31,7 @@ from consumer_fleet.capture.gate import (
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.posts import Answer, Posts
+from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
 # Called by the loop's driver when the destination is done with an envelope: None if it accepted
@@ -74,7 +74,7 @@ class Destination:
         wall_clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
         incr: Incr = metrics.incr,
-        open_posts: OpenPosts = CurlPosts,
+        open_posts: OpenPosts = open_posts,
     ) -> None:
         name, dsn = options.name, options.dsn
         self.name = name

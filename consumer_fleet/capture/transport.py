@@ -15,12 +15,12 @@ import structlog
 
 from consumer_fleet import metrics
 from consumer_fleet.capture.counts import DestinationStatus, Incr, PeriodicCounts
-from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.capture.own_events import LostEvents, is_current_event_safe
+from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
 log = structlog.get_logger(__name__)
@@ -364,7 +364,7 @@ def _ignore(_rejection: RejectedMessage | None) -> None:
 
 
 def build_transport(
-    options: CaptureOptions, open_posts: OpenPosts = CurlPosts
+    options: CaptureOptions, open_posts: OpenPosts = open_posts
 ) -> MultiplexingTransport:
     """One delivery loop, a destination for each DSN, and the transport over them.
 

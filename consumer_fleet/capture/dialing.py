@@ -1,0 +1,183 @@
+"""TCP connections to one host: names are resolved in a thread, and every address is tried."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+
+# A name is resolved again after this time, as in libcurl.
+_NAME_AGE_S: Final = 60.0
+# The next address is tried beside one that has not answered after this time (RFC 8305).
+_NEXT_ADDRESS_S: Final = 0.25
+
+
+class Address(NamedTuple):
+    """An address as ``socket`` takes it."""
+
+    family: int
+    address: Any
+
+
+class Resolver:
+    """The addresses of one host. Never blocks: a thread resolves them, then wakes the loop."""
+
+    def __init__(self, host: str, port: int, loop: DeliveryLoop) -> None:
+        self._host = host
+        self._port = port
+        self._loop = loop
+        self._addresses: list[Address] = []
+        self._resolved_at = -math.inf
+        self._is_resolving = False
+        self.error = ""
+        # Set by the thread, and cleared by the pool that waits for addresses.
+        self.has_news = False
+        try:
+            self._addresses = _lookup(host, port, socket.AI_NUMERICHOST)
+        except OSError:
+            return  # it is a name
+        self._resolved_at = math.inf
+
+    def addresses(self) -> list[Address] | None:
+        """The addresses, best first; None while they are being resolved. Empty: see ``error``."""
+        if self._is_resolving:
+            return None
+        if self._loop.clock() - self._resolved_at < _NAME_AGE_S:
+            return self._addresses
+        self._is_resolving = True
+        threading.Thread(target=self._resolve, name="resolver", daemon=True).start()
+        return None
+
+    def prefer(self, address: Address) -> None:
+        """Put an address first that has just taken a connection."""
+        if self._addresses and self._addresses[0] != address and address in self._addresses:
+            self._addresses.remove(address)
+            self._addresses.insert(0, address)
+
+    def _resolve(self) -> None:
+        try:
+            self._addresses = _alternate_families(_lookup(self._host, self._port))
+            self._resolved_at = self._loop.clock()
+        except (OSError, UnicodeError) as error:
+            # Addresses of a minute ago are better than no addresses.
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            self.error = f"can't resolve {self._host}: {reason}"
+            self._resolved_at = self._loop.clock() - _NAME_AGE_S + 1.0
+        self._is_resolving = False
+        self.has_news = True
+        self._loop.wake()
+
+
+def _lookup(host: str, port: int, flags: int = 0) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [Address(family, address) for family, _, _, _, address in found]
+
+
+def _alternate_families(addresses: list[Address]) -> list[Address]:
+    """Keep the order within each family, and begin with the first address's."""
+    first = [each for each in addresses if each.family == addresses[0].family]
+    second = [each for each in addresses if each.family != addresses[0].family]
+    mixed: list[Address] = []
+    while first or second:
+        mixed += first[:1] + second[:1]
+        first, second = first[1:], second[1:]
+    return mixed
+
+
+class Dial:
+    """An attempt to connect. ``on_done`` gets a socket, or None and the reason.
+
+    It is called once, by `turn` or by the loop, unless the dial is cancelled.
+    """
+
+    def __init__(
+        self,
+        loop: DeliveryLoop,
+        resolver: Resolver,
+        on_done: Callable[[socket.socket | None, str], None],
+    ) -> None:
+        self._loop = loop
+        self._resolver = resolver
+        self._on_done = on_done
+        self._left: list[Address] | None = None
+        self._trying: dict[int, tuple[socket.socket, Address]] = {}
+        self._next_due = -math.inf
+        self._error = ""
+        self.is_over = False
+
+    def turn(self, now: float) -> float:
+        """Do what is due; returns when to be called again."""
+        if self.is_over:
+            return math.inf
+        if self._left is None:
+            addresses = self._resolver.addresses()
+            if addresses is None:
+                return math.inf  # the resolver wakes the loop
+            self._left = list(addresses)
+            self._error = self._resolver.error
+        while self._left and (not self._trying or now >= self._next_due):
+            self._try(self._left.pop(0))
+            self._next_due = now + _NEXT_ADDRESS_S
+        if not self._trying:
+            self._finish(None, self._error or "no address")
+            return math.inf
+        return self._next_due if self._left else math.inf
+
+    def cancel(self) -> None:
+        """Close all attempts."""
+        self.is_over = True
+        for sock, _ in self._trying.values():
+            self._loop.unwatch(sock.fileno())
+            sock.close()
+        self._trying.clear()
+
+    def _try(self, address: Address) -> None:
+        try:
+            sock = socket.socket(address.family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._error = _describe(error.errno, address)
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(address.address)
+        if code in (0, errno.EINPROGRESS):
+            fd = sock.fileno()
+            self._trying[fd] = (sock, address)
+            self._loop.watch(fd, select.EPOLLOUT, lambda _mask: self._on_ready(fd))
+        else:
+            sock.close()
+            self._error = _describe(code, address)
+
+    def _on_ready(self, fd: int) -> None:
+        sock, address = self._trying.pop(fd)
+        self._loop.unwatch(fd)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0:
+            self._resolver.prefer(address)
+            self._finish(sock, "")
+            return
+        sock.close()
+        self._error = _describe(code, address)
+        self._next_due = -math.inf
+        # Later: a new socket may get the number of a closed one that this turn has an event for.
+        self._loop.defer(self._try_next)
+
+    def _try_next(self) -> None:
+        self.turn(self._loop.clock())
+
+    def _finish(self, sock: socket.socket | None, error: str) -> None:
+        self.cancel()
+        self._on_done(sock, error)
+
+
+def _describe(code: int | None, address: Address) -> str:
+    host, port = address.address[:2]
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"can't connect to {name}: {os.strerror(code or 0)}"
