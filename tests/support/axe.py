@@ -9,7 +9,11 @@ from playwright.sync_api import Page
 
 from tests.support.requirements import MissingPart
 
-_SCRIPT = Path(__file__).resolve().parents[2] / "inspector/web/node_modules/axe-core/axe.min.js"
+_SCRIPT = (
+    Path(__file__).resolve().parents[2]
+    / "consumer_fleet/inspector/web"
+    / "node_modules/axe-core/axe.min.js"
+)
 
 
 def grave_violations(page: Page) -> list[str]:
