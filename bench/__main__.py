@@ -16,6 +16,7 @@ from bench import backlog, measure, proc, recordings
 from bench.contenders import Contender, Ground, consumer_fleet, stock
 from bench.report import Report
 from bench.upstream import Sink
+from consumer_fleet.humanize import counted
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart
 
@@ -100,14 +101,15 @@ def _measure_speed(given: argparse.Namespace, report: Report, ground: Ground, to
     def run(contender: Contender) -> measure.Speed:
         messages = int(given.messages * contender.share)
         found = measure.speed(ground, contender, topic, messages)
-        report.progress(f"{contender.name}, {contender.workers} worker(s): {found.rate:,.0f}/s")
+        workers = counted(contender.workers, "worker")
+        report.progress(f"{contender.name}, {workers}: {found.rate:,.0f}/s")
         return found
 
     report.progress("warming up")
     for contender in contenders[-2:]:
         run(contender)
     runs: dict[tuple[str, int], list[measure.Speed]] = {}
-    # By turns, so that whatever else the machine does falls on all of them alike.
+    # In turn, so that other load on the machine affects all contenders alike.
     for _ in range(given.runs):
         for contender in contenders:
             runs.setdefault((contender.name, contender.workers), []).append(run(contender))

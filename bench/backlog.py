@@ -1,4 +1,4 @@
-"""The messages that every contender reads: like Relay's on ``ingest-events``, 1.3 to 1.5 KB."""
+"""The messages that every contender reads: as Relay writes ``ingest-events``, 1.3 to 1.5 KB."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FLUSH_TIMEOUT_S = 60
 
 
 def messages(count: int) -> Iterator[bytes]:
-    """The same ones at each call: the example of sentry-kafka-schemas with ids and texts varied."""
+    """Vary ids and texts of sentry-kafka-schemas' example, the same way at each call."""
     example = msgpack.unpackb(next(iter(examples("ingest-events").values())))
     event = orjson.loads(example["payload"])
     chance = random.Random(count)
     texts = [chance.randbytes(_LONGEST_TEXT // 2).hex() for _ in range(1000)]
-    # One dump per message would take longer than what is measured: the payload is cut once, where
+    # One dump per message would take longer than the measurement: the payload is split once, where
     # the id and the text go.
     event["event_id"], event["logentry"]["formatted"] = "<cut>", "<cut>"
     start, middle, end = orjson.dumps(event).split(b"<cut>")
@@ -38,7 +38,7 @@ def messages(count: int) -> Iterator[bytes]:
 
 
 def fill(kafka: KafkaTopics, topic: str, count: int) -> str:
-    """Create the topic with that many messages, spread evenly over its partitions."""
+    """Create the topic with ``count`` messages, spread evenly over its partitions."""
     kafka.create_topic(topic, PARTITIONS)
     producer = Producer(
         kafka.client_config(compression_type="lz4", linger_ms=20, batch_num_messages=2000)

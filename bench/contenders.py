@@ -1,4 +1,4 @@
-"""The programs that are compared, each as a process that reads one topic from its start."""
+"""The compared programs, each as a process that reads one topic from its start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all measurements share. ``folder`` takes the logs."""
+    """The broker, sink and topic that all measurements share. ``folder`` takes the logs."""
 
     kafka: KafkaBroker
     sink: Sink
@@ -42,7 +42,7 @@ Run: TypeAlias = Callable[[Ground, str], AbstractContextManager[Running]]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """``share`` of the messages is enough for it to be measured as long as the fast ones."""
+    """A program; a slow one gets a ``share`` of the messages, to take as long as the fast ones."""
 
     name: str
     workers: int
@@ -63,7 +63,7 @@ def consumer_fleet(workers: int) -> Contender:
 
 
 def start_consumer_fleet(ground: Ground, topic: str, workers: int) -> ConsumerProcess:
-    """``consumer run`` as users start it; enter the block to have it killed at its end."""
+    """Start ``consumer run`` as users do, and kill it at the end of the block."""
     return ConsumerProcess(
         ground.folder,
         *("--topic", "ingest-events", "--physical-topic", topic, "--stop-at-end"),

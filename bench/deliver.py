@@ -1,7 +1,7 @@
-"""How fast one process delivers envelopes: ``python bench/deliver.py --help``.
+"""Measure how fast one process delivers envelopes: ``python bench/deliver.py --help``.
 
-The sink is a minimal server in a process of its own, so that the figure per CPU-second is that of
-the sender alone. Both figures count HTTP requests that were answered with 200.
+The sink is a minimal server in a separate process, so that the figure per CPU-second counts the
+sender alone. Both figures count HTTP requests that were answered with 200.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ANSWER = (
 
 
 class Sink(asyncio.Protocol):
-    """Reads bodies by Content-Length and answers 200 to each."""
+    """A server that reads bodies by Content-Length and answers 200."""
 
     def __init__(self) -> None:
         self._received = b""

@@ -1,4 +1,4 @@
-"""The measurements. Each starts processes, watches the sink's counts, and gives figures."""
+"""The measurements. Each starts processes, watches the sink's counts, and returns figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.upstream import Sink, Stats
 from tests.support.requirements import MissingPart
 
 _POLL_INTERVAL_S = 0.02
-# No message accepted for so long: something hangs.
+# After so long without an accepted message, something hangs.
 _PATIENCE_S = 30.0
 _CONNECTIONS = 64
 _LUA = Path(__file__).with_name("post.lua")
@@ -34,14 +34,14 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class MemorySample:
-    """By process, when the sink had accepted that many."""
+    """The memory of each process when the sink had accepted ``accepted`` messages."""
 
     accepted: int
     processes: Mapping[str, proc.Memory]
 
 
 def ceiling(sink: Sink, seconds: int) -> float:
-    """Requests per second that wrk gets out of the sink: nobody else can be faster."""
+    """Measure the requests per second that the sink answers to wrk: the limit for everyone."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise MissingPart("wrk is not on the PATH (Debian: apt-get install wrk)")
@@ -55,7 +55,7 @@ def ceiling(sink: Sink, seconds: int) -> float:
 
 
 def parse_wrk(output: str) -> float:
-    """Requests per second, out of what wrk prints."""
+    """Return the requests per second from wrk's output."""
     found = re.search(r"^Requests/sec:\s*([\d.]+)$", output, re.MULTILINE)
     if found is None:
         raise ValueError(f"wrk's output has no rate:\n{output}")
@@ -63,7 +63,7 @@ def parse_wrk(output: str) -> float:
 
 
 def speed(ground: Ground, contender: Contender, topic: str, messages: int) -> Speed:
-    """One run over the topic's first ``messages``."""
+    """Measure one run over the topic's first ``messages``."""
     ground.sink.reset()
     with contender.run(ground, topic) as running:
         begin = _wait_for(ground.sink, running, 1)
@@ -72,7 +72,7 @@ def speed(ground: Ground, contender: Contender, topic: str, messages: int) -> Sp
         after = _cpu_by_role(ground, running.pid)
     return Speed(
         rate=rate(end),
-        # Both readings come a moment after the counts that they belong to.
+        # Both readings come a moment after their counts.
         cpu_us={
             role: (after[role] - before[role]) * 1e6 / (end.accepted - begin.accepted)
             for role in after
@@ -81,12 +81,12 @@ def speed(ground: Ground, contender: Contender, topic: str, messages: int) -> Sp
 
 
 def rate(stats: Stats) -> float:
-    """Messages per second. The first one only starts the clock."""
+    """Return messages per second; the first message only starts the clock."""
     return (stats.accepted - 1) * 1e9 / (stats.last_ns - stats.first_ns)
 
 
 def memory(ground: Ground, topic: str, messages: int, workers: int) -> list[MemorySample]:
-    """Ten samples during one run of consumer-fleet, evenly spread over the messages."""
+    """Take ten samples during one run of consumer-fleet, evenly spread over the messages."""
     ground.sink.reset()
     samples: list[MemorySample] = []
     with consumer_fleet(workers).run(ground, topic) as running:
@@ -97,7 +97,7 @@ def memory(ground: Ground, topic: str, messages: int, workers: int) -> list[Memo
 
 
 def start(ground: Ground, topic: str, workers: int) -> float:
-    """Seconds from the start of the process to the first accepted event."""
+    """Return the seconds from the start of the process to the first accepted event."""
     ground.sink.reset()
     began_ns = time.time_ns()
     with start_consumer_fleet(ground, topic, workers) as running:
@@ -105,7 +105,7 @@ def start(ground: Ground, topic: str, workers: int) -> float:
 
 
 def growth_percent(sizes: Sequence[int]) -> float:
-    """From the first to the last."""
+    """Return the growth from the first sample to the last."""
     return (sizes[-1] - sizes[0]) * 100 / sizes[0]
 
 

@@ -1,4 +1,4 @@
-"""CPU time and memory of processes, as Linux tells them in /proc."""
+"""CPU time and memory of processes, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Memory(NamedTuple):
 
 
 def parse_stat(text: str) -> Stat:
-    """Of /proc/PID/stat. The program's name, in parentheses, may itself have some, and spaces."""
+    """Parse /proc/PID/stat. The name in parentheses may contain parentheses and spaces."""
     fields = text.rpartition(")")[2].split()
     return Stat(int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
 
 
 def parse_memory(text: str) -> Memory:
-    """Of /proc/PID/smaps_rollup."""
+    """Parse /proc/PID/smaps_rollup."""
     amounts = {}
     for line in text.splitlines()[1:]:
         name, _, amount = line.partition(":")
@@ -39,7 +39,7 @@ def parse_memory(text: str) -> Memory:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a running process has used, with all its threads."""
+    """Return the CPU seconds that a running process and its threads have used."""
     return parse_stat(Path(f"/proc/{pid}/stat").read_text()).cpu_s
 
 
@@ -48,7 +48,7 @@ def memory(pid: int) -> Memory:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children, their children, and so on, in ascending order."""
+    """Return children, grandchildren and so on, in ascending order."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,5 +1,6 @@
-"""How fast a topic is recorded and replayed, beside what its client can do at all, and in how much
-memory: ``make bench ARGS="--only recordings"``, or by itself ``python -m bench.recordings``.
+"""Measure the speed of recording and replaying a topic against the bare client, and its memory.
+
+``make bench ARGS="--only recordings"``, or alone ``python -m bench.recordings``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MEMORY_SAMPLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Messages per second of this program and of its client alone, by rounds."""
+    """Messages per second of this program and of the bare client, by round."""
 
     what: str
     ours: Sequence[float]
@@ -66,7 +67,7 @@ class Comparison:
 
 
 def measure(kafka: KafkaBroker, folder: Path, messages: int, runs: int) -> list[Comparison]:
-    """By turns, so that whatever else the machine does falls on all of them alike."""
+    """Measure in turn, so that other load on the machine affects all alike."""
     source = kafka.create_topic("recorded", _PARTITIONS, _KEEP)
     pairs = list(_mixed(messages))
     config = client_config(kafka.bootstrap_servers, {})
@@ -86,7 +87,7 @@ def measure(kafka: KafkaBroker, folder: Path, messages: int, runs: int) -> list[
 
 
 def memory(folder: Path, gigabytes: float) -> Iterator[str]:
-    """RSS in MiB while a recording of that size is written, and while it is read."""
+    """Return the RSS in MiB while a recording of that size is written, and while it is read."""
     values = [record for _, record in _mixed(2000)]
     total = int(gigabytes * 1e9 / (sum(record.size for record in values) / len(values)))
     path = folder / "large.recording"
@@ -112,8 +113,8 @@ def memory(folder: Path, gigabytes: float) -> Iterator[str]:
 
 
 def _mixed(count: int) -> Iterator[tuple[int, Record]]:
-    """The other benchmarks' events, some cut and some several times as long: around 1.5 KB each.
-    With headers, tombstones, and keys that are absent.
+    """Generate the other benchmarks' events with other lengths, around 1.5 KB each, and with
+    headers, tombstones and missing keys.
     """
     values = list(backlog.messages(2000))
     values[::20] = [value[:200] for value in values[::20]]

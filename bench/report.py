@@ -1,4 +1,4 @@
-"""What the benchmark prints."""
+"""The output of the benchmark."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from bench.measure import MemorySample, Speed, growth_percent
 from bench.recordings import MIN_RATIO as MIN_SHARE
 from bench.recordings import Comparison
+from consumer_fleet.humanize import counted
 
 MIN_RATIO = 5.0
 MAX_START_S = 3.0
@@ -22,7 +23,7 @@ OURS = "consumer-fleet"
 
 
 class Report:
-    """Prints each part as soon as it is known, and remembers which limits were missed."""
+    """Prints each part as soon as it is known, and remembers missed limits."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,14 +37,14 @@ class Report:
         )
 
     def progress(self, text: str) -> None:
-        """Something that takes a while has begun."""
+        """Print a step that takes a while."""
         self._console.print(f"… {text}", style="dim", highlight=False)
 
     def ceiling(self, requests_per_s: float) -> None:
         self._print(f"Ceiling: wrk gets {requests_per_s:,.0f} requests/s out of the sink.\n")
 
     def speeds(self, runs: Mapping[tuple[str, int], Sequence[Speed]]) -> None:
-        """``runs`` by contender and number of workers."""
+        """Print the speeds; ``runs`` is keyed by contender and number of workers."""
         roles = list(next(iter(runs.values()))[0].cpu_us)
         table = Table(
             title="Messages/s from Kafka to accepted; CPU by process in µs/message (medians)",
@@ -67,7 +68,8 @@ class Report:
                 continue
             each = ratios(ours, theirs)
             what = (
-                f"{OURS} / {name}, {workers} worker(s): median {median(each):.1f} times as fast "
+                f"{OURS} / {name}, {counted(workers, 'worker')}: "
+                f"median {median(each):.1f} times as fast "
                 f"({', '.join(f'{ratio:.1f}' for ratio in each)})"
             )
             self._judge(what, f"at least {MIN_RATIO:g}", passed=median(each) >= MIN_RATIO)
@@ -109,7 +111,7 @@ class Report:
 
 
 def ratios(ours: Sequence[Speed], theirs: Sequence[Speed]) -> list[float]:
-    """Round by round: of runs that followed each other, so that they met the same noise."""
+    """Return the ratio of each round, whose runs followed each other under the same noise."""
     return [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
 
 

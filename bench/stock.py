@@ -1,4 +1,4 @@
-"""The same job with arroyo's own parts: what consumer-fleet is compared with.
+"""The same job with arroyo's own parts, for comparison.
 
 ``python -m bench.stock --help``. Arroyo's consumer, its multiprocessing step, a function that
 unpacks a message, builds an envelope with the Sentry SDK and posts it over a kept-alive
@@ -28,9 +28,9 @@ _MAX_BATCH_TIME_S = 1.0
 
 
 class Deliver:
-    """The function of the step. Pickled to the processes with each batch: it has only texts."""
+    """The step's function. It holds only strings: each batch pickles it to the processes."""
 
-    # One pool of connections per process, made when the first message arrives there.
+    # One pool of connections per process, created with its first message.
     _http: urllib3.PoolManager | None = None
 
     def __init__(self, url: str, dsn: str) -> None:
@@ -79,7 +79,7 @@ class Factory(ProcessingStrategyFactory[KafkaPayload]):
             pool=self._pool,
             input_block_size=_BLOCK_BYTES,
             output_block_size=_BLOCK_BYTES,
-            # The next batch is there when a process has done one, as in consumer-fleet.
+            # The next batch is ready when a process finishes one, as in consumer-fleet.
             prefetch_batches=True,
         )
 

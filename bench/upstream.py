@@ -1,4 +1,4 @@
-"""The sink as Python sees it: built with Go, started, asked for its counts."""
+"""Build the Go sink, start it, and read its counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SOURCE = Path(__file__).with_name("sink")
 
 
 class Stats(NamedTuple):
-    """``first_ns`` and ``last_ns``: when the first and the last were accepted, Unix time, or 0."""
+    """Counts, and the Unix times of the first and the last acceptance (0 if there is none yet)."""
 
     accepted: int
     refused: int
@@ -26,9 +26,9 @@ class Stats(NamedTuple):
 
 
 class Sink:
-    """A running sink: accepts every envelope, keeps none. It ends with this process at the latest.
+    """A running sink that accepts every envelope and keeps none. It ends with this process.
 
-    Raises MissingPart where there is no Go.
+    Raises MissingPart without Go.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class Sink:
             env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
             check=True,
         )
-        # The pipe to its standard input closes when this process ends, however it ends.
+        # The pipe to its standard input closes when this process ends, for whatever reason.
         self._process = subprocess.Popen(
             [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
@@ -67,6 +67,6 @@ class Sink:
             return Stats(**orjson.loads(answer.read()))
 
     def reset(self) -> None:
-        """Forget all counts. Only while nobody sends."""
+        """Reset all counts. Call it only while nothing sends."""
         with urllib.request.urlopen(self.address + "/reset", data=b"", timeout=10):
             pass

@@ -32,7 +32,7 @@ def strict_metrics() -> None:
 
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
-    """A test that boots in its own process leaves the next one's logging as it was."""
+    """Undo the logging set-up of a test that boots in its own process."""
     yield
     if structlog.is_configured():
         structlog.reset_defaults()
@@ -45,7 +45,7 @@ def restored_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A running broker that all tests share. One that stops it starts it again."""
+    """A running broker that all tests share. A test that stops it starts it again."""
     with running_broker(folder=tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
 
@@ -86,7 +86,7 @@ def upstream() -> Iterator[ScriptedReceiver]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1, in a folder whose name is not ASCII; its key is beside it."""
+    """A certificate for 127.0.0.1 and its key, in a folder whose name is not ASCII."""
     path = tmp_path_factory.mktemp("schlüssel") / "certificate.pem"
     try:
         make_certificate(path)
@@ -99,7 +99,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the servers that it used have printed."""
+    """Show the logs of the servers that a failed test used."""
     report = yield
     if report.failed:
         for name, fixture in getattr(item, "funcargs", {}).items():

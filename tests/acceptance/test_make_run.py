@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# The configuration of whoever runs the tests, and make's own where `make test` runs them.
+# The configuration of the person who runs the tests, and make's own under `make test`.
 _LEFT_OUT = ("CONSUMER_", "DJANGO_", "SENTRY_", "MAKE", "MFLAGS", "ARGS")
 
 
 def test_make_run_delivers_the_demonstration(tmp_path: Path) -> None:
-    # All else stays: set-up may have to ask the registry, through whatever proxy there is.
+    # Everything else stays: set-up may need the machine's proxy to reach the registry.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
     environment["XDG_CONFIG_HOME"] = str(tmp_path)
     run = subprocess.run(

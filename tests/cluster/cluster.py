@@ -27,7 +27,7 @@ _SETTINGS = ("net/ipv4/ip_forward", "vm/overcommit_memory", "vm/panic_on_oom", "
 
 
 class Cluster:
-    """Started by its constructor, within seconds once the programs are built; ``close`` ends it.
+    """Two nodes that the constructor starts, in seconds once the programs are built; ``close`` it.
 
     ``folder`` is that of ``leftovers.own_folder``.
     """
@@ -47,7 +47,7 @@ class Cluster:
 
     @property
     def host_address(self) -> str:
-        """An address of this machine that pods of every node reach."""
+        """Return an address of this machine that pods of every node reach."""
         return self.nodes[0].host_address
 
     def load_image(self, archive: Path) -> None:
@@ -63,11 +63,11 @@ class Cluster:
         return self.control_plane.try_kubectl(*arguments, stdin=stdin)
 
     def get(self, *arguments: str) -> Any:
-        """``kubectl get … -o json``, parsed."""
+        """Return the parsed output of ``kubectl get … -o json``."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))
 
     def helm(self, *arguments: str, timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
-        """``helm …``, with what it keeps about its user in the cluster's own folder."""
+        """Run ``helm …`` with its user data in the cluster's own folder."""
         home = str(self.control_plane.folder / "helm")
         return subprocess.run(
             [str(go_tool("helm")), *arguments],
@@ -91,7 +91,7 @@ class Cluster:
     def wait_for(
         self, condition: Callable[[], bool], what: str, *, timeout_s: float = 120
     ) -> float:
-        """Block until the condition holds; gives the seconds that it took."""
+        """Block until the condition holds; return the seconds that it took."""
         started = time.monotonic()
         try:
             wait_until(condition, timeout_s=timeout_s, what=what, interval_s=0.2)
@@ -100,7 +100,7 @@ class Cluster:
         return time.monotonic() - started
 
     def describe(self) -> str:
-        """What a person would look at first."""
+        """Describe the state as a person would look at it first."""
         pods = self.try_kubectl("get", "pods", "-A", "-o", "wide").stdout
         events = self.try_kubectl("get", "events", "-A", "--sort-by=.lastTimestamp").stdout
         return f"{pods}\n" + "\n".join(events.splitlines()[-25:])
@@ -112,12 +112,12 @@ class Cluster:
 
 
 def machine_settings() -> dict[str, str]:
-    """The settings of this machine's kernel that a node would change for itself."""
+    """Return the kernel settings of this machine that a node would change."""
     return {name: Path("/proc/sys", name).read_text() for name in _SETTINGS}
 
 
 def check_machine() -> None:
-    """Raises MissingPart where this machine can't run a cluster."""
+    """Raise MissingPart if this machine can't run a cluster."""
     if os.geteuid() != 0:
         raise MissingPart("nodes are started by root")
     for tool in _TOOLS:

@@ -1,4 +1,4 @@
-"""What the cluster's tests share: one cluster, one image, one Kafka, and the table of figures."""
+"""Fixtures of the cluster tests: one cluster, one image, one Kafka, and the table of figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="session")
 def cluster(image: Image) -> Iterator[Cluster]:
-    """Two nodes that have the image. The machine's own settings are as before afterwards."""
+    """Two nodes that have the image. Afterwards the machine's own settings are as before."""
     before = machine_settings()
     with own_folder() as folder, ExitStack() as stack:
         try:
@@ -56,7 +56,7 @@ def cluster(image: Image) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def kafka(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker on this machine, at an address that pods reach."""
+    """A broker on this machine at an address that pods reach."""
     try:
         broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"), host=cluster.host_address)
     except MissingPart as error:
@@ -80,7 +80,7 @@ def receiver(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def scene(
     cluster: Cluster, kafka: KafkaBroker, receiver: Receiver, tmp_path: Path
 ) -> Iterator[Scene]:
-    """A release that is not installed yet, and a project at the receiver for what it delivers."""
+    """A release that is not installed yet, with a project at the receiver."""
     project = next(_PROJECTS)
     release = Release(cluster, kafka.bootstrap_servers, receiver.dsn(project), tmp_path)
     yield Scene(release, kafka, receiver, project, uuid.uuid4().hex[:8])
@@ -94,7 +94,7 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test's time includes everything that is built."""
+    """Give the first test more time: it builds everything."""
     for item in items:
         if "tests/cluster/" in item.nodeid:
             item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows its pods and what they have logged."""
+    """Show the pods of a failed test, and their logs."""
     report = yield
     scene = getattr(item, "funcargs", {}).get("scene")
     if report.failed and isinstance(scene, Scene):
@@ -114,7 +114,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Each promise, whether it was kept, and the figures."""
+    """Print each promise, whether it was kept, and the figures."""
     rows = [
         report
         for outcome in ("passed", "failed", "error", "skipped")

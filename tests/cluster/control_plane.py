@@ -1,4 +1,4 @@
-"""etcd, the API server, the controllers and the scheduler: real ones, on loopback."""
+"""The real etcd, API server, controllers and scheduler, on loopback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _START_TIMEOUT_S = 90.0
 
 
 class ControlPlane:
-    """Started by its constructor; ``stop`` ends it. Its state is gone with the folder."""
+    """A control plane that the constructor starts; ``stop`` it. Its state ends with the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,7 @@ class ControlPlane:
             f"--service-account-private-key-file={folder}/service-account.key",
             f"--root-ca-file={folder}/certs/apiserver.crt",
             "--leader-elect=false",
-            # A node that is gone is noticed within seconds.
+            # Notice a lost node within seconds.
             "--node-monitor-period=1s",
             "--node-monitor-grace-period=10s",
             "--secure-port=0",
@@ -45,7 +45,7 @@ class ControlPlane:
         )
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 120) -> str:
-        """What kubectl printed. Raises AssertionError with what it said instead."""
+        """Return kubectl's output. Raises AssertionError with its error."""
         run = self.try_kubectl(*arguments, stdin=stdin, timeout_s=timeout_s)
         if run.returncode:
             raise AssertionError(
@@ -89,7 +89,7 @@ class ControlPlane:
                 f"--listen-client-urls=http://127.0.0.1:{port}",
                 f"--advertise-client-urls=http://127.0.0.1:{port}",
                 f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
-                "--unsafe-no-fsync",  # nothing of it outlives the run
+                "--unsafe-no-fsync",  # the run needs no durability
             ],
             log=self.folder / "etcd.log",
             env=os.environ,

@@ -1,7 +1,7 @@
 """The fleet's image, built as a user builds it, from a base that needs no registry.
 
-Debian's bootstrap takes the place of the public base image; everything else is deploy/Containerfile
-as it is. Base, layers and archives are kept between runs in the cache, by what they are made of.
+Debian's bootstrap replaces the public base image; the rest is deploy/Containerfile unchanged.
+Base, layers and archives stay in the cache between runs, keyed by their contents.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BUILD = ("bud", "--layers", "--isolation=chroot")
 
 @dataclass(frozen=True)
 class Image:
-    """A built image, as a docker-archive file."""
+    """A built image in a docker-archive file."""
 
     archive: Path
     build_s: float
@@ -45,7 +45,7 @@ class Image:
             return [files.getmember(name).size / 2**20 for name in names]
 
     def settings(self) -> dict[str, object]:
-        """What its configuration says of a container: user, entry point, environment, labels."""
+        """A container's configuration: user, entry point, environment, labels."""
         with tarfile.open(self.archive) as files:
             manifest = files.extractfile("manifest.json")
             assert manifest is not None
@@ -56,9 +56,9 @@ class Image:
 
 
 def build_image(folder: Path) -> Image:
-    """Build the image with this checkout's wheel. ``folder`` takes what the build needs.
+    """Build the image with this checkout's wheel, with ``folder`` as scratch space.
 
-    Raises MissingPart where a Debian tool is missing.
+    Raises MissingPart if a Debian tool is missing.
     """
     for tool in _TOOLS:
         if shutil.which(tool) is None:
@@ -70,21 +70,21 @@ def build_image(folder: Path) -> Image:
         shutil.copy(ROOT / name, context / name)
     build_wheel(context / "dist")
     for file in context.rglob("*"):
-        # What has not changed makes the same layer again, whenever it was copied here.
+        # Without its time of copying, unchanged content gives the same layer again.
         os.utime(file, (0, 0))
     options = [f"--build-arg=BASE={_BASE}", *_registry_settings()]
     options.append(f"--file={context}/deploy/Containerfile")
     started = time.monotonic()
     _buildah(*_BUILD, *options, f"--tag={IMAGE}", str(context))
     build_s = time.monotonic() - started
-    # Only what has a name outlives the pruning: the first stage as well, for the next build.
+    # Pruning keeps only named images: name the first stage too, for the next build.
     _buildah(*_BUILD, *options, "--target=build", f"--tag={REPOSITORY}:build", str(context))
     _buildah("rmi", "--prune")
     return Image(_archive(IMAGE), build_s)
 
 
 def build_pause_image(folder: Path) -> Path:
-    """The process that holds a pod's namespaces; there is no registry to take one from."""
+    """Build the image of the process that holds a pod's namespaces: there is no registry."""
     (folder / "pause.c").write_text(_PAUSE)
     subprocess.run(
         ["gcc", "-static", "-Os", "-o", folder / "pause", folder / "pause.c"], check=True
@@ -96,7 +96,7 @@ def build_pause_image(folder: Path) -> Path:
 
 
 def _archive(image: str) -> Path:
-    """The image as a file, which is kept until the image is another one."""
+    """Return the image as a file, which stays in the cache until the image changes."""
     image_id = _buildah("images", "--quiet", "--no-trunc", image).strip().removeprefix("sha256:")
     name = image.replace("/", "_").replace(":", "_")
     archive = _cache() / f"{name}-{image_id[:16]}.tar"
@@ -127,7 +127,7 @@ def _build_base() -> None:
 
 
 def _mirror() -> str:
-    """Where this machine takes Debian's packages from."""
+    """Return the mirror that this machine takes Debian's packages from."""
     wanted = [f"Codename: {_SUITE}", "Component: main", "Created-By: Packages"]
     for place in _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]).split():
         return place
@@ -135,7 +135,7 @@ def _mirror() -> str:
 
 
 def _registry_settings() -> list[str]:
-    """The machine's own way to the package registry: its certificates and pip's settings."""
+    """Return the machine's settings for the package registry: certificates and pip's options."""
     places = ("/etc/ssl/certs", "/etc/pip.conf")
     return [f"--volume={place}:{place}:ro" for place in places if Path(place).exists()]
 
@@ -146,7 +146,7 @@ def _cache() -> Path:
 
 
 def _buildah(*arguments: str) -> str:
-    # A store of its own: other images of this machine are neither seen nor changed.
+    # A separate store: the machine's other images are neither seen nor changed.
     storage = [f"--root={_cache()}/store", f"--runroot={_cache()}/run", "--storage-driver=overlay"]
     return _run(["buildah", *storage, *arguments])
 

@@ -1,6 +1,6 @@
-"""Ends and removes what a cluster has made on this machine, also one whose tests were killed.
+"""Remove everything that a cluster created on this machine, even after its tests were killed.
 
-Mounts are none of it: the nodes have mount namespaces of their own, which end with them.
+Mounts need no removal: the nodes have mount namespaces of their own, which end with them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 
 from tests.support.processes import wait_until
 
-# All names begin with it: folders, cgroups. Links are limited to 15 characters.
+# The prefix of all names: folders, cgroups. Links are limited to 15 characters.
 PREFIX = "fleet-cluster-"
 BRIDGE_PREFIX = "fleet-br"
 _CGROUPS = Path("/sys/fs/cgroup")
-# Cgroup v2 alone; else each controller has a hierarchy of its own.
+# Cgroup v2 alone; otherwise each controller has a hierarchy of its own.
 UNIFIED = (_CGROUPS / "cgroup.controllers").exists()
 _END_TIMEOUT_S = 30.0
-# What a cluster is made of. An editor may have one of its files open, too.
+# The programs of a cluster: another program, such as an editor, may name the folder too.
 _PROGRAMS = ("containerd", "containerd-shim", "etcd", "kube", "unshare")
 
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for the one cluster of this machine; what is left of others is removed first.
+    """Create the folder of this machine's one cluster; remove what others left behind first.
 
     Its path is short: a Unix socket's is limited to 107 characters. Raises RuntimeError while
     another run has a cluster.
@@ -75,14 +75,14 @@ def remove(folder: Path) -> None:
 
 
 def cgroups(name: str) -> list[Path]:
-    """The folders of the cgroup of that name: one per hierarchy."""
+    """Return the folders of the cgroup of that name, one per hierarchy."""
     if UNIFIED:
         return [_CGROUPS / name]
     return [path / name for path in _CGROUPS.iterdir() if (path / "cgroup.procs").exists()]
 
 
 def _kill_tree(pid: int) -> list[int]:
-    """Kill a process and those below it; gives all of them."""
+    """Kill a process and its descendants; return all of them."""
     killed = [pid]
     children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     os.kill(pid, signal.SIGKILL)
@@ -94,7 +94,7 @@ def _kill_tree(pid: int) -> list[int]:
 
 def _runs(pid: int) -> bool:
     try:
-        # "pid (name) state …"; the name may hold anything.
+        # "pid (name) state …", where the name may contain anything.
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
@@ -102,7 +102,7 @@ def _runs(pid: int) -> bool:
 
 
 def _delete_link(name: str) -> None:
-    # A pod's end of a pair goes with the pod's namespace, maybe before this does it.
+    # The pod's end of a pair goes with the pod's namespace, perhaps before this call.
     subprocess.run(["ip", "link", "del", name], capture_output=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Messages with an event id of their own, all at once or as a steady stream."""
+"""Messages with unique event ids, written at once or as a steady stream."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _TICK_S = 0.05
 
 
 class Sent(NamedTuple):
-    """Where and when (Unix time) the broker has acknowledged a message."""
+    """The position of a message, and when (Unix time) the broker acknowledged it."""
 
     partition: int
     time_s: float
 
 
 def messages(logical_topic: str, count: int, *, padding: int = 0) -> dict[str, bytes]:
-    """By its event id: a message of that topic, with an event of so many more bytes."""
+    """Build messages of that topic by event id, each with ``padding`` more bytes."""
     make = _MAKERS[logical_topic]
     ids = [uuid.uuid4().hex for _ in range(count)]
     return {event_id: make(event_id, padding) for event_id in ids}
@@ -68,7 +68,7 @@ _MAKERS: Mapping[str, Callable[[str, int], bytes]] = {
 
 
 class SteadyLoad:
-    """Writes so many ``ingest-events`` per second to all partitions in turn, inside its block."""
+    """A block during which ``ingest-events`` are written at a steady rate to all partitions."""
 
     def __init__(
         self, kafka: KafkaTopics, topic: str, *, per_second: int, padding: int = 0
@@ -95,7 +95,7 @@ class SteadyLoad:
 
     @property
     def sent(self) -> dict[str, Sent]:
-        """By event id, all that Kafka has. Complete after the block."""
+        """Everything that Kafka acknowledged, by event id. Complete after the block."""
         return dict(self._sent)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""A real node: kubelet, containerd and a bridge of its own. Several fit on one machine."""
+"""A real node: kubelet, containerd and a bridge. Several fit on one machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.go_tools import go_tool
 from tests.support.processes import ManagedProcess, free_ports
 
 _START_TIMEOUT_S = 120.0
-# Of cgroup v2: what the kubelet wants to find in its root.
+# The cgroup v2 controllers that the kubelet needs in its root.
 _CONTROLLERS = "+cpu +cpuset +io +memory +pids"
-# The kubelet insists on these. They are shown to the node alone: the machine keeps its own.
+# The kubelet requires these. Only the node sees them: the machine keeps its own.
 _KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -26,7 +26,7 @@ _KERNEL_SETTINGS = {
 
 
 class Node:
-    """Node ``number``: started by its constructor. ``leftovers.remove`` ends it.
+    """Node ``number``, started by its constructor and ended by ``leftovers.remove``.
 
     Its pods have addresses in 10.244.<number>.0/24, and reach this machine at ``host_address``.
     All its mounts are in a mount namespace of its own.
@@ -53,11 +53,11 @@ class Node:
         self._start_kubelet()
 
     def load_image(self, archive: Path) -> None:
-        """Take the images of a docker-archive file."""
+        """Load the images of a docker-archive file."""
         self._ctr("images", "import", str(archive))
 
     def pid_of(self, container_id: str) -> int:
-        """The container's first process, as this machine numbers it."""
+        """Return the machine's process id of the container's first process."""
         for line in self._ctr("tasks", "list").splitlines():
             cells = line.split()
             if cells[0] == container_id:
@@ -73,10 +73,10 @@ class Node:
         config.write_text(
             _CONTAINERD.format(folder=self.folder, socket=self._socket, pause=PAUSE_IMAGE)
         )
-        # Whatever containerd, its shims and the network plugins note in fixed places is the node's.
+        # What containerd, its shims and the network plugins write to fixed paths is the node's.
         state = self.folder / "var-lib"
         state.mkdir()
-        # Images go to memory: tens of thousands of files would take long to write and to delete.
+        # Images live in memory: tens of thousands of files are slow to write and to delete.
         store = self.folder / "containerd"
         store.mkdir()
         script = [
@@ -101,7 +101,7 @@ class Node:
             "ranges": [[{"subnet": self._subnet, "gateway": self.host_address}]],
             "routes": [{"dst": "0.0.0.0/0"}],
         }
-        # Not "isGateway", which would let the whole machine forward packets.
+        # Not "isGateway", which would make the whole machine forward packets.
         bridge = {"type": "bridge", "bridge": self._bridge, "ipam": addresses}
         return {"cniVersion": "0.4.0", "name": self.name, "plugins": [bridge]}
 
@@ -125,7 +125,7 @@ class Node:
         config.write_text(json.dumps(self._kubelet_config()))
         containerd = self._processes[0]
         command = [
-            # In containerd's mount namespace: it sees the volumes that the kubelet mounts.
+            # In containerd's mount namespace, so that containerd sees the volumes that it mounts.
             *("nsenter", f"--mount=/proc/{containerd.pid}/ns/mnt"),
             str(go_tool("kubelet")),
             f"--config={config}",
@@ -134,7 +134,7 @@ class Node:
             f"--cert-dir={self.folder}/kubelet-certs",
             f"--hostname-override={self.name}",
             f"--node-ip={self.host_address}",
-            # What the charts' topology constraints ask for.
+            # The chart's topology constraints use these.
             f"--node-labels=topology.kubernetes.io/zone={self.name}",
         ]
         self._start("kubelet", command).wait_ready(self._is_ready, timeout_s=_START_TIMEOUT_S)
@@ -184,7 +184,7 @@ class Node:
         return process
 
     def _make_bridge(self) -> None:
-        """Before the kubelet: the bridge's address is the node's."""
+        """Create the bridge before the kubelet starts: its address is the node's."""
         for command in (
             ["ip", "link", "add", self._bridge, "type", "bridge"],
             ["ip", "address", "add", f"{self.host_address}/24", "dev", self._bridge],
@@ -193,7 +193,7 @@ class Node:
             subprocess.run(command, check=True, capture_output=True)
 
     def _make_cgroups(self) -> None:
-        """A root of its own for each node: a kubelet removes the pods' cgroups it does not know."""
+        """Create a root per node: a kubelet removes the cgroups of pods that it does not know."""
         for root in cgroups(self._cgroup):
             for folder in (root.parent, root):
                 folder.mkdir(exist_ok=True)

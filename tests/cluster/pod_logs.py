@@ -1,4 +1,4 @@
-"""What pods log, also those that are gone: who owned which partition, and when."""
+"""The logs of pods, including ended ones: which pod owned which partition, and when."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogEvent:
 
 
 class PodLogs:
-    """Keeps every container's log: a second link to the file outlives the pod's own.
+    """Keeps every container's log by a second link to the file, which outlives the pod's.
 
     ``close`` ends its thread.
     """
@@ -44,7 +44,7 @@ class PodLogs:
         self._thread.join()
 
     def lines(self, namespace: str, pod: str = "") -> list[tuple[str, str, str]]:
-        """(pod, its uid, line) of the pods whose name begins so, file by file."""
+        """Yield (pod, its uid, line) of the pods whose name has that prefix, file by file."""
         found = []
         for folder in sorted(self._kept.glob(f"{namespace}_{pod}*")):
             _, name, uid = folder.name.split("_")
@@ -56,20 +56,20 @@ class PodLogs:
         return found
 
     def events(self, namespace: str, pod: str = "", *names: str) -> list[LogEvent]:
-        """The consumers' log events of these names, or all, by time."""
+        """Return the consumers' log events of these names, or all, by time."""
         found = []
         for owner, uid, line in self.lines(namespace, pod):
             try:
                 fields = json.loads(line)
                 time_s = datetime.fromisoformat(fields["timestamp"]).timestamp()
             except (ValueError, TypeError, KeyError):
-                continue  # for people, or half written
+                continue  # a line for people, or half written
             if not names or fields["event"] in names:
                 found.append(LogEvent(owner, uid, fields["event"], time_s, fields))
         return sorted(found, key=lambda event: event.time_s)
 
     def tail(self, namespace: str, lines: int = 12) -> str:
-        """The last lines of each pod."""
+        """Return the last lines of each pod."""
         by_pod: dict[str, list[str]] = {}
         for pod, uid, line in self.lines(namespace):
             by_pod.setdefault(f"{pod} {uid}", []).append(line)
@@ -80,7 +80,7 @@ class PodLogs:
     def _keep_all(self) -> None:
         while not self._stop.wait(_LOOK_INTERVAL_S):
             for source in self._sources:
-                # A folder goes with its pod, also between two lines here.
+                # A pod's folder may vanish between two lines here.
                 with contextlib.suppress(FileNotFoundError):
                     for file in source.glob("*/*/*.log"):
                         self._keep(file)
@@ -93,10 +93,10 @@ class PodLogs:
 
 
 def without_owner_s(events: Iterable[LogEvent]) -> dict[str, float]:
-    """By partition: the longest time between an owner's end and the next one's beginning.
+    """Return, by partition, the longest time between the end of one owner and the next.
 
     An owner has a partition from its ``partitions_assigned`` to its ``partitions_revoked``; a pod
-    that is killed says nothing, and would count as an owner for ever. In the end all have an owner.
+    that is killed logs nothing, and would count as an owner forever. In the end all have an owner.
     """
     longest: dict[str, float] = {}
     freed_at: dict[str, float] = {}
@@ -112,7 +112,7 @@ def without_owner_s(events: Iterable[LogEvent]) -> dict[str, float]:
 
 
 def owners(events: Iterable[LogEvent]) -> dict[str, str]:
-    """By partition: the uid of the pod that has it after all these events."""
+    """Return, by partition, the uid of the pod that owns it after all these events."""
     found: dict[str, str] = {}
     for event in sorted(events, key=lambda each: each.time_s):
         for partition in event.fields.get("partitions", ()) if _is_move(event) else ():

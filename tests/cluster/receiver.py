@@ -1,4 +1,4 @@
-"""A destination for pods that keeps up with several consumers: it notes event ids, and no more.
+"""A destination for pods that is fast enough for several consumers: it records only event ids.
 
 ``python -m tests.cluster.receiver ADDRESS`` runs it; ``Receiver`` is that process for a test.
 """
@@ -25,7 +25,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Accepted(NamedTuple):
-    """One event: when it was accepted (Unix time), and its id."""
+    """The time (Unix) at which an event was accepted, and its id."""
 
     time_s: float
     event_id: str
@@ -55,14 +55,14 @@ class Receiver:
         return f"http://key@{self._address}:{self._port}/{project}"
 
     def answer_after(self, project: int, seconds: float) -> None:
-        """From now on, each answer to this project takes so long."""
+        """Delay each further answer to this project."""
         self._ask(f"delay/{project}/{seconds:g}")
 
     def count(self, project: int) -> int:
         return int(self._ask(f"count/{project}"))
 
     def accepted(self, project: int) -> list[Accepted]:
-        """The events of the project's accepted envelopes, in order. Others are left out."""
+        """Return the events of the project's accepted envelopes, in order; skip other items."""
         return [Accepted(*each) for each in orjson.loads(self._ask(f"accepted/{project}"))]
 
     def event_ids(self, project: int) -> Counter[str]:
@@ -75,7 +75,7 @@ class Receiver:
 
 
 class _Notes:
-    """By project: when which envelope's header came, and how long an answer takes."""
+    """The envelope headers with their times, and the delay of answers, by project."""
 
     def __init__(self) -> None:
         self.headers: dict[str, list[tuple[float, bytes]]] = {}
@@ -105,7 +105,7 @@ class _Notes:
 
 
 class _Connection(asyncio.Protocol):
-    """Just as much HTTP/1.1 as the consumers and urllib write: bodies with a length."""
+    """Only as much HTTP/1.1 as the consumers and urllib write: bodies with a length."""
 
     def __init__(self, notes: _Notes) -> None:
         self._notes = notes
@@ -121,7 +121,7 @@ class _Connection(asyncio.Protocol):
             pass
 
     def _take(self) -> bool:
-        """Answer the first request of the buffer, where it is there as a whole."""
+        """Answer the first request of the buffer if it is complete."""
         end = self._buffer.find(b"\r\n\r\n") + 4
         if end < 4:
             return False
@@ -139,7 +139,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _answer(self, path: str, body: bytes) -> None:
-        # A client that has gone meanwhile has had no answer: nothing was accepted.
+        # A client that disconnected got no answer, so nothing was accepted.
         if self._transport.is_closing():
             return
         answer = self._notes.answer(path, body)

@@ -1,4 +1,4 @@
-"""The chart on the cluster: installed, upgraded, watched and taken away."""
+"""The chart on the cluster: install, upgrade, watch and remove it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Release:
     def install(
         self, consumers: Mapping[str, object], *, wait: bool = True, **others: object
     ) -> float:
-        """``helm install``, and wait until every pod is ready; gives the seconds.
+        """Run ``helm install`` and wait until every pod is ready; return the seconds.
 
-        ``others`` are values beside the consumers'.
+        ``others`` are values besides the consumers.
         """
         return self._helm("install", {"consumers": consumers, **others}, wait=wait)
 
     def upgrade(self, consumers: Mapping[str, object]) -> float:
-        """``helm upgrade``, and wait until the rollout is done; gives the seconds."""
+        """Run ``helm upgrade`` and wait until the rollout is done; return the seconds."""
         return self._helm("upgrade", {"consumers": consumers}, wait=True)
 
     def test(self) -> subprocess.CompletedProcess[str]:
@@ -54,7 +54,7 @@ class Release:
         )
 
     def notes(self) -> str:
-        """What ``helm install`` has told its user."""
+        """Return the notes that ``helm install`` printed."""
         return self.cluster.helm("get", "notes", NAME, f"--namespace={self.namespace}").stdout
 
     def kubectl(self, *arguments: str) -> str:
@@ -63,7 +63,7 @@ class Release:
         )
 
     def pods(self, consumer: str) -> list[dict[str, Any]]:
-        """The consumer's pods that are not ending, by name."""
+        """Return the consumer's pods that are not terminating, by name."""
         items = self.cluster.get(
             "pods",
             f"--namespace={self.namespace}",
@@ -77,12 +77,12 @@ class Release:
         return found
 
     def exec(self, pod: str, script: str) -> subprocess.CompletedProcess[str]:
-        """A shell script inside the consumer's container."""
+        """Run a shell script inside the consumer's container."""
         place = (f"--namespace={self.namespace}", pod, "--container=consumer")
         return self.cluster.try_kubectl("exec", *place, "--", "sh", "-c", script)
 
     def remove(self) -> None:
-        """Take it away; the namespace's end is not waited for."""
+        """Uninstall the release, without waiting for the namespace to end."""
         self.cluster.helm("uninstall", NAME, f"--namespace={self.namespace}")
         self.kubectl("delete", "pods", "--all", "--grace-period=2")
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
@@ -97,7 +97,7 @@ class Release:
             raise AssertionError(
                 f"helm {command}: {run.stdout}{run.stderr}\n{self.cluster.describe()}"
             )
-        # helm --wait is content where as many are ready as a rollout leaves: none of one.
+        # helm --wait accepts the number that a rollout leaves available: with one pod, zero.
         for workload in self.kubectl("get", "deployments,statefulsets", "--output=name").split():
             if wait:
                 self.kubectl("rollout", "status", workload, f"--timeout={_READY_TIMEOUT_S}s")
@@ -108,7 +108,7 @@ class Release:
             "image": {"repository": REPOSITORY, "tag": TAG, "pullPolicy": "Never"},
             "kafka": {"bootstrapServers": [self._brokers]},
             "upstream": {"existingSecret": {"name": _SECRET, "key": "upstream"}},
-            # Two small nodes hold everything.
+            # Everything must fit on two small nodes.
             "defaults": {"resources": {"requests": {"cpu": "50m"}}},
         }
 
@@ -118,7 +118,7 @@ def name_of(pod: dict[str, Any]) -> str:
 
 
 def container_of(pod: dict[str, Any]) -> dict[str, Any]:
-    """The state of the pod's consumer, as Kubernetes reports it."""
+    """Return the state of the pod's consumer container, as Kubernetes reports it."""
     for status in pod["status"].get("containerStatuses", ()):
         if status["name"] == "consumer":
             found: dict[str, Any] = status

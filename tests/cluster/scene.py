@@ -1,4 +1,4 @@
-"""A release of the chart with what stands around it: topics, and a project at the receiver."""
+"""A release of the chart with its topics and a project at the receiver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONSUMER = "ingest-events"
 
 
 class Scene:
-    """Names of topics and groups end with ``suffix``: tests share a broker."""
+    """A release whose topics and groups end with ``suffix``, because tests share a broker."""
 
     def __init__(
         self, release: Release, kafka: KafkaBroker, receiver: Receiver, project: int, suffix: str
@@ -35,7 +35,7 @@ class Scene:
     def values(
         self, topic: str, partitions: int, logical: str = CONSUMER, **more: Any
     ) -> dict[str, object]:
-        """The chart's values of a consumer of that topic, in a group of the same name."""
+        """Return the chart's values of a consumer of that topic, in a group of the same name."""
         return {
             "topic": logical,
             "physicalTopic": topic,
@@ -48,7 +48,7 @@ class Scene:
         return SteadyLoad(self.kafka, topic, per_second=per_second, padding=padding)
 
     def events(self, *names: str) -> list[LogEvent]:
-        """Of all pods that the release has had, by time."""
+        """Return the log events of all pods that the release has had, by time."""
         return self.cluster.logs.events(self.release.namespace, "", *names)
 
     def moves(self) -> list[LogEvent]:
@@ -58,7 +58,7 @@ class Scene:
         return self.receiver.event_ids(self.project)
 
     def wait_until_committed(self, topic: str, *, timeout_s: float = 180) -> float:
-        """Block until the group of the topic's name has committed all; gives the seconds."""
+        """Block until the topic's group has committed everything; return the seconds."""
         ends = {index: end for index, end in self.kafka.end_offsets(topic).items() if end}
         return self.cluster.wait_for(
             lambda: self.kafka.committed(topic, topic) == ends,
@@ -67,27 +67,27 @@ class Scene:
         )
 
     def wait_until_delivering(self) -> None:
-        """Block until more arrives at the receiver than there was."""
+        """Block until more events arrive at the receiver."""
         before = self.receiver.count(self.project)
         self.cluster.wait_for(
             lambda: self.receiver.count(self.project) > before, "events to arrive"
         )
 
     def slowest_s(self, sent: dict[str, Sent]) -> float:
-        """The longest time from Kafka's acknowledgement of a message to its acceptance."""
+        """Return the longest time from Kafka's acknowledgement of a message to its acceptance."""
         first: dict[str, float] = {}
         for accepted in self.receiver.accepted(self.project):
             first.setdefault(accepted.event_id, accepted.time_s)
         return max(first[event_id] - each.time_s for event_id, each in sent.items())
 
     def check_exactly(self, sent: Iterable[str]) -> None:
-        """Every event was accepted once: nothing is lost, and nothing came twice."""
+        """Check that every event was accepted exactly once."""
         missing, surplus = self._differences(sent)
         assert not missing, f"{len(missing)} lost: {list(missing)[:5]}"
         assert not surplus, f"{surplus.total()} too many: {list(surplus)[:5]}"
 
     def check_nothing_lost(self, sent: Iterable[str]) -> int:
-        """Every event was accepted; gives how many came more than once."""
+        """Check that every event was accepted; return how many came more than once."""
         missing, surplus = self._differences(sent)
         assert not missing, f"{len(missing)} lost: {list(missing)[:5]}"
         assert set(surplus) <= set(sent), "something arrived that was never sent"

@@ -1,4 +1,4 @@
-"""A node is drained under load: the budget holds, and nothing is lost."""
+"""Draining a node under load: the budget holds, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PARTITIONS = 4
 
 
 class _Drain:
-    """``kubectl drain``, in a thread: it goes on until the budget lets it."""
+    """``kubectl drain`` in a thread, which retries until the budget allows it."""
 
     def __init__(self, cluster: Cluster, node: str) -> None:
         self._cluster = cluster
@@ -42,7 +42,7 @@ def test_a_drain_respects_the_disruption_budget_and_loses_nothing(
     left, other = (node.name for node in cluster.nodes)
     topic = scene.topic(_PARTITIONS)
     try:
-        # All pods begin on the node that is drained, so that a second one waits for the first.
+        # All pods start on the node that is drained, so that a second one waits for the first.
         cluster.kubectl("cordon", other)
         scene.release.install({CONSUMER: scene.values(topic, _PARTITIONS, replicas=2)})
         cluster.kubectl("uncordon", other)

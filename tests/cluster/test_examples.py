@@ -32,7 +32,7 @@ def custom_resources(cluster: Cluster) -> Iterator[None]:
 
 
 def _applied(scene: Scene, *values: str) -> list[str]:
-    """The objects that the API server would take, of the chart with these values."""
+    """Return the chart's objects that the API server would accept with these values."""
     place = f"--namespace={scene.release.namespace}"
     rendered = scene.cluster.helm("template", "fleet", str(CHART), place, *values, "--no-hooks")
     assert rendered.returncode == 0, rendered.stderr
@@ -41,7 +41,7 @@ def _applied(scene: Scene, *values: str) -> list[str]:
         stdin=rendered.stdout,
     )
     assert applied.returncode == 0, applied.stderr
-    # A workload is only warned of what its pods will be refused for.
+    # For a workload, the API server only warns about what it will refuse in its pods.
     assert "would violate PodSecurity" not in applied.stderr
     return applied.stdout.splitlines()
 

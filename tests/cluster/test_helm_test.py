@@ -1,4 +1,4 @@
-"""``helm test`` says whether what the release needs is there."""
+"""``helm test`` checks what the release needs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_helm_test_fails_where_the_topic_has_other_partitions(scene: Scene, figu
 
 
 def _line_with(text: str, output: str) -> str:
-    """A line of the test pod's log; the release's notes, which come before it, name topics too."""
+    """Return a line of the test pod's log, not of the release's notes, which name topics too."""
     _, _, log = output.partition("POD LOGS")
     for line in log.splitlines():
         if text in line:

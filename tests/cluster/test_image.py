@@ -1,4 +1,4 @@
-"""What the image is, besides what its pods show."""
+"""The image itself: its size, user and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pod as it is seen from inside, and as the API server judges it."""
+"""A pod seen from inside, and judged by the API server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_container_has_no_more_than_it_needs(scene: Scene, figure: Figure) -> 
     assert "No such file" in says("ls /var/run/secrets/kubernetes.io")
     assert says("touch /tmp/new-file /dev/shm/new-file && rm /tmp/new-file /dev/shm/new-file") == ""
     assert says("grep -E ' (/tmp|/dev/shm) ' /proc/mounts | cut -d' ' -f3 | sort -u") == "tmpfs"
-    # The consumer is the first process: signals reach it, and no shell stands between.
+    # The consumer is the first process: signals reach it without a shell between.
     assert says("tr '\\0' ' ' < /proc/1/cmdline").endswith("/bin/consumer run")
     status = dict(line.split(":\t") for line in says("cat /proc/1/status").splitlines())
     assert int(status["CapEff"], 16) == 0
@@ -36,7 +36,7 @@ def test_a_container_has_no_more_than_it_needs(scene: Scene, figure: Figure) -> 
 
 
 def test_a_pod_that_is_not_restricted_is_refused(scene: Scene) -> None:
-    """The namespaces of these tests enforce what the others rely on."""
+    """The other tests rely on what their namespaces enforce."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -65,7 +65,7 @@ def test_a_killed_worker_leaves_no_zombie_and_the_pod_stays_ready(
         scene.cluster.wait_for(lambda: len(scene.events("worker_ready")) == 3, "a new worker")
         scene.wait_until_delivering()
     states = scene.release.exec(name_of(pod), "cat /proc/[0-9]*/stat").stdout.splitlines()
-    # "pid (name) state …"; the name may hold anything.
+    # "pid (name) state …", where the name may contain anything.
     zombies = [line for line in states if line.rpartition(")")[2].split()[0] == "Z"]
     assert len(states) >= 3
     assert zombies == []

@@ -1,4 +1,4 @@
-"""The inspector as a Deployment: who has the token sees events, and nobody else does."""
+"""The inspector as a Deployment: only a client with the token sees events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOKEN = "0123456789abcdef-of-the-test"
 _PORT = 8790
 
 
-def test_the_inspector_shows_events_to_who_has_the_token_only(scene: Scene, figure: Figure) -> None:
+def test_the_inspector_shows_events_only_with_the_token(scene: Scene, figure: Figure) -> None:
     topic = scene.topic(1)
     sent = messages(CONSUMER, 20)
     scene.kafka.produce(topic, sent.values())

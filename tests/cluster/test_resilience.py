@@ -1,4 +1,4 @@
-"""What Kubernetes does to pods, and what happens to pods: no message is lost by any of it."""
+"""Probes, signals, evictions and lost memory: none of them loses a message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cluster.release import container_of, is_ready, name_of
 from tests.cluster.scene import CONSUMER, Scene
 
 _FINALIZER = "consumer-fleet.test/kept"
-# Quick to notice: the defaults take minutes.
+# Detect quickly: the defaults take minutes.
 _IMPATIENT: dict[str, Any] = {
     "shutdownTimeoutSeconds": 3,
     "terminationGracePeriodSeconds": 18,
@@ -36,7 +36,7 @@ def test_a_standby_pod_is_ready_and_stays_ready_while_others_lag(
     busy = set(owners(scene.moves()).values())
     (standby,) = (pod for pod in scene.release.pods(CONSUMER) if pod["metadata"]["uid"] not in busy)
     scene.receiver.answer_after(scene.project, 1.0)
-    watched_s = 3 * 8.0  # so many heartbeats long that an old one would have been noticed
+    watched_s = 3 * 8.0  # so many heartbeats that a stale one would have been noticed
     with scene.load(topic) as load:
         started = time.monotonic()
 
@@ -107,7 +107,7 @@ def test_sigterm_ends_a_pod_within_its_grace_period_with_0(scene: Scene, figure:
     name = name_of(pod)
     with scene.load(topic) as load:
         scene.wait_until_delivering()
-        # The finalizer keeps what Kubernetes says of the pod until it is read here.
+        # The finalizer keeps the pod's status until it is read here.
         _keep(scene, name, _FINALIZER)
         asked_s = int(time.time())  # Kubernetes writes whole seconds
         scene.release.kubectl("delete", "pod", name, "--wait=false")
@@ -118,7 +118,7 @@ def test_sigterm_ends_a_pod_within_its_grace_period_with_0(scene: Scene, figure:
         _keep(scene, name)
         scene.wait_until_delivering()
     terminated = container_of(ended)["state"]["terminated"]
-    # Not the deletion's: the kubelet sets that to 0 once the pod has ended.
+    # Not the deletion's grace period: the kubelet sets that to 0 once the pod has ended.
     grace_s = ended["spec"]["terminationGracePeriodSeconds"]
     took_s = _unix_time(terminated["finishedAt"]) - asked_s
     figure("ended after", f"{took_s:.0f} s of {grace_s} s, exit code {terminated['exitCode']}")
@@ -142,12 +142,12 @@ def _memory_limit(container_id: str) -> Path:
 
 
 def _lower(limit: Path) -> None:
-    """To what is used now, so that the next growth is too much."""
+    """Lower the limit to the current use, so that the next growth exceeds it."""
     used = limit.with_name("memory.usage_in_bytes" if "limit" in limit.name else "memory.current")
     try:
         limit.write_text(used.read_text())
     except OSError:
-        return  # in use this moment, or just gone
+        return  # in use at this moment, or just gone
 
 
 def _keep(scene: Scene, pod: str, *finalizers: str) -> None:

@@ -1,4 +1,4 @@
-"""Rollouts under load: nothing is lost, nothing comes twice, and no partition waits for long."""
+"""Rollouts under load lose and repeat nothing, and no partition waits long."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_static_members_restart_moves_no_partition(scene: Scene, figure: Figur
 
         def is_shared() -> bool:
             owned = owners(scene.moves())
-            # The first to join has all of them for a moment.
+            # The first member to join has all partitions for a moment.
             return len(owned) == _PARTITIONS and set(owned.values()) == members
 
         scene.cluster.wait_for(is_shared, "both to own partitions")
@@ -64,7 +64,7 @@ def test_a_static_members_restart_moves_no_partition(scene: Scene, figure: Figur
     assert owners(scene.moves()) == {
         partition: stayed if owner == stayed else successor for partition, owner in had.items()
     }
-    # Even a rebalance that changes nothing for a member would be in its log.
+    # A member logs even a rebalance that changes nothing for it.
     assert [event for event in scene.moves() if event.uid == stayed][-1] == before[stayed]
     gaps = without_owner_s(scene.moves())
     figure("partitions without an owner", " ".join(f"{gap:.1f}" for gap in gaps.values()) + " s")

@@ -1,4 +1,4 @@
-"""The parts of the chart that the program's code decides, written anew from it.
+"""Generate the parts of the chart that follow from the program's code.
 
 ``python -m tests.support.chart_files`` writes them; a test fails where they differ:
 

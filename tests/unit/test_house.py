@@ -29,7 +29,7 @@ MAX_PARAMETERS = 7
 SHARED_CLASS_NAMES: frozenset[str] = frozenset()
 
 RETIRED = {
-    "a fix": r"mend(?:s|ed|ing)?",
+    "fix": r"mend(?:s|ed|ing)?",
     "again, or re-…": r"anew",
     "forever, or without limit": r"for ever",
     "leaves the group": r"tak(?:es?|ing) leave",
@@ -41,7 +41,7 @@ RETIRED = {
     "is invalid because …": r"makes? no sense",
     "unassigned, or has no owner": r"none's|nobody's",
     "is not a …, or invalid": r"(?:that|what|which|and|of it) (?:is|are) none",
-    "the plural, by the number": r"[a-z]+\(s\)",
+    "the correct plural": r"[a-z]+\(s\)",
 }
 _RETIRED = {
     instead: re.compile(rf"(?<![\w-])(?:{words})(?!\w)", re.IGNORECASE)
