@@ -23,19 +23,19 @@ _EXIT_CODES = """
 \b
 Exit codes:
   0    done, or stopped by one signal
-  1    a check found a problem (doctor, status --check), or no message was
-       there (record, replay)
-  2    the command line is wrong, or asks for something that needs --yes
-  65   bad data: a rejected message without a dead letter topic, a damaged
+  1    a check found a problem (doctor, status --check), or there was no
+       message (record, replay)
+  2    the command line is wrong, or requires confirmation by --yes
+  65   bad data: a rejected message without a dead-letter topic, a damaged
        recording
   69   no Kafka broker answers
   70   a bug in this program
   74   a file, or the output, can't be written
   75   the group has members: stop them first
   78   the configuration is wrong
-  130  forced by a second INT, or a replay that INT kept from its end; 143 the
-       same by TERM
-  141  nobody reads the output any more, as after "| head"
+  130  forced by a second INT, or a replay that INT ended early; 143 the same
+       by TERM
+  141  the reader of the output is gone, as after "| head"
 
 \b
 Examples:
@@ -111,8 +111,8 @@ class _Commands(click.Group):
 
 
 def _exit_if_output_is_lost(error: OSError) -> None:
-    """Where what is printed can't be written: into a pipe that was closed, as by ``| head``, or
-    onto a full disk.
+    """Exit if the output can't be written: the pipe was closed, as by ``| head``, or the disk is
+    full.
     """
     if sys.stdout is None:  # closed from the start: nothing is printed
         return

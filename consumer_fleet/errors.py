@@ -1,4 +1,4 @@
-"""Every error that this program raises on purpose, as one tree.
+"""Every error that this program raises on purpose, as one tree; and the exit codes.
 
 ::
 
@@ -7,8 +7,8 @@
     │   └── ServiceError        78  names the service that failed
     ├── KafkaUnreachable        69  no broker answered
     ├── OffsetsOutOfRange       78  committed offsets are gone and the policy says "error"
-    ├── UndeliverableMessage    65  a message was rejected and there is no dead letter topic
-    ├── RecordingError          65  a file is no recording, is damaged, or is of a newer version
+    ├── UndeliverableMessage    65  a message was rejected and there is no dead-letter topic
+    ├── RecordingError          65  a file is not a recording, is damaged, or has a newer version
     ├── OutputError             74  a file can't be written: no room, no permission
     ├── GroupIsActive           75  a group's offsets can't be moved while it has members
     └── RejectedMessage             one message is bad; it becomes a dead letter, never an exit
@@ -53,7 +53,7 @@ class ServiceError(ConfigurationError):
 
 
 class KafkaUnreachable(FleetError):
-    """No broker answered within the time that the caller was ready to wait."""
+    """No broker answered within the caller's timeout."""
 
     exit_code = EXIT_KAFKA_UNREACHABLE
 
@@ -71,13 +71,13 @@ class UndeliverableMessage(FleetError):
 
 
 class RecordingError(FleetError):
-    """A file can't be read as a recording, or not to its end: says where the readable part ends."""
+    """A file can't be read as a recording, or not completely: says where the readable part ends."""
 
     exit_code = EXIT_DATA
 
 
 class OutputError(FleetError):
-    """A file can't be written: names it, the cause, and what of it is there."""
+    """A file can't be written: names it, the cause, and how much of it exists."""
 
     exit_code = EXIT_OUTPUT
 
@@ -89,7 +89,7 @@ class GroupIsActive(FleetError):
 
 
 class RejectedMessage(FleetError):
-    """One message can't be delivered, now or later: it goes to the dead letter topic.
+    """One message can't be delivered, now or later: it goes to the dead-letter topic.
 
     ``reason`` is a short fixed identifier (``invalid_json``, ``http_400``, …), fit for a metric's
     tag; ``detail`` says more, for a person, in at most a few hundred characters.

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them in a narrow column."""
+"""Numbers and times for narrow columns."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def short_duration(seconds: float) -> str:
 
 
 def moment(timestamp_ms: int | None) -> datetime | None:
-    """A message's time in UTC. None where it has none, or one that no calendar has: there are
-    producers that count in microseconds.
+    """A message's time in UTC. None if it is missing or outside the calendar: some producers count
+    in microseconds.
     """
     if timestamp_ms is None:
         return None

@@ -1,6 +1,14 @@
-"""Text from outside, made fit for a terminal: nothing in it moves its cursor."""
+"""Text made fit to be shown: nothing in it moves a terminal's cursor or gives away a credential."""
 
 from __future__ import annotations
+
+import re
+
+REDACTED = "[redacted]"
+
+_HEX_WIDTH = 16
+_USERINFO = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)?[^\s,'\"]*@")
+_URL_USERINFO = re.compile(r"://[^\s/@'\"]*@")
 
 
 def printable(text: str) -> str:
@@ -22,9 +30,6 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-_HEX_WIDTH = 16
-
-
 def printable_bytes(data: bytes) -> str:
     """As text where it is UTF-8, with ``\\xNN`` for what is not."""
     return printable(data.decode(errors="backslashreplace"))
@@ -44,3 +49,15 @@ def hex_dump(data: bytes, start: int, end: int) -> list[str]:
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
         lines.append(f"{position:08x}  {halves[0]:<23}  {halves[1]:<23}  |{text}|")
     return lines
+
+
+def without_userinfo(text: str) -> str:
+    """The text with everything before an ``@`` hidden: a DSN's key, a URL's password."""
+    if "@" not in text:
+        return text
+    return _USERINFO.sub(lambda match: f"{match.group(1) or ''}{REDACTED}@", text)
+
+
+def without_credentials(text: str) -> str:
+    """The text with the credentials of any URL in it hidden; other uses of ``@`` are left alone."""
+    return _URL_USERINFO.sub(f"://{REDACTED}@", text) if "://" in text else text

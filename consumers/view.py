@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgpack
 import orjson
 
-from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
 from consumer_fleet.capture.envelope import parse
 from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.printable import REDACTED, without_credentials
 
 _SECRET: Final = re.compile(
     r"authori[sz]ation|cookie|(?:^|[-_])auth$|passw|secret|credential|token|csrf|jwt|\bdsn\b|"

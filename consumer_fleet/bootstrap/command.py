@@ -68,7 +68,7 @@ def config_command(request: ConfigRequest) -> None:
 
 def as_plain_data(resolved: Resolved) -> dict[str, dict[str, Any]]:
     """Option → value and origin, secrets redacted; the structure that ``--json`` prints."""
-    from consumer_fleet.bootstrap.redaction import shown
+    from consumer_fleet.bootstrap.parsing import shown
 
     return {
         name: {"value": shown(name, getattr(resolved.options, name)), "origin": origin}

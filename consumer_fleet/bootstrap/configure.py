@@ -34,8 +34,8 @@ def initialize_app(
     3. Warnings about dangerous choices (parent).
     4. Metrics.
     5. Plugins, before the services that they may add are set up.
-    6. The options as a whole: is there something to deliver to?
-    7. Snuba: do the options fit it (everywhere), is it healthy (parent)?
+    6. The options as a whole: every message needs a destination.
+    7. Snuba: the options fit it (everywhere), and it is healthy (parent).
     8. The SDK and the transport.
     9. Services: validate (parent, unless skipped), then set up.
 

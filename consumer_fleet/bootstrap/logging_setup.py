@@ -11,9 +11,8 @@ import click
 import structlog
 from structlog.typing import EventDict, Processor
 
-from consumer_fleet.bootstrap.redaction import without_credentials
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.printable import printable_lines
+from consumer_fleet.printable import printable_lines, without_credentials
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -21,7 +20,7 @@ LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# What they say below a warning is repeated by this program's own events, or drowns them.
+# Below a warning, their lines repeat this program's own events or drown them out.
 _CHATTY = ("arroyo", "asyncio", "sentry_sdk", "urllib3")
 
 
@@ -93,7 +92,7 @@ def configure_logging(
 def _timestamper(log_format: str) -> Processor:
     if log_format == "json":
         return structlog.processors.TimeStamper(fmt="iso", utc=True)
-    # A person who looks on knows the day, and has 80 columns.
+    # A person at the terminal knows the day, and has 80 columns.
     return structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
 
 
@@ -137,7 +136,7 @@ def _without_logger_name(
 def _printable(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """A terminal must not do what a message, or a server's answer, tells it to."""
+    """Keep a message or a server's answer from controlling the terminal."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = printable_lines(value)
@@ -147,7 +146,7 @@ def _printable(
 def _hide_credentials(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """The last gate: a library may log a URL that is a DSN."""
+    """A safeguard: a library may log a URL that is a DSN."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = without_credentials(value)

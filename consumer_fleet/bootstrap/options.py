@@ -16,8 +16,15 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
-from consumer_fleet.bootstrap.parsing import as_dsn, as_items, as_mapping, broker, http_url, lower
-from consumer_fleet.bootstrap.redaction import shown
+from consumer_fleet.bootstrap.parsing import (
+    as_dsn,
+    as_items,
+    as_mapping,
+    broker,
+    http_url,
+    lower,
+    shown,
+)
 from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
@@ -26,7 +33,7 @@ from consumer_fleet.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """``fields`` are the options at odds, and ``text`` says why; it never holds a value."""
+    """Options that exclude each other. ``text`` says why, and never holds a value."""
 
     fields: tuple[str, ...]
     text: str
@@ -85,11 +92,9 @@ class Options(BaseSettings):
     )
 
     # Kafka
-    topic: Name | None = Field(
-        None, description="Logical topic: which consumer of the registry runs."
-    )
+    topic: Name | None = Field(None, description="The consumer to run, by its logical topic.")
     physical_topic: Name | None = Field(
-        None, description="The topic's name on the brokers, where it differs from the logical one."
+        None, description="The topic's name on the brokers, if it differs from the logical one."
     )
     bootstrap_servers: Annotated[tuple[Broker, ...], BeforeValidator(as_items)] = Field(
         (), description="Kafka brokers to start from, each host:port, comma-separated."
@@ -99,20 +104,20 @@ class Options(BaseSettings):
         description="Further librdkafka properties (k=v,k=v, a JSON object, or a mapping), for "
         "example security.protocol. Merged key by key over the sources.",
     )
-    group: Name | None = Field(None, description="Consumer group; the consumer's own by default.")
+    group: Name | None = Field(None, description="Consumer group; by default the consumer's own.")
     auto_offset_reset: OffsetReset = Field(
         "earliest",
         description="Where to start when the group has no offset or its offset is gone: earliest, "
         "latest, or error (stop).",
     )
     stop_at_end: bool = Field(
-        False, description="Stop once every partition is read to the end that it had at the start."
+        False, description="Stop after reading each partition up to its end offset at the start."
     )
     dlq_topic: Name | None = Field(
-        None, description="Topic for rejected messages; the consumer's own by default."
+        None, description="Topic for rejected messages; by default the consumer's own."
     )
     no_dlq: bool = Field(
-        False, description="Have no dead letter topic: a rejected message stops the consumer."
+        False, description="Use no dead-letter topic: a rejected message stops the consumer."
     )
 
     # Destinations
@@ -127,7 +132,7 @@ class Options(BaseSettings):
         "required", description="The same as upstream_delivery, for the second destination."
     )
     best_effort_budget_mb: Megabytes = Field(
-        16, description="Megabytes that may wait for a best-effort destination before some drop."
+        16, description="Megabytes that may wait for a best-effort destination; more are dropped."
     )
     store_use_relay_dsn_sample_rate: float = Field(
         0.0,
@@ -138,11 +143,11 @@ class Options(BaseSettings):
     )
     envelope_origin: bool = Field(
         False,
-        description="Name each message's topic, partition and offset in its envelope's header, for "
-        "an inspector to show.",
+        description="Put each message's topic, partition and offset into its envelope's header, "
+        "for an inspector to show.",
     )
     sentry_sdk_upstream_metrics_enabled: bool = Field(
-        False, description="Send statsd items upstream too; without it they are left out there."
+        False, description="Send statsd items upstream too; by default they are left out there."
     )
     upstream_compression: Encoding = Field(
         "auto", description="Body compression for upstream: auto, none, gzip, zstd or br."
@@ -151,7 +156,7 @@ class Options(BaseSettings):
         "auto", description="Body compression for the second destination."
     )
     connections: int = Field(64, ge=1, description="Connections per worker and destination.")
-    connect_timeout_s: Seconds = Field(5.0, description="Seconds that a connection may take.")
+    connect_timeout_s: Seconds = Field(5.0, description="Seconds that connecting may take.")
     request_timeout_s: Seconds = Field(30.0, description="Seconds that one request may take.")
     ca_file: Path | None = Field(
         None, description="PEM file of the certificate authorities to trust, instead of certifi's."
@@ -159,10 +164,10 @@ class Options(BaseSettings):
 
     # Workers and limits
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; as many as there are usable CPUs by default."
+        None, ge=1, description="Worker processes; by default one per usable CPU."
     )
     max_in_flight_mb: Megabytes = Field(
-        64, description="Megabytes of messages between Kafka and their acceptance; more pauses."
+        64, description="Megabytes of messages in flight; at the limit, reading pauses."
     )
     message_timeout_s: Seconds = Field(
         60.0, description="Seconds without progress on one message before its worker is killed."
@@ -179,7 +184,7 @@ class Options(BaseSettings):
 
     # Logs, metrics, own errors
     log_format: LogFormat | None = Field(
-        None, description="human or json; human on a terminal and json elsewhere by default."
+        None, description="human or json; by default human on a terminal and json elsewhere."
     )
     log_level: LogLevel = Field("info", description="debug, info, warning or error.")
     statsd_host: Name | None = Field(None, description="Host of the DogStatsD agent.")
@@ -195,7 +200,7 @@ class Options(BaseSettings):
 
     # Snuba and Sentry
     snuba_url: HttpUrl | None = Field(
-        None, description="Snuba's API; when given, its health is checked at start."
+        None, description="Snuba's API; if given, its health is checked at start."
     )
     snuba_timeout_s: Seconds = Field(5.0, description="Seconds that Snuba's health check may take.")
     snuba_topic_map: Pairs = Field(
@@ -215,10 +220,10 @@ class Options(BaseSettings):
 
     # Start-up
     skip_service_validation: bool = Field(
-        False, description="Do not check at start that the services in use answer."
+        False, description="Skip the check at start that the services in use respond."
     )
     plugins_strict: bool = Field(
-        False, description="Stop when a plugin fails to load, instead of going on without it."
+        False, description="Stop if a plugin fails to load, instead of continuing without it."
     )
 
     @classmethod
@@ -325,9 +330,9 @@ def delivery_mode(options: Options) -> Literal["embedded", "real"]:
 
 
 def check_destinations(options: Options) -> None:
-    """Whatever the messages come from: does each of them reach a destination?
+    """Check that every message reaches a destination, wherever it comes from.
 
-    With neither brokers nor a DSN that is the demonstration's to see to. Raises ConfigurationError.
+    With neither brokers nor a DSN, the demonstration provides both. Raises ConfigurationError.
     """
     if not _has_dsn(options):
         if options.brokers:
@@ -360,19 +365,19 @@ def _how_to_give(name: str, example: str) -> str:
 def dangerous_modes(options: Options) -> Iterator[str]:
     """One line for each choice that may lose messages or hide that they are lost."""
     if options.no_dlq:
-        yield "no_dlq: a rejected message stops the consumer; nothing keeps the message aside."
+        yield "no_dlq: a rejected message stops the consumer; no topic keeps it."
     for name in ("upstream", "saas"):
         if (
             getattr(options, f"{name}_dsn") is not None
             and getattr(options, f"{name}_delivery") == "best-effort"
         ):
-            yield f"{name}_delivery best-effort: messages that {name} does not take in time drop."
+            yield f"{name}_delivery best-effort: messages that {name} takes too late are dropped."
     if options.saas_dsn is not None and options.store_use_relay_dsn_sample_rate == 0:
         yield "saas_dsn is given, but store_use_relay_dsn_sample_rate 0 sends nothing there."
     if options.auto_offset_reset == "latest":
-        yield "auto_offset_reset latest: where offsets are lost, older messages are skipped."
+        yield "auto_offset_reset latest: if an offset is lost, older messages are skipped."
     if options.skip_service_validation:
-        yield "skip_service_validation: a service that does not answer is found out only in use."
+        yield "skip_service_validation: an unreachable service is noticed only when it is used."
     for name in ("upstream_dsn", "saas_dsn"):
         dsn = getattr(options, name)
         if dsn is not None and dsn.scheme == "http" and not _is_loopback(dsn.host):

@@ -1,8 +1,8 @@
-"""How an option is written as text: on the command line, in the environment, in a file.
+"""The text forms of options: how they are read from any source, and shown without secrets.
 
-Every function here is a pydantic "before" validator: it turns a text form into the field's own
-type, passes other values on for pydantic to judge, and raises ``ValueError`` with a message that
-says what is expected and never repeats the value (it may be a secret).
+The functions that read are pydantic validators: they turn a text form into the field's own type,
+pass other values on for pydantic to judge, and raise ``ValueError`` with a message that says what
+is expected and never repeats the value (it may be a secret).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 
 from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.printable import REDACTED, without_userinfo
 
 # A comma separates pairs only where another key follows, so that a value may hold commas:
 # ``bootstrap.servers=a:9092,b:9092,security.protocol=SSL``.
@@ -19,6 +20,12 @@ _PAIR_SEPARATOR = re.compile(r",(?=\s*[A-Za-z0-9_.\-]+=)")
 _BROKER = re.compile(
     r"^(?:[A-Za-z_]+://)?(?:[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})$"
 )
+
+# librdkafka properties that hold a credential, or the way to one. The user name is hidden too: for
+# several providers it is half of an API key.
+_SECRET_PROPERTY = re.compile(r"password|secret|passphrase|token|key\.pem|^sasl\.|oauthbearer")
+# Part of the ``sasl.`` family, but needed to diagnose a refused login and never secret.
+_OPEN_PROPERTIES = frozenset({"sasl.mechanism", "sasl.mechanisms"})
 
 
 def normalised_key(key: str) -> str:
@@ -109,3 +116,28 @@ def http_url(value: str) -> str:
     if re.fullmatch(r"https?://(?![/?#])[!-~]+", value) is None:
         raise ValueError("expected an http:// or https:// URL, for example http://snuba-api:1218")
     return value.rstrip("/")
+
+
+def is_secret_property(name: str) -> bool:
+    """Whether the value of this key of ``kafka_config`` must not be shown."""
+    lowered = name.lower()
+    return lowered not in _OPEN_PROPERTIES and _SECRET_PROPERTY.search(lowered) is not None
+
+
+def shown(name: str, value: object) -> object:
+    """The value of option ``name`` as plain data, fit to be printed or written as JSON."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {
+            key: REDACTED
+            if name == "kafka_config" and is_secret_property(key)
+            else without_userinfo(str(item))
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_userinfo(str(item)) for item in value]
+    redacted = getattr(value, "redacted", None)
+    if isinstance(redacted, str):
+        return redacted
+    return without_userinfo(str(value))

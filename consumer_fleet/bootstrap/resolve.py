@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import as_mapping, normalised_key
-from consumer_fleet.bootstrap.redaction import without_userinfo
 from consumer_fleet.bootstrap.sources import (
     FIELDS,
     MAPPING_FIELDS,
@@ -29,6 +28,7 @@ from consumer_fleet.bootstrap.sources import (
     find_config,
 )
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.printable import without_userinfo
 
 # Their values stay out of every message.
 _NEVER_QUOTED = frozenset({"upstream_dsn", "saas_dsn", *MAPPING_FIELDS})

@@ -1,4 +1,4 @@
-"""What the program leans on besides Kafka and the destinations: checked at start, then set up.
+"""The services used beside Kafka and the destinations: validated at start, then set up.
 
 A plugin adds its own with ``PluginRegistry.add_service``.
 """
@@ -19,7 +19,7 @@ from consumer_fleet.errors import ConfigurationError, ServiceError
 
 
 class Service(Protocol):
-    """One thing that must work. ``name`` is how errors call it."""
+    """A service. Errors call it by its ``name``."""
 
     @property
     def name(self) -> str: ...
@@ -35,7 +35,7 @@ class Service(Protocol):
 
 
 class StatsdService:
-    """The DogStatsD agent. UDP tells nothing about who listens, so only its address is checked."""
+    """The DogStatsD agent. UDP does not show whether it listens, so only the address is checked."""
 
     name = "statsd"
 
@@ -51,13 +51,13 @@ class StatsdService:
             try:
                 socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
             except (OSError, UnicodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "no name of a host"
+                why = error.strerror if isinstance(error, OSError) else "not a valid host name"
                 raise ServiceError(
                     self.name, f"statsd_host {self._host} does not resolve: {why}"
                 ) from error
 
     def setup(self) -> None:
-        """Nothing: the metrics' own thread connects at the first measurement."""
+        """Do nothing: the metrics' own thread connects at the first measurement."""
 
 
 class HealthcheckFileService:
@@ -76,7 +76,7 @@ class HealthcheckFileService:
             raise ServiceError(self.name, f"the directory {folder} is not writable")
 
     def setup(self) -> None:
-        """Nothing: a file that exists before there is progress would tell a probe otherwise."""
+        """Do nothing: before there is progress, the file would mislead a probe."""
 
 
 class CertificatesService:
@@ -93,12 +93,12 @@ class CertificatesService:
         try:
             ssl.create_default_context(cafile=str(self._path))
         except ssl.SSLError as error:
-            raise ServiceError(self.name, f"{self._path} holds no PEM certificate") from error
+            raise ServiceError(self.name, f"{self._path} has no PEM certificate") from error
         except OSError as error:
             raise ServiceError(self.name, f"can't read {self._path}: {error.strerror}") from error
 
     def setup(self) -> None:
-        """Nothing: each connection reads the file."""
+        """Do nothing: each connection reads the file."""
 
 
 def builtin_services(options: Options) -> list[Service]:
@@ -116,7 +116,7 @@ def builtin_services(options: Options) -> list[Service]:
 
 
 def setup_services(services: Iterable[Service], *, validate: bool) -> None:
-    """For each service in turn: ``validate()`` if asked for, then ``setup()``.
+    """Call ``validate()`` if asked for, then ``setup()``, service by service.
 
     Raises ServiceError, which names the service; the services after it are left alone.
     """
@@ -128,7 +128,7 @@ def setup_services(services: Iterable[Service], *, validate: bool) -> None:
         except ServiceError:
             raise
         except Exception as error:
-            # A plugin's service may raise anything; the user needs to know whose it was.
+            # A plugin's service may raise anything; the user needs to know which one did.
             raise ServiceError(service.name, f"{type(error).__name__}: {error}") from error
 
 
@@ -138,7 +138,7 @@ log = structlog.get_logger(__name__)
 
 
 class PluginRegistry:
-    """What a plugin gets: the options to read, and a place for what it adds."""
+    """The object a plugin is called with: the options to read, and `add_service`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

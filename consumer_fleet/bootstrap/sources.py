@@ -23,8 +23,8 @@ import yaml
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import normalised_key
-from consumer_fleet.bootstrap.redaction import without_userinfo
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.printable import without_userinfo
 
 FIELDS = tuple(Options.model_fields)
 # These merge key by key over the sources, and take keys of their own: kafka_config.sasl.mechanism.

@@ -1,4 +1,4 @@
-"""Does this consumer fit the Sentry and Snuba that it runs next to?
+"""Check that this consumer fits the Sentry and Snuba beside it.
 
 Sentry's four backends are named by a short name or by the class path of Sentry's own settings, in
 any case: ``snuba`` (search, tagstore, tsdb, eventstream), ``redissnuba`` (tsdb), ``kafka``
@@ -11,9 +11,8 @@ from typing import Literal, TypeAlias
 
 from consumer_fleet.bootstrap.logging_setup import print_framed
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.redaction import without_userinfo
-from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
 from consumer_fleet.errors import ConfigurationError, ServiceError
+from consumer_fleet.printable import without_userinfo
 
 Role: TypeAlias = Literal["parent", "worker"]
 
@@ -40,6 +39,47 @@ _DELEGATOR = "delegator:"
 # Snuba's own check of its databases; /health_envoy only says whether it wants new traffic
 # (getsentry/snuba, snuba/web/views.py).
 HEALTH_PATH = "/health"
+
+# Consumer groups of Sentry and Snuba themselves. A consumer that joins one takes partitions away
+# from its owner and moves its offsets: Sentry then loses what this program has read.
+# Every group of this family is Snuba's by convention, including those of one storage each.
+RESERVED_PREFIXES = ("snuba-",)
+
+RESERVED_GROUPS = (
+    # Sentry's consumers, as self-hosted's docker-compose.yml starts them
+    # (getsentry/self-hosted), now or in earlier releases.
+    "billing-metrics-consumer",
+    "generic-metrics-consumer",
+    "ingest-consumer",
+    "ingest-feedback",
+    "ingest-monitors",
+    "ingest-occurrences",
+    "ingest-profiles",
+    "ingest-replay-recordings",
+    "metrics-consumer",
+    "monitors-clock-tasks",
+    "monitors-clock-tick",
+    "post-process-forwarder",
+    "process-segments",
+    "process-spans",
+    "query-subscription-consumer",
+    "subscription-results-eap-items",
+    "uptime-results",
+    # Sentry's development server (getsentry/sentry, src/sentry/runner/commands/devserver.py).
+    "sentry-consumer",
+    # Snuba's consumers whose group lacks the prefix: self-hosted's docker-compose.yml, and
+    # getsentry/snuba, snuba/cli/devserver.py.
+    "accepted_outcomes",
+    "eap_items_group",
+    "eap_spans_group",
+    "errors_group",
+    "generic_events_group",
+    "outcomes_billing_group",
+    "outcomes_group",
+    "sessions-group",
+    "spans_group",
+    "transactions_group",
+)
 
 
 def validate_snuba(options: Options, role: Role) -> None:
@@ -150,3 +190,18 @@ def check_health(url: str, options: Options) -> None:
         handle.close()
     if status != 200:
         raise ServiceError("snuba", f"{shown} answered {status}: it is not healthy")
+
+
+def is_reserved_group(group: str) -> bool:
+    """Sentry or Snuba consumes as ``group``."""
+    return group in RESERVED_GROUPS or group.startswith(RESERVED_PREFIXES)
+
+
+def refuse_reserved_group(group: str) -> None:
+    """Raise ConfigurationError where Sentry or Snuba consumes as ``group``."""
+    if is_reserved_group(group):
+        raise ConfigurationError(
+            f"group {group!r} belongs to Sentry or Snuba: this consumer would take its partitions "
+            "and move its offsets. Choose a group of your own, for example "
+            f"'fleet-{group}'."
+        )

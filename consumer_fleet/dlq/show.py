@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from consumer_fleet.bootstrap.redaction import REDACTED, without_credentials
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.view import ReadableValue, is_secret, read_unknown
@@ -16,7 +15,13 @@ from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.dlq.letters import Letter
 from consumer_fleet.errors import RejectedMessage
 from consumer_fleet.humanize import moment
-from consumer_fleet.printable import hex_dump, printable, printable_bytes
+from consumer_fleet.printable import (
+    REDACTED,
+    hex_dump,
+    printable,
+    printable_bytes,
+    without_credentials,
+)
 
 _DUMPED_BYTES = 256
 _SHOWN_LINES = 100

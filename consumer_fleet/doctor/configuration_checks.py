@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from consumer_fleet.bootstrap.options import Options, dangerous_modes, delivery_mode
-from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
 from consumer_fleet.bootstrap.services import Service, builtin_services, load_plugins
-from consumer_fleet.bootstrap.validate_snuba import HEALTH_PATH, check_health, validate_snuba
+from consumer_fleet.bootstrap.validate_snuba import (
+    HEALTH_PATH,
+    check_health,
+    refuse_reserved_group,
+    validate_snuba,
+)
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, ServiceError
 from consumer_fleet.run.consumer_run import refuse_long_drain, refuse_own_topic

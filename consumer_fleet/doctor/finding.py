@@ -12,11 +12,10 @@ from typing import Final, Literal, TypeAlias
 import click
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.redaction import without_credentials
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import FleetError
-from consumer_fleet.printable import printable
+from consumer_fleet.printable import printable, without_credentials
 from consumer_fleet.targets import default_dead_letter_topic, group_of, physical_topic
 
 Status: TypeAlias = Literal["ok", "warning", "problem"]

@@ -161,7 +161,7 @@ def reset_command(
 
 
 def _refuse_reserved(group: str) -> None:
-    from consumer_fleet.bootstrap.reserved_groups import is_reserved_group
+    from consumer_fleet.bootstrap.validate_snuba import is_reserved_group
 
     if is_reserved_group(group):
         raise click.UsageError(

@@ -11,7 +11,7 @@ from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.configure import App, configure
 from consumer_fleet.bootstrap.options import Options, delivery_mode
-from consumer_fleet.bootstrap.reserved_groups import refuse_reserved_group
+from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import EXIT_OK, ConfigurationError

@@ -17,8 +17,8 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.reserved_groups import RESERVED_GROUPS, RESERVED_PREFIXES
 from consumer_fleet.bootstrap.sources import MAPPING_FIELDS
+from consumer_fleet.bootstrap.validate_snuba import RESERVED_GROUPS, RESERVED_PREFIXES
 from consumer_fleet.consumers.registry import CONSUMERS
 from consumer_fleet.doctor.machine_checks import needed_memory_mib
 from consumer_fleet.kafka import clients as configuration

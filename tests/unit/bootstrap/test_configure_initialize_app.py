@@ -424,7 +424,7 @@ def test_what_the_built_in_services_need_is_checked(tmp_path: Path) -> None:
     bad: list[tuple[dict[str, object], str]] = [
         ({"statsd_socket_path": str(not_pem)}, "no socket at"),
         ({"statsd_host": "no such host"}, "does not resolve"),
-        ({"statsd_host": "a..b"}, "does not resolve: no name of a host"),
+        ({"statsd_host": "a..b"}, "does not resolve: not a valid host name"),
         ({"healthcheck_file": tmp_path / "missing" / "f"}, "does not exist"),
         ({"ca_file": tmp_path / "missing"}, "can't read"),
         ({"ca_file": not_pem}, "no PEM certificate"),

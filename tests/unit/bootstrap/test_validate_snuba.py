@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.bootstrap.reserved_groups import RESERVED_GROUPS
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.bootstrap.validate_snuba import (
     FEATURES_THAT_NEED_SNUBA,
+    RESERVED_GROUPS,
     needing_snuba,
     validate_snuba,
 )

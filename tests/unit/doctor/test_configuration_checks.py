@@ -52,7 +52,7 @@ def test_without_any_configuration_it_says_that_run_is_a_demonstration() -> None
         (
             {**WHOLE, "topic": "events", "group": "snuba-consumers"},
             "group",
-            "one that Sentry or Snuba consumes with",
+            "belongs to Sentry or Snuba",
             "fleet-snuba-consumers",
         ),
         (
