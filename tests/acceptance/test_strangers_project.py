@@ -84,3 +84,120 @@ def test_the_plugin_is_found_without_being_named(bin_folder: Path, project: Path
     shown = run(bin_folder / "pytest", "--help", folder=project)
     assert "--update-recordings" in shown.stdout
     assert "consumer_fleet_recordings" in shown.stdout
+
+
+# -- a project whose folders have the names of the checkout's --------------------------------------
+
+# File → content. Each folder has a module and a test of its own.
+_OWN_FILES = {
+    "consumers/__init__.py": "",
+    "consumers/checkout.py": '''\
+"""The project's own consumer, and the codec of its messages."""
+
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.consumers.registry import get
+
+
+def decode(message: RawMessage):
+    return get("envelopes").decode(message._replace(value=message.value.strip()))
+''',
+    "strategies/__init__.py": "",
+    "strategies/backoff.py": "def delay_s(attempt):\n    return 2**attempt\n",
+    "fleet/__init__.py": "",
+    "fleet/ships.py": "SHIPS = ['Argo', 'Beagle']\n",
+    "inspector/__init__.py": "",
+    "inspector/gadget.py": "def inspect(thing):\n    return sorted(thing)\n",
+    "consumers/tests/__init__.py": "",
+    "consumers/tests/test_checkout.py": """\
+from consumers import checkout
+
+ENVELOPE = b'  {}\\n{"type":"event"}\\n{"message":"card declined"}\\n '
+
+
+def test_the_own_codec_is_used(recording, replay):
+    replayed = replay(recording.of([ENVELOPE], topic="checkout"), decode=checkout.decode)
+    assert [each.event["message"] for each in replayed.envelopes["upstream"]] == ["card declined"]
+    replayed.check("own_codec")
+""",
+    "strategies/test_backoff.py": """\
+from strategies.backoff import delay_s
+
+
+def test_delays_grow():
+    assert [delay_s(attempt) for attempt in range(3)] == [1, 2, 4]
+""",
+    "fleet/test_ships.py": """\
+from fleet.ships import SHIPS
+
+
+def test_consumer_of_the_fleet_delivers(kafka_cluster):
+    event = b'{"message":"%s"}' % SHIPS[0].encode()
+    kafka_cluster.produce("envelopes", [b'{}\\n{"type":"event"}\\n' + event])
+    run = kafka_cluster.run_consumer("envelopes")
+    assert run.exit_code == 0, run.log
+    assert [envelope.event["message"] for envelope in run.envelopes] == ["Argo"]
+""",
+    "inspector/test_gadget.py": """\
+from inspector.gadget import inspect
+
+
+def test_it_looks():
+    assert inspect("ba") == ["a", "b"]
+""",
+    "tests/__init__.py": "",
+    "tests/support.py": "NAMES = ('consumers', 'strategies', 'fleet', 'inspector', 'tests')\n",
+    "tests/conftest.py": """\
+import pytest
+
+from tests.support import NAMES
+
+
+@pytest.fixture
+def names():
+    return NAMES
+""",
+    "tests/test_imports.py": """\
+import importlib
+from pathlib import Path
+
+import consumer_fleet.consumers
+import consumer_fleet.strategies
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_each_name_is_the_project_s(names):
+    for name in names:
+        assert Path(importlib.import_module(name).__file__) == ROOT / name / "__init__.py"
+
+
+def test_the_package_has_its_own_folders():
+    for module in (consumer_fleet.consumers, consumer_fleet.strategies):
+        assert ROOT not in Path(module.__file__).parents
+""",
+}
+
+
+@pytest.fixture
+def own_project(tmp_path: Path) -> Path:
+    """A project with top-level folders consumers, strategies, fleet, inspector and tests."""
+    for name, content in _OWN_FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [("pytest",), ("python", "-m", "pytest")])
+def test_a_project_may_have_folders_of_any_name(
+    bin_folder: Path, own_project: Path, command: tuple[str, ...]
+) -> None:
+    program = (bin_folder / command[0], *command[1:])
+    quick = run(*program, "-q", "consumers", "--update-recordings", folder=own_project)
+    assert quick.returncode == 0, quick.stdout + quick.stderr
+    expected = own_project / "consumers/tests/recordings/own_codec.expected.json"
+    assert "card declined" in expected.read_text()
+
+    passed = run(*program, "-q", folder=own_project)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "6 passed" in passed.stdout
