@@ -1,7 +1,7 @@
 """The pytest plugin: replays of recordings, and a Kafka broker, as fixtures (docs/testing.md).
 
-Whoever has this package installed loads this module with each run of pytest: it imports nothing
-of the package before a test asks for a fixture.
+Every run of pytest loads this module where the package is installed: it imports nothing of the
+package before a test asks for a fixture.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         default=False,
         help="write expectation files instead of comparing with them, and record recordings again "
-        "where Kafka brokers are configured",
+        "if Kafka brokers are configured",
     )
     parser.addini(
         _FOLDER,
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if os.environ.get("CI", "").lower() not in _NOT_CI:
         raise pytest.UsageError(
-            f"{_UPDATE} rewrites what tests compare with, so it is refused where CI is set"
+            f"{_UPDATE} rewrites expectations, so it is not allowed where CI is set"
         )
     if config.getoption("dist", "no") != "no":
         raise pytest.UsageError(f"{_UPDATE} writes files: run it in one process, without -n")
@@ -64,21 +64,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class RecordingFixture:
-    """``recording("name")`` opens a recording; ``recording.of([...])`` makes one up."""
+    """``recording("name")`` opens a recording; ``recording.of([...])`` makes one."""
 
     def __init__(self, folder: Path, files: ExpectationFiles) -> None:
         self.folder = folder
         self._files = files
 
     def __call__(self, name: str | Path) -> Recording:
-        """The recording in ``folder``, or at a path of its own. Raises RecordingError."""
+        """Open the recording in ``folder``, or at a path. Raises RecordingError."""
         __tracebackhide__ = True
         from consumer_fleet.testing import open_recording  # noqa: PLC0415 - see the module
 
         return open_recording(self.folder, name, self._files)
 
     def of(self, messages: Messages, *, topic: str = "events") -> MadeRecording:
-        """Bytes, None (a tombstone), or a ``consumer_fleet.testing.Message`` for what is more."""
+        """Make one of bytes, None (a tombstone), or ``consumer_fleet.testing.Message``."""
         from consumer_fleet.testing import MadeRecording  # noqa: PLC0415 - see the module
 
         return MadeRecording(messages, topic=topic)
@@ -107,7 +107,7 @@ class ReplayFixture:
 
 @pytest.fixture
 def recording(request: pytest.FixtureRequest) -> RecordingFixture:
-    """Recordings of this test's folder, and made-up ones: see ``RecordingFixture``."""
+    """Recordings of this test's folder, or made by it: see ``RecordingFixture``."""
     return RecordingFixture(_folder(request), _files(request.config))
 
 
@@ -131,7 +131,7 @@ def _folder(request: pytest.FixtureRequest) -> Path:
 
 
 def _files(config: pytest.Config) -> ExpectationFiles:
-    """Those of the run, made when it first needs them."""
+    """Return the files of the run; they are made when first needed."""
     from consumer_fleet.testing import ExpectationFiles  # noqa: PLC0415 - see the module
 
     return config.stash.setdefault(_FILES, ExpectationFiles(config.getoption(_UPDATE)))

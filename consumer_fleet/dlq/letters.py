@@ -110,7 +110,7 @@ class LetterFilter:
     def parse(
         cls, reasons: Iterable[str], origin: str | None, since: str | None, until: str | None
     ) -> LetterFilter:
-        """Read what the command line says. Raises ConfigurationError."""
+        """Parse the command line's values. Raises ConfigurationError."""
         now_s = time.time()
         given = {"since": since, "until": until}
         return cls(

@@ -54,7 +54,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterReplayRequest:
-    """What the command line asks for. ``chosen.since`` may go back to what was replayed before."""
+    """``chosen.since`` may go back to dead letters that were replayed before."""
 
     chosen: LetterFilter
     transform: str | None = None

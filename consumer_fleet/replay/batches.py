@@ -42,7 +42,7 @@ _OVERHEAD_BYTES: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """What ``consumer replay`` was asked for. ``speed`` is None for no pace at all."""
+    """The options of ``consumer replay``. ``speed`` is None for no pace at all."""
 
     options: OptionsRequest
     file: Path | None

@@ -1,6 +1,6 @@
 """The embedded demonstration: a broker with example messages, and an inspector, in this process.
 
-It is for a run with neither brokers nor a DSN; the caller makes sure of that
+For a run with neither brokers nor a DSN; the caller checks that
 (``consumer_fleet.bootstrap.options.delivery_mode``).
 """
 
@@ -32,8 +32,8 @@ _TRICKLE_STOP_TIMEOUT_S = 5.0
 class Embedded:
     """Runs from its construction to ``close``; a context manager.
 
-    ``preloaded`` messages are there from the start. With ``trickle``, some more come each second.
-    Close it after the consumer: its clients would complain that the broker is gone.
+    It starts with ``preloaded`` messages. With ``trickle``, some more come each second. Close it
+    after the consumer, whose clients would complain that the broker is gone.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Embedded:
         with ExitStack() as stack:
             self._cluster = stack.enter_context(MockCluster())
             self._cluster.create_topic(self._topic)
-            # The mock cluster can't be asked to create a topic: name it once, and it is there.
+            # The mock cluster can't be asked to create a topic: naming it once creates it.
             dead_letters = dead_letter_topic or default_dead_letter_topic(self._topic)
             self._cluster.create_topic(dead_letters)
             self._cluster.produce(self._topic, islice(messages, preloaded))
@@ -65,7 +65,7 @@ class Embedded:
             self._stack = stack.pop_all()
 
     def _follow_dead_letters(self, topic: str, decode: Decode, stack: ExitStack) -> None:
-        """What is rejected shows on the receiver's page too, beside what it accepted."""
+        """Show dead letters on the receiver's page too, beside the accepted envelopes."""
         reader = stack.enter_context(
             TopicReader(client_config(self.bootstrap_servers, {}), topic, end=None)
         )
@@ -80,7 +80,7 @@ class Embedded:
 
     @property
     def dsn(self) -> str:
-        """As the option ``upstream_dsn`` takes it; it holds the key, so it is not for logs."""
+        """For the option ``upstream_dsn``. It contains the key, so it is not for logs."""
         return str(self.receiver.dsn)
 
     def close(self) -> None:
@@ -94,13 +94,13 @@ class Embedded:
         self.close()
 
     def banner(self) -> str:
-        """What a person must know: that it is not real, and what makes it real."""
+        """Say that this is not real, and what makes it real."""
         more = f", {self._per_second:g} more per second" if self._per_second else ""
         return f"""\
 This is a demonstration: neither Kafka brokers nor a DSN are configured.
   Kafka     an embedded broker with {self._preloaded:,} example messages in {self._topic!r}{more}
-  Upstream  an embedded inspector; what it accepted is shown, and what became a
-            dead letter, at {self.receiver.url}
+  Upstream  an embedded inspector: accepted envelopes and dead letters are shown
+            at {self.receiver.url}
 Nothing is kept: both are in memory and end with this process.
 To make it real, give both of these:
   --bootstrap-servers HOST:PORT              or CONSUMER_BOOTSTRAP_SERVERS
@@ -109,7 +109,7 @@ To make it real, give both of these:
 
 
 class _Trickle:
-    """A thread that goes on producing until ``stop``."""
+    """A thread that keeps producing until ``stop``."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Trickle:
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             try:
-                # A run of hours may trim: by then the oldest were consumed long ago.
+                # A run of hours may trim: the oldest messages were consumed long ago by then.
                 self._cluster.produce(self._topic, islice(self._messages, 1), may_trim=True)
             except FleetError as error:
                 log.warning("demonstration_stopped_producing", error=str(error))

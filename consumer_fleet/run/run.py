@@ -79,7 +79,7 @@ class RejectStore(DeadLetterStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What is done with each message, by how many workers, and within which bounds."""
+    """The work on each message, the number of workers, and their bounds."""
 
     spec: WorkerSpec
     workers: int

@@ -27,7 +27,7 @@ _MAX_WAIT_S: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a source calls: ``on_poll`` at each poll, ``wait`` where there is nothing to read."""
+    """A run's own part in its source, which calls ``on_poll`` at each poll."""
 
     on_poll: Callable[[], None]
     on_failure: Callable[[FleetError], None]
@@ -110,7 +110,7 @@ class GroupSource:
         return self.consumer
 
     def left(self, settled: int) -> int | None:
-        """Return the lag of this member, or what is left of ``length``."""
+        """Return the lag of this member, or the rest of ``length``."""
         if self.length is not None:
             return self.length.left(settled)
         return 0 if self.consumer is None else sum(self.consumer.lag().values())

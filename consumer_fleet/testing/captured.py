@@ -1,4 +1,4 @@
-"""What came out of a consumer, parsed for a test to look at: envelopes and dead letters."""
+"""The output of a consumer, parsed for a test: envelopes and dead letters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.dead_letter_headers import Headers, restore
 from consumer_fleet.kafka.chunk import Record
 
-# Says where the message was (``envelope_origin``); it is not the message's own.
+# The header of ``envelope_origin``: it is not the message's own.
 _ORIGIN: Final = "kafka"
 
 
 class Origin(NamedTuple):
-    """Where a message was."""
+    """The original position of a message."""
 
     topic: str
     partition: int
@@ -42,15 +42,15 @@ class SentItem:
 
     @cached_property
     def json(self) -> Any:
-        """The payload, parsed. Raises ValueError where it is no JSON."""
+        """The parsed payload. Raises ValueError if it is not JSON."""
         return orjson.loads(self.payload)
 
 
 @dataclass(frozen=True)
 class SentEnvelope:
-    """An envelope as a destination got it. ``header`` is without ``dsn`` and ``sent_at``.
+    """An envelope as a destination received it. ``header`` is without ``dsn`` and ``sent_at``.
 
-    ``origin`` is the place of its message; None where nothing tells it.
+    ``origin`` is the position of its message, None if unknown.
     """
 
     destination: str
@@ -73,13 +73,13 @@ class SentEnvelope:
 
     @classmethod
     def of_bytes(cls, destination: str, raw: bytes) -> SentEnvelope:
-        """``raw`` is what was sent, decompressed."""
+        """``raw`` is the request's body, decompressed."""
         envelope = parse(raw)
         header: dict[str, Any] = orjson.loads(envelope.header)
-        place = header.pop(_ORIGIN, None)
+        origin = header.pop(_ORIGIN, None)
         return cls(
             destination,
-            None if place is None else Origin(**place),
+            None if origin is None else Origin(**origin),
             envelope.event_id,
             header,
             tuple(
@@ -91,7 +91,7 @@ class SentEnvelope:
 
 @dataclass(frozen=True)
 class DeadLettered:
-    """A rejected message: why, the message as it was, and where."""
+    """A rejected message: the reason, the original message, and its position."""
 
     reason: str
     detail: str
@@ -102,7 +102,7 @@ class DeadLettered:
     def of_message(
         cls, key: bytes | None, value: bytes | None, headers: Headers
     ) -> DeadLettered | None:
-        """From a message of a dead letter topic; None if it is no dead letter."""
+        """Read a message of a dead-letter topic; None without dead-letter headers."""
         restored = restore(headers)
         if restored is None:
             return None
@@ -120,12 +120,12 @@ def _without_framing(header: bytes) -> dict[str, Any]:
     return {name: value for name, value in members.items() if name not in ("type", "length")}
 
 
-# What a destination does with an envelope: a status, or a whole answer; None is 200.
+# A destination's response to an envelope: a status, or a whole answer; None is 200.
 Answers: TypeAlias = Callable[[SentEnvelope], int | Answer | None]
 
 
 class InMemoryDestinations:
-    """Keeps the envelopes that it accepts, by destination.
+    """Keep the accepted envelopes by destination.
 
     Only the requests are not real: queues, retries, limits and pauses are the destination's own.
     """
@@ -147,7 +147,7 @@ class InMemoryDestinations:
         if self._answers is not None:
             try:
                 answer = _as_answer(self._answers(envelope))
-            # Also what pytest.fail raises: it belongs to the test, not into the worker's thread.
+            # Also what pytest.fail raises: it belongs to the test, not to the worker's thread.
             except BaseException as error:
                 self._on_error(error)
                 return Answer(0, error="the test's answers failed")

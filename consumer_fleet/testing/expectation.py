@@ -1,4 +1,4 @@
-"""Expectation files: what a replay has shown, kept beside its recording."""
+"""Expectation files: the stored outcome of a replay, beside its recording."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TEXT_CHARACTERS: Final = 1000
 
 @dataclass
 class ExpectationFiles:
-    """The files of one test run: ``update`` writes them instead of comparing."""
+    """The files of one test run; with ``update`` they are written, not compared."""
 
     update: bool = False
     written: list[Path] = field(default_factory=list)
@@ -36,7 +36,7 @@ class ExpectationFiles:
     _seen: dict[Path, str] = field(default_factory=dict)
 
     def meet(self, path: Path, text: str) -> None:
-        """Write ``text`` or compare with it; AssertionError where they differ."""
+        """Write ``text`` or compare with it; AssertionError if they differ."""
         __tracebackhide__ = True
         if self.update:
             self._write(path, text)
@@ -46,7 +46,7 @@ class ExpectationFiles:
         except FileNotFoundError:
             raise AssertionError(
                 f"there is no expectation yet: {path}\n"
-                f"Write it with: pytest {UPDATE_OPTION}, and look at it before you commit it."
+                f"Write it with: pytest {UPDATE_OPTION}, and read it before you commit it."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise AssertionError(f"the expectation {path} can't be read: {error}") from error
@@ -55,8 +55,8 @@ class ExpectationFiles:
             before, after = _sections(expected), _sections(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AssertionError(
-                f"{path} holds no expectation ({type(error).__name__}: {error}). Write it anew "
-                f"with: pytest {UPDATE_OPTION}"
+                f"{path} is not a valid expectation ({type(error).__name__}: {error}). Write it "
+                f"again with: pytest {UPDATE_OPTION}"
             ) from error
         if before != after:
             raise AssertionError(_difference(path, before, after))
@@ -64,8 +64,8 @@ class ExpectationFiles:
     def _write(self, path: Path, text: str) -> None:
         if self._seen.setdefault(path, text) != text:
             raise AssertionError(
-                f"two replays of this run are to be kept in {path}, and they differ: give them "
-                "names of their own, check(name=…)"
+                f"two different replays of this run would be stored in {path}: give them "
+                "different names with check(name=…)"
             )
         try:
             if not path.exists() or path.read_bytes() != text.encode():
@@ -78,7 +78,7 @@ class ExpectationFiles:
 
 @dataclass(frozen=True)
 class Expectations:
-    """The expectations of one recording. ``stem`` is its file's name; None for a made-up one."""
+    """The expectations of one recording. ``stem`` is its file's name, None without a file."""
 
     folder: Path
     stem: str | None
@@ -93,12 +93,12 @@ class Expectations:
             )
         parts = [part for part in (self.stem, name) if part is not None]
         if not parts:
-            raise ConfigurationError("a made-up recording has no file: give check(name=…)")
+            raise ConfigurationError("a recording made by the test has no file: give check(name=…)")
         self.files.meet(self.folder / (".".join(parts) + _SUFFIX), _as_text(_described(replayed)))
 
 
 def _described(replayed: Replayed) -> dict[str, Any]:
-    """What is kept: nothing that differs from run to run, or from one Python to the next."""
+    """Leave out what differs from run to run, or from one Python to the next."""
     return {
         "commits": {str(index): offset for index, offset in replayed.commits.items()},
         "dead_letters": [
@@ -128,7 +128,7 @@ def _envelope(envelope: SentEnvelope) -> dict[str, Any]:
 def _payload(item: SentItem) -> dict[str, Any]:
     try:
         text = item.payload.decode()
-        # Not orjson: it makes floats of large numbers, and these may be ids.
+        # Not orjson: it turns large numbers into floats, and they may be ids.
         return {"json": json.loads(text)}
     except UnicodeDecodeError:
         text = ""
@@ -144,9 +144,9 @@ def _as_text(described: Any) -> str:
 
 
 def _sections(described: Any) -> dict[str, list[str]]:
-    """Lines to compare, by what they tell of: each envelope's, and all the rest.
+    """Return the lines to compare: for each envelope, and for all the rest.
 
-    One by one they are small enough for difflib, whose time grows with their square.
+    Each section is small enough for difflib, whose time grows with the square of the lines.
     """
     rest = {name: value for name, value in described.items() if name != "envelopes"}
     sections = {"counts": _as_text(rest).splitlines()}
@@ -168,13 +168,13 @@ def _difference(path: Path, expected: dict[str, list[str]], found: dict[str, lis
             break
         lines.append(f"@@ {title} @@")
         diff = difflib.unified_diff(expected.get(title, []), found.get(title, []), lineterm="")
-        # Its own head and positions tell nothing here.
+        # Its own head and line numbers are meaningless here.
         lines += [line for line in islice(diff, _DIFF_LINES) if line[:2] not in ("--", "++", "@@")]
     return "\n".join(
         [
             f"the replay differs from {path}",
             *lines,
-            f"If it is right as it is now: pytest {UPDATE_OPTION}",
+            f"If the new outcome is right: pytest {UPDATE_OPTION}",
         ]
     )
 
@@ -196,18 +196,18 @@ class Replayed:
     commits: Mapping[int, int]
     delivered: int
     metrics: Mapping[str, float]
-    #: What ``check`` compares with; the fixture sets it.
+    #: The expectations that ``check`` compares with; the fixture sets them.
     expectations: Expectations | None = field(default=None, compare=False)
 
     def check(self, name: str | None = None) -> None:
-        """Compare with the stored expectation; AssertionError with a diff where they differ.
+        """Compare with the stored expectation; AssertionError with a diff if they differ.
 
-        The file lies beside the recording: RECORDING.expected.json, or RECORDING.NAME.expected.json
+        The file is beside the recording: RECORDING.expected.json, or RECORDING.NAME.expected.json
         for one of several tests of a recording. ``--update-recordings`` writes it.
         """
         __tracebackhide__ = True
         if self.expectations is None:
-            raise TypeError("check() needs the fixture replay, which knows where the file lies")
+            raise TypeError("check() needs the fixture replay, which knows where the file is")
         self.expectations.check(self, name)
 
     def __repr__(self) -> str:
@@ -215,7 +215,7 @@ class Replayed:
         reasons = ", ".join(f"{letter.origin} {letter.reason}" for letter in self.dead_letters[:3])
         more = ", …" if len(self.dead_letters) > 3 else ""
         return (
-            f"<Replayed: sent to {sent or 'nobody'}; filtered {dict(self.filtered)}; "
+            f"<Replayed: sent to {sent or 'no destination'}; filtered {dict(self.filtered)}; "
             f"dead letters {len(self.dead_letters)} [{reasons}{more}]; "
             f"commits {dict(self.commits)}>"
         )

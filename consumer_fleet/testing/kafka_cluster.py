@@ -1,4 +1,4 @@
-"""The embedded broker in a test, and the real consumer in processes of its own against it."""
+"""The embedded broker in a test, and the real consumer against it, in its own processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from consumer_fleet.testing.captured import DeadLettered, SentEnvelope
 from consumer_fleet.testing.expectation import in_order
 from consumer_fleet.testing.recording import Message, Messages
 
-# More than the embedded broker's topics hold: a test is shown all that was delivered.
+# More than the embedded broker's topics hold: a test sees everything that was delivered.
 _MAX_ENVELOPES: Final = 1_000_000
 _MAX_ENVELOPE_BYTES: Final = 1024 * 1024 * 1024
 # A read waits for so many messages or for so long.
@@ -31,7 +31,7 @@ _READ_TIMEOUT_S: Final = 0.1
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """How a run of the consumer ended, what it delivered, and what it rejected."""
+    """The outcome of one run of the consumer."""
 
     exit_code: int
     envelopes: list[SentEnvelope]
@@ -41,7 +41,7 @@ class ClusterRun:
 
 
 class KafkaCluster:
-    """One embedded broker, with nothing in it at first; a context manager."""
+    """One embedded broker, empty at first; a context manager."""
 
     def __init__(self) -> None:
         self._cluster = MockCluster()
@@ -70,7 +70,7 @@ class KafkaCluster:
         """``consumer run --stop-at-end`` in processes of its own, against a receiver here.
 
         Blocks until it has ended, 5 s at least: joining a group takes 3 s. ``arguments`` are
-        further ones of its command line. It sees no CONSUMER_ and DJANGO_ variable but those in
+        added to its command line. It sees no CONSUMER_ and DJANGO_ variable but those in
         ``environment``, and no configuration file. Raises subprocess.TimeoutExpired.
         """
         topic = registry.get(consumer).logical_topic
@@ -104,7 +104,7 @@ class KafkaCluster:
         )
 
     def dead_letters(self, topic: str) -> list[DeadLettered]:
-        """All that a dead letter topic has now."""
+        """Return everything in a dead-letter topic."""
         found: list[DeadLettered] = []
         with TopicReader({"bootstrap.servers": self.bootstrap_servers}, topic) as reader:
             while not reader.at_end:
@@ -141,7 +141,7 @@ def _run(
 
 
 def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    # Whatever the test's folder is: the modules that this process finds are found there, too.
+    # The new process finds the modules that this one finds, whatever its working directory.
     path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
     kept = {
         name: value

@@ -1,4 +1,4 @@
-"""A recording that a test makes up, without a file."""
+"""Recordings in tests: made by the test, opened, or recorded again."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ __all__ = ["MadeRecording", "Message", "Messages"]
 
 Messages: TypeAlias = Iterable[bytes | Message | None]
 
-# A fixed time: the same messages make the same envelopes, whenever the test runs.
+# A fixed time: the same messages make the same envelopes in every run.
 _TIMESTAMP_MS: Final = 1_700_000_000_000
 _CHUNK_MESSAGES: Final = 500
 
 
 class MadeRecording:
-    """Has what a recording from a file has: ``header``, ``messages`` and ``chunks``.
+    """A recording without a file, with the same ``header``, ``messages`` and ``chunks``.
 
-    Messages get the offsets 0, 1, 2, … of their partition, which is 0 where they name none.
+    Messages get the offsets 0, 1, 2, … of their partition, which is 0 if they name none.
     """
 
     def __init__(self, messages: Messages, *, topic: str = "events") -> None:
@@ -80,24 +80,23 @@ _SUFFIX: Final = ".recording"
 
 
 def open_recording(folder: Path, name: str | Path, files: ExpectationFiles) -> Recording:
-    """``name`` in ``folder``, with or without its ``.recording``; a path may be absolute.
+    """Open ``name`` in ``folder``, with or without its ``.recording``; a path may be absolute.
 
-    A run that updates files records it again first, where brokers are configured. Raises
-    RecordingError where there is none, or it is damaged in its header.
+    A run that updates files records it again first, if brokers are configured. Raises
+    RecordingError if it does not exist, or its header is damaged.
     """
     exact = folder / name
     for path in (exact, exact.with_name(exact.name + _SUFFIX)):
         if path.is_file():
             return _updated(path, files) if files.update else Recording(path)
     present = sorted(each.name for each in folder.glob(f"*{_SUFFIX}"))
-    there = f"there are {', '.join(present)}" if present else "there is none"
+    there = f"there are {', '.join(present)}" if present else "the folder has none"
     raise RecordingError(
         f"no recording {str(name)!r} in {folder}: {there}. Make one with: consumer record"
     )
 
 
 def _updated(path: Path, files: ExpectationFiles) -> Recording:
-
     recording = Recording(path)
     kafka = configured_kafka(os.environ)
     if kafka is None or path in files.recorded:
@@ -109,7 +108,7 @@ def _updated(path: Path, files: ExpectationFiles) -> Recording:
 
 
 def configured_kafka(environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """The librdkafka settings that the environment or its config file give; None without brokers.
+    """Return the configured librdkafka settings; None without brokers.
 
     Raises ConfigurationError.
     """
@@ -120,8 +119,8 @@ def configured_kafka(environ: Mapping[str, str]) -> dict[str, Any] | None:
 def record_again(recording: Recording, kafka: Mapping[str, Any]) -> None:
     """Replace the file by the same offsets of the same topic. Blocks.
 
-    Raises RecordingError, and leaves the file, where they are gone, the cluster is another one, or
-    the file does not say how to filter and scrub them.
+    Raises RecordingError, and leaves the file, if they are gone, the cluster is another one, or the
+    file does not say how to filter and scrub them.
     """
     header = recording.header
     keep, change = _selection(recording)
@@ -146,16 +145,16 @@ def _selection(recording: Recording) -> tuple[Keep | None, Change | None]:
     header = recording.header
     consumer = None if header.consumer is None else registry.get(header.consumer)
     if header.scrubbed and consumer is None:
-        raise _not_again(recording, "it is scrubbed, and does not say what its messages are")
+        raise _not_again(recording, "it is scrubbed, and its message format is unknown")
     try:
         keep = None if header.filter is None else parse_filter(header.filter, consumer)
     except FilterError as error:
-        raise _not_again(recording, "its filter is none of consumer record's") from error
+        raise _not_again(recording, "its filter is not valid for consumer record") from error
     return keep, Scrubber(consumer.name) if header.scrubbed and consumer is not None else None
 
 
 def _held(recording: Recording) -> dict[int, Range]:
-    """Partition → the offsets that the file has, from its first message to its last."""
+    """Return the offsets in the file per partition, from the first message to the last."""
     held: dict[int, Range] = {}
     for index, record in recording.messages():
         start = held[index].start if index in held else record.offset
@@ -180,13 +179,13 @@ def _open(recording: Recording, kafka: Mapping[str, Any], index: int, held: Rang
         why = "this is another cluster" if is_other else "retention has passed them"
         raise _not_again(
             recording,
-            f"offsets {held.start} to {held.end} of {header.topic}/{index} are not there ({why})",
+            f"offsets {held.start} to {held.end} of {header.topic}/{index} are gone ({why})",
         )
     return reader
 
 
 def _not_again(recording: Recording, why: str) -> RecordingError:
     return RecordingError(
-        f"{recording.path} can't be recorded again: {why}. Record anew with: consumer record "
+        f"{recording.path} can't be recorded again: {why}. Record it with: consumer record "
         "--force, or unset the brokers to update the expectations alone"
     )

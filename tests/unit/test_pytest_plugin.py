@@ -120,10 +120,10 @@ def test_an_expectation_formatted_by_another_tool_is_the_same(project: pytest.Py
     run(project).assert_outcomes(passed=1)
 
 
-def test_a_file_that_is_no_expectation_says_so(project: pytest.Pytester) -> None:
+def test_an_invalid_expectation_file_is_reported(project: pytest.Pytester) -> None:
     for text in ("<<<<<<< HEAD\n", "[]", "{}", '{"envelopes": {"upstream": [{}]}}'):
         expectation(project).write_text(text)
-        run(project).stdout.fnmatch_lines(["*expected.json holds no expectation *"])
+        run(project).stdout.fnmatch_lines(["*expected.json is not a valid expectation *"])
 
 
 def test_two_replays_of_a_recording_have_two_names(project: pytest.Pytester) -> None:
@@ -140,7 +140,7 @@ def test_two_replays_of_a_recording_have_two_names(project: pytest.Pytester) -> 
     )
     both = run(project, "--update-recordings")
     both.assert_outcomes(passed=1, failed=1)
-    both.stdout.fnmatch_lines(["*two replays of this run are to be kept in *"])
+    both.stdout.fnmatch_lines(["*two different replays of this run would be stored in *"])
 
     project.makepyfile(
         test_it=(project.path / "test_it.py").read_text().replace("k()", "k('x')", 1)
@@ -166,13 +166,13 @@ def test_a_made_up_recording_needs_a_name_for_its_expectation(project: pytest.Py
                 replayed.check()
             with pytest.raises(ConfigurationError, match="letters, digits"):
                 replayed.check("../../elsewhere")
-            replayed.check("made-up")
+            replayed.check("own-name")
         """
     )
     (project.path / "recordings" / "orders.recording").unlink()
     (project.path / "recordings").rmdir()
     run(project, "--update-recordings").assert_outcomes(passed=1)
-    assert (project.path / "recordings" / "made-up.expected.json").exists()
+    assert (project.path / "recordings" / "own-name.expected.json").exists()
 
 
 def test_an_expectation_holds_what_was_sent_and_nothing_that_changes(
@@ -263,7 +263,7 @@ def test_nothing_is_written_in_ci(
     monkeypatch.setenv("CI", value)
     refused = run(project, "--update-recordings")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    refused.stderr.fnmatch_lines(["*refused where CI is set*"])
+    refused.stderr.fnmatch_lines(["*not allowed where CI is set*"])
     assert not expectation(project).exists()
     monkeypatch.setenv("CI", "false")
     run(project, "--update-recordings").assert_outcomes(passed=1)
@@ -372,8 +372,8 @@ def test_the_package_itself_does_without_pytest() -> None:
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ({"scrubbed": True}, "it is scrubbed, and does not say what its messages are"),
-        ({"filter": "reason http_400"}, "its filter is none of consumer record's"),
+        ({"scrubbed": True}, "it is scrubbed, and its message format is unknown"),
+        ({"filter": "reason http_400"}, "its filter is not valid for consumer record"),
     ],
 )
 def test_what_can_not_be_filtered_and_scrubbed_as_it_was_is_not_recorded_again(

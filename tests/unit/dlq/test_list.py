@@ -157,7 +157,7 @@ def test_what_is_held_goes_out_when_nothing_arrives() -> None:
         (None, None, {"topic": "events"}, ("events-dlq", "events")),
         (None, None, {"topic": "events", "physical_topic": "ev-1"}, ("ev-1-dlq", "events")),
         ("events", None, {"topic": "events", "dlq_topic": "dead"}, ("dead", "events")),
-        # What is configured for one consumer says nothing of another.
+        # What is configured for one consumer does not apply to another.
         (
             "envelopes",
             None,

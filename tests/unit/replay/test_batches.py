@@ -1,4 +1,4 @@
-"""What of a source is replayed, and what is said before anything is written."""
+"""The messages that a replay takes of its source, and the checks before anything is written."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_latest_time_is_that_of_what_is_replayed(tmp_path: Path) -> None:
     assert latest_ms(source(tmp_path / "s", pairs, OffsetSpec("offset", 9)), None) is None
     assert latest_ms(source(tmp_path / "t", [pair(1), pair(2)]), 1) == 1010
     cut = source(tmp_path / "u", [pair(n) for n in range(30)], cut=60)
-    assert latest_ms(cut, None) == 1190, "what is readable of a damaged file"
+    assert latest_ms(cut, None) == 1190, "the readable part of a damaged file"
 
 
 @pytest.mark.parametrize("number", [0, 11, 29])

@@ -1,4 +1,4 @@
-"""The file that a replay's rejected messages go to: on disk before they count as kept."""
+"""The file of rejected messages: they are on disk before they count as kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumer_fleet.kafka.chunk import DeadLetter, Record
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.replay.through import RejectsFile, free_path, rejects_header
 
-PLACE = Partition(Topic("events-dlq"), 2)
+POSITION = Partition(Topic("events-dlq"), 2)
 FIRST = Facts("http_400", "no", "events", 3, 41, 1_700_000_000_123, "my-group")
 
 
@@ -43,7 +43,7 @@ def test_a_message_is_kept_once_it_is_forced_to_the_disk(
 ) -> None:
     synced: list[bool] = []
     kept = Kept(tmp_path / "r.recording")
-    ticket = kept.file.produce(PLACE, letter(7))
+    ticket = kept.file.produce(POSITION, letter(7))
     assert not ticket.kept
     assert not kept.file.idle
     really = os.fsync
@@ -67,7 +67,7 @@ def test_a_message_is_kept_once_it_is_forced_to_the_disk(
 def test_a_file_that_can_not_be_written_ends_the_run_and_keeps_no_promise(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "r.recording")
     (tmp_path / "r.recording").touch()
-    ticket = kept.file.produce(PLACE, letter(7))
+    ticket = kept.file.produce(POSITION, letter(7))
     kept.file.poll()
     kept.file.poll()
     assert [type(failure) for failure in kept.failures] == [OutputError]
@@ -89,7 +89,7 @@ def test_what_stands_in_the_way_is_said_before_anything_is_replayed(
 
 def test_what_is_given_up_is_not_written(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "r.recording")
-    ticket = kept.file.produce(PLACE, letter(7))
+    ticket = kept.file.produce(POSITION, letter(7))
     kept.file.forget_all()
     kept.file.poll()
     assert kept.file.idle
@@ -101,8 +101,8 @@ def test_a_message_is_told_once_with_its_new_reason_and_its_first_place(tmp_path
     kept = Kept(tmp_path / "r.recording")
     own = [("h", b"1"), ("h", None)]
     with capture_logs() as logs:
-        kept.file.produce(PLACE, letter(7, with_facts(own, FIRST), None))
-        kept.file.produce(PLACE, letter(8, own))
+        kept.file.produce(POSITION, letter(7, with_facts(own, FIRST), None))
+        kept.file.produce(POSITION, letter(8, own))
     kept.file.poll()
     kept.file.close(0.0)
     again, fresh = (record for _, record in Recording(tmp_path / "r.recording").messages())
@@ -132,6 +132,6 @@ def test_the_default_file_never_takes_the_place_of_an_earlier_one(
         "events-dlq.rejected-2.recording",
         "events-dlq.rejected-3.recording",
     ]
-    # A topic's name may be longer than a file's: whoever makes the file says so.
+    # A topic's name may be longer than a file's: making the file reports that.
     with pytest.raises(OutputError, match="File name too long"):
         Kept(free_path("t" * 249))

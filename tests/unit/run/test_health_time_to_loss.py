@@ -1,4 +1,4 @@
-"""The running consumer's own view of how soon retention takes what it holds."""
+"""The running consumer's own view of how soon retention deletes what it has not delivered."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Scene:
         self.subject.report({})  # the first call asks for the retention
 
     def report(self, hours_old: Mapping[int, float]) -> list[dict[str, Any]]:
-        """What is logged."""
+        """Return the log entries."""
         oldest = {
             partition(index): int(NOW_S * 1000 - hours * HOUR_MS)
             for index, hours in hours_old.items()
@@ -108,38 +108,38 @@ def stamp_of(offset: int) -> int:
 
 
 def test_the_oldest_message_in_flight_is_the_first_of_the_oldest_unsettled_chunk() -> None:
-    place = positions(0, 1)
-    assert place.oldest_unsettled_ms() == {}
+    held = positions(0, 1)
+    assert held.oldest_unsettled_ms() == {}
     for first in (0, 10, 20):
-        place.advance(chunk(first, 10))
-    assert place.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
-    place.settled({partition(0): 9})
-    assert place.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
-    place.settled({partition(0): 20})
-    assert place.oldest_unsettled_ms() == {partition(0): stamp_of(20)}
-    place.settled({partition(0): 30})
-    assert place.oldest_unsettled_ms() == {}
+        held.advance(chunk(first, 10))
+    assert held.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
+    held.settled({partition(0): 9})
+    assert held.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
+    held.settled({partition(0): 20})
+    assert held.oldest_unsettled_ms() == {partition(0): stamp_of(20)}
+    held.settled({partition(0): 30})
+    assert held.oldest_unsettled_ms() == {}
 
 
 def test_what_is_read_again_is_in_flight_again_and_once() -> None:
-    place = positions(0)
+    held = positions(0)
     for first in (0, 10, 20):
-        place.advance(chunk(first, 10))
-    place.moved(partition(0), 10)
-    assert place.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
-    place.advance(chunk(10, 5))
-    place.settled({partition(0): 10})
-    assert place.oldest_unsettled_ms() == {partition(0): stamp_of(10)}
-    place.settled({partition(0): 15})
-    assert place.oldest_unsettled_ms() == {}
-    place.advance(chunk(15, 5))
-    place.forget([partition(0)])
-    assert place.oldest_unsettled_ms() == {}
+        held.advance(chunk(first, 10))
+    held.moved(partition(0), 10)
+    assert held.oldest_unsettled_ms() == {partition(0): stamp_of(0)}
+    held.advance(chunk(10, 5))
+    held.settled({partition(0): 10})
+    assert held.oldest_unsettled_ms() == {partition(0): stamp_of(10)}
+    held.settled({partition(0): 15})
+    assert held.oldest_unsettled_ms() == {}
+    held.advance(chunk(15, 5))
+    held.forget([partition(0)])
+    assert held.oldest_unsettled_ms() == {}
 
 
 def test_the_oldest_of_one_partition_says_nothing_of_another() -> None:
-    place = positions(0, 1)
-    place.advance(chunk(5, 1, 1))
-    place.advance(chunk(0, 1, 0))
+    held = positions(0, 1)
+    held.advance(chunk(5, 1, 1))
+    held.advance(chunk(0, 1, 0))
     expected: dict[Partition, int] = {partition(1): stamp_of(5), partition(0): stamp_of(0)}
-    assert place.oldest_unsettled_ms() == expected
+    assert held.oldest_unsettled_ms() == expected
