@@ -1,168 +1,73 @@
-"""From the login on: the cluster, its topics and its groups."""
+"""The login, the cluster behind it, and the group of each consumer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.bootstrap.options import ClusterOptions
-from consumer_fleet.doctor.cluster_facts import (
-    Login,
-    describe_cluster,
-    describe_topics,
-    group_operations,
-    log_in,
-    may_create,
-    newest_timestamp_ms,
+from consumer_fleet.doctor.finding import (
+    Check,
+    Finding,
+    Subject,
+    ok,
+    partitions,
+    problem,
+    run_checks,
+    warning,
 )
-from consumer_fleet.doctor.finding import Check, Finding, Subject, check_up, ok, problem, warning
-from consumer_fleet.doctor.server_checks import examine_server, is_sasl, mechanism
-from consumer_fleet.doctor.topic_checks import (
-    examine_group,
-    judge_dead_letter_topic,
-    judge_topic,
-    newest_message,
-)
-from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.kafka.cluster import ClusterFacts, TopicFacts
+from consumer_fleet.doctor.server_checks import examine_advertised, is_sasl, mechanism
+from consumer_fleet.doctor.topic_checks import examine_topics
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.humanize import counted, short_duration
+from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
+from consumer_fleet.kafka.groups import Member, OutOfRange, reset_command
+from consumer_fleet.status.report import ConsumerStatus, PartitionStatus
+from consumer_fleet.status.sampler import Sampler
+from consumer_fleet.targets import Target
 
-
-def examine_access(
-    admin: AdminClient,
-    subject: Subject,
-    source: TopicFacts,
-    dead_letters: TopicFacts | None,
-    server: str,
-) -> Iterator[Finding]:
-    """All findings about rights. A cluster without an authorizer allows everything."""
-    yield from topic_access(source, server)
-    try:
-        operations = group_operations(admin, subject.group)
-    except KafkaException as error:
-        yield group_refused(subject.group, error.args[0], server)
-    else:
-        yield from group_access(subject.group, operations, server)
-    if dead_letters is None:
-        return
-    if dead_letters.exists or dead_letters.error == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        yield from dead_letter_access(dead_letters, server)
-    else:
-        yield judge_creation(dead_letters.name, may_create(admin, dead_letters.name), server)
-
-
-def topic_access(topic: TopicFacts, server: str) -> Iterator[Finding]:
-    """Reading, and reading the settings, without which retention can't be judged."""
-    if topic.error == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        yield _refused("topic.access", "topic", topic.name, "Read", server)
-    if not topic.exists:
-        return
-    if _lacks("READ", topic.operations):
-        yield _refused("topic.access", "topic", topic.name, "Read", server)
-    if topic.settings is None:
-        yield warning(
-            "topic.access",
-            topic.name,
-            f"its settings may not be read ({topic.settings_error}): retention is not checked",
-            _grant("topic", topic.name, "DescribeConfigs", server),
-        )
-    elif not _lacks("READ", topic.operations):
-        yield ok("topic.access", topic.name, _allowed("it may be read", topic.operations))
-
-
-def group_access(group: str, operations: frozenset[str] | None, server: str) -> Iterator[Finding]:
-    """Joining, and committing, which take the same right."""
-    if _lacks("READ", operations):
-        yield _refused("group.access", "group", group, "Read", server)
-    else:
-        yield ok("group.access", group, _allowed("it may be joined", operations))
-
-
-def group_refused(group: str, error: KafkaError, server: str) -> Finding:
-    """The group could not even be asked about."""
-    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        return _refused("group.access", "group", group, "Read", server)
-    return warning(
-        "group.access",
-        group,
-        f"its coordinator does not answer: {error.str()}",
-        "Look at the brokers' logs, and try again.",
-    )
-
-
-def dead_letter_access(topic: TopicFacts, server: str) -> Iterator[Finding]:
-    if not topic.exists:
-        yield problem(
-            "dead_letters.access",
-            topic.name,
-            "it may not be looked at: if it exists, it may not be written to",
-            _grant("topic", topic.name, "Write", server),
-        )
-    elif _lacks("WRITE", topic.operations):
-        yield _refused("dead_letters.access", "topic", topic.name, "Write", server)
-    else:
-        yield ok(
-            "dead_letters.access", topic.name, _allowed("it may be written to", topic.operations)
-        )
-
-
-def judge_creation(topic: str, refusal: KafkaError | None, server: str) -> Finding:
-    """A dead letter topic that is missing: the consumer makes it, if it may."""
-    if refusal is None:
-        return ok(
-            "dead_letters.exists", topic, "it is missing, and will be made at the first start"
-        )
-    if refusal.code() in (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    ):
-        why = "may not be made by this user"
-    else:
-        why = f"can't be made: {refusal.str()}"
-    return problem(
-        "dead_letters.exists",
-        topic,
-        f"it is missing, and {why}",
-        f"Create it, name another one with dlq_topic, or grant Create.\n"
-        f"kafka-topics.sh --bootstrap-server {server} --create --topic {topic} "
-        f"--partitions 1 --config retention.ms=-1",
-    )
-
-
-def _lacks(right: str, operations: frozenset[str] | None) -> bool:
-    """A broker that does not tell may well allow it."""
-    return operations is not None and not operations & {right, "ALL"}
-
-
-def _allowed(what: str, operations: frozenset[str] | None) -> str:
-    return what if operations is not None else "the cluster does not say what is allowed"
-
-
-def _refused(check: str, kind: str, name: str, right: str, server: str) -> Finding:
-    return problem(check, name, f"{right} is not allowed", _grant(kind, name, right, server))
-
-
-def _grant(kind: str, name: str, right: str, server: str) -> str:
-    return (
-        "Grant it, as an administrator, to the user that consumes:\n"
-        f"kafka-acls.sh --bootstrap-server {server} --add --allow-principal User:NAME "
-        f"--operation {right} --{kind} {name}"
-    )
-
-
-# However large a cluster is, some of its brokers stand for all of them.
+# However large a cluster is, some of its brokers represent all of them.
 _MOST_BROKERS: Final = 20
 _SHORTEST_WAIT_S: Final = 1.0
+_BROKERS_TIMEOUT_S: Final = 4.0
+
+
+@dataclass(slots=True)
+class Login:
+    """The client, connected or not, and librdkafka's errors of its connections so far."""
+
+    cluster: Cluster
+    errors: list[KafkaError] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def refusal(self) -> str:
+        """A broker's answer to the user name and password; empty if it accepted them."""
+        for error in self.errors:
+            if error.code() == KafkaError._AUTHENTICATION:
+                return error.str()
+        return ""
+
+
+def log_in(kafka: Mapping[str, Any]) -> Login:
+    """Connect as a consumer does. Blocks for seconds.
+
+    Raises ConfigurationError for a setting that librdkafka refuses.
+    """
+    errors: list[KafkaError] = []
+    cluster = Cluster(kafka, errors.append)
+    return Login(cluster, errors, cluster.connect() or "")
 
 
 def examine_cluster(
     cluster: ClusterOptions, subjects: Sequence[Subject], deadline: float
 ) -> Iterator[Finding]:
-    """All findings that take a login. ``deadline`` is of the monotonic clock.
+    """All findings that require a login. ``deadline`` is of the monotonic clock.
 
     Nothing behind a failed login is asked, as it would only fail again.
     """
@@ -171,20 +76,23 @@ def examine_cluster(
     except ConfigurationError as error:
         yield problem("kafka.login", "kafka_config", str(error), "Correct or remove that setting.")
         return
-    yield judge_login(login, cluster)
+    yield describe_login(login, cluster)
     if login.failure:
         return
-    checks = [Check("kafka.cluster", cluster.servers, partial(_examine_brokers, login, cluster))]
+    checks = [
+        Check("kafka.cluster", cluster.servers, partial(_examine_brokers, login.cluster, cluster))
+    ]
+    server = cluster.servers.partition(",")[0]
     for subject in subjects:
-        topics = partial(_examine_topics, login, cluster, subject)
+        topics = partial(examine_topics, login.cluster, subject, server)
         checks.append(Check("topic.exists", subject.topic, topics))
         groups = partial(examine_group, cluster, subject)
         checks.append(Check("group.position", subject.group, groups))
-    yield from check_up(checks, max(_SHORTEST_WAIT_S, deadline - monotonic()))
+    yield from run_checks(checks, max(_SHORTEST_WAIT_S, deadline - monotonic()))
 
 
-def judge_login(login: Login, cluster: ClusterOptions) -> Finding:
-    """What came of connecting and logging in."""
+def describe_login(login: Login, cluster: ClusterOptions) -> Finding:
+    """The result of connecting and logging in."""
     way = f"SASL {mechanism(cluster.kafka)}" if is_sasl(cluster.kafka) else "without a login"
     if login.refusal:
         return problem(
@@ -199,68 +107,145 @@ def judge_login(login: Login, cluster: ClusterOptions) -> Finding:
             "kafka.login",
             way,
             f"no broker answers at {cluster.servers}: {login.failure}",
-            "See what is said of each server above. Topics and groups were not checked.",
+            "See the findings about each server above. Topics and groups were not checked.",
         )
     return ok("kafka.login", way, "accepted")
 
 
-def _examine_brokers(login: Login, cluster: ClusterOptions) -> Iterator[Finding]:
+def _examine_brokers(client: Cluster, cluster: ClusterOptions) -> Iterator[Finding]:
     try:
-        facts = describe_cluster(login.admin)
+        facts = client.describe()
     except KafkaException as error:
         yield problem(
             "kafka.cluster",
             cluster.servers,
             f"it does not describe itself: {error.args[0].str()}",
-            "Look at the brokers' logs: without a controller a cluster is not whole.",
+            "Check the brokers' logs: the cluster may have no controller.",
         )
         return
-    yield judge_cluster(facts)
+    yield describe_brokers(facts)
     named = set(cluster.servers.split(","))
-    others = [broker for broker in facts.brokers.values() if broker not in named][:_MOST_BROKERS]
+    others = [(number, name) for number, name in facts.brokers.items() if name not in named]
     checks = [
-        Check("kafka.server", broker, partial(_examine_other, broker, cluster)) for broker in others
+        Check(
+            "kafka.server", name, partial(examine_advertised, client, number, name, cluster.kafka)
+        )
+        for number, name in others[:_MOST_BROKERS]
     ]
-    yield from check_up(checks, 4.0)
+    yield from run_checks(checks, _BROKERS_TIMEOUT_S)
 
 
-def judge_cluster(facts: ClusterFacts) -> Finding:
-    count = len(facts.brokers)
-    return ok(
-        "kafka.cluster", f"cluster {facts.cluster_id}", f"{count} broker{'' if count == 1 else 's'}"
+def describe_brokers(facts: ClusterFacts) -> Finding:
+    brokers = counted(len(facts.brokers), "broker")
+    return ok("kafka.cluster", f"cluster {facts.cluster_id}", brokers)
+
+
+# -- groups -------------------------------------------------------------------------------------
+
+
+def examine_group(cluster: ClusterOptions, subject: Subject) -> Iterator[Finding]:
+    """All findings about one group on its topic. Blocks for seconds; joins nothing."""
+    target = Target(subject.name, subject.group, subject.topic)
+    try:
+        with Sampler(cluster, [target], ()) as sampler:
+            (status,) = sampler.sample().consumers
+    except (ConfigurationError, KafkaUnreachable) as error:
+        yield warning(
+            "group.position",
+            subject.group,
+            f"not checked: {error}",
+            "See the findings about the access to it, and about the servers.",
+        )
+        return
+    if not status.topic_exists:
+        return
+    yield from judge_members(status, cluster.kafka)
+    yield judge_positions(status, cluster.options.auto_offset_reset)
+    yield judge_lag(status)
+
+
+def judge_members(status: ConsumerStatus, kafka: Mapping[str, Any]) -> Iterator[Finding]:
+    """Members of other programs, and more members than partitions."""
+    group, topic = status.target.group, status.target.topic
+    members = status.group.members
+    foreign = [each for each in members if _is_foreign(each, topic, str(kafka["client.id"]))]
+    if foreign:
+        named = ", ".join(str(member) for member in foreign[:3])
+        yield problem(
+            "group.members",
+            group,
+            f"another program is in it: {named}",
+            "It takes partitions away and moves the offsets, so messages are skipped. Give this "
+            "consumer a group of its own (group), or stop the other program.",
+        )
+    elif not members:
+        yield ok("group.members", group, "no active members")
+    else:
+        yield ok("group.members", group, f"{counted(len(members), 'member')}, all of this program")
+    if status.idle_members and status.group.state == "stable":
+        yield warning(
+            "group.members",
+            group,
+            f"{status.idle_members} of {len(members)} members have no partition: the topic has "
+            f"{status.partitions}",
+            "Run fewer processes, or add partitions to the topic.",
+        )
+
+
+def _is_foreign(member: Member, topic: str, client_id: str) -> bool:
+    other_topics = {name for name, _ in member.assigned} - {topic}
+    return member.client_id != client_id or bool(other_topics)
+
+
+def judge_positions(status: ConsumerStatus, policy: str) -> Finding:
+    """Committed offsets that the broker no longer stores, or not yet."""
+    group, topic = status.target.group, status.target.topic
+    bad = [row for row in status.rows if row.lost or row.past_end]
+    if not bad:
+        known = sum(row.committed is not None for row in status.rows)
+        seen = f"{known} of {counted(status.partitions, 'partition')} have a committed offset"
+        if known:
+            return ok("group.position", group, f"{seen}, all in range")
+        return ok("group.position", group, f"no committed offset yet; it starts at {policy}")
+    positions = [_position(group, topic, row) for row in bad]
+    seen = str(positions[0])
+    if len(bad) > 1:
+        lost = sum(position.lost for position in positions)
+        where = partitions([row.index for row in bad])
+        seen = f"{where} of {topic}: {lost:,} offsets are lost; {seen}"
+    consequence = f"The consumer will continue at {policy} (auto_offset_reset)."
+    if policy == "error":
+        consequence = "auto_offset_reset is error: the consumer will stop here until it is reset."
+    return problem(
+        "group.position",
+        group,
+        f"OffsetOutOfRange: {seen}",
+        f"{consequence} To see what a reset would do (--execute does it):\n"
+        f"{reset_command(group, topic)}",
     )
 
 
-def _examine_other(broker: str, cluster: ClusterOptions) -> Iterator[Finding]:
-    """A broker that others told of: its address has to be reachable from here too."""
-    for finding in examine_server(broker, cluster.kafka):
-        if finding.status == "ok":
-            yield finding
-        else:
-            yield problem(
-                finding.check,
-                finding.subject,
-                f"{finding.seen} (the cluster advertises this address)",
-                f"{finding.fix}\nOr correct the broker's advertised.listeners.",
-            )
+def _position(group: str, topic: str, row: PartitionStatus) -> OutOfRange:
+    assert row.committed is not None  # it is out of range
+    return OutOfRange(group, topic, row.index, row.committed, row.start, row.end)
 
 
-def _examine_topics(login: Login, cluster: ClusterOptions, subject: Subject) -> Iterator[Finding]:
-    """A consumer's topic and its dead letter topic, and what this user may do with them."""
-    server = cluster.servers.partition(",")[0]
-    names = [subject.topic]
-    if subject.dead_letter_topic not in (None, subject.topic):
-        names.append(str(subject.dead_letter_topic))
-    facts = describe_topics(login.admin, names)
-    source = facts[subject.topic]
-    yield from judge_topic(source, subject, server)
-    if source.is_silent or (source.is_missing and not subject.is_wanted):
-        return
-    if source.exists:
-        newest_ms = newest_timestamp_ms(login.admin, source)
-        if newest_ms is not None:
-            yield newest_message(source, newest_ms)
-    dead_letters: TopicFacts | None = facts.get(names[-1]) if len(names) > 1 else None
-    if dead_letters is not None and dead_letters.exists:
-        yield from judge_dead_letter_topic(dead_letters, source, server)
-    yield from examine_access(login.admin, subject, source, dead_letters, server)
+def judge_lag(status: ConsumerStatus) -> Finding:
+    """The waiting messages, and when retention deletes them."""
+    group = status.target.group
+    waiting, loss, retention = status.waiting, status.loss, status.retention
+    if waiting is None:
+        return ok("group.lag", group, "it has not consumed yet")
+    seen = f"{counted(waiting, 'message')} waiting"
+    if loss is None or retention is None:
+        return ok("group.lag", group, seen)
+    seen += f"; retention may delete the oldest in {short_duration(loss.seconds)}"
+    if loss.seconds < retention.low_s:
+        return problem(
+            "group.lag",
+            group,
+            seen,
+            "Extend the topic's retention.ms now, then run more workers or processes, or find out "
+            "why the destinations are slow.",
+        )
+    return ok("group.lag", group, seen)

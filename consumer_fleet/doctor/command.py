@@ -1,10 +1,11 @@
-"""``consumer doctor``: is everything there that a consumer needs?"""
+"""``consumer doctor``: check everything that a consumer needs."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from consumer_fleet.command_options import (
-    Connection,
+    CONNECTION,
     complete_consumer,
-    connection_options,
+    program_options,
+    resolve_cluster,
+    takes,
 )
 from consumer_fleet.doctor.cluster_checks import examine_cluster
 from consumer_fleet.doctor.configuration_checks import (
@@ -23,19 +26,20 @@ from consumer_fleet.doctor.configuration_checks import (
     examine_snuba,
 )
 from consumer_fleet.doctor.destination_checks import Name, examine_destination
-from consumer_fleet.doctor.finding import Check, Finding, check_up, subjects_of
+from consumer_fleet.doctor.finding import Check, Finding, run_checks, subjects_of
 from consumer_fleet.doctor.machine_checks import examine_machine
 from consumer_fleet.doctor.server_checks import examine_server
 from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
 
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
+    from consumer_fleet.bootstrap.resolve import OptionsRequest
 
 _EPILOG = """
 \b
 Exit codes:
-  0   all is well, or there are warnings only
-  1   there is a problem: its line says what, and how to mend it
+  0   everything is fine, or there are only warnings
+  1   there is a problem: its line says what is wrong, and how to fix it
   2   the command line is wrong
   78  the configuration is wrong
 
@@ -48,6 +52,13 @@ Examples:
 """
 
 
+@dataclass(frozen=True, slots=True)
+class DoctorRequest:
+    options: OptionsRequest
+    topics: tuple[str, ...]
+    as_json: bool
+
+
 @click.command("doctor", epilog=_EPILOG)
 @click.option(
     "--topic",
@@ -55,26 +66,28 @@ Examples:
     metavar="NAME",
     multiple=True,
     shell_complete=complete_consumer,
-    help="The consumer to check for; may be repeated. Default: the configured one, else all.",
+    help="A consumer to check; may be repeated. Default: the configured one, else all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@connection_options
-def doctor_command(topics: tuple[str, ...], as_json: bool, connection: Connection) -> None:
-    """Check everything that a consumer needs, and say how to mend what is wrong.
+@program_options(*CONNECTION)
+@takes(DoctorRequest)
+def doctor_command(request: DoctorRequest) -> None:
+    """Check everything that a consumer needs, and say how to fix what is wrong.
 
-    The configuration, Kafka, topics, groups, access, destinations, and this machine, with the
-    options that `consumer run` would have. It takes up to 13 seconds and only reads: no topic is
-    made, no group joined, no offset committed. Each destination is sent one empty report, twice.
+    Checks the configuration, Kafka, topics, groups, access, destinations, and this machine, with
+    the options of `consumer run`. It takes up to 13 seconds and only reads: no topic is created,
+    no group joined, no offset committed. Each destination is sent one empty report, twice.
     """
     from consumer_fleet.doctor.finding import report_lines
 
-    if len(topics) == 1:
-        # As `consumer run` has it: physical_topic, group and dlq_topic are this consumer's.
-        connection = connection.adding(topic=topics[0])
-    cluster = connection.resolve(required=False)
+    options = request.options
+    if len(request.topics) == 1:
+        # As in `consumer run`, physical_topic, group and dlq_topic are this consumer's.
+        options = options.adding(topic=request.topics[0])
+    cluster = resolve_cluster(options, needs_broker=False)
     _quieten(cluster.options.log_level)
-    findings = examine(cluster, topics)
-    if as_json:
+    findings = examine(cluster, request.topics)
+    if request.as_json:
         click.echo(json.dumps([finding.as_plain_data() for finding in findings], indent=2))
     else:
         for line in report_lines(findings, is_terminal=sys.stdout.isatty()):
@@ -84,7 +97,7 @@ def doctor_command(topics: tuple[str, ...], as_json: bool, connection: Connectio
 
 
 def _quieten(log_level: str) -> None:
-    """What would be logged of each failure is said by the findings, once."""
+    """Silence the log of failures: each is a finding."""
     import logging
 
     from consumer_fleet.kafka.clients import rdkafka_log
@@ -95,15 +108,15 @@ def _quieten(log_level: str) -> None:
 
 
 TIMEOUT_S: Final = 12.0
-# What is asked within a check ends before the check is given up.
+# Requests within a check end before the check's own deadline.
 _MARGIN_S: Final = 0.5
 _DESTINATIONS: Final[tuple[Name, ...]] = ("upstream", "saas")
 
 
 def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
-    """Everything that a consumer of these options needs. Blocks for ``TIMEOUT_S`` at most.
+    """Check everything that a consumer of these options needs. Blocks for ``TIMEOUT_S`` at most.
 
-    Raises ConfigurationError for a consumer that the registry doesn't have.
+    Raises ConfigurationError for a name that is not in the registry.
     """
     options = cluster.options
     subjects = subjects_of(options, named)
@@ -126,4 +139,4 @@ def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
         checks.append(Check("service", "snuba", partial(examine_snuba, options)))
     checks.append(Check("service", "services", partial(examine_services, options)))
     checks.append(Check("machine.temp", "this machine", partial(examine_machine, options)))
-    return check_up(checks, TIMEOUT_S)
+    return run_checks(checks, TIMEOUT_S)

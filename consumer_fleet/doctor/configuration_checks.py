@@ -1,4 +1,4 @@
-"""Do the options make sense together, before anything is asked of the outside world?"""
+"""The options together, and the services that they name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ from consumer_fleet.errors import ConfigurationError, ServiceError
 from consumer_fleet.run.consumer_run import refuse_long_drain, refuse_own_topic
 
 _EMBEDDED: Final = (
-    "nothing is configured: `consumer run` is a demonstration, with a broker and a receiver of "
-    "its own"
+    "nothing is configured: `consumer run` is a demonstration with an embedded broker and receiver"
 )
 
 
 def is_embedded(options: Options) -> bool:
-    """Whether nothing is configured at all. Half a configuration is not nothing."""
+    """Whether nothing at all is configured."""
     try:
         return delivery_mode(options) == "embedded"
     except ConfigurationError:
@@ -34,7 +33,7 @@ def is_embedded(options: Options) -> bool:
 
 
 def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> Iterator[Finding]:
-    """All findings about the options alone. They resolved: each is right by itself."""
+    """All findings about the options, each of which is valid by itself."""
     if is_embedded(options):
         yield ok("configuration", "options", _EMBEDDED)
         return
@@ -42,13 +41,13 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
     for subject in subjects:
         found += names(subject)
     if not any(finding.status == "problem" for finding in found):
-        yield ok("configuration", "options", "complete, and without contradictions")
+        yield ok("configuration", "options", "valid")
     yield from found
     yield from dangers(options)
 
 
 def wholeness(options: Options) -> Iterator[Finding]:
-    """What ``consumer run`` checks before it connects to anything."""
+    """The checks of ``consumer run`` before it connects to anything."""
     for check in (delivery_mode, _fits_snuba, refuse_long_drain):
         try:
             check(options)
@@ -57,13 +56,13 @@ def wholeness(options: Options) -> Iterator[Finding]:
 
 
 def _fits_snuba(options: Options) -> None:
-    # As a worker does it: neither printing nor asking Snuba, which is a check of its own. So is
-    # the group, which is to be looked at whatever else is wrong.
+    # As a worker does it, neither printing nor asking Snuba: that has a check of its own. So has
+    # the group, which is checked whatever else is wrong.
     validate_snuba(options.model_copy(update={"group": None}), "worker")
 
 
 def names(subject: Subject) -> Iterator[Finding]:
-    """A group or a dead letter topic that belongs to somebody else."""
+    """A group or a dead letter topic that belongs to another program."""
     try:
         refuse_reserved_group(subject.group)
     except ConfigurationError as error:
@@ -75,7 +74,7 @@ def names(subject: Subject) -> Iterator[Finding]:
 
 
 def dangers(options: Options) -> Iterator[Finding]:
-    """Choices that are allowed, and that lose data or hide that it is lost."""
+    """Choices that are allowed, but lose data or hide its loss."""
     for line in dangerous_modes(options):
         subject, _, seen = line.partition(": ")
         if not seen:
@@ -84,7 +83,7 @@ def dangers(options: Options) -> Iterator[Finding]:
             "configuration",
             subject,
             seen.removesuffix("."),
-            "Change the option, unless this is what you want.",
+            "Change the option, unless this is intended.",
         )
 
 
@@ -98,7 +97,7 @@ _FIXES: Final = {
     "ca_file": "Name a PEM file of certificate authorities that this user may read.",
     "statsd": "Correct statsd_host or statsd_socket_path; without either no metrics are sent.",
 }
-# How long the kernel may take to hear that nobody listens on a port of this machine.
+# How long the kernel may take to learn that nothing listens on a port of this machine.
 _REFUSAL_TIMEOUT_S: Final = 0.5
 
 
@@ -114,27 +113,27 @@ def examine_services(options: Options) -> Iterator[Finding]:
 
 
 def examine_service(service: Service) -> Finding:
-    """What the start of a consumer finds, which it would end with."""
+    """The validation that a consumer runs at its start, and would fail with."""
     try:
         service.validate()
     except Exception as error:
         # A plugin's service may raise anything.
         seen = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
         seen = seen.removeprefix(f"service {service.name!r}: ")
-        fix = _FIXES.get(service.name, "Mend it, or remove the plugin that needs it.")
+        fix = _FIXES.get(service.name, "Fix it, or remove the plugin that needs it.")
         return problem("service", service.name, seen, fix)
     return ok("service", service.name, "usable")
 
 
 def examine_statsd(options: Options) -> Finding:
-    """Whether an agent listens, as far as that can be known. An empty packet measures nothing."""
+    """Whether an agent listens, as far as UDP tells. An empty packet measures nothing."""
     path = options.statsd_socket_path
     family = socket.AF_INET if path is None else socket.AF_UNIX
     address: tuple[object, ...] | str = path or ""
     if path is None:
         found = socket.getaddrinfo(options.statsd_host, options.statsd_port, type=socket.SOCK_DGRAM)
         family, address = found[0][0], found[0][4]
-    place = path or f"{options.statsd_host}:{options.statsd_port}"
+    address_text = path or f"{options.statsd_host}:{options.statsd_port}"
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.settimeout(_REFUSAL_TIMEOUT_S)
@@ -146,16 +145,16 @@ def examine_statsd(options: Options) -> Finding:
         why = "nothing listens there" if error.errno == errno.ECONNREFUSED else error.strerror
         return warning(
             "service",
-            f"statsd {place}",
+            f"statsd {address_text}",
             f"{why}: metrics are lost",
             "Start the DogStatsD agent, or correct statsd_host, statsd_port or statsd_socket_path.",
         )
-    known = "takes packets" if path is not None else "resolves; whether an agent listens is unknown"
-    return ok("service", f"statsd {place}", known)
+    known = "accepts packets" if path else "resolves; whether an agent listens is unknown"
+    return ok("service", f"statsd {address_text}", known)
 
 
 def _wait_for_refusal(probe: socket.socket) -> None:
-    """Raises ConnectionRefusedError where the host says so; a distant one seldom does."""
+    """Raises ConnectionRefusedError if the host says so; a remote one rarely does."""
     try:
         probe.recv(1)
     except TimeoutError:
@@ -171,10 +170,10 @@ def examine_snuba(options: Options) -> Iterator[Finding]:
         check_health(url, options)
     except ServiceError as error:
         seen = str(error).removeprefix("service 'snuba': ")
-        fix = "Check snuba_url and Snuba's own log; skip_service_validation starts without it."
+        fix = "Check snuba_url and Snuba's log; skip_service_validation starts without it."
         if options.skip_service_validation:
             yield warning("service", "snuba", seen, fix)
         else:
             yield problem("service", "snuba", seen, fix)
     else:
-        yield ok("service", "snuba", f"{HEALTH_PATH} says that it is healthy")
+        yield ok("service", "snuba", f"{HEALTH_PATH} reports healthy")

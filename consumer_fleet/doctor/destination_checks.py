@@ -1,4 +1,4 @@
-"""Does each destination take what is sent to it? One harmless envelope each tells."""
+"""The destinations, checked by sending each a harmless envelope."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _REQUEST_TIMEOUT_S: Final = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How one request ended. Without an answer ``status`` is 0 and ``curl_error`` says why.
+    """The result of one request. Without an answer ``status`` is 0 and ``curl_error`` says why.
 
-    ``headers`` have lower-case names. Times are seconds: ``took_s`` from the start to the last
-    byte, ``answered_at_s`` by this machine's clock. ``is_connected``: the server took the
-    connection, whatever came of it.
+    ``headers`` have lower-case names. ``took_s`` is the time from the start to the last byte,
+    ``answered_at_s`` the end by this machine's clock. ``is_connected``: the server accepted the
+    connection, whatever followed.
     """
 
     status: int
@@ -50,7 +50,7 @@ class Reply:
 
     @property
     def server_time_s(self) -> float | None:
-        """The server's clock, to the second, as its answer's ``Date`` tells it."""
+        """The server's clock, to the second, from the answer's ``Date``."""
         try:
             return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
         except (ValueError, OverflowError):
@@ -66,7 +66,7 @@ class Reply:
 
 
 def send_report(options: DestinationOptions) -> Reply:
-    """Blocks for ``_REQUEST_TIMEOUT_S`` at most; libcurl waits for a name server within it."""
+    """Blocks for ``_REQUEST_TIMEOUT_S`` at most, name resolution included."""
     dsn = options.dsn
     compressor = choose_compressor(options.compression, dsn.scheme)
     headers = ["Content-Type: application/x-sentry-envelope", f"X-Sentry-Auth: {dsn.auth_header}"]
@@ -86,7 +86,7 @@ def send_report(options: DestinationOptions) -> Reply:
 
 
 def empty_report(dsn: Dsn, now_s: float) -> bytes:
-    """The envelope: a client report that says that nothing was lost."""
+    """An envelope with a client report of no losses."""
     report = orjson.dumps({"timestamp": int(now_s), "discarded_events": []})
     sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
     return serialize(
@@ -109,7 +109,7 @@ def _perform(handle: Any, *, uses_proxy: bool) -> Reply:
         handle.perform()
     except pycurl.error as error:
         code, text = error.args
-        if code == pycurl.E_WRITE_ERROR:  # more of a body than anybody wants to see
+        if code == pycurl.E_WRITE_ERROR:  # a longer body than is of use
             code, text = 0, ""
     return Reply(
         status=0 if code else handle.getinfo(pycurl.RESPONSE_CODE),
@@ -129,7 +129,7 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in lines:
         if line.startswith(b"HTTP/"):
-            found.clear()  # what came before belongs to a proxy's or an interim answer
+            found.clear()  # the lines before belong to a proxy's or an interim answer
             continue
         name, colon, value = line.decode("latin-1").partition(":")
         if colon:
@@ -138,7 +138,7 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
 
 
 def _certificate_end(handle: Any) -> str:
-    """Of the first certificate in the chain, which is the server's own."""
+    """The end of the first certificate in the chain, which is the server's own."""
     for certificate in handle.getinfo(pycurl.INFO_CERTINFO) or ():
         for name, value in certificate:
             if name == "Expire date":
@@ -155,10 +155,10 @@ _SKEW_WARNING_S: Final = 60.0
 # envelopes); so does a wrong clock here, since sent_at is written here.
 _SKEW_PROBLEM_S: Final = 55 * 60.0
 _SLOW_S: Final = 1.0
-# Relay says 200 while it fetches the project's configuration, and 403 once it knows better.
-_SECOND_THOUGHT_S: Final = 2.0
+# Relay responds 200 while it fetches the project's configuration, and 403 once it has that.
+_SECOND_REPORT_DELAY_S: Final = 2.0
 
-# libcurl's code → what failed, and what to do. {option}, {host} and {port} are filled in.
+# libcurl's code → the failure, and what to do; with {option}, {host} and {port}.
 _NO_ANSWER: Final[dict[int, tuple[str, str]]] = {
     pycurl.E_COULDNT_RESOLVE_HOST: (
         "{host} does not resolve",
@@ -170,7 +170,7 @@ _NO_ANSWER: Final[dict[int, tuple[str, str]]] = {
     ),
     pycurl.E_PEER_FAILED_VERIFICATION: (
         "its certificate is not trusted",
-        "If a company's own authority signed it, set ca_file to that authority's PEM file. To see "
+        "If an internal authority signed it, set ca_file to that authority's PEM file. To see "
         "the certificate:\nopenssl s_client -connect {host}:{port} -showcerts",
     ),
     pycurl.E_SSL_CACERT_BADFILE: (
@@ -179,10 +179,12 @@ _NO_ANSWER: Final[dict[int, tuple[str, str]]] = {
     ),
     pycurl.E_SSL_CONNECT_ERROR: (
         "TLS fails",
-        "Check that port {port} speaks TLS; if it does not, {option} must begin with http://.",
+        "Check that port {port} speaks TLS; if it does not, {option} must start with http://.",
     ),
 }
-_CHECK_WAY: Final = "Check host and port in {option}, firewalls and network policies in between."
+_CHECK_NETWORK: Final = (
+    "Check host and port in {option}, and firewalls and network policies in between."
+)
 
 
 def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
@@ -192,16 +194,16 @@ def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
     assert destination is not None
     reply = send_report(destination)
     if 200 <= reply.status < 300:
-        time.sleep(_SECOND_THOUGHT_S)
+        time.sleep(_SECOND_REPORT_DELAY_S)
         later = send_report(destination)
-        # No news is bad news only if it is the server's: the network had its chance.
+        # A second report that gets no answer says nothing: the network has just worked.
         if later.status:
             reply = later
     yield from judge_reply(name, destination.dsn, destination.compression, reply)
 
 
 def judge_reply(name: Name, dsn: Dsn, compression: str, reply: Reply) -> Iterator[Finding]:
-    """What an answer, or none, says of the destination."""
+    """Findings from an answer, or from none."""
     subject = f"{name} {dsn.scheme}://{dsn.host}:{dsn.port}"
     if not reply.status:
         yield _no_answer(subject, name, dsn, reply)
@@ -214,13 +216,15 @@ def judge_reply(name: Name, dsn: Dsn, compression: str, reply: Reply) -> Iterato
 
 
 def _no_answer(subject: str, name: Name, dsn: Dsn, reply: Reply) -> Finding:
-    what, fix = _NO_ANSWER.get(reply.curl_error, ("", _CHECK_WAY))
+    what, fix = _NO_ANSWER.get(reply.curl_error, ("", _CHECK_NETWORK))
     if not what:
-        what = "it took the connection but did not answer" if reply.is_connected else "unreachable"
+        what = (
+            "it accepted the connection but did not answer" if reply.is_connected else "unreachable"
+        )
         if reply.uses_proxy:
-            what += " (through the proxy of the environment)"
+            what += " (through the proxy in the environment)"
     elif reply.curl_error == pycurl.E_SSL_CONNECT_ERROR and dsn.scheme == "http":
-        fix = _CHECK_WAY
+        fix = _CHECK_NETWORK
     return problem(
         "destination.reach",
         subject,
@@ -236,9 +240,7 @@ def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply
     if verdict is Verdict.ACCEPTED:
         seen = f"accepts envelopes of project {dsn.project_id}, in {took}"
         if reply.took_s > _SLOW_S:
-            return warning(
-                check, subject, seen, "Slow: more connections per worker make up for it."
-            )
+            return warning(check, subject, seen, "Slow: raise connections to compensate.")
         return ok(check, subject, seen)
     seen = f"answers {reply.status} in {took}: {_text(dsn, reply)}"
     if verdict is Verdict.LIMITED:
@@ -246,8 +248,8 @@ def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply
             check,
             subject,
             seen,
-            "It takes nothing for now. Nothing is lost: the consumer waits until the limit ends. "
-            "Raise the project's or the key's quota if it stays.",
+            "It accepts nothing for now. Nothing is lost: the consumer waits until the limit ends. "
+            "Raise the quota of the project or the key if the limit stays.",
         )
     return problem(check, subject, seen, _fix(f"{name}_dsn", name, compression, reply))
 
@@ -262,14 +264,14 @@ def _fix(option: str, name: Name, compression: str, reply: Reply) -> str:
         return f"In {option}: {advice(status)}. In Sentry it is at Settings, Projects, Client Keys."
     if status == 413:
         return (
-            "Something in between takes no bodies: raise its limit (nginx: client_max_body_size; "
-            "an envelope may have up to 200 MiB)."
+            "A proxy in between limits bodies: raise its limit (nginx: client_max_body_size; an "
+            "envelope may have up to 200 MiB)."
         )
     if status >= 500:
-        return "Look at that server's own log; the consumer tries again until it recovers."
+        return "Check that server's log; the consumer retries until it recovers."
     if compression != "none":
-        return f"Perhaps it can't read {compression}: set {name}_compression to none and try again."
-    return f"Check that {option} leads to Sentry, a Relay or another server that takes envelopes."
+        return f"It may not support {compression}: set {name}_compression to none and retry."
+    return f"Check that {option} points to Sentry, a Relay or another server of envelopes."
 
 
 def _text(dsn: Dsn, reply: Reply) -> str:
@@ -282,10 +284,10 @@ def _certificate(subject: str, reply: Reply) -> Finding | None:
     if ends_s is None:
         return None
     days = (ends_s - reply.answered_at_s) / _DAY_S
-    seen = f"its certificate is trusted and ends in {days:,.0f} days"
+    seen = f"its certificate is trusted and expires in {days:,.0f} days"
     if days * _DAY_S < _CERTIFICATE_WARNING_S:
         return warning(
-            "destination.tls", subject, seen, "Renew the server's certificate before it ends."
+            "destination.tls", subject, seen, "Renew the server's certificate before then."
         )
     return ok("destination.tls", subject, seen)
 
@@ -294,14 +296,14 @@ def _clock(subject: str, reply: Reply) -> Finding | None:
     server_s = reply.server_time_s
     if server_s is None:
         return None
-    # It was written somewhere between the request's start and its end, and is cut to a second.
+    # It was written at some time between the request's start and end, and is cut to a second.
     ours_s = reply.answered_at_s - reply.took_s / 2
     skew_s = max(0.0, abs(ours_s - (server_s + 0.5)) - reply.took_s / 2 - 0.5)
     direction = "ahead of" if ours_s > server_s else "behind"
     if skew_s <= _SKEW_WARNING_S:
-        return ok("destination.clock", subject, "its clock and this machine's agree")
+        return ok("destination.clock", subject, "its clock agrees with this machine's")
     seen = f"this machine's clock is {skew_s:,.0f} s {direction} the server's"
-    fix = "Set both clocks by NTP."
+    fix = "Synchronise both clocks by NTP."
     if skew_s < _SKEW_PROBLEM_S:
         return warning("destination.clock", subject, seen, fix)
     return problem(
@@ -326,7 +328,7 @@ def _limits(subject: str, reply: Reply) -> Finding | None:
     return warning(
         "destination.limits",
         subject,
-        f"it takes none of: {named}",
-        "Such messages wait, and the others behind them once too many do. If the server never "
-        "takes them, keep them off the topic.",
+        f"rate limits now: {named}",
+        "Such messages wait, and others behind them once there are too many. If the server never "
+        "accepts them, keep them off the topic.",
     )

@@ -1,4 +1,4 @@
-"""What a check has found, and how it is shown."""
+"""Findings, how they are shown, and the checks that yield them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import FleetError
+from consumer_fleet.humanize import counted
 from consumer_fleet.printable import printable, without_credentials
 from consumer_fleet.targets import default_dead_letter_topic, group_of, physical_topic
 
@@ -33,9 +34,9 @@ _PROGRAMS: Final = ("consumer ", "kafka-", "openssl ", "export ", "ulimit ")
 class Finding:
     """One line of the report.
 
-    ``check`` is a fixed identifier and ``subject`` what was looked at: a server, a topic, an
-    option. ``fix`` says what to do, empty where all is well; each of its lines is either prose or
-    a command to copy.
+    ``check`` is a fixed identifier and ``subject`` the thing that was checked: a server, a topic,
+    an option. ``fix`` says what to do, empty if all is well; each of its lines is either prose or a
+    command to copy.
     """
 
     check: str
@@ -45,7 +46,7 @@ class Finding:
     fix: str = ""
 
     def as_plain_data(self) -> dict[str, str]:
-        """The structure that ``--json`` prints a list of."""
+        """One element of the list that ``--json`` prints."""
         return asdict(self)
 
 
@@ -54,7 +55,7 @@ def ok(check: str, subject: str, seen: str) -> Finding:
 
 
 def warning(check: str, subject: str, seen: str, fix: str) -> Finding:
-    """The consumer works, but not as somebody may expect."""
+    """The consumer works, but perhaps not as expected."""
     return Finding(check, "warning", subject, seen, fix)
 
 
@@ -64,8 +65,8 @@ def problem(check: str, subject: str, seen: str, fix: str) -> Finding:
 
 
 def report_lines(findings: Sequence[Finding], *, is_terminal: bool) -> Iterator[str]:
-    """The report for a person, folded at ``_WIDTH`` columns on a terminal. Elsewhere nothing is
-    folded, so that grep finds a whole finding on its line. Colours are click's to strip.
+    """The report for a person, folded at ``_WIDTH`` columns on a terminal. Elsewhere each finding
+    is one line, for grep; click strips the colours.
     """
     width = _WIDTH if is_terminal else _NO_WIDTH
     for finding in findings:
@@ -77,14 +78,16 @@ def summary(findings: Iterable[Finding]) -> str:
     counts: dict[Status, int] = dict.fromkeys(_COLORS, 0)
     for finding in findings:
         counts[finding.status] += 1
-    return (
-        f"{_counted(counts['problem'], 'problem')}, {_counted(counts['warning'], 'warning')}, "
-        f"{counts['ok']} ok"
-    )
+    problems = counted(counts["problem"], "problem") if counts["problem"] else "no problems"
+    warnings = counted(counts["warning"], "warning") if counts["warning"] else "no warnings"
+    return f"{problems}, {warnings}, {counts['ok']} ok"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+def partitions(indexes: Sequence[int]) -> str:
+    """``partitions 0, 1, 2``, and how many more if there are many."""
+    shown = ", ".join(str(index) for index in indexes[:8])
+    more = f" and {len(indexes) - 8} more" if len(indexes) > 8 else ""
+    return f"partition{'' if len(indexes) == 1 else 's'} {shown}{more}"
 
 
 def _finding_lines(finding: Finding, width: int) -> Iterator[str]:
@@ -110,12 +113,12 @@ def _wrapped(text: str, indent: int, width: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    # Some of it is what servers say.
+    # Servers' own texts are part of it.
     return [printable(line) for line in lines]
 
 
 def _wrapped_command(command: str, width: int) -> Iterator[str]:
-    """The command, continued before an option where it is too long: it can be copied as it is."""
+    """The command, continued before an option if it is too long: it can be copied as it is."""
     margin = " " * (_INDENT + 2)
     line = margin
     for number, part in enumerate(command.split(" --")):
@@ -128,21 +131,20 @@ def _wrapped_command(command: str, width: int) -> Iterator[str]:
     yield line
 
 
-# Yields what it finds as it finds it: what came before a failure or the deadline counts.
-Examination: TypeAlias = Callable[[], Iterable[Finding]]
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``name`` and ``subject`` are those of the finding, should it fail or not end."""
+    """``name`` and ``subject`` are those of the finding if it fails or does not end.
+
+    ``examine`` yields each finding at once: those before a failure or the deadline count.
+    """
 
     name: str
     subject: str
-    examine: Examination
+    examine: Callable[[], Iterable[Finding]]
 
 
 @dataclass(slots=True)
-class _Examined:
+class _RunningCheck:
     check: Check
     findings: list[Finding] = field(default_factory=list)
 
@@ -152,45 +154,45 @@ class _Examined:
                 self.findings.append(finding)
         except FleetError as error:
             self.findings.append(
-                problem(self.check.name, self.check.subject, str(error), "See the message.")
+                problem(self.check.name, self.check.subject, str(error), "Follow the message.")
             )
         except Exception as error:
-            # Whatever is wrong with one check, the others' findings are wanted.
+            # A bug in one check must not hide the findings of the others.
             text = without_credentials(f"{type(error).__name__}: {error}")
             self.findings.append(
                 problem(
                     self.check.name,
                     self.check.subject,
                     f"the check itself failed: {text}",
-                    "This is a bug in consumer-fleet; the other findings stand.",
+                    "This is a bug in consumer-fleet; the other findings are valid.",
                 )
             )
 
 
-def check_up(checks: Sequence[Check], timeout_s: float) -> list[Finding]:
+def run_checks(checks: Sequence[Check], timeout_s: float) -> list[Finding]:
     """All findings, in the order of the checks. Blocks until the last has ended, or the deadline.
 
-    A check that has not ended by then is a problem; its thread is left to itself, as one that
-    waits for a name server can't be stopped.
+    A check that has not ended by then is a problem; its thread keeps running, as one that waits for
+    a name server can't be stopped.
     """
     deadline = monotonic() + timeout_s
-    running: list[tuple[_Examined, threading.Thread]] = []
+    running: list[tuple[_RunningCheck, threading.Thread]] = []
     for check in checks:
-        examined = _Examined(check)
-        thread = threading.Thread(target=examined.run, name=check.name, daemon=True)
+        running_check = _RunningCheck(check)
+        thread = threading.Thread(target=running_check.run, name=check.name, daemon=True)
         thread.start()
-        running.append((examined, thread))
+        running.append((running_check, thread))
     found: list[Finding] = []
-    for examined, thread in running:
+    for running_check, thread in running:
         thread.join(max(0.0, deadline - monotonic()))
-        found += examined.findings
+        found += running_check.findings
         if thread.is_alive():
             found.append(
                 problem(
-                    examined.check.name,
-                    examined.check.subject,
+                    running_check.check.name,
+                    running_check.check.subject,
                     f"the check did not end within {timeout_s:g} s",
-                    "Look for a name server, a firewall or a server that neither answers nor "
+                    "Check for a name server, a firewall or a server that neither accepts nor "
                     "refuses.",
                 )
             )
@@ -199,9 +201,9 @@ def check_up(checks: Sequence[Check], timeout_s: float) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One consumer, with the names that things have on the cluster.
+    """One consumer, with its topic, group and dead letter topic on the cluster.
 
-    ``is_wanted``: somebody named it. What a consumer lacks that nobody named is no problem yet.
+    ``is_wanted``: it was named. What an unnamed consumer lacks is not a problem yet.
     """
 
     name: str
@@ -212,9 +214,9 @@ class Subject:
 
 
 def subjects_of(options: Options, named: Iterable[str]) -> tuple[Subject, ...]:
-    """The consumers that are named, else the one that is configured, else all of the registry.
+    """The consumers that are named, else the configured one, else all of the registry.
 
-    Raises ConfigurationError for a name that the registry doesn't have.
+    Raises ConfigurationError for a name that is not in the registry.
     """
     wanted = tuple(dict.fromkeys(named)) or ((options.topic,) if options.topic else ())
     if wanted:

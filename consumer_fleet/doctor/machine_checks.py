@@ -1,4 +1,4 @@
-"""Does this machine have room for the workers and connections that the options ask for?"""
+"""This machine's limits, and what the workers and connections of the options need."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import Final
 from consumer_fleet.bootstrap.cpus import CGROUP_ROOT, SELF_CGROUP, usable_cpus
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
+from consumer_fleet.humanize import counted
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where multiprocessing puts what is shared
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that files are made in. ``error`` says why none can be, empty where one can."""
+    """A folder for files. ``error`` says why none can be created there, else it is empty."""
 
     path: str
     free_bytes: int
@@ -30,7 +31,7 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """Limits of one process, but for memory and processes, which its whole container shares."""
+    """Limits of one process; memory and processes are those of its whole container."""
 
     cpus: int
     memory_bytes: int | None
@@ -41,7 +42,7 @@ class MachineFacts:
 
 
 def gather() -> MachineFacts:
-    """Blocks shortly: a file is made and removed in each folder."""
+    """Blocks briefly: a file is created and removed in each folder."""
     return MachineFacts(
         cpus=usable_cpus(),
         memory_bytes=memory_limit(),
@@ -57,8 +58,8 @@ def memory_limit(
     self_cgroup: Path = SELF_CGROUP,
     meminfo: Path = Path("/proc/meminfo"),
 ) -> int | None:
-    """Bytes: the tightest limit of cgroup v2 or v1, or what the machine has if that is less, as it
-    is where v1 writes "no limit" as a very large number.
+    """Bytes: the tightest limit of cgroup v2 or v1, or the machine's memory if that is less, as it
+    is if v1 writes "no limit" as a very large number.
     """
     limits = [
         *(_number(group / "memory.max") for group in _groups(cgroup_root, self_cgroup, "")),
@@ -76,7 +77,7 @@ def memory_limit(
 
 
 def free_processes(cgroup_root: Path = CGROUP_ROOT, self_cgroup: Path = SELF_CGROUP) -> int | None:
-    """Processes and threads that may still start here; None = no limit is known."""
+    """Processes and threads that may still start here; None if the limit is unknown."""
     left = []
     for root, controller in ((cgroup_root, ""), (cgroup_root / "pids", "pids")):
         for group in _groups(root, self_cgroup, controller):
@@ -87,7 +88,7 @@ def free_processes(cgroup_root: Path = CGROUP_ROOT, self_cgroup: Path = SELF_CGR
 
 
 def folder(path: Path) -> Folder:
-    """Try a folder out."""
+    """Create a file in a folder, and remove it."""
     try:
         status = os.statvfs(path)
         free_bytes = status.f_bavail * status.f_frsize
@@ -103,13 +104,13 @@ def _temporary_folder() -> Folder:
     try:
         path = Path(tempfile.gettempdir())
     except OSError:
-        # It tries the usual places, and raises where none of them can be written.
-        return Folder(os.environ.get("TMPDIR", "/tmp"), 0, "no file can be made")  # noqa: S108 - only named
+        # It tries the usual folders, and raises if none of them is writable.
+        return Folder(os.environ.get("TMPDIR", "/tmp"), 0, "no file can be created")  # noqa: S108 - only named
     return folder(path)
 
 
 def _groups(root: Path, self_cgroup: Path, controller: str) -> Iterator[Path]:
-    """The own group's folder and those above it, which limit it too."""
+    """The process's own group and those above it, which limit it too."""
     own = ""
     for line in _read(self_cgroup).splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
@@ -121,7 +122,7 @@ def _groups(root: Path, self_cgroup: Path, controller: str) -> Iterator[Path]:
 
 
 def _number(path: Path) -> int | None:
-    """A limit's number; None where the file is missing or says ``max``."""
+    """A limit; None if the file is missing or says ``max``."""
     text = _read(path).strip()
     return int(text) if text.isdecimal() else None
 
@@ -159,7 +160,7 @@ def examine_machine(options: Options) -> Iterator[Finding]:
 
 
 def versions() -> str:
-    """What a bug report needs to name."""
+    """The versions that a bug report needs."""
     import confluent_kafka  # noqa: PLC0415 - slow to import; each check runs in a thread of its own
     import pycurl  # noqa: PLC0415 - likewise
 
@@ -174,7 +175,7 @@ def versions() -> str:
 
 
 def cpus(facts: MachineFacts, workers: int) -> Finding:
-    seen = f"{_counted(workers, 'worker')} on {_counted(facts.cpus, 'usable CPU')}"
+    seen = f"{counted(workers, 'worker')} on {counted(facts.cpus, 'usable CPU')}"
     if workers > 2 * facts.cpus:
         return warning(
             "machine.cpus",
@@ -189,22 +190,22 @@ def cpus(facts: MachineFacts, workers: int) -> Finding:
 def memory(facts: MachineFacts, options: Options) -> Finding:
     needed_mib = needed_memory_mib(options)
     if facts.memory_bytes is None:
-        return ok("machine.memory", "memory", f"up to {needed_mib} MiB are needed; limit unknown")
+        return ok("machine.memory", "memory", f"needs up to {needed_mib} MiB; limit unknown")
     limit_mib = facts.memory_bytes // _MIB
-    seen = f"up to {needed_mib} MiB are needed, the limit is {limit_mib} MiB"
+    seen = f"needs up to {needed_mib} MiB, the limit is {limit_mib} MiB"
     if limit_mib < needed_mib:
         return warning(
             "machine.memory",
             "memory",
             seen,
-            "A full budget may get the program killed: raise the limit, or lower "
+            "With full budgets the program may be killed: raise the limit, or lower "
             f"max_in_flight_mb ({options.max_in_flight_mb}) or workers ({options.worker_count}).",
         )
     return ok("machine.memory", "memory", seen)
 
 
 def needed_memory_mib(options: Options) -> int:
-    """With all budgets full: the parent's messages, and the same again over its workers."""
+    """With all budgets full: the parent's messages, and the same again in its workers."""
     best_effort = sum(
         dsn is not None and delivery == "best-effort"
         for dsn, delivery in (
@@ -222,14 +223,14 @@ def needed_memory_mib(options: Options) -> int:
 
 
 def open_files(facts: MachineFacts, options: Options) -> Finding:
-    """Each process has the limit to itself; a worker needs the most, unless they are very many."""
+    """The limit is per process; a worker needs the most, unless there are very many."""
     destinations = sum(dsn is not None for dsn in (options.upstream_dsn, options.saas_dsn))
     in_a_worker = max(1, destinations) * options.connections
     in_the_parent = 4 * options.worker_count
     needed = max(in_a_worker, in_the_parent) + _OTHER_FILES
     if facts.open_files == resource.RLIM_INFINITY:
-        return ok("machine.files", "open files", f"up to {needed:,} are needed; there is no limit")
-    seen = f"up to {needed:,} are needed in a process, the limit is {facts.open_files:,}"
+        return ok("machine.files", "open files", f"needs up to {needed:,}; no limit")
+    seen = f"a process needs up to {needed:,}, the limit is {facts.open_files:,}"
     if facts.open_files < needed:
         return problem(
             "machine.files",
@@ -244,8 +245,8 @@ def open_files(facts: MachineFacts, options: Options) -> Finding:
 def processes(facts: MachineFacts, workers: int) -> Finding:
     needed = _PARENT_THREADS + (1 + _WORKER_THREADS) * workers
     if facts.free_processes is None:
-        return ok("machine.processes", "processes", f"about {needed} are needed; no limit is known")
-    seen = f"about {needed} are needed, {facts.free_processes:,} more may start"
+        return ok("machine.processes", "processes", f"needs about {needed}; limit unknown")
+    seen = f"needs about {needed}, {facts.free_processes:,} more may start"
     if facts.free_processes < needed:
         return problem(
             "machine.processes",
@@ -257,40 +258,36 @@ def processes(facts: MachineFacts, workers: int) -> Finding:
 
 
 def shared_memory(facts: MachineFacts) -> Finding:
-    """Parent and workers share a page each; without room in /dev/shm it lies in a file."""
-    place = facts.shared_memory
-    if place is None or (not place.error and place.free_bytes < _LEAST_FREE_BYTES):
-        place = facts.temporary
-    if place.error:
+    """Parent and workers share a page each; without room in /dev/shm it is in a file."""
+    chosen = facts.shared_memory
+    if chosen is None or (not chosen.error and chosen.free_bytes < _LEAST_FREE_BYTES):
+        chosen = facts.temporary
+    if chosen.error:
         return problem(
             "machine.shm",
-            place.path,
-            f"no file can be made there: {place.error}",
+            chosen.path,
+            f"no file can be created there: {chosen.error}",
             "Workers share a page of memory with their parent there: make it writable (in "
             "Kubernetes an emptyDir of medium Memory).",
         )
-    return ok("machine.shm", place.path, f"{_size(place.free_bytes)} free for shared pages")
+    return ok("machine.shm", chosen.path, f"{_size(chosen.free_bytes)} free for shared pages")
 
 
 def temporary_files(facts: MachineFacts) -> Finding:
-    place = facts.temporary
-    if place.error:
+    temporary = facts.temporary
+    if temporary.error:
         return warning(
             "machine.temp",
-            place.path,
-            f"no file can be made there: {place.error}",
+            temporary.path,
+            f"no file can be created there: {temporary.error}",
             "Mount a writable folder there (in Kubernetes an emptyDir), or name one.\n"
             "export TMPDIR=/path/to/a/folder",
         )
-    if place.free_bytes < _LEAST_FREE_BYTES:
-        return warning("machine.temp", place.path, "it is full", "Make room there.")
-    return ok("machine.temp", place.path, f"writable, {_size(place.free_bytes)} free")
+    if temporary.free_bytes < _LEAST_FREE_BYTES:
+        return warning("machine.temp", temporary.path, "full", "Free some space there.")
+    return ok("machine.temp", temporary.path, f"writable, {_size(temporary.free_bytes)} free")
 
 
 def _size(size_bytes: int) -> str:
     mib = size_bytes / _MIB
     return f"{mib / 1024:,.1f} GiB" if mib >= 1024 else f"{mib:,.0f} MiB"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

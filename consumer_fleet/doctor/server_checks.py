@@ -1,54 +1,101 @@
-"""Can each Kafka server be reached, and is it spoken to in the way that it expects?"""
+"""Each Kafka server: whether it can be reached, and in the way that it expects.
+
+Name, connection, TLS and certificate are checked by the standard library, which tells them apart.
+Everything behind that is librdkafka's to say: a client of its own connects to each server as the
+consumer does, and its log tells in which state it failed.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
 import socket
 import ssl
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Literal, TypeAlias
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
 from consumer_fleet.doctor.finding import Finding, ok, problem
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.kafka.clients import admin_config, make_client
+from consumer_fleet.kafka.cluster import Cluster
 
-Step: TypeAlias = Literal["name", "connection", "TLS", "certificate", "answer", "protocol"]
+Step: TypeAlias = Literal[
+    "name",
+    "connection",
+    "tls",
+    "certificate",
+    "silence",
+    "protocol",
+    "tls expected",
+    "login expected",
+    "no login",
+    "mechanism",
+]
 
+_CHECK: Final = "kafka.server"
 _STEP_TIMEOUT_S: Final = 3.0
 _DEFAULT_PORT: Final = 9092
-_SASL_HANDSHAKE: Final = 17
-_API_VERSIONS: Final = 18
-_CONSUMER_GROUP_HEARTBEAT: Final = 68
-_ILLEGAL_SASL_STATE: Final = 34
-_LARGEST_ANSWER_BYTES: Final = 1024 * 1024
-# Key stores that only librdkafka can open: what the server says after the handshake tells nothing.
-_UNREADABLE_KEYS: Final = ("ssl.keystore.location", "ssl.certificate.pem", "ssl.key.pem")
+_SEEN: Final[Mapping[Step, str]] = {
+    "name": "the name does not resolve",
+    "connection": "no connection",
+    "tls": "it accepts the connection, but TLS fails",
+    "certificate": "its certificate is not trusted",
+    "silence": "it accepts the connection, but does not answer",
+    "protocol": "it accepts the connection, but does not speak Kafka",
+    "tls expected": "it expects TLS, and security.protocol is {protocol}",
+    "login expected": "it expects a SASL login, and none is configured",
+    "no login": "it has no SASL login on that port",
+    "mechanism": "it does not offer the SASL mechanism {mechanism}",
+}
+_FIXES: Final[Mapping[Step, str]] = {
+    "name": "Check the name in bootstrap_servers, and this machine's name servers.",
+    "connection": "Check host and port, that Kafka runs, and firewalls and network policies in "
+    "between.",
+    "tls": "If that port does not speak TLS, set security.protocol in kafka_config to PLAINTEXT or "
+    "SASL_PLAINTEXT.",
+    "certificate": "Set ssl.ca.location in kafka_config to the PEM file of the authority that "
+    "signed it. To see it:\nopenssl s_client -connect {host}:{port} -showcerts",
+    "silence": "Check the broker and its log: it may hang, be overloaded, or be starting; or the "
+    "port is not Kafka's.",
+    "protocol": "Check that the port is Kafka's, and whether it requires a client certificate.",
+    "tls expected": "Set security.protocol in kafka_config to SSL or SASL_SSL.",
+    "login expected": "In kafka_config, set security.protocol to SASL_{transport}, and "
+    "sasl.mechanism, sasl.username and sasl.password.",
+    "no login": "Use the port of a SASL listener, or set security.protocol in kafka_config to "
+    "{transport}.",
+    "mechanism": "Set sasl.mechanism in kafka_config to one that it offers.",
+}
+# By OpenSSL's code (X509_V_ERR_…), where another authority would not help.
+_CERTIFICATE_FIXES: Final = {
+    9: "Correct this machine's clock, or wait until the certificate is valid.",
+    10: "Renew the broker's certificate.",
+    62: "Name the broker as its certificate does, or issue one for this name.",
+    64: "Name the broker as its certificate does, or issue one for this address.",
+}
+
+
+class ServerFailure(Exception):
+    """The step that a server fails at, and why. ``fix`` replaces the step's own."""
+
+    def __init__(self, step: Step, why: str, fix: str = "") -> None:
+        super().__init__(why)
+        self.step = step
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
-class ServerAnswers:
-    """How far the steps got. ``failed`` is the step that did not work, None if all of them did.
-
-    ``mechanisms`` is None where the server wants no SASL login or was not asked.
+class ServerFacts:
+    """``took_s`` is None where the login was refused; ``has_new_groups`` (KIP-848) is None where
+    the server did not list its APIs.
     """
 
-    server: str
-    failed: Step | None = None
-    error: str = ""
-    took_s: float = 0.0
-    apis: frozenset[int] = frozenset()
-    mechanisms: tuple[str, ...] | None = None
-
-    @property
-    def speaks_kip_848(self) -> bool:
-        """Whether consumer groups of the new protocol may be used."""
-        return _CONSUMER_GROUP_HEARTBEAT in self.apis
-
-
-class _Failed(Exception):
-    def __init__(self, step: Step, error: str) -> None:
-        super().__init__(error)
-        self.step = step
+    took_s: float | None
+    has_new_groups: bool | None
 
 
 def is_tls(kafka: Mapping[str, Any]) -> bool:
@@ -63,47 +110,42 @@ def mechanism(kafka: Mapping[str, Any]) -> str:
     return str(kafka.get("sasl.mechanism") or kafka.get("sasl.mechanisms") or "GSSAPI").upper()
 
 
-def probe_server(server: str, kafka: Mapping[str, Any]) -> ServerAnswers:
-    """Blocks for seconds at most, but for a name server that takes longer.
-
-    Raises OSError for a file of the TLS settings that can't be used.
-    """
-    host, port = split_server(server)
-    context = _tls_context(kafka) if is_tls(kafka) else None
-    started = monotonic()
-    try:
-        with _connect(host, port) as plain, _wrap(plain, host, context) as connection:
-            if is_tls(kafka) and any(kafka.get(name) for name in _UNREADABLE_KEYS):
-                return ServerAnswers(server, took_s=monotonic() - started)
-            apis = _api_versions(connection)
-            took_s = monotonic() - started
-            mechanisms = _mechanisms(connection, mechanism(kafka))
-            return ServerAnswers(server, took_s=took_s, apis=apis, mechanisms=mechanisms)
-    except _Failed as error:
-        return ServerAnswers(server, error.step, str(error), monotonic() - started)
-
-
-def split_server(server: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, of ``[::1]:port``, each with a protocol before it or not.
-
-    The option ``bootstrap_servers`` checks that a port is there; librdkafka's own setting doesn't.
-    """
-    place = server.strip().rpartition("://")[2]
-    host, _, port = place.rpartition(":")
-    return (host.strip("[]"), int(port)) if port.isdecimal() else (place, _DEFAULT_PORT)
-
-
 def _protocol(kafka: Mapping[str, Any]) -> str:
     return str(kafka.get("security.protocol", "plaintext")).lower()
 
 
-def _connect(host: str, port: int) -> socket.socket:
+def split_server(server: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[::1]:port``, with or without a protocol before it.
+
+    The option ``bootstrap_servers`` requires a port; librdkafka's own setting doesn't.
+    """
+    address = server.strip().rpartition("://")[2]
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdecimal() else (address, _DEFAULT_PORT)
+
+
+# -- name, connection and TLS: the standard library ---------------------------------------------
+
+
+def connect(server: str, kafka: Mapping[str, Any]) -> None:
+    """Connect, with TLS if the settings say so, and disconnect. Blocks for seconds.
+
+    Raises ServerFailure, or OSError for a file of the TLS settings that can't be used.
+    """
+    host, port = split_server(server)
+    context = _tls_context(kafka) if is_tls(kafka) else None
+    with _open(host, port) as plain:
+        if context is not None:
+            _shake_hands(plain, host, context)
+
+
+def _open(host: str, port: int) -> socket.socket:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise _Failed("name", error.strerror or str(error)) from error
+        raise ServerFailure("name", error.strerror or str(error)) from error
     except (UnicodeError, OverflowError) as error:
-        raise _Failed("name", f"no name and port that there can be: {error}") from error
+        raise ServerFailure("name", f"not a valid name and port: {error}") from error
     deadline = monotonic() + _STEP_TIMEOUT_S
     failure = "no address"
     for family, kind, number, _, address in addresses:
@@ -117,29 +159,27 @@ def _connect(host: str, port: int) -> socket.socket:
         else:
             connection.settimeout(_STEP_TIMEOUT_S)
             return connection
-    raise _Failed("connection", failure)
+    raise ServerFailure("connection", failure)
 
 
-def _wrap(plain: socket.socket, host: str, context: ssl.SSLContext | None) -> socket.socket:
-    if context is None:
-        return plain
+def _shake_hands(plain: socket.socket, host: str, context: ssl.SSLContext) -> None:
     try:
-        return context.wrap_socket(plain, server_hostname=host)
+        context.wrap_socket(plain, server_hostname=host).close()
     except ssl.SSLCertVerificationError as error:
-        raise _Failed("certificate", error.verify_message) from error
+        fix = _CERTIFICATE_FIXES.get(error.verify_code, "")
+        raise ServerFailure("certificate", error.verify_message, fix) from error
     except ssl.SSLError as error:
-        raise _Failed("TLS", error.reason or str(error)) from error
-    except TimeoutError as error:
-        raise _Failed("TLS", f"no answer within {_STEP_TIMEOUT_S:g} s") from error
+        raise ServerFailure("tls", error.reason or str(error)) from error
     except OSError as error:
-        raise _Failed("TLS", error.strerror or str(error)) from error
+        why = error.strerror or f"no answer within {_STEP_TIMEOUT_S:g} s"
+        raise ServerFailure("tls", why) from error
 
 
 def _tls_context(kafka: Mapping[str, Any]) -> ssl.SSLContext:
     """As librdkafka's settings have it, as far as Python's TLS knows them."""
-    place = kafka.get("ssl.ca.location")
+    location = kafka.get("ssl.ca.location")
     context = ssl.create_default_context(
-        cafile=str(place) if place not in (None, "", "probe") else None,
+        cafile=str(location) if location not in (None, "", "probe") else None,
         cadata=kafka.get("ssl.ca.pem"),
     )
     if str(kafka.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
@@ -155,165 +195,170 @@ def _tls_context(kafka: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _api_versions(connection: socket.socket) -> frozenset[int]:
-    answer = _ask(connection, _API_VERSIONS, 0, b"")
+def _speaks_tls(server: str) -> bool:
+    trusting = {"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"}
     try:
-        error, count = struct.unpack_from(">hi", answer)
-        found = [struct.unpack_from(">hhh", answer, 6 + 6 * index)[0] for index in range(count)]
-    except struct.error as problem:
-        raise _Failed("protocol", "the answer is not Kafka's") from problem
-    if error:
-        raise _Failed("protocol", f"ApiVersions is answered with error {error}")
-    return frozenset(found)
+        connect(server, trusting)
+    except ServerFailure:
+        return False
+    return True
 
 
-def _mechanisms(connection: socket.socket, wanted: str) -> tuple[str, ...] | None:
-    """What a server that wants a login offers; None where it wants none."""
-    name = wanted.encode()
+# -- what follows: librdkafka -------------------------------------------------------------------
+
+# How librdkafka logs the end of a connection: why, and in which state it was.
+_CONNECTION_END = re.compile(r"FAIL .*\]: \S+: (.+?) \(after \d+ms in state ([A-Z_]+)")
+_OFFERED = re.compile(r"broker's supported mechanisms: *(.*)")
+_LISTS_APIS: Final = "Broker API support"
+_HAS_NEW_GROUPS: Final = "ApiKey ConsumerGroupHeartbeat"
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def ask_server(server: str, kafka: Mapping[str, Any]) -> ServerFacts:
+    """Have librdkafka connect to this one server. Blocks for ``_STEP_TIMEOUT_S`` at most.
+
+    A refused password is not this server's failure. Raises ServerFailure, or ConfigurationError for
+    a setting that librdkafka refuses.
+    """
+    log, handler = logging.Logger("librdkafka"), _Lines()
+    log.addHandler(handler)
+    timeout_ms = int(_STEP_TIMEOUT_S * 1000)
+    config = {
+        **admin_config(kafka),
+        "bootstrap.servers": server,
+        "debug": "feature",  # logs the APIs that the server lists
+        "log.connection.close": True,
+        "api.version.request.timeout.ms": timeout_ms * 2 // 3,
+        "reconnect.backoff.ms": timeout_ms // 10,
+    }
+    client = make_client(AdminClient, config, log)
+    started = monotonic()
+    took_s = None
+    error_text = ""
     try:
-        answer = _ask(connection, _SASL_HANDSHAKE, 1, struct.pack(">h", len(name)) + name)
-        error, count = struct.unpack_from(">hi", answer)
-        if error == _ILLEGAL_SASL_STATE:
-            return None
-        found, position = [], 6
-        for _ in range(count):
-            (length,) = struct.unpack_from(">h", answer, position)
-            if length < 0:
-                return None
-            found.append(answer[position + 2 : position + 2 + length].decode("latin-1"))
-            position += 2 + length
-    except (_Failed, struct.error):
-        return None  # a server without SASL may as well hang up
-    return tuple(found)
+        client.list_topics(timeout=_STEP_TIMEOUT_S)
+        took_s = monotonic() - started
+    except KafkaException as error:
+        error_text = error.args[0].str()
+    client.poll(0)  # delivers the log
+    if took_s is None:
+        _raise_for(server, kafka, handler.lines, error_text)
+    lists_apis = any(_LISTS_APIS in line for line in handler.lines)
+    has_new_groups = any(_HAS_NEW_GROUPS in line for line in handler.lines)
+    return ServerFacts(took_s, has_new_groups if lists_apis else None)
 
 
-def _ask(connection: socket.socket, api: int, version: int, body: bytes) -> bytes:
-    """One request and the body of its answer."""
-    client = b"consumer-fleet-doctor"
-    request = struct.pack(">hhih", api, version, 0, len(client)) + client + body
-    try:
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        (size,) = struct.unpack(">i", _receive(connection, 4))
-        if not 4 <= size <= _LARGEST_ANSWER_BYTES:
-            raise _Failed("protocol", "the answer is not Kafka's")
-        return _receive(connection, size)[4:]
-    except TimeoutError as error:
-        raise _Failed("answer", f"silent for {_STEP_TIMEOUT_S:g} s") from error
-    except OSError as error:
-        raise _Failed("protocol", error.strerror or str(error)) from error
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        part = connection.recv(size - len(received))
-        if not part:
-            raise _Failed("protocol", "it hangs up")
-        received += part
-    return received
-
-
-_CHECK: Final = "kafka.server"
-_SEEN: Final[dict[Step, str]] = {
-    "name": "the name does not resolve",
-    "connection": "no connection",
-    "TLS": "it takes the connection, but TLS fails",
-    "certificate": "its certificate is not trusted",
-    "answer": "it takes the connection, but does not answer",
-    "protocol": "it takes the connection, but does not speak Kafka",
-}
-_FIXES: Final[dict[Step, str]] = {
-    "name": "Check the name in bootstrap_servers, and this machine's name servers.",
-    "connection": "Check host and port, that Kafka runs, and firewalls and network policies in "
-    "between.",
-    "TLS": "If that port speaks no TLS, set security.protocol in kafka_config to PLAINTEXT or "
-    "SASL_PLAINTEXT.",
-    "certificate": "Set ssl.ca.location in kafka_config to the PEM file of the authority that "
-    "signed it. To see it:\nopenssl s_client -connect {host}:{port} -showcerts",
-    "answer": "Look at the broker and its log: it may hang, be overloaded, or start; or the port "
-    "is not Kafka's.",
-    "protocol": "If that port speaks TLS, set security.protocol in kafka_config to SSL or "
-    "SASL_SSL; else check that it is Kafka's.",
-}
+def _raise_for(
+    server: str, kafka: Mapping[str, Any], lines: Sequence[str], error_text: str
+) -> None:
+    """Translate librdkafka's state to a step. Returns if all that failed is the password."""
+    ends = [end.groups() for end in map(_CONNECTION_END.match, lines) if end is not None]
+    # A name may have addresses that nothing listens at, beside the one that ``connect`` found.
+    why, state = next((end for end in ends if "CONNECT" not in end[1]), (error_text, ""))
+    if state == "SSL_HANDSHAKE":
+        raise ServerFailure("certificate" if "verify failed" in why else "tls", why)
+    if state == "APIVERSION_QUERY" and "imed out" not in why:
+        if not is_tls(kafka) and _speaks_tls(server):
+            raise ServerFailure("tls expected", why)
+        raise ServerFailure("protocol", why)
+    if state == "AUTH_HANDSHAKE":
+        found = _OFFERED.search(why)
+        offered = found[1] if found else ""
+        if offered:
+            raise ServerFailure("mechanism", f"it offers {offered}")
+        raise ServerFailure("no login", why)
+    if state == "UP":
+        raise ServerFailure("protocol" if is_sasl(kafka) else "login expected", why)
+    if not state.startswith("AUTH"):
+        raise ServerFailure("silence", why)
 
 
 def examine_server(server: str, kafka: Mapping[str, Any]) -> Iterator[Finding]:
-    """All findings about one server. Blocks for seconds."""
+    """All findings about one server that is named in the options. Blocks for seconds."""
     try:
-        answers = probe_server(server, kafka)
+        connect(server, kafka)
+        facts = ask_server(server, kafka)
+    except ServerFailure as failure:
+        yield describe_failure(server, failure, kafka)
+    except ConfigurationError:
+        # kafka.login reports the setting, once.
+        yield ok(_CHECK, server, "accepts connections; librdkafka refuses the settings")
     except OSError as error:
+        yield _unusable_files(server, error)
+    else:
+        yield from describe_server(server, facts, kafka)
+
+
+def _unusable_files(server: str, error: OSError) -> Finding:
+    return problem(
+        _CHECK,
+        server,
+        f"the TLS settings can't be used: {error.strerror or error}",
+        "Check ssl.ca.location, ssl.certificate.location, ssl.key.location and ssl.key.password "
+        "in kafka_config.",
+    )
+
+
+def describe_failure(server: str, failure: ServerFailure, kafka: Mapping[str, Any]) -> Finding:
+    host, port = split_server(server)
+    texts = {
+        "host": host,
+        "port": port,
+        "mechanism": mechanism(kafka),
+        "protocol": _protocol(kafka).upper(),
+        "transport": "SSL" if is_tls(kafka) else "PLAINTEXT",
+    }
+    seen = f"{_SEEN[failure.step]}: {{why}}".format(**texts, why=failure)
+    return problem(_CHECK, server, seen, (failure.fix or _FIXES[failure.step]).format(**texts))
+
+
+def describe_server(server: str, facts: ServerFacts, kafka: Mapping[str, Any]) -> Iterator[Finding]:
+    """A server that answers, and whether it has the groups that the settings ask for."""
+    parts = ["answers" if facts.took_s is None else f"answers in {facts.took_s * 1000:,.0f} ms"]
+    if is_tls(kafka):
+        parts.append("TLS")
+    if is_sasl(kafka):
+        parts.append(f"SASL {mechanism(kafka)}")
+    if facts.has_new_groups is not None:
+        parts.append(f"KIP-848 groups: {'yes' if facts.has_new_groups else 'no'}")
+    yield ok(_CHECK, server, ", ".join(parts))
+    wants_new_groups = str(kafka.get("group.protocol", "classic")).lower() == "consumer"
+    if wants_new_groups and facts.has_new_groups is False:
         yield problem(
             _CHECK,
             server,
-            f"the TLS settings can't be used: {error.strerror or error}",
-            "Check ssl.ca.location, ssl.certificate.location, ssl.key.location and "
-            "ssl.key.password in kafka_config.",
-        )
-        return
-    yield from judge_server(answers, kafka)
-
-
-def judge_server(answers: ServerAnswers, kafka: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the steps say of the server and of the settings."""
-    server = answers.server
-    if answers.failed is not None:
-        host, port = split_server(server)
-        fix = _FIXES[answers.failed].format(host=host, port=port)
-        if answers.failed == "protocol" and is_tls(kafka):
-            fix = "Check that the port is Kafka's, and that it does not want a client certificate."
-        yield problem(_CHECK, server, f"{_SEEN[answers.failed]}: {answers.error}", fix)
-        return
-    login = _login(answers, kafka)
-    if login is not None:
-        yield login
-        return
-    yield ok(_CHECK, server, _answers_in(answers, kafka))
-    protocol = str(kafka.get("group.protocol", "classic")).lower()
-    if protocol == "consumer" and answers.apis and not answers.speaks_kip_848:
-        yield problem(
-            _CHECK,
-            server,
-            "group.protocol is consumer, but it knows no such groups (KIP-848)",
+            "group.protocol is consumer, but it does not support such groups (KIP-848)",
             "Remove group.protocol from kafka_config, or use Kafka 4.0 or newer.",
         )
 
 
-def _login(answers: ServerAnswers, kafka: Mapping[str, Any]) -> Finding | None:
-    """What is wrong with the way to log in, whatever the password is."""
-    offered = answers.mechanisms
-    if offered and not is_sasl(kafka):
-        protocol = "SASL_SSL" if is_tls(kafka) else "SASL_PLAINTEXT"
-        return problem(
-            _CHECK,
-            answers.server,
-            f"it wants a SASL login ({', '.join(offered)}), and none is configured",
-            f"In kafka_config, set security.protocol to {protocol}, and sasl.mechanism, "
-            "sasl.username and sasl.password.",
+def examine_advertised(
+    client: Cluster, number: int, server: str, kafka: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """A broker that others advertise: its address has to be reachable from here, too."""
+    try:
+        connect(server, kafka)
+        # By the client that is logged in: one of its own would connect to all brokers once more.
+        refusal = client.ask_broker(number)
+        if refusal is not None:
+            raise ServerFailure("silence", refusal.str())
+    except ServerFailure as failure:
+        found = describe_failure(server, failure, kafka)
+        yield problem(
+            found.check,
+            found.subject,
+            f"{found.seen} (the cluster advertises this address)",
+            f"{found.fix}\nOr correct the broker's advertised.listeners.",
         )
-    if is_sasl(kafka) and offered and mechanism(kafka) not in offered:
-        return problem(
-            _CHECK,
-            answers.server,
-            f"it does not offer the SASL mechanism {mechanism(kafka)}",
-            f"Set sasl.mechanism in kafka_config to one that it offers: {', '.join(offered)}.",
-        )
-    if is_sasl(kafka) and answers.apis and offered is None:
-        return problem(
-            _CHECK,
-            answers.server,
-            "it knows no SASL login on that port",
-            "Use the port of a SASL listener, or set security.protocol in kafka_config to "
-            f"{'SSL' if is_tls(kafka) else 'PLAINTEXT'}.",
-        )
-    return None
-
-
-def _answers_in(answers: ServerAnswers, kafka: Mapping[str, Any]) -> str:
-    parts = [f"answers in {answers.took_s * 1000:,.0f} ms"]
-    if is_tls(kafka):
-        parts.append("TLS")
-    if answers.mechanisms:
-        parts.append(f"SASL {mechanism(kafka)}")
-    if answers.apis:
-        parts.append(f"KIP-848 groups: {'yes' if answers.speaks_kip_848 else 'no'}")
-    return ", ".join(parts)
+    except OSError as error:
+        yield _unusable_files(server, error)
+    else:
+        yield ok(_CHECK, server, "answers (the cluster advertises this address)")

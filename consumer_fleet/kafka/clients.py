@@ -142,16 +142,17 @@ rdkafka_log.addFilter(LogThrottle())
 _Client = TypeVar("_Client", Consumer, Producer, AdminClient)
 
 
-def make_client(kind: type[_Client], config: Mapping[str, Any]) -> _Client:
+def make_client(
+    kind: type[_Client], config: Mapping[str, Any], logger: logging.Logger = rdkafka_log
+) -> _Client:
     """A client with exactly these settings; it connects later, by itself. Raises
     ConfigurationError for a setting or a value that librdkafka refuses.
     """
     try:
-        return kind(dict(config), logger=rdkafka_log)
+        return kind(dict(config), logger=logger)
     except KafkaException as error:
         raise ConfigurationError(
-            f"kafka_config: {error.args[0].str()}; settings are librdkafka's (CONFIGURATION.md "
-            "there)"
+            f"kafka_config: {error.args[0].str()}; see librdkafka's CONFIGURATION.md"
         ) from error
 
 

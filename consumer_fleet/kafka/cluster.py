@@ -112,7 +112,7 @@ class Cluster:
 
     def check_reachable(self) -> None:
         """Block until a broker responds, for seconds at most. Raises KafkaUnreachable."""
-        reason = self._connect()
+        reason = self.connect()
         if reason is not None:
             raise KafkaUnreachable(
                 f"no Kafka broker answers at {self._servers}: {reason}; check "
@@ -128,7 +128,7 @@ class Cluster:
         """
         while not given_up():
             started = monotonic()
-            reason = self._connect()
+            reason = self.connect()
             if reason is None:
                 return
             log.error(
@@ -139,7 +139,7 @@ class Cluster:
             )
             wait(max(0.0, _METADATA_TIMEOUT_S - (monotonic() - started)))
 
-    def _connect(self) -> str | None:
+    def connect(self) -> str | None:
         """None once a broker has responded, else why none does."""
         try:
             self.cluster_id = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S).cluster_id

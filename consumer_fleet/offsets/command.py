@@ -1,14 +1,21 @@
-"""``consumer offsets``: where a group stands in a topic, and moving it."""
+"""``consumer offsets``: show a group's position in a topic, and move it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import cluster_options, complete_consumer
+from consumer_fleet.command_options import (
+    CONNECTION,
+    complete_consumer,
+    program_options,
+    resolve_cluster,
+    takes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +23,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from consumer_fleet.bootstrap.options import ClusterOptions
+    from consumer_fleet.bootstrap.resolve import OptionsRequest
     from consumer_fleet.kafka.offset_spec import OffsetSpec
-    from consumer_fleet.offsets.plan import Move, Tally
+    from consumer_fleet.kafka.reader import PartitionId
+    from consumer_fleet.offsets.plan import MessageCount, Move
     from consumer_fleet.targets import Target
 _EPILOG = """
 \b
@@ -33,20 +42,20 @@ Examples:
   consumer offsets show --group my-group --topic my-topic --json
 """
 _RESET_EPILOG = """
-LOST are messages that are on the broker and would be skipped, REPEATED those
-that would be sent again, GONE offsets that retention has deleted already.
+LOST are stored messages that would be skipped, REPEATED those that would be
+sent again, GONE offsets that retention has already deleted.
 Nothing moves without --execute.
 
 \b
 Examples:
-  A consumer that ends with "out of range": go on with the oldest message left
+  Fix a consumer that ends with "out of range": continue at the oldest message
     consumer offsets reset --consumer events --to earliest
     consumer offsets reset --consumer events --to earliest --execute
   Send the last two hours again
     consumer offsets reset --consumer events --to -2h
-  Give up what waits, from now on only
+  Skip waiting messages
     consumer offsets reset --consumer events --to latest
-  Step over one message
+  Skip one message
     consumer offsets reset --consumer events --partition 3 --to +1
   Any group and topic
     consumer offsets reset --group my-group --topic my-topic \\
@@ -56,9 +65,9 @@ _NO_WIDTH = 10_000
 
 
 def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds ``--consumer`` (the command's ``name``) and ``--group``: see ``one_target``."""
+    """Add ``--consumer`` (the request's ``name``) and ``--group``: see ``one_target``."""
     for option in (
-        click.option("--group", metavar="G", help="Consumer group; default the consumer's own."),
+        click.option("--group", metavar="G", help="Consumer group; default: the consumer's own."),
         click.option(
             "--consumer",
             "--topic",
@@ -74,90 +83,106 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("offsets", epilog=_EPILOG)
 def offsets_command() -> None:
-    """Show where a group stands in a topic, and move it."""
+    """Show a group's position in a topic, and move it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowRequest:
+    options: OptionsRequest
+    name: str | None
+    group: str | None
+    as_json: bool
 
 
 @offsets_command.command("show", epilog=_SHOW_EPILOG)
 @_target_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@cluster_options
-def show_command(
-    cluster: ClusterOptions, name: str | None, group: str | None, as_json: bool
-) -> None:
-    """Show each partition: what the broker holds, and where the group stands."""
+@program_options(*CONNECTION)
+@takes(ShowRequest)
+def show_command(request: ShowRequest) -> None:
+    """Show each partition: the stored offsets, and the group's position."""
     from consumer_fleet.errors import ConfigurationError
     from consumer_fleet.offsets.table import show_document, show_table
     from consumer_fleet.status.sampler import Sampler
     from consumer_fleet.targets import one_target
 
-    target = one_target(name, group, cluster.options)
+    cluster = resolve_cluster(request.options)
+    target = one_target(request.name, request.group, cluster.options)
     with Sampler(cluster, [target], ()) as sampler:
-        report = sampler.look()
+        report = sampler.sample()
     (status,) = report.consumers
     if not status.topic_exists:
         raise ConfigurationError(f"topic {target.topic!r} does not exist on this cluster")
-    if as_json:
+    if request.as_json:
         click.echo(json.dumps(show_document(status, report.at_s), indent=2))
         return
     click.echo(f"group {target.group} ({status.group.state}) on topic {target.topic}")
     _print(show_table(status, report.at_s))
 
 
+@dataclass(frozen=True, slots=True)
+class ResetRequest:
+    options: OptionsRequest
+    name: str | None
+    group: str | None
+    to: str
+    partitions: tuple[int, ...]
+    execute: bool
+    reserved_group: bool
+    as_json: bool
+
+
 @offsets_command.command("reset", epilog=_RESET_EPILOG)
 @_target_options
 @click.option(
     "--to",
-    "place_text",
     required=True,
-    metavar="PLACE",
+    metavar="OFFSET",
     help="earliest, latest, an offset, a time (2026-01-31T12:00, UTC), -2h, +N or -N messages.",
 )
 @click.option("--partition", "partitions", type=int, multiple=True, help="Only this partition.")
-@click.option("--execute", is_flag=True, help="Move the group; without it, only show.")
-@click.option("--reserved-group", is_flag=True, help="Move a group of Sentry's or Snuba's own.")
+@click.option("--execute", is_flag=True, help="Move the group; without it, only show the plan.")
+@click.option("--reserved-group", is_flag=True, help="Allow a group of Sentry or Snuba.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@cluster_options
-def reset_command(
-    cluster: ClusterOptions,
-    name: str | None,
-    group: str | None,
-    place_text: str,
-    partitions: tuple[int, ...],
-    **flags: bool,
-) -> None:
-    """Show what moving a group would lose or repeat, and do it with --execute.
+@program_options(*CONNECTION)
+@takes(ResetRequest)
+def reset_command(request: ResetRequest) -> None:
+    """Show what moving a group loses or repeats, and move it with --execute.
 
-    The group must have no members: stop its consumers first.
+    The group must not have active members: stop its consumers first.
     """
+    reset(resolve_cluster(request.options), request)
+
+
+def reset(cluster: ClusterOptions, request: ResetRequest) -> None:
     import time
 
     from consumer_fleet.kafka.groups import Groups
     from consumer_fleet.kafka.offset_spec import parse_offset_spec
-    from consumer_fleet.offsets.plan import plan_reset, tally
+    from consumer_fleet.offsets.plan import confirm, count_messages, execute, plan_reset
     from consumer_fleet.targets import one_target
 
-    target = one_target(name, group, cluster.options)
-    place = parse_offset_spec(place_text, time.time(), relative=True)
-    if flags["execute"] and not flags["reserved_group"]:
+    target = one_target(request.name, request.group, cluster.options)
+    to = parse_offset_spec(request.to, time.time(), relative=True)
+    if request.execute and not request.reserved_group:
         _refuse_reserved(target.group)
+    may_be_new = request.group is None
     with Groups(cluster.kafka) as groups:
-        moves = plan_reset(groups, target, place, partitions, may_be_new=group is None)
+        moves = plan_reset(groups, target, to, request.partitions, may_be_new=may_be_new)
         affected = {(target.topic, move.partition): move.affected for move in moves}
-        tallies = tally(cluster.kafka, affected)
-        if flags["execute"]:
-            from consumer_fleet.offsets.plan import confirm, execute
-
+        counts = count_messages(cluster.kafka, affected)
+        if request.execute:
             execute(groups, target, moves)
-            # Before the answer is checked: the group has moved, whatever has become of it since.
-            _audit(target, moves, tallies)
+            # Before confirming: the group has moved, whatever has happened to it since.
+            _audit(target, moves, counts)
             confirm(groups, target, moves)
-    if flags["as_json"]:
+    if request.as_json:
         from consumer_fleet.offsets.table import reset_document
 
-        found = reset_document(target, place, moves, tallies, executed=flags["execute"])
+        found = reset_document(target, to, moves, counts, executed=request.execute)
         click.echo(json.dumps(found, indent=2))
     else:
-        _print_reset(target, place, moves, tallies, executed=flags["execute"])
+        _print_reset(target, to, moves, counts, executed=request.execute)
 
 
 def _refuse_reserved(group: str) -> None:
@@ -165,12 +190,12 @@ def _refuse_reserved(group: str) -> None:
 
     if is_reserved_group(group):
         raise click.UsageError(
-            f"group {group!r} is one that Sentry or Snuba consumes with: what is skipped, Sentry "
-            "loses. To move it all the same, add --reserved-group"
+            f"group {group!r} is used by Sentry or Snuba: Sentry loses the messages that are "
+            "skipped. To move it anyway, add --reserved-group"
         )
 
 
-def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], Tally]) -> None:
+def _audit(target: Target, moves: list[Move], counts: Mapping[PartitionId, MessageCount]) -> None:
     import structlog
 
     from consumer_fleet.command_options import user_name
@@ -180,8 +205,8 @@ def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], 
     for move in moves:
         if not move.moves:
             continue
-        row = move_row(move, tallies[target.topic, move.partition])
-        # A warning, so that it is in the log at every level that people run with.
+        row = move_row(move, counts[target.topic, move.partition])
+        # A warning, so that every usual log level includes it.
         log.warning(
             "offsets_reset",
             user=user_name(),
@@ -199,29 +224,29 @@ def _audit(target: Target, moves: list[Move], tallies: Mapping[tuple[str, int], 
 
 def _print_reset(
     target: Target,
-    place: OffsetSpec,
+    to: OffsetSpec,
     moves: list[Move],
-    tallies: Mapping[tuple[str, int], Tally],
+    counts: Mapping[PartitionId, MessageCount],
     *,
     executed: bool,
 ) -> None:
     from consumer_fleet.offsets.table import reset_table, total
 
-    click.echo(f"group {target.group} on topic {target.topic}, to {place}")
-    _print(reset_table(target.topic, moves, tallies))
+    click.echo(f"group {target.group} on topic {target.topic}, to {to}")
+    _print(reset_table(target.topic, moves, counts))
     if any(move.clamped for move in moves):
-        click.echo("* What was asked for is not on the broker: the nearest offset that is.")
-    click.echo(total(moves, target.topic, tallies))
+        click.echo("* The requested offset is not available: this is the nearest one.")
+    click.echo(total(moves, target.topic, counts))
     if executed:
-        click.echo("Done: the group stands there now.")
+        click.echo("Done: the group was moved.")
     elif any(move.moves for move in moves):
-        click.echo("Nothing was moved. To do it, add --execute.")
+        click.echo("Nothing was moved. To move the group, add --execute.")
     else:
-        click.echo("The group stands there already.")
+        click.echo("The group is already there.")
 
 
 def _print(table: Table) -> None:
-    """As wide as it is: on a narrow terminal lines wrap, since half an offset is a wrong one."""
+    """Print at full width: a narrow terminal wraps lines, since half an offset is wrong."""
     from rich.console import Console
 
     Console(width=_NO_WIDTH).print(table)

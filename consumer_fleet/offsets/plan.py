@@ -1,4 +1,4 @@
-"""Where a reset would put a group, and what that costs: which messages are lost or repeated."""
+"""Where a reset moves a group, and which messages that loses or repeats."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from consumer_fleet.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One partition. ``committed`` is None where the group has no offset: it counts as having
-    consumed nothing. ``held`` is what the broker holds.
+    """One partition. ``committed`` is None if the group has no offset: it counts as having
+    consumed nothing. ``stored`` are the offsets that the broker has.
     """
 
     partition: int
-    held: Range
+    stored: Range
     committed: int | None
     to: int
     clamped: bool = False
@@ -34,13 +34,13 @@ class Move:
 
     @property
     def skipped(self) -> Range:
-        """Messages that are there, are not consumed, and would never be."""
-        return Range(max(self._stands_at, self.held.start), self.to)
+        """Stored messages that were not consumed, and never would be."""
+        return Range(max(self._position, self.stored.start), self.to)
 
     @property
     def repeated(self) -> Range:
-        """Messages that are consumed and would be once more."""
-        return Range(self.to, min(self._stands_at, self.held.end))
+        """Consumed messages that would be consumed again."""
+        return Range(self.to, min(self._position, self.stored.end))
 
     @property
     def affected(self) -> Range:
@@ -49,71 +49,71 @@ class Move:
 
     @property
     def gone(self) -> int:
-        """Offsets that retention has deleted before they were consumed, whatever is done now."""
-        return 0 if self.committed is None else max(0, self.held.start - self.committed)
+        """Offsets that retention deleted before they were consumed, whatever happens now."""
+        return 0 if self.committed is None else max(0, self.stored.start - self.committed)
 
     @property
-    def _stands_at(self) -> int:
-        return self.held.start if self.committed is None else self.committed
+    def _position(self) -> int:
+        return self.stored.start if self.committed is None else self.committed
 
 
 def plan_reset(
     groups: Groups,
     target: Target,
-    place: OffsetSpec,
-    partitions: tuple[int, ...],
+    spec: OffsetSpec,
+    indexes: tuple[int, ...],
     *,
     may_be_new: bool,
 ) -> list[Move]:
-    """Every partition's move, moving or not. Blocks on the broker.
+    """The move of every partition, also of those that stay. Blocks on the broker.
 
-    Raises ConfigurationError for a group (unless it ``may_be_new``), a topic or a partition that
-    is not there, and GroupIsActive, which names the members.
+    Raises ConfigurationError if the group (unless it ``may_be_new``), the topic or a partition does
+    not exist, and GroupIsActive, which names the members.
     """
-    spots = _spots(groups, target, partitions)
+    partitions = _partitions(groups, target, indexes)
     group = groups.describe([target.group])[target.group]
     if not group.exists and not may_be_new:
         raise _no_group(groups, group)
     group.raise_if_active()
-    committed = groups.committed(target.group, spots)
-    held = groups.ranges(spots)
-    missing = [spot for spot in spots if spot not in held]
+    committed = groups.committed(target.group, partitions)
+    stored = groups.ranges(partitions)
+    missing = [partition for partition in partitions if partition not in stored]
     if missing:
         raise KafkaUnreachable(f"{_named(missing[0])} has no leader: its offsets can't be read")
-    wanted = _wanted(groups, place, held, committed)
-    # What comes before that time is read all the same.
-    is_future = place.kind == "time" and place.number > time() * 1000
+    wanted = _wanted(groups, spec, stored, committed)
+    # Messages that arrive before that time are read, too.
+    is_future = spec.kind == "time" and spec.number > time() * 1000
     moves = []
-    for spot in spots:
-        low, high = held[spot]
-        to = min(max(wanted[spot], low), high)
-        clamped = to != wanted[spot] or (is_future and to == high)
-        moves.append(Move(spot[1], held[spot], committed.get(spot), to, clamped))
+    for partition in partitions:
+        low, high = stored[partition]
+        to = min(max(wanted[partition], low), high)
+        clamped = to != wanted[partition] or (is_future and to == high)
+        moves.append(Move(partition[1], stored[partition], committed.get(partition), to, clamped))
     return moves
 
 
 def execute(groups: Groups, target: Target, moves: list[Move]) -> None:
     """Move the group as planned. Blocks on the broker.
 
-    Raises GroupIsActive where it has members, now or at the broker's own check, or where it stands
-    elsewhere than at the time of the plan.
+    Raises GroupIsActive if it has members, now or by the broker's own check, or if it has moved
+    since the plan was made.
     """
     groups.describe([target.group])[target.group].raise_if_active()
-    spots = [(target.topic, move.partition) for move in moves]
+    partitions = [(target.topic, move.partition) for move in moves]
     before = {
         (target.topic, move.partition): move.committed
         for move in moves
         if move.committed is not None
     }
-    _expect(target, groups.committed(target.group, spots), before, "the plan was made")
+    _expect(target, groups.committed(target.group, partitions), before, "the plan was made")
     offsets = {(target.topic, move.partition): move.to for move in moves if move.moves}
     if offsets:
         groups.commit(target.group, offsets)
 
 
 def confirm(groups: Groups, target: Target, moves: list[Move]) -> None:
-    """Read back where the group was put. Blocks on the broker. Raises GroupIsActive where it
-    stands elsewhere.
+    """Read the group's position back. Blocks on the broker. Raises GroupIsActive if it has moved
+    since.
     """
     put = {(target.topic, move.partition): move.to for move in moves}
     _expect(target, groups.committed(target.group, list(put)), put, "it was moved")
@@ -125,28 +125,28 @@ def _expect(
     expected: Mapping[PartitionId, int],
     since: str,
 ) -> None:
-    for spot in sorted(found.keys() | expected.keys()):
-        if found.get(spot) != expected.get(spot):
+    for partition in sorted(found.keys() | expected.keys()):
+        if found.get(partition) != expected.get(partition):
             raise GroupIsActive(
-                f"{_named(spot)}: group {target.group!r} stands at {found.get(spot)}, not at "
-                f"{expected.get(spot)}: something else has committed since {since}; see that "
-                "nothing consumes with this group, and try again"
+                f"{_named(partition)}: group {target.group!r} is at {found.get(partition)}, not at "
+                f"{expected.get(partition)}: another client has committed since {since}; stop "
+                "whatever consumes with this group, and retry"
             )
 
 
-def _spots(groups: Groups, target: Target, partitions: tuple[int, ...]) -> list[PartitionId]:
+def _partitions(groups: Groups, target: Target, indexes: tuple[int, ...]) -> list[PartitionId]:
     topics = groups.topics()
     present = topics.get(target.topic)
     if present is None:
         close = difflib.get_close_matches(target.topic, topics, n=1)
         hint = f": did you mean {close[0]!r}?" if close else "."
         raise ConfigurationError(f"topic {target.topic!r} does not exist on this cluster{hint}")
-    for index in partitions:
+    for index in indexes:
         if index not in present:
             raise ConfigurationError(
                 f"topic {target.topic!r} has no partition {index}: it has {len(present)}"
             )
-    return [(target.topic, index) for index in sorted(set(partitions) or present)]
+    return [(target.topic, index) for index in sorted(set(indexes) or present)]
 
 
 def _no_group(groups: Groups, group: Group) -> ConfigurationError:
@@ -159,35 +159,36 @@ def _no_group(groups: Groups, group: Group) -> ConfigurationError:
 
 def _wanted(
     groups: Groups,
-    place: OffsetSpec,
-    held: Mapping[PartitionId, Range],
+    spec: OffsetSpec,
+    stored: Mapping[PartitionId, Range],
     committed: Mapping[PartitionId, int],
 ) -> dict[PartitionId, int]:
-    if place.kind == "time":
-        found = groups.at_time(list(held), place.number)
+    if spec.kind == "time":
+        found = groups.at_time(list(stored), spec.number)
         wanted = {}
-        for spot, span in held.items():
-            offset = found.get(spot)
-            # No message is that young: the next one will be.
-            wanted[spot] = span.end if offset is None else offset
+        for partition, span in stored.items():
+            offset = found.get(partition)
+            # No message is that recent: continue with the next one.
+            wanted[partition] = span.end if offset is None else offset
         return wanted
-    if place.kind == "relative":
-        bare = sorted(held.keys() - committed.keys())
+    if spec.kind == "relative":
+        bare = sorted(stored.keys() - committed.keys())
         if bare:
             raise ConfigurationError(
-                f"{_named(bare[0])} has no committed offset that {place} could count from: leave "
-                "it out (--partition), or name another place"
+                f"{_named(bare[0])} has no committed offset that {spec} could count from: leave "
+                "it out (--partition), or use another --to"
             )
-        return {spot: committed[spot] + place.number for spot in held}
-    if place.kind == "offset":
-        return dict.fromkeys(held, place.number)
+        return {partition: committed[partition] + spec.number for partition in stored}
+    if spec.kind == "offset":
+        return dict.fromkeys(stored, spec.number)
     return {
-        spot: span.start if place.kind == "earliest" else span.end for spot, span in held.items()
+        partition: span.start if spec.kind == "earliest" else span.end
+        for partition, span in stored.items()
     }
 
 
-def _named(spot: PartitionId) -> str:
-    return f"{spot[0]}/{spot[1]}"
+def _named(partition: PartitionId) -> str:
+    return f"{partition[0]}/{partition[1]}"
 
 
 COUNTED_OFFSETS = 100_000
@@ -197,9 +198,9 @@ _EDGE_TIMEOUT_S = 3.0
 
 
 @dataclass(slots=True)
-class Tally:
+class MessageCount:
     """``exact`` unless ``messages`` is an upper bound. The timestamps are those of the first and
-    the last message, None where there is none or it was not found.
+    the last message, None if there are no messages or they were not found.
     """
 
     messages: int = 0
@@ -208,45 +209,51 @@ class Tally:
     last_ms: int | None = None
 
 
-def tally(
+def count_messages(
     base_config: Mapping[str, Any],
     ranges: Mapping[PartitionId, Range],
     *,
     counted_offsets: int = COUNTED_OFFSETS,
-) -> dict[PartitionId, Tally]:
-    """Count by reading, up to so many offsets over all ranges. Blocks for seconds at most."""
+) -> dict[PartitionId, MessageCount]:
+    """Count by reading if all ranges together have no more than ``counted_offsets``, else
+    estimate. Blocks for seconds at most.
+    """
     if sum(span.size for span in ranges.values()) <= counted_offsets:
         counted, unread = _read(base_config, ranges, _COUNT_TIMEOUT_S)
-        return counted | _estimate(base_config, {spot: ranges[spot] for spot in unread})
+        return counted | _estimate(
+            base_config, {partition: ranges[partition] for partition in unread}
+        )
     return _estimate(base_config, ranges)
 
 
 def _estimate(
     base_config: Mapping[str, Any], ranges: Mapping[PartitionId, Range]
-) -> dict[PartitionId, Tally]:
+) -> dict[PartitionId, MessageCount]:
     heads = {
-        spot: Range(span.start, min(span.start + _EDGE_OFFSETS, span.end))
-        for spot, span in ranges.items()
+        partition: Range(span.start, min(span.start + _EDGE_OFFSETS, span.end))
+        for partition, span in ranges.items()
     }
     tails = {
-        spot: Range(max(span.end - _EDGE_OFFSETS, span.start), span.end)
-        for spot, span in ranges.items()
+        partition: Range(max(span.end - _EDGE_OFFSETS, span.start), span.end)
+        for partition, span in ranges.items()
     }
     first, _ = _read(base_config, heads, _EDGE_TIMEOUT_S)
     last, _ = _read(base_config, tails, _EDGE_TIMEOUT_S)
     return {
-        spot: Tally(span.size, span.size == 0, first[spot].first_ms, last[spot].last_ms)
-        for spot, span in ranges.items()
+        partition: MessageCount(
+            span.size, span.size == 0, first[partition].first_ms, last[partition].last_ms
+        )
+        for partition, span in ranges.items()
     }
 
 
 def _read(
     base_config: Mapping[str, Any], ranges: Mapping[PartitionId, Range], timeout_s: float
-) -> tuple[dict[PartitionId, Tally], set[PartitionId]]:
-    """What there is in each range, and the ranges that were not read to their end: in time, or
-    because Kafka does not let them be read.
+) -> tuple[dict[PartitionId, MessageCount], set[PartitionId]]:
+    """The messages of each range, and the ranges that were not read to their end: in time, or
+    because Kafka does not permit it.
     """
-    found = {spot: Tally() for spot in ranges}
+    found = {partition: MessageCount() for partition in ranges}
     deadline = monotonic() + timeout_s
     if not any(span.size for span in ranges.values()):
         return found, set()

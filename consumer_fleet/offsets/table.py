@@ -1,4 +1,4 @@
-"""The tables of ``consumer offsets``: as wide as their figures, mostly less than 80 columns."""
+"""The output of ``consumer offsets``: tables as wide as their figures, and JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from consumer_fleet.humanize import moment
+from consumer_fleet.humanize import counted, moment
 from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.kafka.reader import PartitionId
-from consumer_fleet.offsets.plan import Move, Tally
+from consumer_fleet.offsets.plan import MessageCount, Move
 from consumer_fleet.status.report import ConsumerStatus
 from consumer_fleet.status.table import count, duration, iso_time, loss, partition
 from consumer_fleet.targets import Target
@@ -35,11 +35,13 @@ def show_table(status: ConsumerStatus, now_s: float) -> Table:
     return table
 
 
-def reset_table(topic: str, moves: list[Move], tallies: Mapping[tuple[str, int], Tally]) -> Table:
+def reset_table(
+    topic: str, moves: list[Move], counts: Mapping[tuple[str, int], MessageCount]
+) -> Table:
     table = _table("FROM", "TO", "LOST", "REPEATED", "GONE")
     table.add_column("FROM WHEN TO WHEN (UTC)", no_wrap=True)
     for move in moves:
-        found = tallies[topic, move.partition]
+        found = counts[topic, move.partition]
         table.add_row(
             str(move.partition),
             "-" if move.committed is None else str(move.committed),
@@ -52,21 +54,20 @@ def reset_table(topic: str, moves: list[Move], tallies: Mapping[tuple[str, int],
     return table
 
 
-def total(moves: list[Move], topic: str, tallies: Mapping[tuple[str, int], Tally]) -> str:
-    """One sentence: what is lost, what is repeated, what was gone before."""
-    lost = [tallies[topic, move.partition] for move in moves if move.skipped.size]
-    repeated = [tallies[topic, move.partition] for move in moves if move.repeated.size]
+def total(moves: list[Move], topic: str, counts: Mapping[tuple[str, int], MessageCount]) -> str:
+    """One sentence: the messages lost and repeated, and the offsets deleted before."""
+    lost = [counts[topic, move.partition] for move in moves if move.skipped.size]
+    repeated = [counts[topic, move.partition] for move in moves if move.repeated.size]
     gone = sum(move.gone for move in moves)
     text = f"{_sum(lost)} lost, {_sum(repeated)} repeated"
     if gone:
-        text += f"; {gone:,} offsets were deleted by retention before they were consumed"
+        text += f"; {counted(gone, 'offset')} deleted by retention before being consumed"
     return f"{text}."
 
 
-def _sum(tallies: list[Tally]) -> str:
-    messages = sum(each.messages for each in tallies)
-    bound = "" if all(each.exact for each in tallies) else "at most "
-    return f"{bound}{messages:,} message{'' if messages == 1 else 's'}"
+def _sum(found: list[MessageCount]) -> str:
+    bound = "" if all(each.exact for each in found) else "at most "
+    return f"{bound}{counted(sum(each.messages for each in found), 'message')}"
 
 
 def _table(*titles: str) -> Table:
@@ -76,12 +77,12 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _messages(found: Tally) -> str:
+def _messages(found: MessageCount) -> str:
     return f"{'' if found.exact else '<='}{count(found.messages)}"
 
 
-def _span(found: Tally) -> str:
-    """``01-31 12:00:05 to 13:10:00``: the day once where it is the same."""
+def _span(found: MessageCount) -> str:
+    """``01-31 12:00:05 to 13:10:00``: the day only once if it is the same."""
     first, last = moment(found.first_ms), moment(found.last_ms)
     if first is None or last is None:
         return "-"
@@ -91,18 +92,18 @@ def _span(found: Tally) -> str:
 
 def reset_document(
     target: Target,
-    place: OffsetSpec,
+    to: OffsetSpec,
     moves: list[Move],
-    tallies: Mapping[PartitionId, Tally],
+    counts: Mapping[PartitionId, MessageCount],
     *,
     executed: bool,
 ) -> dict[str, Any]:
-    """``executed`` says whether the group was moved, or would be."""
-    rows = [move_row(move, tallies[target.topic, move.partition]) for move in moves]
+    """The JSON of a reset. ``executed``: the group was moved, not only the plan shown."""
+    rows = [move_row(move, counts[target.topic, move.partition]) for move in moves]
     return {
         "group": target.group,
         "topic": target.topic,
-        "to": str(place),
+        "to": str(to),
         "executed": executed,
         "lost": sum(row["lost"] for row in rows),
         "repeated": sum(row["repeated"] for row in rows),
@@ -112,21 +113,21 @@ def reset_document(
     }
 
 
-def move_row(move: Move, counted: Tally) -> dict[str, Any]:
-    """One partition: ``lost`` and ``repeated`` are messages, at most so many unless ``exact``."""
+def move_row(move: Move, found: MessageCount) -> dict[str, Any]:
+    """One partition: ``lost`` and ``repeated`` are messages, an upper bound unless ``exact``."""
     return {
         "partition": move.partition,
-        "start": move.held.start,
-        "end": move.held.end,
+        "start": move.stored.start,
+        "end": move.stored.end,
         "from": move.committed,
         "to": move.to,
         "clamped": move.clamped,
-        "lost": counted.messages if move.skipped.size else 0,
-        "repeated": counted.messages if move.repeated.size else 0,
+        "lost": found.messages if move.skipped.size else 0,
+        "repeated": found.messages if move.repeated.size else 0,
         "gone": move.gone,
-        "exact": counted.exact,
-        "first": iso_time(counted.first_ms),
-        "last": iso_time(counted.last_ms),
+        "exact": found.exact,
+        "first": iso_time(found.first_ms),
+        "last": iso_time(found.last_ms),
     }
 
 

@@ -1,4 +1,4 @@
-"""What one look at the cluster has found: plain data, for the table, for JSON and for checks."""
+"""A report of all consumers, and the issues in it: plain data for tables, JSON and checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from consumer_fleet.humanize import short_duration
+from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.groups import Group, reset_command
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.targets import Target
@@ -14,8 +14,8 @@ from consumer_fleet.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition as one group stands in it. ``start`` and ``end`` (excluded) are what the
-    broker holds. ``rate`` is messages per second, None before a second look.
+    """One group's position in one partition. The broker stores ``start`` to ``end`` (excluded).
+    ``rate`` is messages per second, None in the first report.
     """
 
     index: int
@@ -29,19 +29,19 @@ class PartitionStatus:
 
     @property
     def lag(self) -> int | None:
-        """As Kafka's own tool has it: None without a committed offset, and counting what is gone
-        already.
+        """As Kafka's own tool computes it: None without a committed offset, and including deleted
+        offsets.
         """
         return None if self.committed is None else self.end - self.committed
 
     @property
     def next_offset(self) -> int:
-        """Where reading would go on."""
+        """Where reading would continue."""
         return self.start if self.committed is None else max(self.start, self.committed)
 
     @property
     def waiting(self) -> int:
-        """Offsets that are still to be read."""
+        """Offsets still to be read."""
         return max(0, self.end - self.next_offset)
 
     @property
@@ -56,7 +56,7 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
-    """One group on one topic. ``partitions`` is how many the topic has, 0 where it is not there;
+    """One group on one topic. ``partitions`` is how many the topic has, 0 if it does not exist;
     those without a leader are missing from ``rows``.
     """
 
@@ -72,7 +72,7 @@ class ConsumerStatus:
 
     @property
     def members(self) -> int:
-        """Members of the group that are here for this topic, or for nothing at all."""
+        """Members of the group with partitions of this topic, or with none at all."""
         return sum(
             not member.assigned or any(topic == self.target.topic for topic, _ in member.assigned)
             for member in self.group.members
@@ -85,17 +85,17 @@ class ConsumerStatus:
 
     @property
     def has_run(self) -> bool:
-        """The group has committed here, or is at work."""
+        """The group has committed an offset here, or has members."""
         return bool(self.group.members) or any(row.committed is not None for row in self.rows)
 
     @property
     def waiting(self) -> int | None:
-        """None where nobody has begun to consume."""
+        """None before anything was consumed."""
         return sum(row.waiting for row in self.rows) if self.has_run else None
 
     @property
     def lag(self) -> int | None:
-        """The sum of what Kafka's own tool shows; None where it shows nothing."""
+        """The sum of the lag that Kafka's own tool shows; None if it shows none."""
         known = [row.lag for row in self.rows if row.lag is not None]
         return sum(known) if known else None
 
@@ -110,11 +110,11 @@ class ConsumerStatus:
 
     @property
     def loss(self) -> Loss | None:
-        """The soonest of all partitions."""
+        """The soonest loss of all partitions."""
         return min((row.loss for row in self.rows if row.loss is not None), default=None)
 
     def lag_s(self, now_s: float) -> float | None:
-        """Age of the oldest message that waits; 0 where none does, None where it is unknown."""
+        """Age of the oldest waiting message; 0 if none waits, None if unknown."""
         ages = [now_s - row.oldest_ms / 1000 for row in self.rows if row.oldest_ms is not None]
         if ages:
             return max(0.0, *ages)
@@ -122,14 +122,14 @@ class ConsumerStatus:
 
     @property
     def unowned(self) -> list[int]:
-        """Partitions that nobody reads although the group is settled and has members."""
+        """Partitions without an owner although the group is stable and has members."""
         if self.group.state != "stable" or not self.group.members:
             return []
         return [row.index for row in self.rows if row.owner is None]
 
 
-class DeadLetters(NamedTuple):
-    """Of what a dead letter topic holds, that waits which ``consumer dlq replay`` has not sent."""
+class DeadLetterCount(NamedTuple):
+    """Dead letters of a topic; those not replayed yet are ``waiting``."""
 
     waiting: int
     held: int
@@ -137,16 +137,16 @@ class DeadLetters(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``at_s`` is seconds since 1970. ``dead_letters`` has each dead letter topic that holds any,
-    ``unread`` the messages of each topic of the registry that no group here has begun; ``nowhere``
-    are groups that were asked for and consume nothing.
+    """``at_s`` is seconds since 1970. ``dead_letters`` has each dead letter topic with messages,
+    ``unread`` the messages of each topic of the registry that no group here has consumed;
+    ``missing_groups`` were asked for and consume nothing.
     """
 
     at_s: float
     consumers: tuple[ConsumerStatus, ...]
     unread: dict[str, int] = field(default_factory=dict)
-    dead_letters: dict[str, DeadLetters] = field(default_factory=dict)
-    nowhere: list[str] = field(default_factory=list)
+    dead_letters: dict[str, DeadLetterCount] = field(default_factory=dict)
+    missing_groups: list[str] = field(default_factory=list)
 
 
 Kind: TypeAlias = Literal[
@@ -155,9 +155,9 @@ Kind: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong with one consumer. ``kind`` is stable, ``text`` is for people;
-    ``command`` shows more, or mends it.
+class Issue:
+    """A problem of one consumer. ``kind`` is stable, ``text`` is for people; ``command`` shows
+    more, or fixes it.
     """
 
     kind: Kind
@@ -171,22 +171,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """``stall_timeout_s`` is how long a message may wait before nobody taking it is wrong; a
-    missing topic is wrong only of a consumer that was asked for by ``named``.
+    """Finds the issues in a report. A message may wait for ``stall_timeout_s``; a missing topic
+    is an issue only of the consumers that are ``named``.
     """
 
     stall_timeout_s: float
     named: frozenset[str] = frozenset()
 
-    def findings(self, report: Report) -> list[Finding]:
+    def issues(self, report: Report) -> list[Issue]:
         """The worst first."""
-        found: list[Finding] = []
+        found: list[Issue] = []
         for check in (_lost, _at_risk, self._stuck, _unowned, _no_leader, self._no_topic):
             for status in report.consumers:
                 found.extend(check(status, report.at_s))
         return found
 
-    def _stuck(self, status: ConsumerStatus, now_s: float) -> Iterator[Finding]:
+    def _stuck(self, status: ConsumerStatus, now_s: float) -> Iterator[Issue]:
         late = [
             row
             for row in status.rows
@@ -195,68 +195,71 @@ class Judge:
         if not late:
             return
         oldest_ms = min(row.oldest_ms for row in late if row.oldest_ms is not None)
-        waits = f"a message has waited for {short_duration(now_s - oldest_ms / 1000)}"
+        waits = f"a message has been waiting for {short_duration(now_s - oldest_ms / 1000)}"
         if not status.group.members:
             indexes = tuple(row.index for row in late)
-            text = f"nobody is consuming, and {waits}"
-            yield _finding("stopped", status, indexes, text)
+            text = f"no active members, and {waits}"
+            yield _issue("stopped", status, indexes, text)
             return
         still = tuple(row.index for row in late if row.owner is not None and row.rate == 0)
         if still:
-            text = f"{_partitions(still)} not moving, and {waits}"
-            yield _finding("stalled", status, still, text)
+            text = f"no progress in {_partitions(still)}, and {waits}"
+            yield _issue("stalled", status, still, text)
 
-    def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Finding]:
+    def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Issue]:
         if not status.topic_exists and status.target.name in self.named:
-            yield _finding("no_topic", status, (), "its topic does not exist")
+            yield _issue("no_topic", status, (), "the topic does not exist")
 
 
 def notes(report: Report) -> list[str]:
-    """What is not wrong, but worth knowing."""
+    """Facts that are not issues, but worth knowing."""
     found = []
     missing = [status.target for status in report.consumers if not status.topic_exists]
     if missing:
         named = ", ".join(_with_topic(target.name, target.topic) for target in missing)
-        found.append(f"No topic on this cluster: {named}.")
+        found.append(f"Topics that do not exist on this cluster: {named}.")
     found += [
-        f"No group {group!r} on this cluster: it has no member and no offset."
-        for group in report.nowhere
+        f"Group {group!r} does not exist on this cluster: no members, no committed offsets."
+        for group in report.missing_groups
     ]
     for topic, messages in report.unread.items():
-        found.append(f"{topic}: {messages:,} messages, and no group shown here has consumed any.")
+        found.append(
+            f"{topic}: {counted(messages, 'message')}, not consumed by any group shown here."
+        )
     for topic, (waiting, held) in report.dead_letters.items():
         if waiting:
-            of_all = f" of {held:,}" if held > waiting else ""
-            found.append(f"{topic}: {waiting:,}{of_all} dead letters wait; see consumer dlq.")
+            of_all = f" (of {held:,})" if held > waiting else ""
+            count = counted(waiting, "dead letter")
+            found.append(f"{topic}: {count} waiting{of_all}: consumer dlq list")
     for status in report.consumers:
         if status.idle_members:
             found.append(
-                f"{status.target.name}: {status.idle_members} of {status.members} members idle: "
-                f"the topic has {status.partitions} partitions."
+                f"{status.target.name}: {status.idle_members} of {status.members} members idle, as "
+                f"the topic has {counted(status.partitions, 'partition')}."
             )
         fresh = [row for row in status.rows if row.committed is None and row.waiting]
         if status.has_run and fresh:
             found.append(
                 f"{status.target.name}: {_partitions(tuple(row.index for row in fresh))} without "
-                f"a committed offset ({sum(row.waiting for row in fresh):,} messages)."
+                f"a committed offset ({counted(sum(row.waiting for row in fresh), 'message')})."
             )
     return found
 
 
-def _lost(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+def _lost(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     indexes = tuple(row.index for row in status.rows if row.lost or row.past_end)
     if indexes:
         what = (
-            f"{status.lost:,} messages were deleted before they were consumed"
+            f"{counted(status.lost, 'message')} deleted before being consumed"
             if status.lost
-            else "the position lies past the topic's end"
+            else "the position is past the topic's end"
         )
         command = reset_command(status.target.group, status.target.topic)
         text = f"{what} ({_partitions(indexes)})"
-        yield replace(_finding("lost", status, indexes, text), command=command)
+        yield replace(_issue("lost", status, indexes, text), command=command)
 
 
-def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     retention, loss = status.retention, status.loss
     if retention is None or loss is None:
         return
@@ -267,24 +270,24 @@ def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Finding]:
             f"retention may delete unconsumed messages in {short_duration(loss.seconds)} "
             f"({_partitions(indexes)}, by {loss.by})"
         )
-        yield _finding("at_risk", status, indexes, text)
+        yield _issue("at_risk", status, indexes, text)
 
 
-def _unowned(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+def _unowned(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     indexes = tuple(status.unowned)
     if indexes:
-        yield _finding("unowned", status, indexes, f"no member reads {_partitions(indexes)}")
+        yield _issue("unowned", status, indexes, f"{_partitions(indexes)} without an owner")
 
 
-def _no_leader(status: ConsumerStatus, _: float) -> Iterator[Finding]:
+def _no_leader(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     missing = tuple(sorted(set(range(status.partitions)) - {row.index for row in status.rows}))
     if missing:
-        yield _finding("no_leader", status, missing, f"{_partitions(missing)} without a leader")
+        yield _issue("no_leader", status, missing, f"{_partitions(missing)} without a leader")
 
 
-def _finding(kind: Kind, status: ConsumerStatus, partitions: tuple[int, ...], text: str) -> Finding:
+def _issue(kind: Kind, status: ConsumerStatus, partitions: tuple[int, ...], text: str) -> Issue:
     target = status.target
-    return Finding(kind, target.name, target.group, target.topic, partitions, text)
+    return Issue(kind, target.name, target.group, target.topic, partitions, text)
 
 
 def _partitions(indexes: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Looks at the cluster: one report per look, with rates from the second look on."""
+"""Samples the cluster: one report per sample, with rates from the second one on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group, Groups
 from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader, partition_of
 from consumer_fleet.kafka.retention import Retention, read_retention
-from consumer_fleet.status.report import ConsumerStatus, DeadLetters, PartitionStatus, Report
+from consumer_fleet.status.report import ConsumerStatus, DeadLetterCount, PartitionStatus, Report
 from consumer_fleet.targets import DEAD_LETTER_SUFFIX, Target
 
 _OLDEST_TIMEOUT_S = 1.0
@@ -23,8 +23,8 @@ _RETENTION_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What the cluster said, before it is put together."""
+class _Sample:
+    """The cluster's answers, before they become a report."""
 
     taken_at: float
     topics: dict[str, list[int]]
@@ -32,7 +32,7 @@ class _Look:
     groups: dict[str, Group]
     ranges: dict[PartitionId, Range]
     committed: dict[tuple[str, PartitionId], int]
-    #: Up to where dead letters are replayed.
+    #: The offset up to which dead letters are replayed.
     replayed: dict[PartitionId, int]
 
     def partitions(self, target: Target) -> list[PartitionId]:
@@ -40,8 +40,8 @@ class _Look:
 
 
 class Sampler:
-    """A context manager, used from one thread; every look blocks on the broker, for seconds at
-    most, and raises KafkaUnreachable or ConfigurationError. It may look again afterwards.
+    """A context manager, used from one thread. Each sample blocks on the broker, for seconds at
+    most, and raises KafkaUnreachable or ConfigurationError; the next one may succeed.
     """
 
     def __init__(
@@ -52,30 +52,30 @@ class Sampler:
         self._further_groups = further_groups
         self._dead_letter_topic = cluster.options.dlq_topic
         self._groups = Groups(cluster.kafka)
-        self._before: _Look | None = None
-        # The oldest message at a place that was read before: a group that stands still is not
-        # read again at every look.
+        self._before: _Sample | None = None
+        # The oldest message at each position that was read: a group that does not move is not read
+        # again for every sample.
         self._oldest: dict[tuple[PartitionId, int], Oldest] = {}
         self._retention: dict[str, Retention] = {}
         self._retention_due = 0.0
 
-    def look(self) -> Report:
-        """One look, with the ages of what waits."""
+    def sample(self) -> Report:
+        """A report, with the ages of waiting messages."""
         try:
-            look = self._ask()
+            sample = self._ask()
         except KafkaUnreachable:
-            # An admin client whose coordinator was away never hears from it again (librdkafka
-            # 2.16); a new one does.
+            # An admin client whose coordinator was away never reaches it again (librdkafka 2.16); a
+            # new one does.
             self._groups.close()
             self._groups = Groups(self._kafka)
             raise
-        report = self._report(look)
-        self._before = look
+        report = self._report(sample)
+        self._before = sample
         return self._with_ages(report)
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def _ask(self) -> _Look:
+    def _ask(self) -> _Sample:
         topics = self._groups.topics()
         names = {target.group for target in self._targets} | set(self._further_groups)
         self._groups.prepare(sorted(names))
@@ -86,8 +86,8 @@ class Sampler:
             if self._matters(topic)
             for index in indexes
         ]
-        # A group that is at work passes the start while it is asked about, so the starts are
-        # taken before its position, and the ends after it.
+        # A group that is consuming moves meanwhile: read the starts before its position, and the
+        # ends after it.
         starts = self._groups.starts(partitions)
         committed: dict[tuple[str, PartitionId], int] = {}
         for name in sorted(names):
@@ -105,12 +105,12 @@ class Sampler:
             if partition in ends
         }
         targets = [*self._targets, *self._further_targets(described, committed)]
-        return _Look(taken_at, topics, targets, described, ranges, committed, replayed)
+        return _Sample(taken_at, topics, targets, described, ranges, committed, replayed)
 
     def _replayed(self, partitions: list[PartitionId]) -> dict[PartitionId, int]:
-        """Without an entry where nothing was replayed, or where this user may not know it."""
+        """Replay positions, but of topics never replayed, or hidden from this user."""
         groups = {DeadLetterTopic(topic, None).group: topic for topic, _ in partitions}
-        # Each takes a client of its own, so only those that are there are asked.
+        # Each takes a client of its own, so only existing groups are asked.
         present = self._groups.visible(groups)
         self._groups.prepare(present)
         found: dict[PartitionId, int] = {}
@@ -120,7 +120,7 @@ class Sampler:
         return found
 
     def _matters(self, topic: str) -> bool:
-        # Which topics a further group consumes is known only once it was asked about all.
+        # A further group may consume any topic.
         return (
             bool(self._further_groups)
             or any(target.topic == topic for target in self._targets)
@@ -142,64 +142,66 @@ class Sampler:
         own = {(target.group, target.topic) for target in self._targets}
         return [Target(None, *each) for each in sorted(found - own)]
 
-    # -- putting it together --------------------------------------------------------------------
+    # -- the report -----------------------------------------------------------------------------
 
-    def _report(self, look: _Look) -> Report:
+    def _report(self, sample: _Sample) -> Report:
         now = monotonic()
-        present = {target.topic for target in look.targets if target.topic in look.topics}
+        present = {target.topic for target in sample.targets if target.topic in sample.topics}
         if now >= self._retention_due or present - self._retention.keys():
             self._retention = read_retention(self._groups.admin, present)
             self._retention_due = now + _RETENTION_INTERVAL_S
-        statuses = tuple(self._status(look, target) for target in look.targets)
+        statuses = tuple(self._status(sample, target) for target in sample.targets)
         begun = {status.target.topic for status in statuses if status.has_run}
         idle = {status.target.topic for status in statuses if status.topic_exists} - begun
         return Report(
             at_s=time(),
             consumers=statuses,
-            unread={topic: held for topic in sorted(idle) if (held := _held(look, topic))},
+            unread={topic: held for topic in sorted(idle) if (held := _held(sample, topic))},
             dead_letters={
-                topic: DeadLetters(_held(look, topic, look.replayed), held)
-                for topic in sorted(look.topics)
-                if self._is_dead_letter_topic(topic) and (held := _held(look, topic))
+                topic: DeadLetterCount(_held(sample, topic, sample.replayed), held)
+                for topic in sorted(sample.topics)
+                if self._is_dead_letter_topic(topic) and (held := _held(sample, topic))
             },
-            nowhere=sorted(set(self._further_groups) - {each.group for each in look.targets}),
+            missing_groups=sorted(
+                set(self._further_groups) - {each.group for each in sample.targets}
+            ),
         )
 
-    def _status(self, look: _Look, target: Target) -> ConsumerStatus:
-        group = look.groups[target.group]
+    def _status(self, sample: _Sample, target: Target) -> ConsumerStatus:
+        group = sample.groups[target.group]
         owners = {
             partition: member.member_id for member in group.members for partition in member.assigned
         }
         rows = tuple(
             PartitionStatus(
                 index=partition[1],
-                start=look.ranges[partition].start,
-                end=look.ranges[partition].end,
-                committed=look.committed.get((target.group, partition)),
+                start=sample.ranges[partition].start,
+                end=sample.ranges[partition].end,
+                committed=sample.committed.get((target.group, partition)),
                 owner=owners.get(partition),
-                rate=self._rate(look, group, partition),
+                rate=self._rate(sample, group, partition),
             )
-            for partition in look.partitions(target)
-            if partition in look.ranges
+            for partition in sample.partitions(target)
+            if partition in sample.ranges
         )
         retention = self._retention.get(target.topic)
-        return ConsumerStatus(target, group, len(look.partitions(target)), rows, retention)
+        return ConsumerStatus(target, group, len(sample.partitions(target)), rows, retention)
 
-    def _rate(self, look: _Look, group: Group, partition: PartitionId) -> float | None:
+    def _rate(self, sample: _Sample, group: Group, partition: PartitionId) -> float | None:
         if self._before is None:
             return None
-        place = group.name, partition
-        now, before = look.committed.get(place), self._before.committed.get(place)
+        position = group.name, partition
+        now, before = sample.committed.get(position), self._before.committed.get(position)
         if now is None or before is None:
             return None
-        # A group that was set back has not consumed a negative number of messages.
+        # A group that was moved back has not consumed a negative number of messages.
         consumed = max(0, now - before)
         if not consumed and not group.members:
             return None  # nobody consumes
-        return consumed / max(look.taken_at - self._before.taken_at, 1e-3)
+        return consumed / max(sample.taken_at - self._before.taken_at, 1e-3)
 
     def _with_ages(self, report: Report) -> Report:
-        """Read the oldest waiting message of every partition that anybody has begun."""
+        """Read the oldest waiting message of every partition that a group has begun."""
         wanted = sorted(
             {
                 ((status.target.topic, row.index), Range(row.next_offset, row.end))
@@ -214,15 +216,17 @@ class Sampler:
         for status in report.consumers:
             rows = []
             for row in status.rows:
-                place = (status.target.topic, row.index), row.next_offset
-                first = self._oldest.get(place) if status.has_run and row.waiting else None
+                position = (status.target.topic, row.index), row.next_offset
+                first = self._oldest.get(position) if status.has_run and row.waiting else None
                 rows.append(_with_age(row, first, status.retention, report.at_s))
             consumers.append(replace(status, rows=tuple(rows)))
         return replace(report, consumers=tuple(consumers))
 
     def _read_oldest(self, wanted: list[tuple[PartitionId, Range]]) -> None:
-        places = {(partition, span.start) for partition, span in wanted}
-        self._oldest = {place: known for place, known in self._oldest.items() if place in places}
+        positions = {(partition, span.start) for partition, span in wanted}
+        self._oldest = {
+            position: known for position, known in self._oldest.items() if position in positions
+        }
         unknown = [
             (partition, span)
             for partition, span in wanted
@@ -243,11 +247,11 @@ class Sampler:
         self.close()
 
 
-def _held(look: _Look, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:
-    """Messages of a topic, all of them or those at these places and later."""
+def _held(sample: _Sample, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:
+    """Messages of a topic: all, or those from these offsets on."""
     return sum(
         span._replace(start=max(span.start, (from_ or {}).get(partition, 0))).size
-        for partition, span in look.ranges.items()
+        for partition, span in sample.ranges.items()
         if partition[0] == topic
     )
 

@@ -1,7 +1,8 @@
-"""A report as people read it: at most 80 columns, one row per consumer."""
+"""A report as a table of at most 80 columns, and as JSON."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from rich.console import (
@@ -18,11 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer_fleet.humanize import moment, short_duration, short_number
-from consumer_fleet.status.report import ConsumerStatus, Finding, PartitionStatus, Report
+from consumer_fleet.status.report import ConsumerStatus, Issue, PartitionStatus, Report
 
 WIDTH = 80
 _TITLES = ("CONSUMER", "STATE", "MEMBERS", "LAG", "BEHIND", "RATE/S", "LOSS IN")
-# By their place in the titles, what is missed least first: findings speak of state and loss, too.
+# Indexes of titles, the least important first: issues name state and loss, too.
 _DISPENSABLE = (2, 5, 1, 6)
 _NAME_WIDTH = 24
 _LEAST_NAME_WIDTH = 12
@@ -32,17 +33,17 @@ _STATES = {
     "absent": "never ran",
     "preparing-rebalancing": "rebalance",
     "completing-rebalancing": "rebalance",
-    # librdkafka has no word for a KIP-848 group whose partitions are moving.
+    # librdkafka has no name for a KIP-848 group whose partitions are moving.
     "unknown": "rebalance",
 }
 _STYLES = {"stable": "green", "rebalance": "yellow"}
 
 
 def render(
-    report: Report, findings: list[Finding], notes: list[str], *, partitions: bool = False
+    report: Report, issues: list[Issue], notes: list[str], *, partitions: bool = False
 ) -> RenderableType:
-    """The table, what is wrong, and the notes. ``partitions`` adds a row for each of them."""
-    wrong = {(finding.group, finding.topic) for finding in findings}
+    """The table, the issues and the notes. ``partitions`` adds a row for each partition."""
+    wrong = {(issue.group, issue.topic) for issue in issues}
     rows: list[_Row] = []
     for status in report.consumers:
         bad = (status.target.group, status.target.topic) in wrong
@@ -50,26 +51,26 @@ def render(
         if partitions:
             rows += [_Row(_partition_cells(row, report.at_s), "dim") for row in status.rows]
     lines: list[RenderableType] = [_Fitted(rows)]
-    for finding in findings:
-        text = Text(f"! {finding.name}: ", style="bold red")
-        lines.append(text.append(finding.text, style="not bold default"))
-        if finding.command is not None:
-            # Never folded: it is there to be copied.
-            lines.append(Text(f"  {finding.command}", no_wrap=True, overflow="ignore"))
+    for issue in issues:
+        text = Text(f"! {issue.name}: ", style="bold red")
+        lines.append(text.append(issue.text, style="not bold default"))
+        if issue.command is not None:
+            # Never folded, so that it can be copied.
+            lines.append(Text(f"  {issue.command}", no_wrap=True, overflow="ignore"))
     lines.extend(Text(note) for note in notes)
     return Lines(*lines)
 
 
 class _Row(NamedTuple):
-    """A cell for each title. The first one of a partition, which has a style, holds figures."""
+    """A cell for each title. Only rows of partitions have a style; their first cell has figures."""
 
     cells: tuple[Text | str, ...]
     style: str = ""
 
 
 class _Fitted:
-    """The table in the width that there is: names are cut first, then columns left out. No figure
-    is ever cut, as half of one is a wrong one; what is still too wide is left to the terminal.
+    """The table in the available width: names are cut first, then columns left out. Figures are
+    never cut, as half a figure is wrong; the terminal wraps what is still too wide.
     """
 
     def __init__(self, rows: list[_Row]) -> None:
@@ -126,9 +127,9 @@ def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
     if row.committed is not None and not row.waiting:
         age = 0.0
     committed = "-" if row.committed is None else str(row.committed)
-    place = f"  {row.index}: {committed} of {row.end}"
+    position = f"  {row.index}: {committed} of {row.end}"
     return (
-        place if len(place) <= _NAME_WIDTH else f"  {row.index}: {committed}",
+        position if len(position) <= _NAME_WIDTH else f"  {row.index}: {committed}",
         "" if row.owner else "no owner",
         "",
         count(row.waiting),
@@ -139,7 +140,7 @@ def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
 
 
 def count(number: int | None) -> str:
-    """Exact where it fits into seven characters."""
+    """Exact if it fits into seven characters."""
     if number is None:
         return "-"
     exact = f"{number:,}"
@@ -151,7 +152,7 @@ def duration(seconds: float | None) -> str:
 
 
 def loss(status: ConsumerStatus | PartitionStatus) -> str:
-    """``LOST`` where it has happened; ``~`` where it is estimated; ``due`` at any moment."""
+    """``LOST`` if it has happened; ``~`` if it is estimated; ``due`` if it may happen now."""
     if status.lost:
         return "LOST"
     found = status.loss
@@ -162,22 +163,11 @@ def loss(status: ConsumerStatus | PartitionStatus) -> str:
     return f"{'~' if found.by == 'size' else ''}{short_duration(found.seconds)}"
 
 
-def document(report: Report, findings: list[Finding], notes: list[str]) -> dict[str, Any]:
+def document(report: Report, issues: list[Issue], notes: list[str]) -> dict[str, Any]:
     return {
         "at": iso_time(int(report.at_s * 1000)),
         "consumers": [_consumer(status, report.at_s) for status in report.consumers],
-        "findings": [
-            {
-                "kind": finding.kind,
-                "name": finding.name,
-                "group": finding.group,
-                "topic": finding.topic,
-                "partitions": list(finding.partitions),
-                "text": finding.text,
-                "command": finding.command,
-            }
-            for finding in findings
-        ],
+        "findings": [asdict(issue) for issue in issues],
         "unread": report.unread,
         "dead_letters": {topic: each.waiting for topic, each in report.dead_letters.items()},
         "dead_letters_held": {topic: each.held for topic, each in report.dead_letters.items()},

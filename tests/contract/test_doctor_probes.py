@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.configuration_checks import examine_services, examine_snuba
 from consumer_fleet.doctor.destination_checks import examine_destination
 from consumer_fleet.doctor.finding import Finding
-from consumer_fleet.doctor.server_checks import examine_server, probe_server
+from consumer_fleet.doctor.server_checks import ServerFailure, connect, examine_server
 from consumer_fleet.kafka.mock_cluster import MockCluster
 from tests.support.certificate import server_context
 from tests.support.processes import free_ports
@@ -35,9 +34,9 @@ def options(**given: object) -> Options:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits are for real servers."""
-    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._SECOND_THOUGHT_S", 0.0)
+    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._SECOND_REPORT_DELAY_S", 0.0)
     monkeypatch.setattr("consumer_fleet.doctor.destination_checks._REQUEST_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("consumer_fleet.doctor.server_checks._STEP_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("consumer_fleet.doctor.server_checks._STEP_TIMEOUT_S", 1.0)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -66,7 +65,7 @@ def test_a_destination_is_sent_two_reports_as_a_worker_would_send_them() -> None
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 413, 429, 503])
-def test_an_answer_that_is_no_acceptance_is_told_after_one_report(status: int) -> None:
+def test_an_answer_that_is_not_an_acceptance_is_told_after_one_report(status: int) -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond(Reply(status, body=f"no {KEY} here".encode()))
         finding = examined(receiver.dsn(key=KEY))["destination.answer"]
@@ -75,7 +74,7 @@ def test_an_answer_that_is_no_acceptance_is_told_after_one_report(status: int) -
         assert len(receiver.requests) == 1
 
 
-def test_a_server_that_refuses_on_second_thought_is_not_fine() -> None:
+def test_a_server_that_refuses_the_second_report_is_not_fine() -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond_in_turn(200, 403)
         assert examined(receiver.dsn())["destination.answer"].status == "problem"
@@ -104,10 +103,10 @@ def test_a_server_that_hangs_or_hangs_up_is_told_in_time() -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond(Reply(delay_s=30))
         seen = examined(receiver.dsn())["destination.reach"].seen
-        assert "took the connection but did not answer" in seen
+        assert "accepted the connection but did not answer" in seen
         receiver.respond(Reply(hang_up=True))
         seen = examined(receiver.dsn())["destination.reach"].seen
-        assert "took the connection but did not answer" in seen
+        assert "accepted the connection but did not answer" in seen
 
 
 def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_told_apart() -> None:
@@ -126,14 +125,14 @@ def test_an_unknown_certificate_is_told_and_a_known_one_is_dated(certificate: Pa
         assert receiver.requests == []
         finding = examined(receiver.dsn(), ca_file=certificate)["destination.tls"]
         assert finding.status == "warning"
-        assert "ends in 3 days" in finding.seen
+        assert "expires in 3 days" in finding.seen
 
 
 def test_tls_at_a_port_that_speaks_none_is_told() -> None:
     with ScriptedReceiver() as receiver:
         finding = examined(receiver.dsn().replace("http://", "https://"))["destination.reach"]
         assert "TLS fails" in finding.seen
-        assert "must begin with http://" in finding.fix
+        assert "must start with http://" in finding.fix
 
 
 # Kafka servers
@@ -148,16 +147,23 @@ def server_finding(server: str, **kafka: str) -> Finding:
 def test_a_broker_that_answers_is_fine_without_a_login() -> None:
     with MockCluster() as cluster:
         finding = server_finding(cluster.bootstrap_servers)
-    assert finding.status == "ok"
+    assert finding.status == "ok", finding
     assert "KIP-848 groups:" in finding.seen
+
+
+def failed_step(server: str, **kafka: str) -> str:
+    settings = {name.replace("_", "."): value for name, value in kafka.items()}
+    with pytest.raises(ServerFailure) as caught:
+        connect(server, settings)
+    return caught.value.step
 
 
 def test_the_steps_before_the_protocol_are_told_apart() -> None:
     (port,) = free_ports(1)
-    assert probe_server("nobody.invalid:9092", {}).failed == "name"
-    assert probe_server(f"127.0.0.1:{port}", {}).failed == "connection"
+    assert failed_step("nobody.invalid:9092") == "name"
+    assert failed_step(f"127.0.0.1:{port}") == "connection"
     for impossible in ("kafka..example:9092", f"127.0.0.1:{'9' * 30}"):
-        assert probe_server(impossible, {}).failed == "name"
+        assert failed_step(impossible) == "name"
 
 
 @pytest.mark.parametrize(
@@ -166,8 +172,9 @@ def test_the_steps_before_the_protocol_are_told_apart() -> None:
         (b"", "does not answer"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak Kafka"),
         (b"\x00\x00\x00\x06\x00\x00\x00\x00\x00\x23", "does not speak Kafka"),
+        (b"\x15\x03\x03\x00\x02\x02\x46", "does not speak Kafka"),
     ],
-    ids=["silence", "http", "error"],
+    ids=["silence", "http", "error", "alert"],
 )
 def test_a_server_that_is_not_kafka_is_told(answer: bytes, says: str) -> None:
     with raw_server(answer) as server:
@@ -176,30 +183,46 @@ def test_a_server_that_is_not_kafka_is_told(answer: bytes, says: str) -> None:
     assert says in finding.seen
 
 
-def test_a_list_of_mechanisms_that_goes_back_has_an_end() -> None:
-    api_versions = struct.pack(">iihi", 10, 0, 0, 0)
-    going_nowhere = struct.pack(">iihih", 12, 0, 33, 2**31 - 1, -2)
-    with raw_server(api_versions + going_nowhere) as server:
-        answers = probe_server(server, {})
-    assert (answers.failed, answers.mechanisms) == (None, None)
-
-
 def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(
     certificate: Path,
 ) -> None:
     with raw_server(b"", server_context(certificate)) as server:
-        assert probe_server(server, {"security.protocol": "ssl"}).failed == "certificate"
-        trusting = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
-        assert probe_server(server, trusting).failed == "answer"
-        blind = {"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"}
-        assert probe_server(server, blind).failed == "answer"
+        untrusted = server_finding(server, security_protocol="ssl")
+        assert "its certificate is not trusted" in untrusted.seen
+        assert "ssl.ca.location" in untrusted.fix
+        trusted = server_finding(server, security_protocol="ssl", ssl_ca_location=str(certificate))
+        assert "does not answer" in trusted.seen
+        connect(
+            server,
+            {"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"},
+        )
+
+
+def test_a_certificate_for_another_name_is_told_apart_from_an_unknown_one(
+    certificate: Path,
+) -> None:
+    with raw_server(b"", server_context(certificate)) as server:
+        other_name = f"127.0.0.2:{server.rpartition(':')[2]}"
+        finding = server_finding(
+            other_name, security_protocol="ssl", ssl_ca_location=str(certificate)
+        )
+    assert finding.status == "problem"
+    assert "its certificate is not trusted: IP address mismatch" in finding.seen
+    assert "ssl.ca.location" not in finding.fix
 
 
 def test_tls_at_a_broker_that_speaks_none_is_told() -> None:
-    with raw_server(b"nonsense that is no TLS") as server:
+    with raw_server(b"nonsense that is not TLS") as server:
         finding = server_finding(server, security_protocol="sasl_ssl")
     assert "TLS fails" in finding.seen
     assert "SASL_PLAINTEXT" in finding.fix
+
+
+def test_a_port_that_expects_tls_is_told(certificate: Path) -> None:
+    with raw_server(b"", server_context(certificate)) as server:
+        finding = server_finding(server)
+    assert "it expects TLS, and security.protocol is PLAINTEXT" in finding.seen
+    assert "security.protocol in kafka_config to SSL" in finding.fix
 
 
 def test_a_file_of_the_tls_settings_that_can_t_be_used_is_told() -> None:
@@ -304,7 +327,7 @@ def dated_server(date: str, before: str = "") -> Iterator[str]:
 
 @contextmanager
 def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("", 0)) as listener:
         listener.settimeout(0.05)
         stopping = threading.Event()
 

@@ -100,7 +100,7 @@ def test_a_cluster_that_is_ready_is_fine_and_stays_as_it_is(
         "group.lag": ["ok"],
     }
     assert "KIP-848 groups: yes" in found["kafka.server"][0].seen
-    assert "will be made" in found["dead_letters.exists"][0].seen
+    assert "the first run creates it" in found["dead_letters.exists"][0].seen
     assert topics(kafka) - before <= {"__consumer_offsets"}, "it made a topic"
     assert kafka.committed(f"g-{name}", name) == {}, "it committed"
 
@@ -198,10 +198,8 @@ def test_a_message_from_the_future_is_told(kafka: KafkaBroker, topic: TopicFacto
 def test_an_address_that_the_cluster_advertises_has_to_be_reachable(
     kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from consumer_fleet.doctor import cluster_checks  # noqa: PLC0415 - patched here only
-
     facts = ClusterFacts("cluster", {1: kafka.bootstrap_servers, 2: "nobody.invalid:9092"})
-    monkeypatch.setattr(cluster_checks, "describe_cluster", lambda _: facts)
+    monkeypatch.setattr(Cluster, "describe", lambda _: facts)
     found = examined(cluster(kafka, topic()))["kafka.server"]
     assert [each.status for each in found] == ["ok", "problem"]
     assert "advertises this address" in found[1].seen

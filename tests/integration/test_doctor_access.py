@@ -89,7 +89,7 @@ def test_a_dead_letter_topic_that_the_user_may_not_make_is_a_problem(
     given = cluster(secured.sasl_servers, login, topic=TOPIC, dlq_topic="bobs-dlq")
     (finding,) = [each for each in examine(given, ()) if each.check == "dead_letters.exists"]
     assert finding.status == "problem"
-    assert "may not be made by this user" in finding.seen
+    assert "this user may not create it" in finding.seen
     secured.grant("bob", "CREATE", "topic", "bobs-dlq")
     (finding,) = [each for each in examine(given, ()) if each.check == "dead_letters.exists"]
     assert finding.status == "ok"
@@ -117,10 +117,15 @@ def test_a_wrong_password_is_told_as_such(secured: SecuredKafkaBroker) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({}, "it wants a SASL login (PLAIN)"),
+        ({}, "it expects a SASL login, and none is configured"),
         (
-            {"security.protocol": "sasl_plaintext", "sasl.mechanism": "SCRAM-SHA-256"},
-            "does not offer the SASL mechanism SCRAM-SHA-256",
+            {
+                "security.protocol": "sasl_plaintext",
+                "sasl.mechanism": "SCRAM-SHA-256",
+                "sasl.username": "alice",
+                "sasl.password": USERS["alice"],
+            },
+            "does not offer the SASL mechanism SCRAM-SHA-256: it offers PLAIN",
         ),
         ({"security.protocol": "ssl"}, "TLS fails"),
     ],
@@ -137,12 +142,12 @@ def test_a_way_to_log_in_that_can_t_work_is_told(
 def test_a_login_at_a_port_without_any_is_told(secured: SecuredKafkaBroker) -> None:
     found = examined(secured.bootstrap_servers, secured.login("alice"))
     assert found["kafka.server"].status == "problem"
-    assert "it knows no SASL login on that port" in found["kafka.server"].seen
+    assert "it has no SASL login on that port" in found["kafka.server"].seen
 
 
 def test_tls_is_told_apart_from_trust(secured: SecuredKafkaBroker) -> None:
     plain = examined(secured.tls_servers, {})["kafka.server"]
-    assert "does not speak Kafka" in plain.seen
+    assert "it expects TLS" in plain.seen
     assert "security.protocol in kafka_config to SSL" in plain.fix
     untrusted = examined(secured.tls_servers, {"security.protocol": "ssl"})["kafka.server"]
     assert "its certificate is not trusted" in untrusted.seen

@@ -21,7 +21,7 @@ from consumer_fleet.kafka.groups import Groups, OutOfRange, out_of_range
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
 from consumer_fleet.kafka.reader import Range
 from consumer_fleet.offsets import command as offsets
-from consumer_fleet.offsets.plan import Move, Tally, execute, plan_reset, tally
+from consumer_fleet.offsets.plan import MessageCount, Move, count_messages, execute, plan_reset
 from consumer_fleet.offsets.table import reset_table
 from consumer_fleet.targets import Target
 from tests.conftest import TopicFactory
@@ -194,11 +194,11 @@ def test_offsets_that_hold_no_message_are_not_counted_as_messages(
 
     spot = (reset.topic, 0)
     ranges = {spot: Range(0, end)}
-    estimate = tally(kafka.client_config(), ranges, counted_offsets=10)[spot]
+    estimate = count_messages(kafka.client_config(), ranges, counted_offsets=10)[spot]
     assert (estimate.messages, estimate.exact) == (24, False), "too many to count: at most"
-    counted = tally(kafka.client_config(), ranges)[spot]
+    counted = count_messages(kafka.client_config(), ranges)[spot]
     assert (estimate.first_ms, estimate.last_ms) == (counted.first_ms, counted.last_ms)
-    assert tally(kafka.client_config(), {spot: Range(3, 3)})[spot] == Tally()
+    assert count_messages(kafka.client_config(), {spot: Range(3, 3)})[spot] == MessageCount()
 
 
 def test_what_can_not_be_read_is_an_upper_bound_and_never_nothing(
@@ -213,7 +213,7 @@ def test_what_can_not_be_read_is_an_upper_bound_and_never_nothing(
     kafka.produce(name, [b"x"] * 10, partition=2)
     absent = (f"{name}-not-there", 0)
     ranges = {(name, 0): Range(2, 10), (name, 1): Range(4, 15), (name, 2): Range(3, 8)}
-    found = tally(kafka.client_config(), {**ranges, absent: Range(20, 100)})
+    found = count_messages(kafka.client_config(), {**ranges, absent: Range(20, 100)})
     still_open.abort()
     assert {spot: (each.messages, each.exact) for spot, each in found.items()} == {
         (name, 0): (8, False),
@@ -279,7 +279,7 @@ def test_a_member_that_joins_after_the_plan_keeps_its_offsets(
                 groups.commit(reset.group, {(reset.topic, 0): 0})
         assert reset.committed() == {0: 3}
         reset.commit({0: 4})
-        with pytest.raises(GroupIsActive, match="stands at 4, not at 3"):
+        with pytest.raises(GroupIsActive, match="is at 4, not at 3"):
             execute(groups, target, moves)
         assert reset.committed() == {0: 4}
 
@@ -302,7 +302,7 @@ def test_a_move_is_in_the_log_even_where_something_else_commits_right_behind_it(
     with capture_logs() as logs:
         run = CliRunner().invoke(main, ["offsets", "reset", *place, *reset.brokers])
     assert run.exit_code == 75
-    assert "stands at 4, not at 5: something else has committed since it was moved" in run.stderr
+    assert "is at 4, not at 5: another client has committed since it was moved" in run.stderr
     (line,) = [line for line in logs if line["event"] == "offsets_reset"]
     assert (line["from_offset"], line["to_offset"], line["lost"]) == (3, 5, 2)
 
@@ -393,7 +393,7 @@ def test_no_offset_is_cut_however_long_it_is(
     monkeypatch.setenv("COLUMNS", "40")
     first = 10**15
     moves = [Move(0, Range(first, first + 5000), first + 10, first + 5000)]
-    offsets._print(reset_table("t", moves, {("t", 0): Tally(4990, True, 0, 10**12)}))
+    offsets._print(reset_table("t", moves, {("t", 0): MessageCount(4990, True, 0, 10**12)}))
     assert capsys.readouterr().out.splitlines()[1].split() == [
         *("0", f"{first + 10}", f"{first + 5000}", "4,990", "0", "0"),
         *("01-01", "00:00:00", "to", "09-09", "01:46:40"),
@@ -407,4 +407,4 @@ def test_latest_of_an_empty_topic_moves_nothing(kafka: KafkaBroker, topic: Topic
         target = Target(None, reset.group, reset.topic)
         (move,) = plan_reset(groups, target, LATEST, (), may_be_new=False)
     assert not move.moves
-    assert "stands there already" in reset.run("--to", "latest").stdout
+    assert "already there" in reset.run("--to", "latest").stdout

@@ -134,14 +134,14 @@ def test_the_rate_is_what_was_consumed_between_two_looks(
     cluster = ClusterOptions(Options(), kafka.client_config())
     with Sampler(cluster, [Target(None, group, name)], ()) as sampler:
         started = time.monotonic()
-        (before,) = sampler.look().consumers
+        (before,) = sampler.sample().consumers
         looked = time.monotonic()
         commit(kafka, group, name, {0: 70})
         again = time.monotonic()
-        (after,) = sampler.look().consumers
+        (after,) = sampler.sample().consumers
         ended = time.monotonic()
         commit(kafka, group, name, {0: 10})
-        (set_back,) = sampler.look().consumers
+        (set_back,) = sampler.sample().consumers
     assert before.rate is None, "one look knows no rate"
     assert after.rate is not None
     assert 50 / (ended - started) <= after.rate <= 50 / (again - looked)
@@ -186,11 +186,11 @@ def test_groups_at_different_places_of_a_partition_wait_for_their_own_messages(
     cluster = ClusterOptions(Options(), kafka.client_config())
     with Sampler(cluster, [Target(None, behind, name), Target(None, ahead, name)], ()) as sampler:
         for _ in range(2):
-            report = sampler.look()
+            report = sampler.sample()
             ages = [status.lag_s(report.at_s) for status in report.consumers]
             assert ages == [pytest.approx(3 * 3600, abs=60), pytest.approx(3600, abs=60)]
         commit(kafka, behind, name, {0: 1})
-        report = sampler.look()
+        report = sampler.sample()
     assert report.consumers[0].lag_s(report.at_s) == pytest.approx(2 * 3600, abs=60)
 
 
@@ -253,7 +253,7 @@ def test_missing_topics_unread_topics_and_dead_letters_stand_beside_the_table(
     document = status.json()
     assert document["unread"] == {name: 3}
     assert document["dead_letters"][dead] == document["dead_letters_held"][dead] == 2
-    assert f"{dead}: 2 dead letters wait; see consumer dlq." in document["notes"]
+    assert f"{dead}: 2 dead letters waiting: consumer dlq list" in document["notes"]
     assert document["consumers"][0]["state"] == "absent"
     assert document["consumers"][0]["waiting"] is None
     assert status.check() == 0, "a consumer that never ran is no failure"
@@ -271,8 +271,10 @@ def test_a_group_that_consumes_nothing_is_not_passed_over_in_silence(
     commit(kafka, group, name, {0: 0})
     status = Status(kafka, name, new_group())
     document = status.json("--group", group, "--group", f"{group}x")
-    said = [note for note in document["notes"] if note.startswith("No group")]
-    assert said == [f"No group '{group}x' on this cluster: it has no member and no offset."]
+    said = [note for note in document["notes"] if note.startswith("Group ")]
+    assert said == [
+        f"Group '{group}x' does not exist on this cluster: no members, no committed offsets."
+    ]
 
 
 def test_a_message_from_beyond_the_calendar_is_shown_without_its_time(
@@ -309,7 +311,7 @@ def test_dead_letters_that_were_replayed_do_not_wait(
     document = status.json()
     assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (5, 8)
     assert document["dead_letters"][dead] == replay_position(kafka.client_config(), place).left
-    assert f"{dead}: 5 of 8 dead letters wait; see consumer dlq." in document["notes"]
+    assert f"{dead}: 5 dead letters waiting (of 8): consumer dlq list" in document["notes"]
     commit(kafka, place.group, dead, {0: 5, 1: 4})
     document = status.json()
     assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (0, 8)

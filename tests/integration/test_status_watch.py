@@ -113,7 +113,7 @@ def test_the_screen_outlives_kafkas_absence_and_ends_clean(
         screen.wait_for("LOSS IN")
         kafka.stop()
         try:
-            away = screen.wait_for("Kafka is away since")
+            away = screen.wait_for("No connection to Kafka since")
         finally:
             kafka.start()
         screen.wait_for("consumer status at", after=away)

@@ -64,8 +64,8 @@ def test_an_answer_that_takes_long_is_a_warning() -> None:
         (405, "check the host, the path and the project id"),
         (407, "the proxy's user and password"),
         (413, "client_max_body_size"),
-        (500, "that server's own log"),
-        (503, "that server's own log"),
+        (500, "that server's log"),
+        (503, "that server's log"),
     ],
 )
 def test_each_refusal_is_a_problem_with_a_fix_of_its_own(status: int, mended_by: str) -> None:
@@ -81,7 +81,7 @@ def test_each_refusal_is_a_problem_with_a_fix_of_its_own(status: int, mended_by:
 def test_what_an_uncompressed_report_is_refused_for_is_not_its_compression() -> None:
     fix = judged(reply(400), compression="none")["destination.answer"].fix
     assert "compression" not in fix
-    assert "takes envelopes" in fix
+    assert "server of envelopes" in fix
 
 
 def test_a_redirect_names_where_it_points_without_its_query() -> None:
@@ -108,7 +108,7 @@ def test_limits_of_an_accepted_report_are_a_warning_that_names_them() -> None:
     finding = judged(answer)["destination.limits"]
     assert finding.status == "warning"
     assert finding.seen == (
-        "it takes none of: everything for 60 s, span for 86,400 s, transaction for 86,400 s"
+        "rate limits now: everything for 60 s, span for 86,400 s, transaction for 86,400 s"
     )
     assert "destination.limits" not in judged(reply(200, x_sentry_rate_limits=""))
 
@@ -120,7 +120,7 @@ def test_limits_of_an_accepted_report_are_a_warning_that_names_them() -> None:
         (pycurl.E_COULDNT_RESOLVE_PROXY, "the proxy's name", "https_proxy"),
         (pycurl.E_PEER_FAILED_VERIFICATION, "not trusted", "ca_file"),
         (pycurl.E_SSL_CACERT_BADFILE, "authorities can't be read", "ca_file"),
-        (pycurl.E_SSL_CONNECT_ERROR, "TLS fails", "must begin with http://"),
+        (pycurl.E_SSL_CONNECT_ERROR, "TLS fails", "must start with http://"),
         (pycurl.E_COULDNT_CONNECT, "unreachable", "firewalls"),
         (pycurl.E_OPERATION_TIMEDOUT, "unreachable", "firewalls"),
     ],
@@ -138,7 +138,7 @@ def test_each_way_of_not_answering_is_a_problem_of_its_own(
 def test_a_connection_without_an_answer_is_told_apart_from_none() -> None:
     answer = no_answer(pycurl.E_OPERATION_TIMEDOUT, is_connected=True, uses_proxy=True)
     seen = judged(answer)["destination.reach"].seen
-    assert "it took the connection but did not answer" in seen
+    assert "it accepted the connection but did not answer" in seen
     assert "through the proxy" in seen
 
 
@@ -179,4 +179,4 @@ def test_a_certificate_that_ends_soon_is_a_warning(days: int, status: str) -> No
     answer = Reply(200, {}, b"{}", 0.05, NOW_S, certificate_ends=ends)
     finding = judged(answer)["destination.tls"]
     assert finding.status == status
-    assert f"ends in {days} days" in finding.seen
+    assert f"expires in {days} days" in finding.seen

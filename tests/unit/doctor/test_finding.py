@@ -12,10 +12,10 @@ import pytest
 from consumer_fleet.doctor.finding import (
     Check,
     Finding,
-    check_up,
     ok,
     problem,
     report_lines,
+    run_checks,
     summary,
     warning,
 )
@@ -46,7 +46,7 @@ def test_the_findings_come_in_the_order_of_the_checks_not_of_their_ends() -> Non
         yield ok("second", "", "")
         second_ended.set()
 
-    found = check_up([Check("first", "", first), Check("second", "", second)], 20)
+    found = run_checks([Check("first", "", first), Check("second", "", second)], 20)
     assert [finding.check for finding in found] == ["first", "second"]
 
 
@@ -62,7 +62,7 @@ def test_a_check_that_fails_is_a_problem_and_hides_no_other(error: Exception, sa
         yield ok("failing", "half", "seen before it failed")
         raise error
 
-    found = check_up([Check("failing", "whole", failing), Check("fine", "", fine)], 10)
+    found = run_checks([Check("failing", "whole", failing), Check("fine", "", fine)], 10)
     assert [(each.check, each.status) for each in found] == [
         ("failing", "ok"),
         ("failing", "problem"),
@@ -80,7 +80,7 @@ def test_a_check_that_hangs_is_a_problem_at_the_deadline_and_keeps_what_it_found
         released.wait(30)
 
     started = time.monotonic()
-    found = check_up([Check("hanging", "whole", hanging), Check("fine", "", fine)], 0.3)
+    found = run_checks([Check("hanging", "whole", hanging), Check("fine", "", fine)], 0.3)
     released.set()
     assert time.monotonic() - started < 5
     assert [(each.check, each.status) for each in found] == [

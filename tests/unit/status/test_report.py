@@ -1,4 +1,4 @@
-"""What ``consumer status`` makes of what the cluster says: figures, findings, rows, JSON."""
+"""What ``consumer status`` makes of what the cluster says: figures, issues, rows, JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consumer_fleet.kafka.groups import Group, Member
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.status.report import (
     ConsumerStatus,
-    DeadLetters,
+    DeadLetterCount,
     Judge,
     PartitionStatus,
     Report,
@@ -64,13 +64,13 @@ def report(*statuses: ConsumerStatus) -> Report:
 
 
 def kinds(one: ConsumerStatus, *named: str) -> list[str]:
-    found = Judge(300.0, frozenset(named)).findings(report(one))
-    return [finding.kind for finding in found]
+    found = Judge(300.0, frozenset(named)).issues(report(one))
+    return [issue.kind for issue in found]
 
 
 def text_of(one: Report, *, width: int = 80, partitions: bool = True) -> str:
     out = io.StringIO()
-    found = Judge(300.0).findings(one)
+    found = Judge(300.0).issues(one)
     console = Console(file=out, width=width)
     console.print(render(one, found, notes(one), partitions=partitions), crop=False)
     return out.getvalue()
@@ -130,7 +130,7 @@ def test_the_worst_stands_first() -> None:
 def test_members_of_another_topic_are_not_idle_and_not_counted() -> None:
     one = status(row(0), row(1), members=(member(0, 0, 1), member(1), member(2, 5, topic="other")))
     assert (one.members, one.idle_members) == (2, 1)
-    assert "events: 1 of 2 members idle: the topic has 2 partitions." in notes(report(one))
+    assert "events: 1 of 2 members idle, as the topic has 2 partitions." in notes(report(one))
 
 
 def test_nobody_has_waited_where_nobody_has_begun() -> None:
@@ -158,7 +158,7 @@ def test_every_line_fits_into_eighty_columns_however_large_the_figures_are() -> 
             NOW_S,
             (one, status(name="x", partitions=0)),
             {"t" * 70: 10**9},
-            {"y-dlq": DeadLetters(1, 2)},
+            {"y-dlq": DeadLetterCount(1, 2)},
         )
     )
     assert max(map(len, shown.splitlines())) <= 80
@@ -220,7 +220,7 @@ def test_figures_are_exact_where_they_fit() -> None:
 
 def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     one = report(status(row(start=70, hours_old=1.0, loss=Loss(9 * HOUR_S, "time"))))
-    found = json.loads(json.dumps(document(one, Judge(300.0).findings(one), notes(one))))
+    found = json.loads(json.dumps(document(one, Judge(300.0).issues(one), notes(one))))
     assert found.keys() == {
         *("at", "consumers", "findings", "unread", "dead_letters", "dead_letters_held", "notes")
     }
@@ -237,8 +237,8 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     }
     assert consumer["time_to_loss_s"] == 9 * HOUR_S
     assert partition["oldest"] == "2023-11-14T21:13:20.000+00:00"
-    finding = found["findings"][0]
-    assert finding.keys() == {"kind", "name", "group", "topic", "partitions", "text", "command"}
-    assert finding["command"] == (
+    issue = found["findings"][0]
+    assert issue.keys() == {"kind", "name", "group", "topic", "partitions", "text", "command"}
+    assert issue["command"] == (
         "consumer offsets reset --group consumer-fleet-events --topic events --to earliest"
     )
