@@ -1,18 +1,18 @@
-"""The headers that tell of a dead letter, written and read in one place.
+"""The headers that describe a dead letter's rejection, written and read in one place.
 
-They stand behind the message's own, in this order, and their names start with ``dlq.``:
+They follow the message's own, in this order, and their names start with ``dlq.``:
 
 ====================  ==========================================================
 ``dlq.reason``        a short fixed identifier: ``invalid_json``, ``http_400``, …
 ``dlq.detail``        for a person; may be absent
-``dlq.topic``         where the message was
+``dlq.topic``         the message's original position
 ``dlq.partition``
 ``dlq.offset``
 ``dlq.timestamp_ms``  the broker's timestamp of the original; may be absent
 ``dlq.group``         the consumer group that rejected it
 ====================  ==========================================================
 
-Others use such names too. Only a whole set at the very end is read as ours.
+Other programs use such names, too. Only a complete set at the very end is read as ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-# Ordered, and a name may occur more than once; a header's value may be None.
+# Ordered; a name may occur more than once, and a value may be None.
 Headers: TypeAlias = Sequence[tuple[str, str | bytes | None]]
 
 _PREFIX: Final = "dlq."
@@ -29,7 +29,7 @@ _DETAIL_LIMIT: Final = 1000
 
 
 class Facts(NamedTuple):
-    """Why a message was rejected, and where it was then."""
+    """Why a message was rejected, and its position at that time."""
 
     reason: str
     detail: str
@@ -45,8 +45,8 @@ class Facts(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A dead letter taken apart. ``headers`` are the message's own; ``last`` tells of its latest
-    rejection and ``origin`` of its first: a dead letter may have been rejected once more.
+    """A dead letter without its added headers. ``headers`` are the message's own; ``last`` is its
+    latest rejection and ``origin`` its first: a dead letter may have been rejected again.
     """
 
     headers: Headers
@@ -55,16 +55,16 @@ class Restored(NamedTuple):
 
 
 def with_facts(headers: Headers, facts: Facts) -> list[tuple[str, str | bytes | None]]:
-    """The headers of the dead letter. What is not known is left out."""
+    """The headers of the dead letter. Unknown facts are left out."""
     texts = {name: "" if value is None else str(value) for name, value in facts._asdict().items()}
     texts["detail"] = texts["detail"][:_DETAIL_LIMIT]
-    # Half a surrogate pair, from a codec's message, has no form in UTF-8.
+    # Half a surrogate pair, from a codec's message, has no UTF-8 form.
     encoded = ((name, text.encode(errors="backslashreplace")) for name, text in texts.items())
     return [*headers, *((f"{_PREFIX}{name}", value) for name, value in encoded if value)]
 
 
 def restore(headers: Headers) -> Restored | None:
-    """Take a dead letter's headers apart; None if they are not those of a dead letter."""
+    """Split a dead letter's headers; None if they are not those of a dead letter."""
     found = _split(headers)
     if found is None:
         return None
@@ -75,7 +75,7 @@ def restore(headers: Headers) -> Restored | None:
 
 
 def _split(headers: Headers) -> tuple[Headers, Facts] | None:
-    """The headers before the set at the end, and what that says."""
+    """The headers before the set at the end, and that set's facts."""
     texts: dict[str, str] = {}
     for index in range(len(headers) - 1, -1, -1):
         name, value = headers[index]
@@ -108,5 +108,5 @@ def _as_facts(texts: dict[str, str]) -> Facts | None:
 
 
 def _is_number(text: str) -> bool:
-    """At most 19 digits: what a 64-bit offset has."""
+    """At most 19 digits, as in a 64-bit offset."""
     return text.isascii() and text.isdigit() and len(text) <= 19

@@ -66,22 +66,14 @@ class TopicReader:
             "allow.auto.create.topics": False,
             "error_cb": self._on_client_error,
         }
+        self._follows = end is None
         self._connect()
         try:
-            present = self._present(partitions)
-            self.watermarks = {index: self._watermarks(index) for index in present}
-            starts = self._resolve(start)
-            ends = None if end is None else self._resolve(end)
-            self.gone = self._gone(start, end)
+            #: Partition → its range. Without an end, the end is where the partition ends now.
+            self.ranges = self._find_ranges(start, end, partitions)
         except BaseException:
             self._client.close()
             raise
-        #: Partition → its range. Without an end, the end is where the partition ends now.
-        self.ranges = {
-            index: Range(starts[index], self.watermarks[index].end if ends is None else ends[index])
-            for index in present
-        }
-        self._follows = ends is None
         self._next = {index: span.start for index, span in self.ranges.items()}
         self._open = {index for index, span in self.ranges.items() if self._follows or span.size}
         self._assign()
@@ -195,6 +187,15 @@ class TopicReader:
         return KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")
 
     # -- the range ------------------------------------------------------------------------------
+
+    def _find_ranges(
+        self, start: OffsetSpec, end: OffsetSpec | None, partitions: Collection[int] | None
+    ) -> dict[int, Range]:
+        self.watermarks = {index: self._watermarks(index) for index in self._present(partitions)}
+        starts = self._resolve(start)
+        ends = self._resolve(LATEST if end is None else end)
+        self.gone = self._gone(start, end)
+        return {index: Range(first, ends[index]) for index, first in starts.items()}
 
     def _present(self, wanted: Collection[int] | None) -> list[int]:
         try:

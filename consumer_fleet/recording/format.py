@@ -1,4 +1,4 @@
-"""What a recording says of itself: where its messages come from and what was left out.
+"""The recording file: its header, its parts, and how both are checked.
 
 The file is a stream of msgpack arrays; docs/recordings.md describes it byte for byte::
 
@@ -24,7 +24,7 @@ from consumer_fleet.errors import RecordingError
 from consumer_fleet.kafka.chunk import Record
 
 MAGIC: Final = "consumer-fleet-recording"
-#: Raised when a reader of the present version would misread what is written.
+#: To be raised when a reader of this version would misread what is written.
 FORMAT_VERSION: Final = 1
 MESSAGES: Final = "messages"
 END: Final = "end"
@@ -32,7 +32,7 @@ END: Final = "end"
 #: More than any topic has. A replay through a consumer looks at each of them.
 MAX_PARTITIONS: Final = 100_000
 _MAX_INT: Final = 2**63 - 1
-#: A header or a trailer: what a topic of many thousand partitions needs.
+#: A header or a trailer, as large as a topic with many thousands of partitions needs.
 MAX_PART_BYTES: Final = 4 * 1024 * 1024
 #: A block with more than one message, unpacked.
 MAX_BLOCK_BYTES: Final = 2 * 1024 * 1024
@@ -45,8 +45,8 @@ class RecordingHeader:
     """Known at the start of a recording. ``ranges``: partition → first offset, end excluded.
 
     ``partitions`` is the source topic's count, whichever of them were read. ``consumer`` names the
-    consumer whose messages they are, where that is known; ``cluster_id`` is the source cluster's.
-    ``others`` keeps members that a later version of this program has added.
+    message format, if it is known; ``cluster_id`` is the source cluster's. ``others`` keeps members
+    that a later version of this program has added.
     """
 
     topic: str
@@ -68,7 +68,7 @@ _MEMBERS: Final = frozenset(
 
 
 def pack_part(kind: str, body: bytes, *, version: int | None = None) -> bytes:
-    """One array of the stream; the first of a file has the version, too."""
+    """One array of the stream; only the first of a file has a version."""
     head: list[object] = [kind] if version is None else [kind, version]
     return bytes(msgpack.packb([*head, zlib.crc32(body), body]))
 
@@ -84,7 +84,7 @@ def pack_header(header: RecordingHeader) -> bytes:
 
 
 def unpack_header(version: int, body: bytes) -> RecordingHeader:
-    """The header that passed its checksum. Raises RecordingError if it makes no sense."""
+    """The header, whose checksum was right. Raises RecordingError if it is invalid."""
     try:
         members = msgpack.unpackb(body)
         ranges = {int(index): (a, b) for index, (a, b) in members["ranges"].items()}
@@ -94,13 +94,13 @@ def unpack_header(version: int, body: bytes) -> RecordingHeader:
             **{**known, "ranges": ranges, "others": others, "version": version}
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RecordingError(f"its header is not a recording's: {error}") from error
+        raise RecordingError(f"its header is invalid: {error}") from error
     _check(header)
     return header
 
 
 def _check(header: RecordingHeader) -> None:
-    """A file may come from anywhere: what a checksum is right of may be nonsense all the same."""
+    """A file may come from anywhere: a header with a right checksum may still be nonsense."""
     facts: dict[str, Any] = {name: getattr(header, name) for name in _MEMBERS}
     texts = ("filter", "consumer", "cluster_id")
     offsets = [offset for span in header.ranges.values() for offset in span]
@@ -115,7 +115,7 @@ def _check(header: RecordingHeader) -> None:
     }
     wrong = [name for name, right in is_right.items() if not right]
     if wrong:
-        raise RecordingError(f"its header makes no sense: {', '.join(wrong)}")
+        raise RecordingError(f"its header is invalid: {', '.join(wrong)}")
 
 
 def _is_number(value: object, first: int, last: int) -> bool:
@@ -131,7 +131,7 @@ _KIND_BYTES: Final = 64
 
 
 class Part(NamedTuple):
-    """One array: ``numbers`` holds what stands between its kind and its body."""
+    """One array: ``numbers`` are those between its kind and its body."""
 
     kind: str
     numbers: tuple[int, ...]
@@ -143,13 +143,13 @@ class Part(NamedTuple):
 
 
 class BrokenPart(Exception):
-    """What stands in the file is no whole array; the message says why."""
+    """The file does not continue with a complete array; the message says why."""
 
 
 class PartReader:
-    """Reads one array after the other. Nothing is read or allocated that is not there.
+    """Reads one array after the other, and allocates no more than the file has.
 
-    ``position`` is where the next one begins, which is where the last whole one ended.
+    ``position`` is the start of the next one, and the end of the last complete one.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -162,7 +162,7 @@ class PartReader:
         return self.position >= self.size
 
     def kind(self) -> tuple[int, str]:
-        """The array's length and its kind, which decide what else may be read of it."""
+        """The array's length and its kind, which decide how to read the rest."""
         length = self._prefix(0x90, 0x0F, _ARRAYS, "an array")
         size = self._prefix(0xA0, 0x1F, _TEXTS, "a kind")
         if size > _KIND_BYTES:
@@ -173,7 +173,7 @@ class PartReader:
         return self._prefix(0x00, 0x7F, _NUMBERS, "a number")
 
     def body(self, limit: int) -> bytes:
-        """Bytes, at most ``limit``; and the array is over."""
+        """The last element: bytes, at most ``limit``."""
         size = self._prefix(None, 0, _BINARIES, "bytes")
         if size > limit:
             raise BrokenPart(f"a block claims {size:,} bytes, more than the {limit:,} allowed")
@@ -182,7 +182,7 @@ class PartReader:
         return body
 
     def rest(self, kind: str, count: int, limit: int) -> Part:
-        """What follows the kind: ``count`` numbers, and the body."""
+        """The rest of an array after its kind: ``count`` numbers, and the body."""
         return Part(kind, tuple(self.number() for _ in range(count)), self.body(limit))
 
     def _prefix(self, fixed: int | None, mask: int, sizes: dict[int, int], what: str) -> int:
@@ -210,16 +210,16 @@ _OFFSETS: Final = 2**63
 
 
 def pack_block(messages: Sequence[tuple[int, Record]]) -> bytes:
-    """A block's body, not compressed: ``[[partition, [offset, timestamp_ms, key, value,
+    """A block's uncompressed body: ``[[partition, [offset, timestamp_ms, key, value,
     [[name, value], …]]], …]``.
     """
     return bytes(msgpack.packb(messages))
 
 
 def unpack_block(compressed: bytes) -> list[tuple[int, Record]]:
-    """The messages. Raises BrokenPart for anything that ``pack_block`` does not make.
+    """The messages. Raises BrokenPart for anything that ``pack_block`` does not produce.
 
-    What a few bytes may blow up to is limited: a file may come from anywhere.
+    A file may come from anywhere: the size that a few bytes may expand to is limited.
     """
     try:
         size = zstandard.frame_content_size(compressed)
@@ -237,12 +237,12 @@ def unpack_block(compressed: bytes) -> list[tuple[int, Record]]:
         RecursionError,
         msgpack.UnpackException,
     ) as error:
-        raise BrokenPart("a block holds something else than messages") from error
+        raise BrokenPart("a block has other contents than messages") from error
 
 
 def _unpack_large(body: bytes) -> tuple[int, Record]:
-    """One message that is larger than a block. Step by step, since a hundred MiB of nested empty
-    arrays would be many GiB of objects.
+    """One message that is larger than a block. Unpacked step by step, since 100 MiB of nested
+    empty arrays would be many GiB of objects.
     """
     unpacker = msgpack.Unpacker(
         max_buffer_size=len(body), max_array_len=0, max_map_len=0, max_ext_len=0
@@ -251,7 +251,7 @@ def _unpack_large(body: bytes) -> tuple[int, Record]:
 
     def expect(length: int) -> None:
         if unpacker.read_array_header() != length:
-            raise BrokenPart("a block is larger than its messages may make it")
+            raise BrokenPart("a block is larger than its messages")
 
     expect(1)
     expect(2)
@@ -266,7 +266,7 @@ def _unpack_large(body: bytes) -> tuple[int, Record]:
         expect(2)
         headers.append((unpacker.unpack(), unpacker.unpack()))
     if unpacker.tell() != len(body):
-        raise BrokenPart("a block is larger than its messages may make it")
+        raise BrokenPart("a block is larger than its messages")
     return _checked(partition, offset, timestamp_ms, key, value, tuple(headers))
 
 
@@ -285,7 +285,7 @@ def _checked(
         or type(headers) is not tuple
         or not all(_is_header(*header) for header in headers)
     ):
-        raise BrokenPart("a block holds something else than messages")
+        raise BrokenPart("a block has other contents than messages")
     return partition, Record(offset, timestamp_ms, key, value, headers)
 
 

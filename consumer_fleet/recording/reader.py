@@ -1,4 +1,4 @@
-"""Reads a recording: what is whole is delivered, and where that ends is said."""
+"""Reads a recording: every complete block, then an error if the file is damaged behind it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ Pair: TypeAlias = tuple[int, Record]
 
 
 class Recording:
-    """A recording's header and messages. Each call of ``messages`` reads the file anew.
+    """A recording's header and messages. Each call of ``messages`` reads the file again.
 
-    Raises RecordingError (exit 65) for a file that is none, is of a newer version, or can't be
-    read.
+    Raises RecordingError (exit 65) for a file that is not a recording, is of a newer version, or
+    can't be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: How far the file is read, of ``size_bytes``.
+        #: Bytes read so far, of ``size_bytes``.
         self.position = 0
         with self._open() as file:
             try:
@@ -51,22 +51,22 @@ class Recording:
                 raise self._unreadable(error) from error
 
     def messages(self) -> Iterator[Pair]:
-        """Every whole block's (partition, message) pairs.
+        """The (partition, message) pairs of every complete block.
 
-        Then RecordingError where the file is cut or damaged: it names the byte and how many
-        messages were readable.
+        Raises RecordingError where the file is cut or damaged: it names the byte and the number of
+        readable messages.
         """
         for block in self.blocks():
             yield from block
 
     def chunks(self) -> Iterator[Chunk]:
-        """The same as chunks of one partition each, at most 500 messages or 1 MiB."""
+        """The same in chunks of one partition each."""
         topic = Topic(self.header.topic)
         for block in self.blocks():
             yield from chunks_of(topic, block)
 
     def blocks(self) -> Iterator[list[Pair]]:
-        """The same, as many at a time as there are in a block of the file."""
+        """The same, block by block."""
         counts: Counter[int] = Counter()
         with self._open() as file:
             parts = PartReader(file)
@@ -74,7 +74,7 @@ class Recording:
             try:
                 while (part := self._next(parts)).kind == MESSAGES:
                     block = self._block(part, counts)
-                    # What is delivered counts as readable, even if the reader stops in it.
+                    # What is yielded counts as readable, even if the caller stops within it.
                     self.position = parts.position
                     yield block
                 _check_end(part, counts, parts)
@@ -95,13 +95,13 @@ class Recording:
     @staticmethod
     def _next(parts: PartReader) -> Part:
         if parts.at_end:
-            raise BrokenPart("its end is missing, the recording was not completed")
+            raise BrokenPart("its end is missing: the recording was not completed")
         length, kind = parts.kind()
         if length != 3 or kind not in (MESSAGES, END):
-            raise BrokenPart("what follows is no block")
+            raise BrokenPart("no block follows")
         part = parts.rest(kind, 1, MAX_MESSAGE_BYTES if kind == MESSAGES else MAX_PART_BYTES)
         if not part.is_intact:
-            raise BrokenPart("the block's checksum is wrong")
+            raise BrokenPart("a block's checksum is wrong")
         return part
 
     def _header(self, parts: PartReader) -> RecordingHeader:
@@ -109,9 +109,9 @@ class Recording:
             length, kind = parts.kind()
             version = parts.number() if kind == MAGIC else 0
         except BrokenPart as error:
-            raise self._none() from error
+            raise self._not_a_recording() from error
         if kind != MAGIC:
-            raise self._none()
+            raise self._not_a_recording()
         if version != FORMAT_VERSION:
             raise RecordingError(
                 f"{self.path} is a recording of format version {version}; this program reads "
@@ -124,26 +124,27 @@ class Recording:
             header = unpack_header(version, part.body)
         except BrokenPart as error:
             raise RecordingError(
-                f"{self.path}: the recording's header is cut or damaged ({error}); nothing of it "
-                "is readable"
+                f"{self.path}: the recording's header is cut or damaged ({error}); nothing is "
+                "readable"
             ) from error
         except RecordingError as error:
             raise RecordingError(f"{self.path} can't be read: {error}") from error
         self.position = parts.position
         return header
 
-    def _none(self) -> RecordingError:
+    def _not_a_recording(self) -> RecordingError:
         empty = " (it is empty)" if not self.path.stat().st_size else ""
         return RecordingError(
-            f"{self.path} is no recording{empty}: it does not begin as one; make one with "
-            '"consumer record"'
+            f'{self.path} is not a recording{empty}; create one with "consumer record"'
         )
 
     def _open(self) -> BinaryIO:
         try:
-            # A pipe waits for its writer, and its header can't be read twice.
+            # A pipe would wait for its writer, and its header can't be read twice.
             if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
-                raise RecordingError(f"{self.path} is no regular file: save the recording in one")
+                raise RecordingError(
+                    f"{self.path} is not a regular file: save the recording as one"
+                )
             return self.path.open("rb")
         except OSError as error:
             raise self._unreadable(error) from error
@@ -157,15 +158,15 @@ def _check_end(part: Part, counts: Counter[int], parts: PartReader) -> None:
         promised: Any = msgpack.unpackb(part.body)["messages"]
         expected = {int(index): count for index, count in promised.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BrokenPart("its end does not count the messages") from error
+        raise BrokenPart("its end has no message counts") from error
     if expected != dict(counts):
-        raise BrokenPart(f"its end counts other messages than there are: {expected}")
+        raise BrokenPart(f"its end has other message counts than the blocks: {expected}")
     if not parts.at_end:
         raise BrokenPart(f"{parts.size - parts.position:,} bytes follow its end")
 
 
 def chunks_of(topic: Topic, messages: Iterable[Pair]) -> Iterator[Chunk]:
-    """Chunks of one partition each, at most 500 messages or 1 MiB."""
+    """Group messages by partition, and cut each group into chunks."""
     groups: dict[int, list[Record]] = {}
     for index, record in messages:
         groups.setdefault(index, []).append(record)

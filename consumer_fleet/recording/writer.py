@@ -1,4 +1,4 @@
-"""Writes a recording: block by block, so that whatever happens, what is written is readable."""
+"""Writes a recording block by block: whatever happens, what is written is readable."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from consumer_fleet.recording.format import (
     pack_part,
 )
 
-# A block's payload, about. Larger blocks compress little better, and more is lost with the last.
+# The approximate payload of a block. Larger ones compress little better, and lose more if cut.
 _BLOCK_BYTES = 1024 * 1024
 _BLOCK_MESSAGES = 10_000
 # Blocks that wait for the thread that compresses them.
@@ -41,22 +41,21 @@ _LEVEL = 1
 class RecordingWriter:
     """Writes ``PATH.partial``, and renames it to ``PATH`` once it is complete; a context manager.
 
-    Left without ``complete``, the ``.partial`` file stays and is readable to its last whole block;
-    one without any block goes.
-    Compressing and writing happen in a thread of its own; ``write`` blocks while that one is
-    behind. Raises OutputError where the file is there already (unless ``overwrite``) or can't be
-    written, at the latest from ``complete``.
+    Without ``complete``, the ``.partial`` file stays and is readable to its last complete block;
+    one without any block is removed. A thread compresses and writes; ``write`` blocks while that
+    is behind. Raises OutputError if the file exists (unless ``overwrite``) or can't be written, at
+    the latest from ``complete``.
     """
 
     def __init__(self, path: Path, header: RecordingHeader, *, overwrite: bool = False) -> None:
         if not path.name:
-            raise OutputError(f"{str(path)!r} names no file: name the recording")
+            raise OutputError(f"{str(path)!r} is not a file name: name the recording")
         self.path = path
         self.partial = path.with_name(path.name + ".partial")
         #: Messages written, by partition, and the bytes of their keys and values.
         self.counts: Counter[int] = Counter()
         self.payload_bytes = 0
-        #: Bytes of the file so far; lags behind ``write`` by what is not compressed yet.
+        #: Bytes of the file so far, without what is not compressed yet.
         self.file_bytes = 0
         self._overwrite = overwrite
         self._held: list[tuple[int, Record]] = []
@@ -70,7 +69,7 @@ class RecordingWriter:
             self._refuse_existing(path)
             self._refuse_existing(self.partial)
             if overwrite:
-                # Made anew: a link of that name is replaced, and what it points to stays.
+                # Replace a link of that name, not the file that it points to.
                 self.partial.unlink(missing_ok=True)
             self._file = self.partial.open("xb")
         except OSError as error:
@@ -86,7 +85,7 @@ class RecordingWriter:
     def write(self, messages: Iterable[tuple[int, Record]]) -> None:
         """Add (partition, message) pairs, offsets ascending within a partition."""
         pairs = list(messages)
-        # As few steps per message as can be: the rest of this is what a recording waits for.
+        # As few steps per message as possible: this is what a recording waits for.
         sizes = [len(record.value or b"") + len(record.key or b"") for _, record in pairs]
         start = 0
         for end, size in enumerate(sizes):
@@ -101,7 +100,7 @@ class RecordingWriter:
         self.payload_bytes += sum(sizes)
 
     def flush(self) -> None:
-        """Make a block of what is held, so that it is in the file soon."""
+        """Make a block of the held messages, so that they are in the file soon."""
         if isinstance(self._failure, OSError):
             raise self._translated(self._failure) from self._failure
         if self._failure is not None:
@@ -111,7 +110,7 @@ class RecordingWriter:
             self._queue(held)
 
     def sync(self) -> None:
-        """Force all that was written to the disk. Blocks until it is there."""
+        """Force everything written so far to the disk. Blocks until it is there."""
         self.flush()
         self._blocks.join()
         try:
@@ -162,7 +161,7 @@ class RecordingWriter:
         if len(body) <= limit:
             self._blocks.put(body)
         elif len(held) > 1:
-            # Headers, which the size does not count, were large.
+            # The size does not count headers, which were large.
             half = len(held) // 2
             self._queue(held[:half])
             self._queue(held[half:])
@@ -170,8 +169,8 @@ class RecordingWriter:
             partition, record = held[0]
             self._blocks.join()
             raise OutputError(
-                f"the message at {partition}/{record.offset} has {len(body):,} bytes: a recording "
-                f"takes {MAX_MESSAGE_BYTES:,}; {self._what_is_there()}"
+                f"the message at {partition}/{record.offset} has {len(body):,} bytes, "
+                f"more than the limit of {MAX_MESSAGE_BYTES:,}; {self._remains()}"
             )
 
     def _compress(self) -> None:
@@ -182,7 +181,7 @@ class RecordingWriter:
                     self._write_bytes(pack_part(MESSAGES, compressor.compress(body)))
                     self._blocks_written += 1
             except Exception as error:
-                # Raised again where it is waited for: a thread that ends here would let it wait.
+                # Raised again by ``flush`` and others: a thread that ended here would block them.
                 self._failure = error
             finally:
                 self._blocks.task_done()
@@ -196,12 +195,12 @@ class RecordingWriter:
 
     def _write_bytes(self, part: bytes) -> None:
         self._file.write(part)
-        # Whole parts at once: what is in the file is readable by others, and after a crash.
+        # Complete parts at once: the file is readable by others, and after a crash.
         self._file.flush()
         self.file_bytes += len(part)
 
     def _close(self) -> None:
-        """Not an error by itself: whoever calls it has told of the one before, or completed it."""
+        """Raises nothing: the caller has raised the error before, or has completed the file."""
         with suppress(OSError):
             self._file.close()
         if not self._blocks_written and not self._is_complete:
@@ -212,15 +211,15 @@ class RecordingWriter:
         if not os.path.lexists(path):
             return
         if path.exists() and not path.is_file():
-            raise OutputError(f"{path} is no regular file and stays: name another file")
+            raise OutputError(f"{path} is not a regular file and is kept: name another file")
         if not self._overwrite:
             raise OutputError(f"{path} exists: name another file, or replace it with --force")
 
     def _translated(self, error: OSError) -> OutputError:
-        why = "no room is left" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        return OutputError(f"{self.partial} can't be written: {why}; {self._what_is_there()}")
+        why = "no space left" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        return OutputError(f"{self.partial} can't be written: {why}; {self._remains()}")
 
-    def _what_is_there(self) -> str:
+    def _remains(self) -> str:
         if not self._blocks_written:
             return "nothing was written"
-        return f"what was recorded before is in {self.partial}"
+        return f"earlier messages are in {self.partial}"

@@ -23,7 +23,7 @@ _RETENTION_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class _Answers:
     """The cluster's answers, before they become a report."""
 
     taken_at: float
@@ -52,7 +52,7 @@ class Sampler:
         self._further_groups = further_groups
         self._dead_letter_topic = cluster.options.dlq_topic
         self._groups = Groups(cluster.kafka)
-        self._before: _Sample | None = None
+        self._before: _Answers | None = None
         # The oldest message at each position that was read: a group that does not move is not read
         # again for every sample.
         self._oldest: dict[tuple[PartitionId, int], Oldest] = {}
@@ -75,7 +75,7 @@ class Sampler:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def _ask(self) -> _Sample:
+    def _ask(self) -> _Answers:
         topics = self._groups.topics()
         names = {target.group for target in self._targets} | set(self._further_groups)
         self._groups.prepare(sorted(names))
@@ -105,7 +105,7 @@ class Sampler:
             if partition in ends
         }
         targets = [*self._targets, *self._further_targets(described, committed)]
-        return _Sample(taken_at, topics, targets, described, ranges, committed, replayed)
+        return _Answers(taken_at, topics, targets, described, ranges, committed, replayed)
 
     def _replayed(self, partitions: list[PartitionId]) -> dict[PartitionId, int]:
         """Replay positions, but of topics never replayed, or hidden from this user."""
@@ -144,7 +144,7 @@ class Sampler:
 
     # -- the report -----------------------------------------------------------------------------
 
-    def _report(self, sample: _Sample) -> Report:
+    def _report(self, sample: _Answers) -> Report:
         now = monotonic()
         present = {target.topic for target in sample.targets if target.topic in sample.topics}
         if now >= self._retention_due or present - self._retention.keys():
@@ -167,7 +167,7 @@ class Sampler:
             ),
         )
 
-    def _status(self, sample: _Sample, target: Target) -> ConsumerStatus:
+    def _status(self, sample: _Answers, target: Target) -> ConsumerStatus:
         group = sample.groups[target.group]
         owners = {
             partition: member.member_id for member in group.members for partition in member.assigned
@@ -187,7 +187,7 @@ class Sampler:
         retention = self._retention.get(target.topic)
         return ConsumerStatus(target, group, len(sample.partitions(target)), rows, retention)
 
-    def _rate(self, sample: _Sample, group: Group, partition: PartitionId) -> float | None:
+    def _rate(self, sample: _Answers, group: Group, partition: PartitionId) -> float | None:
         if self._before is None:
             return None
         position = group.name, partition
@@ -247,7 +247,7 @@ class Sampler:
         self.close()
 
 
-def _held(sample: _Sample, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:
+def _held(sample: _Answers, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:
     """Messages of a topic: all, or those from these offsets on."""
     return sum(
         span._replace(start=max(span.start, (from_ or {}).get(partition, 0))).size

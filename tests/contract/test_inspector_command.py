@@ -51,7 +51,7 @@ BAD = (
     Bad("empty token", ("--token-file", "{empty}"), ("{empty} is empty",)),
     Bad("weak token in the environment", (), ("16 or more",), environment={"INSPECTOR_TOKEN": "x"}),
     Bad("token file missing", ("--token-file", "none"), ("none", "does not exist"), code=2),
-    Bad("no recording", ("{weak}",), ("{weak} is no recording",), code=65),
+    Bad("no recording", ("{weak}",), ("{weak} is not a recording",), code=65),
     Bad("recording missing", ("none.rec",), ("none.rec can't be read",), code=65),
     Bad("two sources", ("--demo", "--topic", "events"), ("--topic and --demo can't",), code=2),
     Bad("file and topic", ("x.rec", "--dlq", "d"), ("FILE and --dlq can't be combined",), code=2),

@@ -160,7 +160,7 @@ def test_offsets_staged_while_partitions_are_revoked_are_committed_before_they_g
 def test_a_member_that_stops_with_an_assignment_unread_drains_before_it_leaves(
     kafka: KafkaBroker, topic: TopicFactory, group: str, protocol: str
 ) -> None:
-    """librdkafka's own close would leave first, and could then wait for ever."""
+    """librdkafka's own close would leave first, and could then wait forever."""
     name = filled(kafka, topic(2), 10)
     stopping = Member(kafka, group, **PROTOCOLS[protocol])
     leaving = Member(kafka, group, **PROTOCOLS[protocol])

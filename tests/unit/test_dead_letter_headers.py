@@ -34,7 +34,7 @@ def test_one_that_was_rejected_twice_came_from_where_it_was_first() -> None:
         OWN,
         # Not at the end.
         (*with_facts((), FIRST), ("after", b"")),
-        # One is missing, or makes no sense.
+        # One is missing or invalid.
         [each for each in with_facts((), FIRST) if each[0] != "dlq.topic"],
         [each for each in with_facts((), FIRST) if each[0] != "dlq.offset"],
         [("dlq.reason", b"r"), ("dlq.topic", b"t"), ("dlq.partition", b"-1"), ("dlq.offset", b"1")],

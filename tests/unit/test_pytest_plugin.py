@@ -295,7 +295,7 @@ def test_a_missing_or_damaged_recording_says_which_there_are(project: pytest.Pyt
             "E *RecordingError: no recording 'nothing' in *recordings: there are "
             "bad.recording, cut.recording, orders.recording. *consumer record*",
             '>       recording("bad")',
-            "E *RecordingError: *bad.recording is no recording*",
+            "E *RecordingError: *bad.recording is not a recording*",
             '>       replay(recording("cut.recording"), decode=my_codec.decode)',
             "E *RecordingError: *cut.recording is cut or damaged at byte *",
         ],

@@ -47,7 +47,7 @@ class HandClient:
         return self.low, self.high
 
 
-class Place:
+class Assigned:
     """One member's positions, by a policy, and the losses that it was told of."""
 
     def __init__(
@@ -77,7 +77,7 @@ def test_a_committed_offset_is_where_it_starts_by_any_policy(
     client: HandClient, policy: OffsetPolicy
 ) -> None:
     client.committed_offsets = {0: 0, 1: 33}
-    assert Place(client, policy).start(0, 1) == ({partition(0): 0, partition(1): 33}, {})
+    assert Assigned(client, policy).start(0, 1) == ({partition(0): 0, partition(1): 33}, {})
 
 
 @pytest.mark.parametrize(("policy", "offset"), [("earliest", 10), ("latest", 50)])
@@ -85,7 +85,7 @@ def test_a_partition_without_a_commit_starts_by_the_policy_and_is_named_as_fresh
     client: HandClient, policy: OffsetPolicy, offset: int
 ) -> None:
     client.committed_offsets = {1: 33}
-    start, fresh = Place(client, policy).start(0, 1)
+    start, fresh = Assigned(client, policy).start(0, 1)
     assert start == {partition(0): offset, partition(1): 33}
     assert fresh == {partition(0): offset}
 
@@ -94,30 +94,30 @@ def test_a_partition_without_a_commit_is_an_error_where_the_policy_says_so(
     client: HandClient,
 ) -> None:
     with pytest.raises(OffsetsOutOfRange, match=r"events/0 has no committed offset.* 10 to 50"):
-        Place(client, "error").start(0)
+        Assigned(client, "error").start(0)
 
 
 def test_a_broker_that_answers_late_is_asked_again(client: HandClient) -> None:
     client.failures = 4
     client.committed_offsets = {0: 33}
-    assert Place(client, "earliest").start(0) == ({partition(0): 33}, {})
+    assert Assigned(client, "earliest").start(0) == ({partition(0): 33}, {})
 
 
 def test_a_broker_that_never_answers_ends_the_run(client: HandClient) -> None:
     client.failures = 100
     with pytest.raises(KafkaUnreachable, match="committed offsets"):
-        Place(client, "earliest").start(0)
+        Assigned(client, "earliest").start(0)
     client.failures, client.committed_offsets = 0, {0: 5}
-    place = Place(client, "earliest")
-    place.start(0)
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
     client.failures = 100
     with pytest.raises(KafkaUnreachable, match="events/0"):
-        place.positions.reset(partition(0))
+        assigned.positions.reset(partition(0))
 
 
 def test_no_partitions_ask_nothing_of_the_broker(client: HandClient) -> None:
     client.failures = 100
-    assert Place(client, "earliest").start() == ({}, {})
+    assert Assigned(client, "earliest").start() == ({}, {})
 
 
 @pytest.mark.parametrize(("policy", "offset", "lost"), [("earliest", 10, 7), ("latest", 50, 47)])
@@ -125,145 +125,150 @@ def test_a_reset_counts_what_is_skipped(
     client: HandClient, policy: OffsetPolicy, offset: int, lost: int
 ) -> None:
     client.committed_offsets = {0: 3}
-    place = Place(client, policy)
-    place.start(0)
-    assert place.positions.reset(partition(0)) == offset
-    assert place.lost == [(0, lost)]
-    assert place.positions.tell() == {partition(0): offset}
+    assigned = Assigned(client, policy)
+    assigned.start(0)
+    assert assigned.positions.reset(partition(0)) == offset
+    assert assigned.lost == [(0, lost)]
+    assert assigned.positions.tell() == {partition(0): offset}
 
 
 def test_a_log_that_has_become_shorter_loses_nothing_and_is_read_again(client: HandClient) -> None:
-    """A topic made anew, or an unclean election: the group's offset lies past the end."""
+    """A topic was recreated, or an unclean election: the group's offset is past the end."""
     client.committed_offsets = {0: 1000}
-    place = Place(client, "earliest")
-    place.start(0)
-    assert place.positions.reset(partition(0)) == 10
-    assert place.lost == [(0, 0)]
-    place.positions.advance(chunk(10, 5))
-    assert place.positions.unsettled() == [(partition(0), 10)], "it must be read again if given up"
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assert assigned.positions.reset(partition(0)) == 10
+    assert assigned.lost == [(0, 0)]
+    assigned.positions.advance(chunk(10, 5))
+    assert assigned.positions.unsettled() == [(partition(0), 10)], (
+        "it must be read again if given up"
+    )
 
 
 def test_receipts_from_before_a_shorter_log_settle_nothing_of_it(client: HandClient) -> None:
     client.committed_offsets = {0: 1000}
-    place = Place(client, "earliest")
-    place.start(0)
-    place.positions.advance(chunk(1000, 5))
-    place.positions.reset(partition(0))
-    place.positions.advance(chunk(10, 5))
-    assert place.positions.settled({partition(0): 1005}) == {}
-    assert place.positions.unsettled() == [(partition(0), 10)]
-    assert place.positions.settled({partition(0): 12}) == {partition(0): 12}
-    assert place.positions.settled_offsets() == {partition(0): 12}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assigned.positions.advance(chunk(1000, 5))
+    assigned.positions.reset(partition(0))
+    assigned.positions.advance(chunk(10, 5))
+    assert assigned.positions.settled({partition(0): 1005}) == {}
+    assert assigned.positions.unsettled() == [(partition(0), 10)]
+    assert assigned.positions.settled({partition(0): 12}) == {partition(0): 12}
+    assert assigned.positions.settled_offsets() == {partition(0): 12}
 
 
 def test_a_reset_with_nothing_in_flight_is_not_lost_twice(client: HandClient) -> None:
     client.committed_offsets = {0: 3}
-    place = Place(client, "earliest")
-    place.start(0)
-    place.positions.reset(partition(0))
-    place.positions.advance(chunk(10, 5))
-    assert place.positions.unsettled() == [(partition(0), 10)]
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assigned.positions.reset(partition(0))
+    assigned.positions.advance(chunk(10, 5))
+    assert assigned.positions.unsettled() == [(partition(0), 10)]
 
 
 def test_a_reset_is_an_error_where_the_policy_says_so(client: HandClient) -> None:
     client.committed_offsets = {0: 3}
-    place = Place(client, "error")
-    place.start(0)
+    assigned = Assigned(client, "error")
+    assigned.start(0)
     with pytest.raises(OffsetsOutOfRange, match="events/0 is at offset 3"):
-        place.positions.reset(partition(0))
-    assert place.lost == []
+        assigned.positions.reset(partition(0))
+    assert assigned.lost == []
 
 
 def test_reading_moves_on_and_stops_at_the_end(client: HandClient) -> None:
     client.committed_offsets = {0: 10}
-    place = Place(client, "earliest", {partition(0): 15})
-    place.start(0)
-    first, second = place.positions.advance(chunk(10, 3)), place.positions.advance(chunk(13, 5))
+    assigned = Assigned(client, "earliest", {partition(0): 15})
+    assigned.start(0)
+    first, second = (
+        assigned.positions.advance(chunk(10, 3)),
+        assigned.positions.advance(chunk(13, 5)),
+    )
     assert first == chunk(10, 3)
     assert second == chunk(13, 2), "the records and the size of what lies before the end"
-    assert place.positions.advance(chunk(18, 2)) is None
-    assert place.positions.all_at_end
+    assert assigned.positions.advance(chunk(18, 2)) is None
+    assert assigned.positions.all_at_end
 
 
 def test_without_ends_everything_passes(client: HandClient) -> None:
     client.committed_offsets = {0: 10}
-    place = Place(client, "earliest")
-    place.start(0)
-    assert place.positions.advance(chunk(10, 3)) == chunk(10, 3)
-    assert place.positions.tell() == {partition(0): 13}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assert assigned.positions.advance(chunk(10, 3)) == chunk(10, 3)
+    assert assigned.positions.tell() == {partition(0): 13}
 
 
 def test_messages_of_a_partition_that_is_gone_are_dropped(client: HandClient) -> None:
     client.committed_offsets = {0: 10, 1: 10}
-    place = Place(client, "earliest")
-    place.start(0, 1)
-    place.positions.forget([partition(0)])
-    assert place.positions.advance(chunk(10, 3, index=0)) is None
-    place.positions.settled({partition(0): 13})
-    place.positions.reached_end(partition(0), 50)
-    assert place.positions.tell() == {partition(1): 10}
-    assert place.positions.settled_offsets() == {partition(1): 10}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0, 1)
+    assigned.positions.forget([partition(0)])
+    assert assigned.positions.advance(chunk(10, 3, index=0)) is None
+    assigned.positions.settled({partition(0): 13})
+    assigned.positions.reached_end(partition(0), 50)
+    assert assigned.positions.tell() == {partition(1): 10}
+    assert assigned.positions.settled_offsets() == {partition(1): 10}
 
 
 def test_the_end_is_reached_where_kafka_says_that_no_message_is_left(client: HandClient) -> None:
     client.committed_offsets = {0: 10}
-    place = Place(client, "earliest", {partition(0): 15})
-    place.start(0)
-    place.positions.advance(chunk(10, 3))
-    assert not place.positions.all_at_end
-    place.positions.reached_end(partition(0), 15)
-    assert place.positions.all_at_end
-    place.positions.moved(partition(0), 10)
-    assert not place.positions.all_at_end, "what is read again is not at the end yet"
+    assigned = Assigned(client, "earliest", {partition(0): 15})
+    assigned.start(0)
+    assigned.positions.advance(chunk(10, 3))
+    assert not assigned.positions.all_at_end
+    assigned.positions.reached_end(partition(0), 15)
+    assert assigned.positions.all_at_end
+    assigned.positions.moved(partition(0), 10)
+    assert not assigned.positions.all_at_end, "what is read again is not at the end yet"
 
 
 def test_the_end_is_reached_only_when_each_partition_has(client: HandClient) -> None:
     client.committed_offsets = {0: 15, 1: 10}
-    place = Place(client, "earliest", {partition(0): 15, partition(1): 11})
-    place.start(0, 1)
-    assert not place.positions.all_at_end
-    place.positions.advance(chunk(10, 1, index=1))
-    assert place.positions.all_at_end
+    assigned = Assigned(client, "earliest", {partition(0): 15, partition(1): 11})
+    assigned.start(0, 1)
+    assert not assigned.positions.all_at_end
+    assigned.positions.advance(chunk(10, 1, index=1))
+    assert assigned.positions.all_at_end
 
 
 def test_unsettled_is_what_was_read_further_than_settled(client: HandClient) -> None:
     client.committed_offsets = {0: 10, 1: 10}
-    place = Place(client, "earliest")
-    place.start(0, 1)
-    assert place.positions.unsettled() == []
-    place.positions.advance(chunk(10, 5, index=0))
-    place.positions.advance(chunk(10, 5, index=1))
-    place.positions.settled({partition(0): 15, partition(1): 12})
-    assert place.positions.unsettled() == [(partition(1), 12)]
+    assigned = Assigned(client, "earliest")
+    assigned.start(0, 1)
+    assert assigned.positions.unsettled() == []
+    assigned.positions.advance(chunk(10, 5, index=0))
+    assigned.positions.advance(chunk(10, 5, index=1))
+    assigned.positions.settled({partition(0): 15, partition(1): 12})
+    assert assigned.positions.unsettled() == [(partition(1), 12)]
 
 
 def test_lag_is_what_is_not_settled_yet(client: HandClient) -> None:
     client.committed_offsets = {0: 20}
-    place = Place(client, "earliest")
-    place.start(0)
-    assert place.positions.lag() == {partition(0): 30}
-    place.positions.advance(chunk(20, 10))
-    assert place.positions.lag() == {partition(0): 30}
-    place.positions.settled({partition(0): 30})
-    assert place.positions.lag() == {partition(0): 20}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assert assigned.positions.lag() == {partition(0): 30}
+    assigned.positions.advance(chunk(20, 10))
+    assert assigned.positions.lag() == {partition(0): 30}
+    assigned.positions.settled({partition(0): 30})
+    assert assigned.positions.lag() == {partition(0): 20}
 
 
 def test_a_partition_that_was_never_fetched_has_no_known_lag(client: HandClient) -> None:
     client.committed_offsets = {0: 20}
-    place = Place(client, "earliest")
-    place.start(0)
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
     client.cached = None
-    assert place.positions.lag() == {}
+    assert assigned.positions.lag() == {}
     client.cached = (0, -1001)
-    assert place.positions.lag() == {}
+    assert assigned.positions.lag() == {}
 
 
 def test_a_control_record_at_the_end_is_no_lag(client: HandClient) -> None:
     client.committed_offsets = {0: 48}
-    place = Place(client, "earliest")
-    place.start(0)
-    place.positions.advance(chunk(48, 1))
-    place.positions.reached_end(partition(0), 50)
-    assert place.positions.lag() == {partition(0): 2}, "its message is not settled yet"
-    place.positions.settled({partition(0): 49})
-    assert place.positions.lag() == {partition(0): 0}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assigned.positions.advance(chunk(48, 1))
+    assigned.positions.reached_end(partition(0), 50)
+    assert assigned.positions.lag() == {partition(0): 2}, "its message is not settled yet"
+    assigned.positions.settled({partition(0): 49})
+    assert assigned.positions.lag() == {partition(0): 0}

@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_anywhere_gives_all_whole_blocks(tmp_path: Path) -> N
 def test_a_file_that_is_cut_in_its_header_is_refused(tmp_path: Path, size: int) -> None:
     path = write_recording(tmp_path / "r", random_pairs(3, 5))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(RecordingError, match=r"no recording|header is cut"):
+    with pytest.raises(RecordingError, match=r"not a recording|header is cut"):
         Recording(path)
 
 
@@ -165,7 +165,7 @@ def test_a_newer_version_is_named_beside_the_one_that_is_read(tmp_path: Path) ->
 def test_what_is_no_recording_is_called_that(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "r"
     path.write_bytes(content)
-    with pytest.raises(RecordingError, match="is no recording"):
+    with pytest.raises(RecordingError, match="is not a recording"):
         Recording(path)
 
 
@@ -272,7 +272,7 @@ def test_an_end_that_counts_other_messages_is_damage(tmp_path: Path) -> None:
     block = compressed([[0, [1, None, None, None, []]]])
     found, error = read_until_error(hostile(tmp_path, block, raw=end))
     assert len(found) == 1
-    assert re.search("counts other messages", str(error))
+    assert re.search("has other message counts", str(error))
 
 
 def test_bytes_behind_the_end_are_damage(tmp_path: Path) -> None:
@@ -377,16 +377,14 @@ def test_a_full_disk_names_the_file_and_what_is_there(
                 writer.sync()
             writer.complete()
 
-    with pytest.raises(OutputError, match=r"r\.partial can't be written: no room is left") as told:
+    with pytest.raises(OutputError, match=r"r\.partial can't be written: no space left") as told:
         record()
     monkeypatch.undo()
     if room < 2:
         assert str(told.value).endswith("; nothing was written")
         assert list(tmp_path.iterdir()) == [], "a file without any message"
     else:
-        assert str(told.value).endswith(
-            "; what was recorded before is in " + f"{tmp_path}/r.partial"
-        )
+        assert str(told.value).endswith("; earlier messages are in " + f"{tmp_path}/r.partial")
         assert len(read_until_error(tmp_path / "r.partial")[0]) == 1
 
 
@@ -421,10 +419,10 @@ def test_what_is_no_regular_file_is_refused_at_once_and_stays(
     (tmp_path / "r.partial").mkdir()
     before = sorted(tmp_path.iterdir())
     for name in ("folder", "pipe", "link", "r"):
-        with pytest.raises(OutputError, match="is no regular file and stays"):
+        with pytest.raises(OutputError, match="is not a regular file and is kept"):
             RecordingWriter(tmp_path / name, HEADER, overwrite=overwrite)
     for path in (Path(), Path("/")):
-        with pytest.raises(OutputError, match="names no file"):
+        with pytest.raises(OutputError, match="is not a file name"):
             RecordingWriter(path, HEADER, overwrite=overwrite)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -471,5 +469,5 @@ def test_a_header_that_makes_no_sense_is_refused(
 
 def test_a_pipe_is_no_recording_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RecordingError, match="pipe is no regular file"):
+    with pytest.raises(RecordingError, match="pipe is not a regular file"):
         Recording(tmp_path / "pipe")
