@@ -49,7 +49,7 @@ Examples:
 # The package of each command, imported when it is called. Its ``command.py`` has ``NAME_command``.
 _COMMANDS = {
     "completion": "consumer_fleet.cli",
-    "config": "consumer_fleet.bootstrap.command",
+    "config": "consumer_fleet.config_command",
     "dlq": "consumer_fleet.dlq.command",
     "doctor": "consumer_fleet.doctor.command",
     "inspect": "consumer_fleet.inspector.command",

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from consumer_fleet.bootstrap.command import example_yaml
 from consumer_fleet.cli import main as consumer
+from consumer_fleet.config_command import example_yaml
 from consumer_fleet.metrics.definitions import DEFINITIONS, Metric
 
 _WIDTH = 100

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from consumer_fleet import errors
-from consumer_fleet.bootstrap.command import example_yaml
 from consumer_fleet.bootstrap.options import Options, delivery_mode
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.cli import main
+from consumer_fleet.config_command import example_yaml
 from consumer_fleet.consumers import registry
 from consumer_fleet.metrics import DEFINITIONS
 from tests.support.consumer_process import clean_environment

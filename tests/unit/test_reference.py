@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer_fleet.bootstrap.command import example_yaml
+from consumer_fleet.config_command import example_yaml
 from consumer_fleet.reference import cli_page, options_page, write_pages
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from consumer_fleet.bootstrap.command import config_command, example_yaml
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.bootstrap.sources import FIELDS
+from consumer_fleet.config_command import config_command, example_yaml
 from consumer_fleet.errors import ConfigurationError
 
 SECRET = "hunter2-very-secret"
