@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
-from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import build, make_item, parse, serialize
 from consumer_fleet.capture.options import DestinationOptions
@@ -22,7 +22,7 @@ from consumer_fleet.capture.socket_posts import SocketPosts
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.errors import RejectedMessage
 
-POSTS = {"socket": SocketPosts, "curl": CurlPosts}
+POSTS: dict[str, OpenPosts] = {"socket": SocketPosts, "curl": CurlPosts}
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
     b"vary: origin\r\naccess-control-allow-origin: *\r\n\r\n{}"

@@ -397,7 +397,7 @@ def test_a_stop_does_not_wait_for_codecov(
     codecov: Codecov, caplog: pytest.LogCaptureFixture
 ) -> None:
     go_on = threading.Event()
-    codecov.answer = lambda _handler: bool(go_on.wait(WAIT_S)) and None
+    codecov.answer = lambda _handler: go_on.wait(WAIT_S)
     settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url)
     receiver = Receiver(view=View(coverage=CoverageSettings(codecov=settings)))
     receiver.start()

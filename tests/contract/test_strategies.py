@@ -184,7 +184,7 @@ class WorkersRig(Rig):
 class DeadLettersRig(Rig):
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(monkeypatch)
-        self.step = KeepDeadLetters(self.producer, self.last)  # type: ignore[arg-type]  # by hand
+        self.step = KeepDeadLetters(self.producer, self.last)
 
     def message(self, first: int) -> Message[Any]:
         letters = tuple(DeadLetter(record(first + n), "bad", "") for n in range(3))
@@ -216,7 +216,7 @@ class ChainRig(WorkersRig):
         self.forced: list[bool] = []
         pipeline = Pipeline(
             self.pool,  # type: ignore[arg-type]  # hand-driven
-            self.producer,  # type: ignore[arg-type]  # hand-driven
+            self.producer,
             max_in_flight_bytes=BUDGET_BYTES,
         )
         self.pipeline = pipeline

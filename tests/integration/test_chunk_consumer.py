@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from arroyo.types import Partition, Topic
@@ -21,7 +22,7 @@ from tests.support.processes import wait_until
 
 # A classic member hears of a rebalance by its next heartbeat: every 3 s, unless it is told so.
 QUICK = {"heartbeat.interval.ms": "200"}
-PROTOCOLS: dict[str, dict[str, str]] = {
+PROTOCOLS: dict[str, dict[str, Any]] = {
     "eager": {"partition.assignment.strategy": "range", **QUICK},
     "cooperative": {"partition.assignment.strategy": "cooperative-sticky", **QUICK},
     "kip848": {"group.protocol": "consumer"},
@@ -251,9 +252,8 @@ def test_an_added_partition_is_read_by_a_member_that_did_not_know_of_it(
 ) -> None:
     """The group's leader has noticed; this member's metadata are still those of before."""
     name = topic(2)
-    leader = Member(
-        kafka, group, **PROTOCOLS[protocol], **{"topic.metadata.refresh.interval.ms": "500"}
-    )
+    often: dict[str, Any] = {"topic.metadata.refresh.interval.ms": "500"}
+    leader = Member(kafka, group, **PROTOCOLS[protocol], **often)
     other = Member(kafka, group, **PROTOCOLS[protocol])
     both = (leader, other)
     with members(*both):

@@ -12,10 +12,13 @@ import msgpack
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, serialize
 from consumer_fleet.codec import Decode
-from consumer_fleet.consumers import envelopes, events, ingest_events
+from consumer_fleet.consumers import registry
 from tests.support.bugsink import Bugsink
 from tests.support.messages import examples, message
 
+DECODE_EVENTS = registry.get("events").decode
+DECODE_INGEST_EVENTS = registry.get("ingest-events").decode
+DECODE_ENVELOPES = registry.get("envelopes").decode
 LOG_MESSAGE = "Log Message"  # how Bugsink titles an event without an exception
 
 
@@ -57,7 +60,7 @@ def test_every_inserted_event_is_shown_as_the_error_that_it_is(bugsink: Bugsink)
         # Several examples share an id, and Bugsink keeps one event per id.
         row["event_id"] = uuid.uuid4().hex
         value = json.dumps([version, operation, row, *state]).encode()
-        rows[deliver(bugsink, events.decode, value)] = row
+        rows[deliver(bugsink, DECODE_EVENTS, value)] = row
     assert len(rows) > 5
     shown = bugsink.wait_for_ids(rows)
     for event_id, row in rows.items():
@@ -71,7 +74,7 @@ def test_every_inserted_event_is_shown_as_the_error_that_it_is(bugsink: Bugsink)
 def test_no_member_of_an_inserted_event_is_foreign_to_sentrys_schema(bugsink: Bugsink) -> None:
     (root,) = (each for each in bugsink.event_schema()["anyOf"] if "properties" in each)
     for name, raw in examples("events").items():
-        envelope = events.decode(message(raw))
+        envelope = DECODE_EVENTS(message(raw))
         if isinstance(envelope, Envelope):
             event = json.loads(envelope.items[0].payload)
             assert event.keys() - root["properties"].keys() == set(), name
@@ -97,7 +100,7 @@ def test_an_insert_full_of_nulls_is_accepted(bugsink: Bugsink) -> None:
         "contexts": {"replay": None},
     }
     row = {"event_id": event_id, "platform": "java", "datetime": "2023-03-07T17:24:09Z"}
-    deliver(bugsink, events.decode, json.dumps([2, "insert", row | {"data": data}, None]).encode())
+    deliver(bugsink, DECODE_EVENTS, json.dumps([2, "insert", row | {"data": data}, None]).encode())
     event = bugsink.wait_for_ids([event_id])[event_id]
     assert (event.title_type, event.title_value) == ("U", "v")
 
@@ -105,7 +108,7 @@ def test_an_insert_full_of_nulls_is_accepted(bugsink: Bugsink) -> None:
 def test_relays_events_are_shown_as_the_errors_that_they_are(bugsink: Bugsink) -> None:
     fields = msgpack.unpackb(examples("ingest-events")["dev-default-message.msgpack"])
     fields["event_id"] = uuid.uuid4().hex
-    event_id = deliver(bugsink, ingest_events.decode, msgpack.packb(fields))
+    event_id = deliver(bugsink, DECODE_INGEST_EVENTS, msgpack.packb(fields))
     event = bugsink.wait_for_ids([event_id])[event_id]
     sent = json.loads(fields["payload"])
     assert event_id == fields["event_id"]
@@ -121,7 +124,7 @@ def test_relays_event_with_an_inline_attachment_is_accepted(bugsink: Bugsink) ->
     attachment = {"name": "log.txt", "attachment_type": "event.attachment", "data": b"a\nb\n\n"}
     fields = {"type": "event", "event_id": event_id, "payload": payload.encode()}
     value = msgpack.packb(fields | {"attachments": [attachment]})
-    assert deliver(bugsink, ingest_events.decode, value) == event_id
+    assert deliver(bugsink, DECODE_INGEST_EVENTS, value) == event_id
     assert bugsink.wait_for_ids([event_id])[event_id].title_value == "x"
 
 
@@ -137,7 +140,7 @@ def test_raw_envelopes_are_shown_as_the_errors_that_they_are(bugsink: Bugsink) -
         value = serialize(
             build(None, (session, item)), dsn="http://other@else.where/9", sent_at="x"
         )
-        ids.add(deliver(bugsink, envelopes.decode, value))
+        ids.add(deliver(bugsink, DECODE_ENVELOPES, value))
     assert named in ids
     shown = bugsink.wait_for_ids(ids)
     assert len(shown) == 2

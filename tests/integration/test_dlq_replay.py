@@ -12,6 +12,7 @@ import pytest
 
 from consumer_fleet.codec import RawMessage
 from consumer_fleet.dead_letter_headers import restore
+from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess
@@ -64,7 +65,7 @@ def test_500_poison_messages_are_listed_mended_and_delivered_exactly_once(
     assert scene.reasons() == {"invalid_msgpack": 200, "unknown_type": 200, "http_400": 100}
     ends = scene.kafka.end_offsets(scene.dlq)
     assert sum(ends.values()) == 500
-    found = [restore(message.headers() or ()) for message in scene.kafka.read(scene.dlq)]
+    found = [restore(Record.from_kafka(message).headers) for message in scene.kafka.read(scene.dlq)]
     places = Counter(each.origin.place for each in found if each is not None)
     assert places.total() == len(places) == 500
 
@@ -104,7 +105,7 @@ def test_what_is_still_bad_goes_to_the_rejects_file_and_not_back_to_the_topic(
     scene.dead_letter(values, upstream)
     ends = scene.kafka.end_offsets(scene.dlq)
     originals = {
-        message.offset(): restore(message.headers() or ())
+        message.offset(): restore(Record.from_kafka(message).headers)
         for message in scene.kafka.read(scene.dlq)
     }
 

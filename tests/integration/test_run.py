@@ -7,13 +7,16 @@ import random
 import signal
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import msgpack
 import orjson
 import pytest
 
+from consumer_fleet.kafka.chunk import Record
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.consumer_process import ConsumerProcess
@@ -67,16 +70,21 @@ class Scene:
 
     def dead_letters(self) -> list[tuple[bytes | None, dict[str, bytes]]]:
         found = self.kafka.read(f"{self.topic}-dlq")
-        return [(m.value(), {n: v for n, v in (m.headers() or []) if v is not None}) for m in found]
+        records = [Record.from_kafka(message) for message in found]
+        return [(r.value, {n: v for n, v in r.headers if isinstance(v, bytes)}) for r in records]
 
 
 @pytest.fixture
-def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> type[Scene]:
-    class Ready(Scene):
-        def __init__(self, consumer: str, partitions: int = 4) -> None:
-            super().__init__(kafka, consumer, topic(partitions), tmp_path)
+def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> MakeScene:
+    """``scene(consumer, partitions=4)`` creates a topic for a consumer and a group."""
 
-    return Ready
+    def make(consumer: str, partitions: int = 4) -> Scene:
+        return Scene(kafka, consumer, topic(partitions), tmp_path)
+
+    return make
+
+
+MakeScene: TypeAlias = Callable[..., Scene]
 
 
 def ingest_event(event_id: str) -> bytes:
@@ -108,7 +116,7 @@ def accepted_ids(receiver: ScriptedReceiver) -> Counter[str]:
 
 
 def test_20000_messages_are_accepted_exactly_once_and_committed(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     ids = produce_events(stage, 20_000)
@@ -139,7 +147,7 @@ def test_a_timestamp_beyond_the_calendar_stops_nothing(
 
 
 def test_every_insert_of_sentrys_examples_shows_on_bugsink_as_the_right_error(
-    scene: type[Scene], bugsink: Bugsink
+    scene: MakeScene, bugsink: Bugsink
 ) -> None:
     stage = scene("events")
     values, expected = [], {}
@@ -197,7 +205,7 @@ def raw_envelope(event_id: str) -> bytes:
     [("false", ["event", "from_the_future"]), ("true", ["event", "statsd", "from_the_future"])],
 )
 def test_statsd_is_left_out_upstream_while_its_metrics_are_disabled_and_saas_gets_all(
-    scene: type[Scene],
+    scene: MakeScene,
     upstream: ScriptedReceiver,
     saas: ScriptedReceiver,
     enabled: str,
@@ -230,7 +238,7 @@ def test_statsd_is_left_out_upstream_while_its_metrics_are_disabled_and_saas_get
 
 
 def test_401_for_15_s_commits_nothing_past_what_was_accepted_and_resumes_by_itself(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     ids = produce_events(stage, 3_000)
@@ -253,7 +261,9 @@ def test_401_for_15_s_commits_nothing_past_what_was_accepted_and_resumes_by_itse
             accepted = len(upstream.envelopes)
             assert stage.committed_total() <= accepted
             seen = len(upstream.requests)
-            consumer.wait_until(lambda seen=seen: len(upstream.requests) > seen, "a probe")
+            consumer.wait_until(
+                partial(lambda count: len(upstream.requests) > count, seen), "a probe"
+            )
         assert consumer.wait() == 0
         assert consumer.events("destination_resumed")
         (summary,) = consumer.events("summary")
@@ -264,7 +274,7 @@ def test_401_for_15_s_commits_nothing_past_what_was_accepted_and_resumes_by_itse
 
 
 def test_a_killed_worker_loses_nothing_and_causes_no_rebalance(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     ids = produce_events(stage, 10_000)
@@ -284,7 +294,7 @@ def test_a_killed_worker_loses_nothing_and_causes_no_rebalance(
 
 
 def test_a_stop_in_the_middle_and_a_new_start_lose_nothing_and_send_nothing_twice(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     ids = produce_events(stage, 10_000)
@@ -302,7 +312,7 @@ def test_a_stop_in_the_middle_and_a_new_start_lose_nothing_and_send_nothing_twic
 
 
 def test_one_percent_of_garbage_goes_to_the_dead_letter_topic_byte_for_byte(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     randomness = random.Random(7)
@@ -334,7 +344,7 @@ def test_one_percent_of_garbage_goes_to_the_dead_letter_topic_byte_for_byte(
 
 
 def test_what_an_upstream_rejects_is_dead_lettered_with_its_answer(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events", 1)
     ids = produce_events(stage, 300)
@@ -355,7 +365,7 @@ def test_what_an_upstream_rejects_is_dead_lettered_with_its_answer(
 
 
 def test_without_a_dead_letter_topic_a_rejected_message_stops_the_run_uncommitted(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events", 1)
     stage.kafka.produce(stage.topic, [ingest_event(uuid.uuid4().hex), b"garbage"])
@@ -370,7 +380,7 @@ def test_without_a_dead_letter_topic_a_rejected_message_stops_the_run_uncommitte
 
 
 def test_a_broker_that_restarts_in_the_middle_loses_nothing(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     ids = produce_events(stage, 6_000)
@@ -390,7 +400,7 @@ def test_a_broker_that_restarts_in_the_middle_loses_nothing(
 
 
 def test_a_second_consumer_shares_the_work_and_nothing_is_lost_when_it_leaves(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events")
     upstream.respond(Reply(200, delay_s=0.005))
@@ -411,7 +421,7 @@ def test_a_second_consumer_shares_the_work_and_nothing_is_lost_when_it_leaves(
 
 
 def test_a_consumer_that_was_stopped_for_too_long_gives_up_what_it_had(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events", 1)
     ids = produce_events(stage, 300)
@@ -435,7 +445,7 @@ def test_a_consumer_that_was_stopped_for_too_long_gives_up_what_it_had(
 
 @pytest.mark.parametrize("protocol", ["cooperative", "kip848"])
 def test_a_handover_in_an_incremental_group_loses_nothing_and_repeats_nothing(
-    scene: type[Scene], upstream: ScriptedReceiver, protocol: str
+    scene: MakeScene, upstream: ScriptedReceiver, protocol: str
 ) -> None:
     setting = {
         "cooperative": "partition.assignment.strategy=cooperative-sticky",
@@ -457,7 +467,7 @@ def test_a_handover_in_an_incremental_group_loses_nothing_and_repeats_nothing(
 
 
 def test_a_standby_without_partitions_keeps_its_heartbeat_and_stops_at_once(
-    scene: type[Scene], upstream: ScriptedReceiver, tmp_path: Path
+    scene: MakeScene, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     stage = scene("ingest-events", 1)
     heartbeat = tmp_path / "alive"
@@ -470,14 +480,16 @@ def test_a_standby_without_partitions_keeps_its_heartbeat_and_stops_at_once(
             for _ in range(3):
                 before = heartbeat.stat().st_mtime_ns
                 standby.wait_until(
-                    lambda before=before: heartbeat.stat().st_mtime_ns > before, "a fresh beat", 10
+                    partial(lambda old: heartbeat.stat().st_mtime_ns > old, before),
+                    "a fresh beat",
+                    10,
                 )
             standby.signal(signal.SIGTERM)
             assert standby.wait() == 0
 
 
 def test_the_heartbeat_stops_when_a_partition_with_lag_stands_still_for_no_known_cause(
-    scene: type[Scene], upstream: ScriptedReceiver, tmp_path: Path
+    scene: MakeScene, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     """A request that is never answered is no refusal: nothing is known to be wrong."""
     stage = scene("ingest-events", 1)
@@ -501,7 +513,7 @@ def test_the_heartbeat_stops_when_a_partition_with_lag_stands_still_for_no_known
 
 
 def test_the_heartbeat_goes_on_while_a_destination_refuses(
-    scene: type[Scene], upstream: ScriptedReceiver, tmp_path: Path
+    scene: MakeScene, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     stage = scene("ingest-events", 1)
     heartbeat = tmp_path / "alive"
@@ -519,7 +531,7 @@ def test_the_heartbeat_goes_on_while_a_destination_refuses(
 
 
 def test_a_stop_while_the_upstream_is_down_ends_in_time_and_commits_only_what_it_took(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events", 1)
     ids = produce_events(stage, 500)
@@ -539,7 +551,7 @@ def test_a_stop_while_the_upstream_is_down_ends_in_time_and_commits_only_what_it
 
 
 def test_a_second_signal_ends_at_once_with_its_code(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     stage = scene("ingest-events", 1)
     produce_events(stage, 100)
@@ -555,7 +567,7 @@ def test_a_second_signal_ends_at_once_with_its_code(
 
 
 def test_nothing_is_kept_in_memory_beyond_the_budget_while_the_upstream_is_down(
-    scene: type[Scene], upstream: ScriptedReceiver
+    scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
     """The budget pauses the partitions, polling goes on, and all arrives once it is up again."""
     stage = scene("ingest-events")

@@ -310,7 +310,7 @@ def test_dead_letters_that_were_replayed_do_not_wait(
     kafka.delete_records(dead, {1: 1})
     document = status.json()
     assert (document["dead_letters"][dead], document["dead_letters_held"][dead]) == (5, 8)
-    assert document["dead_letters"][dead] == replay_position(kafka.client_config(), place).left
+    assert document["dead_letters"][dead] == replay_position(kafka.client_config(), place).waiting
     assert f"{dead}: 5 dead letters waiting (of 8): consumer dlq list" in document["notes"]
     commit(kafka, place.group, dead, {0: 5, 1: 4})
     document = status.json()

@@ -33,7 +33,7 @@ class Codecov:
 
     reports: dict[str, dict[str, list[list[int]]]] = field(default_factory=dict)
     #: If set, writes the whole response instead.
-    answer: Callable[[BaseHTTPRequestHandler], None] | None = None
+    answer: Callable[[BaseHTTPRequestHandler], object] | None = None
     asked: list[Asked] = field(default_factory=list)
 
     def __post_init__(self) -> None:

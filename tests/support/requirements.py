@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import pytest
 
@@ -11,7 +12,7 @@ class MissingPart(Exception):
     """A program that the tests start is not on this machine; the message says how to get it."""
 
 
-def require(part: str, reason: str) -> None:
+def require(part: str, reason: str) -> NoReturn:
     """End the test because ``part`` is missing: skip it, or fail it if CI is set.
 
     A skip in CI would hide that a promise is no longer checked.

@@ -137,13 +137,12 @@ def test_no_bytes_stop_the_view() -> None:
     source = random.Random(7)
     seeds = [ingest_event(EVENT_ID), b'{"a":[1,{"b":null}]}', b'{}\n{"type":"event"}\n{}', b""]
     for _ in range(2000):
-        value = bytearray(source.choice(seeds))
+        damaged = bytearray(source.choice(seeds))
         for _ in range(source.randrange(4)):
-            value[source.randrange(len(value) + 1) :][:1] = bytes([source.randrange(256)])
-            if value:
-                value[source.randrange(len(value))] = source.randrange(256)
+            if damaged:
+                damaged[source.randrange(len(damaged))] = source.randrange(256)
         for consumer in ("ingest-events", "events", "envelopes", None):
-            json.dumps(view_of(bytes(value), consumer).redacted(), allow_nan=False)
+            json.dumps(view_of(bytes(damaged), consumer).redacted(), allow_nan=False)
     for value in (None, b"", b"\xdf\xff\xff\xff\xff", b"\x91" * 2000, b"\xc7\x01\x05a"):
         for consumer in ("ingest-events", None):
             json.dumps(view_of(value, consumer).redacted())

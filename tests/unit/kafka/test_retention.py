@@ -35,7 +35,7 @@ def stamp(hours_ago: float) -> int:
     ],
 )
 def test_settings_are_read_as_kafka_writes_them(
-    settings: dict[str, str | None], expected: Retention
+    settings: dict[str, str], expected: Retention
 ) -> None:
     assert parse_retention(settings) == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def test_a_replay_is_interrupted_only_if_something_is_left(tmp_path: Path) -> No
             writer,
             Shown(),
             keep_partitions=True,
-            stop_requested=lambda writer=writer, after=after: len(writer.written) >= after,
+            stop_requested=partial(lambda each, count: len(each.written) >= count, writer, after),
         )
         assert (replayed.acknowledged, replayed.interrupted) == (after, interrupted)
 

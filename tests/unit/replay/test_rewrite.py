@@ -225,11 +225,11 @@ def test_every_time_of_an_item_moves() -> None:
 def test_an_event_without_an_id_gets_one(consumer: str, value: bytes) -> None:
     decode, ids = get(consumer).decode, set()
     before = decode(message(value))
+    assert isinstance(before, Envelope)
     for rewriter in (new_ids(consumer), new_ids(consumer)):
         for _ in range(2):
             changed = value_of(rewriter(record(value)))
             after = decode(message(changed, topic="elsewhere"))
-            assert isinstance(before, Envelope)
             assert isinstance(after, Envelope)
             assert after.event_id is not None
             ids.add(after.event_id)
