@@ -136,8 +136,8 @@ lock: ## Pin what pyproject.toml changed (UPGRADE=1: the newest versions that it
 	test -x $(UV) || { python3 -m venv $(VENV) && $(BIN)/python -m pip install --quiet uv; }
 	mkdir -p requirements
 	echo uv | $(COMPILE) $(if $(UPGRADE),--upgrade) -o requirements/uv.txt -
-	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras -o requirements/run.txt pyproject.toml
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --all-extras --constraint requirements/dev.txt -o requirements/run.txt pyproject.toml
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group java -o requirements/java.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group node -o requirements/node.txt
 	! grep -n '://' requirements/*.txt

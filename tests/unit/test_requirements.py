@@ -42,3 +42,9 @@ def test_every_dependency_of_the_project_is_pinned() -> None:
         wanted += extra
     missing = {normalized(each) for each in wanted} - pinned(ROOT / "requirements/dev.txt").keys()
     assert missing == set(), "run `make lock`"
+
+
+def test_running_and_developing_install_the_same_versions() -> None:
+    """``make run`` and ``make test`` install into one environment, in any order."""
+    run, dev = (pinned(ROOT / f"requirements/{name}.txt") for name in ("run", "dev"))
+    assert {name: line for name, line in run.items() if dev.get(name) != line} == {}
