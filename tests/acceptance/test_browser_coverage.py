@@ -214,7 +214,7 @@ def test_where_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
     assert codecov.refs == [f"sha:{COMMIT}", "branch:stable"]
     note = frame(page, "sign").locator(".fc-coverage-note")
     expect(note).to_contain_text(f"from branch stable: Codecov does not know commit {COMMIT}")
-    note.get_by_role("button", name="Copy the report's address").click()
+    note.get_by_role("button", name="Copy report URL").click()
     expect(note.get_by_role("status")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"https://app.codecov.io/gh/{SLUG}/commit/{'f' * 40}/blob/program.py"

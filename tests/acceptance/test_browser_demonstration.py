@@ -39,7 +39,7 @@ def test_the_demonstrations_events_show_where_they_were_in_kafka(visit: OpenPage
     rows(page).first.click()
     place = re.compile(r"^events partition [0-3] offset \d+$")
     expect(page.get_by_test_id("origin")).to_have_text(place)
-    expect(page.get_by_role("list", name="Answers of destinations")).to_contain_text("200")
+    expect(page.get_by_role("list", name="Responses of destinations")).to_contain_text("200")
 
 
 def test_what_is_consumed_appears_without_a_reload(
@@ -61,7 +61,7 @@ def test_a_dead_letter_appears_with_its_reason_and_where_it_was(
 ) -> None:
     page = visit(url).page
     page.get_by_role("button", name="Dead letters").click()
-    expect(page.get_by_text("No event matches.")).to_be_visible()
+    expect(page.get_by_text("No matching events")).to_be_visible()
     produced = produce(demonstration, url, b'[2, "insert", {"no": "data"}]')
     expect(event_list(page)).to_contain_text("dead letter")
     rows(page).first.click()

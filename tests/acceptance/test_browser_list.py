@@ -52,7 +52,7 @@ def test_another_inspector_at_the_same_address_is_a_new_list(
         expect(rows(page).first).to_contain_text("new 7", timeout=30_000)
         expect(rows(page)).to_have_count(8)
         expect(rows(page).filter(has_text="old")).to_have_count(0)
-        expect(page.get_by_text("Choose an event from the list.")).to_be_visible()
+        expect(page.get_by_text("Select an event.")).to_be_visible()
         open_row(page, "new 4")
         heading = page.get_by_role("main").get_by_role("heading", level=2)
         expect(heading).to_have_text("new 4")

@@ -14,7 +14,7 @@ const app: UserConfig = {
     emptyOutDir: true,
     target: BROWSERS,
     sourcemap: false,
-    // The page's policy has no `data:` for scripts and fonts; files of their own are cached without limit.
+    // The page's policy forbids `data:` for scripts and fonts; separate files are cached.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

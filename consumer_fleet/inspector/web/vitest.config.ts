@@ -8,7 +8,7 @@ export default defineConfig({
     include: ['src/**/*.test.{ts,tsx}'],
     setupFiles: ['src/testSetup.ts'],
     restoreMocks: true,
-    // Other work shares the machine: two workers are enough for a suite of seconds.
+    // Other work shares the machine: two workers are enough.
     maxWorkers: 2,
     testTimeout: 30_000,
   },

@@ -12,7 +12,7 @@ const KEPT = Number(process.env.MOCK_EVENTS ?? 10_000);
 const NEW_EVERY_MS = Number(process.env.MOCK_EVERY_MS ?? 4_000);
 const FIXTURES = join(import.meta.dirname, '../src/fixtures');
 
-/** The inspector's API for `npm run dev`, with made-up entries; `INSPECTOR_URL` names a real one. */
+/** The inspector's API for `npm run dev`, with sample entries; `INSPECTOR_URL` names a real one. */
 export function mockServer(): Plugin {
   const target = process.env.INSPECTOR_URL;
   return {
@@ -157,7 +157,7 @@ function coverage() {
     lineCoverage,
     coverageUrl: 'https://coverage.example/orders',
     provider: 'mock',
-    reason: 'of branch main: Codecov does not know the commit',
+    reason: 'from branch main: Codecov does not know the commit',
     timings_ms: {},
   };
 }

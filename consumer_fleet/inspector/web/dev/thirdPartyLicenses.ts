@@ -3,7 +3,7 @@ import { join, sep } from 'node:path';
 
 import type { Plugin } from 'vite';
 
-/** Writes the licences of every bundled package next to the bundle. */
+/** Write the licences of all bundled packages next to the bundle. */
 export function thirdPartyLicenses(): Plugin {
   return {
     name: 'third-party-licenses',
@@ -42,7 +42,7 @@ function describe(folder: string): string {
     license?: string;
   };
   const file = readdirSync(folder).find((name) => /^(licen[cs]e|copying)/i.test(name));
-  // A bundle without a package's terms must not be built unnoticed.
+  // Never build a bundle that lacks a package's licence.
   if (file === undefined || !existsSync(join(folder, file))) {
     throw new Error(`${folder} has no licence file`);
   }

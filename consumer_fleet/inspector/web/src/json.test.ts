@@ -17,7 +17,7 @@ test('a number that JavaScript would rewrite keeps its text', () => {
   expect(parseJson('0.1')).toBe(0.1);
 });
 
-test('a million digits are kept without being calculated', () => {
+test('a million digits are kept without being parsed as a number', () => {
   const digits = '9'.repeat(1_000_000);
   expect(parseJson(digits)).toEqual(new LosslessNumber(digits));
 });

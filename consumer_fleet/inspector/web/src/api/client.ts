@@ -20,7 +20,7 @@ async function get(path: string, signal?: AbortSignal): Promise<Response> {
 }
 
 async function readDetail(response: Response): Promise<string> {
-  const fallback = `The server answered ${response.status}.`;
+  const fallback = `The server returned HTTP ${response.status}.`;
   try {
     const body = (await response.json()) as { detail?: unknown };
     return typeof body.detail === 'string' ? body.detail : fallback;
@@ -29,14 +29,14 @@ async function readDetail(response: Response): Promise<string> {
   }
 }
 
-/** What to tell a person about a failed request. */
+/** The message for the user about a failed request. */
 export function describeFailure(error: unknown): string {
   if (error instanceof ApiError) {
     return error.status === 401
-      ? 'The inspector needs its token: open the address with ?token=… that it printed at start.'
+      ? 'Token required: open the address with ?token=… once.'
       : error.message;
   }
-  if (error instanceof TypeError) return 'The inspector does not answer. Is it still running?';
+  if (error instanceof TypeError) return 'Lost connection to the inspector. Is it still running?';
   return error instanceof Error ? error.message : String(error);
 }
 
@@ -62,7 +62,7 @@ export async function fetchEvents(
 export async function fetchEntry(id: number, signal?: AbortSignal): Promise<Entry> {
   const text = await (await get(`/api/events/${id}`, signal)).text();
   const entry = JSON.parse(text) as Entry;
-  // Headers are the sender's: their numbers must stay exact, ours are small.
+  // Numbers in the sender's headers must stay exact; the API's own are small.
   const exact = parseJson(text);
   const headers = asArray(member(exact, 'items')).map((item) => member(item, 'header') ?? null);
   return {
@@ -96,7 +96,7 @@ export async function fetchItemJson(
   return parseJson(await fetchItemText(id, index, signal));
 }
 
-/** The newest entry that holds an event id; null where there is none. */
+/** The newest entry with this event id, or null. */
 export async function lookUpEvent(eventId: string, signal?: AbortSignal): Promise<number | null> {
   try {
     const response = await get(`/api/lookup/${encodeURIComponent(eventId)}`, signal);

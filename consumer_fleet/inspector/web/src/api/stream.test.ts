@@ -4,7 +4,7 @@ import { summary } from '../fixtures/generate';
 import { SseParser } from './sse';
 import { openStream, type Connection } from './stream';
 
-test('events are read whatever the chunks end in', () => {
+test('events are read wherever chunks end', () => {
   const text = 'id: 7\r\nevent: entry\r\ndata: {"a":\ndata: 1}\n\n: keep-alive\n\ndata:x\r\r';
   for (let size = 1; size < text.length; size += 1) {
     const parser = new SseParser();
@@ -39,7 +39,7 @@ function storeStream(store: string | null, ...ids: number[]): Response {
   return new Response(first + text.join(''), { headers: { 'content-type': 'text/event-stream' } });
 }
 
-/** Answers requests in turn; the last stays open. Gives the Last-Event-IDs that were sent. */
+/** Serves these responses in turn; the last stays open. Returns the received Last-Event-IDs. */
 function serve(...answers: (Response | Error)[]): string[] {
   const lastIds: string[] = [];
   vi.stubGlobal('fetch', (_: string, options: RequestInit) => {
@@ -73,7 +73,7 @@ function follow(lastId: number, timing = TIMING, store: string | null = null) {
   return { seen, connections };
 }
 
-test('a stream begins behind the newest entry that the list has', async () => {
+test('a stream starts after the newest entry of the list', async () => {
   const lastIds = serve(streamOf(42));
   const { seen } = follow(41);
   await vi.waitFor(() => {
@@ -82,7 +82,7 @@ test('a stream begins behind the newest entry that the list has', async () => {
   expect(lastIds[0]).toBe('41');
 });
 
-test('a broken stream resumes behind the last entry that it brought', async () => {
+test('a broken stream resumes after its last entry', async () => {
   const lastIds = serve(streamOf(1, 2), new TypeError('refused'), streamOf(3));
   const { seen } = follow(0);
   await vi.waitFor(() => {
@@ -91,7 +91,7 @@ test('a broken stream resumes behind the last entry that it brought', async () =
   expect(seen).toEqual([1, 2, 3]);
 });
 
-test('a server that counts anew ends the stream, for the list to be loaded again', async () => {
+test('a server whose ids start over ends the stream, so that the list is reloaded', async () => {
   const lastIds = serve(streamOf(8), streamOf(1, 2));
   const { seen, connections } = follow(7);
   await vi.waitFor(() => {
@@ -101,7 +101,7 @@ test('a server that counts anew ends the stream, for the list to be loaded again
   expect(lastIds).toEqual(['7', '8']);
 });
 
-test('another store ends the stream before any of its entries, though its ids may fit', async () => {
+test('another store ends the stream before its first entry, even if its ids are higher', async () => {
   const lastIds = serve(storeStream('old', 8), storeStream('new', 9, 10));
   const { seen, connections } = follow(7, TIMING, 'old');
   await vi.waitFor(() => {
@@ -111,7 +111,7 @@ test('another store ends the stream before any of its entries, though its ids ma
   expect(lastIds).toEqual(['7', '8']);
 });
 
-test('the store that a stream was the first to name is told from a later one', async () => {
+test('the first store that a stream names is compared with later ones', async () => {
   serve(storeStream('old', 8), storeStream('new', 9));
   const { seen, connections } = follow(7);
   await vi.waitFor(() => {
@@ -120,7 +120,7 @@ test('the store that a stream was the first to name is told from a later one', a
   expect(seen).toEqual([8]);
 });
 
-test('a server that names no store is followed as before', async () => {
+test('a server that names no store is still followed', async () => {
   serve(storeStream('old', 8), streamOf(9), storeStream('old', 10));
   const { seen, connections } = follow(7, TIMING, 'old');
   await vi.waitFor(() => {
@@ -129,7 +129,7 @@ test('a server that names no store is followed as before', async () => {
   expect(connections).not.toContain('restarted');
 });
 
-test('an answer such as 503 is tried again', async () => {
+test('a response such as 503 is retried', async () => {
   serve(new Response('', { status: 503 }), streamOf(1));
   const { seen, connections } = follow(0);
   await vi.waitFor(() => {
@@ -138,7 +138,7 @@ test('an answer such as 503 is tried again', async () => {
   expect(connections.slice(0, 3)).toEqual(['connecting', 'disconnected', 'live']);
 });
 
-test('a stream that falls silent is given up and resumed', async () => {
+test('a silent stream is closed and resumed', async () => {
   const lastIds = serve();
   follow(5, { ...TIMING, silenceLimitMs: 5 });
   await vi.waitFor(() => {

@@ -4,13 +4,13 @@ import type { StoreId, Summary } from './types';
 export type Connection = 'connecting' | 'live' | 'disconnected';
 
 export interface StreamOptions {
-  /** The newest entry that is already known: the stream begins behind it. */
+  /** The newest known entry; the stream starts after it. */
   lastId: number;
-  /** Whose entry that is; null where the server does not say. */
+  /** The store of that entry; null if the server does not name it. */
   store: StoreId | null;
   onSummary: (summary: Summary) => void;
   onConnection: (connection: Connection) => void;
-  /** The server has another store, or counts anew: what is known is void. The stream has ended. */
+  /** The server has another store, or its ids start over: known ids are invalid. The stream ends. */
   onRestart: () => void;
   timing?: Partial<StreamTiming>;
 }
@@ -18,7 +18,7 @@ export interface StreamOptions {
 export interface StreamTiming {
   firstRetryMs: number;
   longestRetryMs: number;
-  /** The server says something every 15 s; silence beyond this means that it is gone. */
+  /** The server sends something every 15 s; longer silence means that it is gone. */
   silenceLimitMs: number;
 }
 
@@ -26,8 +26,8 @@ const TIMING: StreamTiming = { firstRetryMs: 500, longestRetryMs: 10_000, silenc
 
 /** Follow new entries until the returned function is called.
  *
- * Not an EventSource: that gives up for good at an answer such as 503, and cannot be told where
- * to resume, so it would have to skip what came between the first page and its connection.
+ * Not an EventSource: that gives up after a response such as 503, and it can't start after a given
+ * entry, so it would miss entries between the first page and its connection.
  */
 export function openStream(options: StreamOptions): () => void {
   const closing = new AbortController();
@@ -41,7 +41,7 @@ async function follow(options: StreamOptions, closing: AbortSignal): Promise<voi
   const timing = { ...TIMING, ...options.timing };
   let { lastId, store } = options;
   let retryMs = timing.firstRetryMs;
-  // Said once: further attempts are still a disconnection to whoever looks at the page.
+  // Reported once: further attempts still count as disconnected.
   options.onConnection('connecting');
   while (!closing.aborted) {
     try {
@@ -61,7 +61,7 @@ async function follow(options: StreamOptions, closing: AbortSignal): Promise<voi
         options.onSummary(summary);
       }
     } catch {
-      // Whatever broke the connection, the remedy is the same: connect again.
+      // Whatever broke the connection, connect again.
     }
     if (isAborted(closing)) return;
     options.onConnection('disconnected');
@@ -104,7 +104,7 @@ async function* connect(
   }
 }
 
-// A function: the compiler takes `aborted` for constant, but waiting changes it.
+// A function, because the compiler assumes that `aborted` is constant.
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

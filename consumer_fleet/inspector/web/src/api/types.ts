@@ -1,6 +1,6 @@
 import type { JsonValue } from '../json';
 
-/** Where in Kafka an envelope came from. */
+/** An envelope's position in Kafka. */
 export interface Origin {
   topic: string;
   partition: number;
@@ -24,7 +24,7 @@ export interface DeadLetter {
   offset: number | null;
 }
 
-/** One kept envelope, as the list shows it. `id` grows with every entry. */
+/** A stored entry in the list. `id` grows with every entry. */
 export interface Summary {
   id: number;
   event_id: string | null;
@@ -42,7 +42,7 @@ export interface Summary {
   dead_letter: DeadLetter | null;
 }
 
-/** Ids of entries mean something in the store that gave them only: another one counts anew. */
+/** Identifies a store: entry ids are valid in one store only. */
 export type StoreId = string;
 
 export interface EventPage {
@@ -73,7 +73,7 @@ export interface Status {
   source: {
     kind: 'receiver' | 'topic' | 'dlq' | 'recording' | 'demo';
     name: string;
-    /** Why no more entries come, once that is so. */
+    /** Why the source has failed, if it has. */
     problem: string | null;
   };
   counts: { accepted: number; kept: number; kept_bytes: number };

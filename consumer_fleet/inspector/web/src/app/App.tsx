@@ -23,7 +23,7 @@ export function App() {
 
   const select = useCallback(
     (id: number) => {
-      // Going through the list by arrow keys must not fill the browser's history.
+      // Arrow keys in the list must not fill the browser's history.
       navigate({ target: String(id), filters }, route.target === null ? 'push' : 'replace');
     },
     [navigate, filters, route.target],
@@ -82,7 +82,7 @@ export function App() {
   );
 }
 
-/** Coverage that is known already, of the server as it was started last. */
+/** The cache of coverage answers; a restarted server gets an empty one. */
 function useCoverageAnswers(restarts: number): CoverageAnswers {
   const [known, setKnown] = useState({ restarts, answers: newAnswers() });
   if (known.restarts === restarts) return known.answers;
@@ -95,7 +95,7 @@ function newAnswers(): CoverageAnswers {
   return new Map();
 }
 
-/** What was open is another entry now, or none. */
+/** After a restart, the id of the open entry is invalid: close it. */
 function useAtRestart(restarts: number, forgetEntry: () => void) {
   const lastRestarts = useRef(restarts);
   useLayoutEffect(() => {
@@ -105,7 +105,7 @@ function useAtRestart(restarts: number, forgetEntry: () => void) {
   }, [restarts, forgetEntry]);
 }
 
-/** A narrow page shows either the list or an event: the focus follows to the one that is shown. */
+/** A narrow page shows the list or an event: move the focus to the visible one. */
 function useKeptFocus(view: 'list' | 'detail') {
   const lastView = useRef(view);
   useLayoutEffect(() => {
@@ -132,12 +132,12 @@ function Banners({ snapshot, problem }: BannersProps) {
     <div className="banners">
       {isCutOff && (
         <p className="banner" role="alert">
-          The inspector does not answer; what is shown may be out of date. Trying again …
+          Lost connection to the inspector. Events may be out of date. Reconnecting …
         </p>
       )}
       {problem !== null && (
         <p className="banner" role="alert">
-          Nothing more arrives: <SafeText text={problem} />
+          The source has failed: <SafeText text={problem} />
         </p>
       )}
     </div>
@@ -145,7 +145,7 @@ function Banners({ snapshot, problem }: BannersProps) {
 }
 
 function focusEntry(event?: { preventDefault: () => void }) {
-  // The fragment is the route: following the link would change it.
+  // Following the link would change the fragment, which is the route.
   event?.preventDefault();
   document.getElementById('entry')?.focus();
 }
@@ -160,16 +160,16 @@ function NoEntry({ target, state, onBack }: NoEntryProps) {
   if (target === null) {
     return (
       <div className="detail-state detail-hint">
-        <p>Choose an event from the list.</p>
+        <p>Select an event.</p>
         <p className="dim">
-          <kbd>↑</kbd> <kbd>↓</kbd> to move, <kbd>Enter</kbd> to read, <kbd>/</kbd> to search
+          <kbd>↑</kbd> <kbd>↓</kbd> to move, <kbd>Enter</kbd> to open, <kbd>/</kbd> to search
         </p>
       </div>
     );
   }
   const text = {
-    loading: 'Looking for the event …',
-    ready: 'No kept entry has this event id.',
+    loading: 'Searching for the event …',
+    ready: 'No stored entry has this event id.',
     failed: state.phase === 'failed' ? state.failure : '',
   }[state.phase];
   return <DetailState onBack={onBack}>{text}</DetailState>;

@@ -12,13 +12,13 @@ const CONNECTION_TEXT: Record<Connection, string> = {
   disconnected: 'Disconnected',
 };
 
-const SOURCE_TEXT: Record<Status['source']['kind'], string> = {
-  receiver: 'receiver',
+// A receiver's name says it all.
+const SOURCE_TEXT = {
   topic: 'topic',
-  dlq: 'dead letter topic',
+  dlq: 'dead-letter topic',
   recording: 'recording',
-  demo: 'demonstration',
-};
+  demo: 'demo',
+} satisfies Partial<Record<Status['source']['kind'], string>>;
 
 interface Props {
   status: Status | null;
@@ -42,14 +42,16 @@ export function TopBar({ status, connection }: Props) {
       </h1>
       {status !== null && (
         <p className="source">
-          <span className="dim">{SOURCE_TEXT[status.source.kind]}</span>{' '}
+          {status.source.kind !== 'receiver' && (
+            <span className="dim">{SOURCE_TEXT[status.source.kind]} </span>
+          )}
           <SafeText text={status.source.name} />
         </p>
       )}
       {status !== null && (
         <p className="counts">
-          {formatCount(status.counts.accepted, 'envelope')} accepted,{' '}
-          {status.counts.kept.toLocaleString('en')} kept ({formatBytes(status.counts.kept_bytes)})
+          {formatCount(status.counts.accepted, 'envelope')} received,{' '}
+          {status.counts.kept.toLocaleString('en')} stored ({formatBytes(status.counts.kept_bytes)})
         </p>
       )}
       <p className="connection" role="status" data-state={connection}>
@@ -69,7 +71,7 @@ function ThemeChoice() {
     <button
       type="button"
       className="theme"
-      aria-label={`Theme: ${theme}. Change to ${NEXT_THEME[theme]}`}
+      aria-label={`Theme: ${theme}. Switch to ${NEXT_THEME[theme]}`}
       title={`Theme: ${theme}`}
       onClick={() => {
         const next = NEXT_THEME[theme];

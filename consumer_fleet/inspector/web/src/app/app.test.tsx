@@ -73,7 +73,7 @@ async function open(hash = '') {
 
 const list = () => screen.findByRole('listbox', { name: 'Events' });
 
-test('the list shows what is kept, as many rows as fit', async () => {
+test('the list shows stored entries, as many rows as fit', async () => {
   await open();
   const rows = await within(await list()).findAllByRole('option');
   expect(rows[0]?.textContent).toContain(KEPT[0]?.title);
@@ -82,7 +82,7 @@ test('the list shows what is kept, as many rows as fit', async () => {
   expect(screen.getByTestId('event-count').textContent).toBe('30 events');
 });
 
-test('a row names each type of its items once, however many there are', async () => {
+test('a row names each item type once, however many items there are', async () => {
   const types = Array.from({ length: 10_000 }, (_, index) => (index % 2 === 0 ? 'log' : 'event'));
   const many = Array.from({ length: 10_000 }, (_, index) => `type ${index}`);
   const events = [
@@ -97,7 +97,7 @@ test('a row names each type of its items once, however many there are', async ()
   expect(shown[1]?.length).toBeLessThan(200);
 });
 
-test('arrow keys move the selection, and the address follows', async () => {
+test('arrow keys move the selection and update the address', async () => {
   await open();
   const user = userEvent.setup();
   (await list()).focus();
@@ -122,17 +122,17 @@ test('an address opens its event', async () => {
   );
 });
 
-test('an address may name the event by its id', async () => {
+test('an address may contain an event id', async () => {
   await open('#/events/0000000000000000000000000000001E');
   await screen.findByRole('heading', { name: 'Exceptions' });
 });
 
-test('an entry that is gone is said to be', async () => {
+test('an evicted entry has a message', async () => {
   await open('#/events/999');
   expect((await screen.findByRole('alert')).textContent).toBe('This entry is gone.');
 });
 
-test('the JSON shows 64-bit integers as they were sent', async () => {
+test('the JSON shows 64-bit integers exactly as sent', async () => {
   await open('#/events/30');
   const user = userEvent.setup();
   await user.click(await screen.findByRole('tab', { name: 'JSON' }));
@@ -151,7 +151,7 @@ test('the envelope lists its items with sizes and downloads', async () => {
   expect(link.getAttribute('href')).toBe('/api/events/30/items/0');
 });
 
-test('a dead letter says why it is one', async () => {
+test('a dead letter shows its reason', async () => {
   answers['/api/events/30'] = () =>
     json(entry(30, { summary: summary(30, { dead_letter: DEAD }) }));
   await open('#/events/30');
@@ -161,7 +161,7 @@ test('a dead letter says why it is one', async () => {
   expect(notice.textContent).toContain('ingest-events partition 3 offset 18231');
 });
 
-test('a message that is no envelope shows why, and its first bytes', async () => {
+test('an undecodable message shows the reason and its first bytes', async () => {
   const undecodable = { error: 'the header is not JSON', hex_preview: 'de ad be ef' };
   answers['/api/events/30'] = () => json(entry(30, { items: [], event: null, undecodable }));
   await open('#/events/30');
@@ -169,7 +169,7 @@ test('a message that is no envelope shows why, and its first bytes', async () =>
   screen.getByText('de ad be ef');
 });
 
-test('an event that is not JSON leaves the rest of its entry readable', async () => {
+test('an event that is not valid JSON leaves the rest of its entry readable', async () => {
   answers['/api/events/30/items/0'] = () => new Response('{"broken": ');
   await open('#/events/30');
   expect((await screen.findByRole('alert')).textContent).toContain('Not valid JSON');
@@ -191,22 +191,22 @@ test('filters are sent to the server and can be cleared', async () => {
   answers['/api/events'] = () => json({ events: [], total: 0, next: null });
   await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Level' }), 'fatal');
   await userEvent.click(screen.getByRole('button', { name: 'Dead letters' }));
-  await screen.findByText('No event matches.');
+  await screen.findByText('No matching events');
   expect(requested.some((path) => path.includes('level=fatal') && path.includes('dead=1'))).toBe(
     true,
   );
-  await userEvent.click(screen.getByRole('button', { name: 'Clear the filters' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Clear filters' }));
   expect(window.location.hash).toBe('#/events');
 });
 
-test('without any event, it says how to send one', async () => {
+test('without events, the page explains how to send one', async () => {
   answers['/api/events'] = () => json({ events: [], total: 0, next: null });
   await open();
   await screen.findByText('No events yet');
   await screen.findByText('http://key@127.0.0.1:4100/1');
 });
 
-test('a server that refuses is quoted, and can be asked again', async () => {
+test("a server's error is shown, and the request can be repeated", async () => {
   answers['/api/events'] = () => json({ detail: 'The store is being rebuilt.' }, 503);
   await open();
   await screen.findByText('The store is being rebuilt.');
@@ -240,7 +240,7 @@ test.each([
       answers['/api/status'] = () => json({ ...STATUS, store: 'new' });
     },
   ],
-])('after a restart that %s tells of, no entry is open and the list is new', async (_, tell) => {
+])('after a restart noticed by %s, no entry is open and the list is new', async (_, tell) => {
   const lists = ['old', 'old', 'new'];
   answers['/api/events'] = () => {
     const store = lists.shift() ?? 'new';
@@ -251,23 +251,23 @@ test.each([
   await open('#/events/30?level=error');
   await within(await list()).findByText('of the new store');
   expect(window.location.hash).toBe('#/events?level=error');
-  await screen.findByText('Choose an event from the list.');
+  await screen.findByText('Select an event.');
 });
 
-test('a source that has ended says why', async () => {
+test('a failed source shows the reason', async () => {
   const source = { kind: 'topic', name: 'events', problem: 'the topic was deleted' };
   answers['/api/status'] = () => json({ ...STATUS, source });
   await open();
   const banner = await screen.findByRole('alert');
-  expect(banner.textContent).toBe('Nothing more arrives: the topic was deleted');
+  expect(banner.textContent).toBe('The source has failed: the topic was deleted');
 });
 
-test('the theme is remembered', async () => {
+test('the theme is stored', async () => {
   await open();
-  await userEvent.click(screen.getByRole('button', { name: 'Theme: system. Change to light' }));
-  await userEvent.click(screen.getByRole('button', { name: 'Theme: light. Change to dark' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: system. Switch to light' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: light. Switch to dark' }));
   expect(document.documentElement.dataset.theme).toBe('dark');
   expect(window.localStorage.getItem('inspector-theme')).toBe('dark');
-  await userEvent.click(screen.getByRole('button', { name: 'Theme: dark. Change to system' }));
+  await userEvent.click(screen.getByRole('button', { name: 'Theme: dark. Switch to system' }));
   expect(window.localStorage.getItem('inspector-theme')).toBeNull();
 });

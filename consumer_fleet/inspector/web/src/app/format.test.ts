@@ -10,7 +10,7 @@ test('times are local and exact to the millisecond', () => {
   expect(formatMoment(Infinity)).toBe('Infinity');
 });
 
-test('a list shows the time of today, and the date of other days', () => {
+test('a list shows only the time for today, and the date for other days', () => {
   expect(formatBriefly(noonS, new Date(2026, 1, 11, 23))).toBe('12:03:04');
   expect(formatBriefly(noonS, new Date(2026, 1, 12, 0))).toBe('02-11 12:03');
 });
@@ -25,6 +25,6 @@ test.each([
   expect(formatBytes(bytes)).toBe(text);
 });
 
-test('durations have a unit that suits them', () => {
+test('durations have a suitable unit', () => {
   expect([0.0012, 0.25, 12.3456].map(formatDuration)).toEqual(['1.20 ms', '250 ms', '12.35 s']);
 });

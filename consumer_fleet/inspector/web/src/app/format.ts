@@ -13,7 +13,7 @@ export function formatMoment(timestampS: number): string {
   return `${date.getFullYear()}-${monthAndDay(date)} ${formatTime(timestampS)}`;
 }
 
-/** As short as a list needs it: the time of today, `02-11 14:03` on another day. */
+/** Short, for lists: only the time if it is today, else `02-11 14:03`. */
 export function formatBriefly(timestampS: number, now = new Date()): string {
   const date = new Date(timestampS * 1000);
   const time = formatTime(timestampS);

@@ -1,7 +1,7 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
-// Before the page's own: those may override them.
+// Imported first: the page's styles may override it.
 import '../context/context.css';
 import './styles/app.css';
 

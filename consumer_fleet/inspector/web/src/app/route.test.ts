@@ -8,7 +8,7 @@ test.each([
   { target: '17', filters: NO_FILTERS },
   { target: '17', filters: { q: 'a&b=c #ü', type: 'error', level: 'fatal', isDeadOnly: true } },
   { target: 'f'.repeat(32), filters: { ...NO_FILTERS, q: 'x' } },
-])('an address says again what it was made of: %j', (route) => {
+])('a formatted route parses to the same route: %j', (route) => {
   expect(parseRoute(formatRoute(route))).toEqual(route);
 });
 
@@ -19,7 +19,7 @@ test.each(['', '#', '#/events', '#/events/', '#/events/../x', '#/events/1/2', '#
   },
 );
 
-test('an event id is told from an entry', () => {
+test('event ids and entry ids are distinguished', () => {
   expect(isEntryId('17')).toBe(true);
   expect(isEntryId('1'.repeat(32))).toBe(false);
 });

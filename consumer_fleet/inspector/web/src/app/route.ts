@@ -1,7 +1,7 @@
 import { NO_FILTERS, type Filters } from '../api/types';
 
 export interface Route {
-  /** An entry's id, or an event id that is still to be looked up; null for the list alone. */
+  /** An entry's id, or an event id to look up; null for the list only. */
   target: string | null;
   filters: Filters;
 }
@@ -33,7 +33,7 @@ export function formatRoute({ target, filters }: Route): string {
   return `#/events${target === null ? '' : `/${target}`}${query}`;
 }
 
-/** Is it an entry's id, as opposed to an event's? Event ids have 32 digits at least. */
+/** Whether the target is an entry's id and not an event id, which has 32 digits or more. */
 export function isEntryId(target: string): boolean {
   return target.length < 32;
 }

@@ -6,7 +6,7 @@ import type { Status } from '../api/types';
 
 const REFRESH_MS = 5_000;
 
-/** The server's figures, refreshed while the page is looked at and the server answers. */
+/** The server's status, refreshed while the page is visible and the server responds. */
 export function useStatus(connection: Connection): Status | null {
   const [status, setStatus] = useState<Status | null>(null);
 
@@ -15,7 +15,7 @@ export function useStatus(connection: Connection): Status | null {
     const refresh = () => {
       if (document.hidden) return;
       fetchStatus(controller.signal).then(setStatus, () => {
-        // The connection's own state tells that the server is gone.
+        // The connection's state shows that the server is gone.
       });
     };
     refresh();

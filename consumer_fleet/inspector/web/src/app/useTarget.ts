@@ -4,9 +4,9 @@ import { lookUpEvent } from '../api/client';
 import { useLoaded, type Loaded } from './detail/useLoaded';
 import { isEntryId } from './route';
 
-/** The entry that an address names; null where nothing is named, or no entry has that event id.
+/** The entry that an address names; null without a name, or if no entry has that event id.
  *
- * An entry's own id is known at once: arrow keys in quick succession count on it.
+ * An entry's own id is known at once, which quick arrow keys need.
  */
 export function useTarget(target: string | null): Loaded<number | null> {
   const named = target !== null && isEntryId(target) ? Number(target) : null;

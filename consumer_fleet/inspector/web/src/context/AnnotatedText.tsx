@@ -13,7 +13,7 @@ import {
 import { revealInvisible } from './SafeText.tsx';
 import { Tooltip } from './Tooltip.tsx';
 
-// Nobody reads more at once; each press of the button shows ten times as much.
+// Nobody reads more at once; each click on the button shows ten times as much.
 const SHOWN_LENGTH = 10_000;
 const SHOWN_REASONS = 10;
 
@@ -22,7 +22,7 @@ interface Props {
   meta: JsonValue | undefined;
 }
 
-/** A text of the event; where `_meta` says that it was redacted, by which rule and how. */
+/** A text of the event; redacted parts are marked with their rule and method. */
 export function AnnotatedText({ text, meta }: Props) {
   const about = readValueMeta(meta);
   return (
@@ -75,7 +75,7 @@ function RedactedText({ text, about }: { text: string; about: ValueMeta }) {
   );
 }
 
-/** `isWhole` where no remark names a part of the text: it was redacted as a whole. */
+/** `isWhole`: the remarks name no part of the text, so it was redacted as a whole. */
 function chunksOf(text: string, remarks: Remark[]): { chunks: Chunk[]; isWhole: boolean } {
   if (remarks.length > 0) {
     const chunks = splitChunks(text, remarks);
@@ -99,7 +99,7 @@ function TextChunk({ chunk: { text, remark } }: { chunk: Chunk }) {
 
 function explain({ remarks, originalLength }: ValueMeta): string {
   const reasons = listed(remarks.map(describeRemark));
-  return originalLength === null ? reasons : `${reasons} (originally ${originalLength} long)`;
+  return originalLength === null ? reasons : `${reasons} (original length ${originalLength})`;
 }
 
 function listed(texts: string[]): string {
@@ -107,14 +107,14 @@ function listed(texts: string[]): string {
   return texts.slice(0, SHOWN_REASONS).join('; ') + (more > 0 ? `; and ${more} more` : '');
 }
 
-/** The mark that a structure, not a text, was cut or removed. */
+/** The mark of a truncated or removed structure. */
 export function StructureNote({ meta }: { meta: JsonValue | undefined }) {
   const about = readValueMeta(meta);
   if (about.remarks.length === 0 && about.originalLength === null) return null;
   const text =
     about.remarks.length > 0
       ? explain(about)
-      : `Cut: originally ${about.originalLength ?? 0} items`;
+      : `Truncated: originally ${about.originalLength ?? 0} items`;
   return (
     <Tooltip text={text} className="fc-redacted">
       trimmed

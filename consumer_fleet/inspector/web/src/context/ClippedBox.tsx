@@ -7,17 +7,17 @@ import {
   type ReactNode,
 } from 'react';
 
-// A button that would reveal less than this is not worth its own height.
+// A button that reveals less than this would take more space than it saves.
 const WORTH_CLIPPING_PX = 24;
 
 interface Props {
   clipHeightPx: number;
-  /** What is clipped, for the button's accessible name. */
+  /** The clipped content, for the button's accessible name. */
   what: string;
   children: ReactNode;
 }
 
-/** Shows the first `clipHeightPx` of its children, and the rest on request. */
+/** Shows the first `clipHeightPx` of its children, and the rest after a click. */
 export function ClippedBox({ clipHeightPx, what, children }: Props) {
   const content = useRef<HTMLDivElement>(null);
   const [isTall, setIsTall] = useState(false);
@@ -29,7 +29,7 @@ export function ClippedBox({ clipHeightPx, what, children }: Props) {
   };
   useLayoutEffect(measure);
   useEffect(() => {
-    // Wrapping depends on the width: a narrower window makes the content taller.
+    // Text wraps: a narrower window makes the content taller.
     window.addEventListener('resize', measure);
     return () => {
       window.removeEventListener('resize', measure);

@@ -13,25 +13,25 @@ export interface ContextProps {
   event: FrameEvent;
   frame: Frame;
   registers: RegisterMap;
-  /** Which of the frame's values were redacted, by which rule; the frame's own `meta` otherwise. */
+  /** The redactions of the frame's values; default: the frame's own `meta`. */
   frameMeta?: JsonValue | undefined;
   registersMeta?: JsonValue | undefined;
-  /** The language to write variables in; the frame's own platform where it has one. */
+  /** The platform whose notation variables use; the frame's own platform takes precedence. */
   platform?: string | null;
   isExpanded?: boolean;
   hasContextSource?: boolean;
   hasContextVars?: boolean;
   hasContextRegisters?: boolean;
   hasAssembly?: boolean;
-  /** Say so where there is nothing to show. */
+  /** Show a text if there is nothing else to show. */
   emptySourceNotation?: boolean;
-  /** Access to coverage; without it, none is asked for. */
+  /** Access to coverage; without it, none is requested. */
   coverage?: CoverageCache | null;
 }
 
 const NO_LINES: SourceLine[] = [];
 
-/** What is known of one stack frame: its source, variables, registers and assembly. */
+/** The details of a stack frame: its source, variables, registers and assembly. */
 export function Context({
   event,
   frame,

@@ -4,7 +4,7 @@ type Outcome = 'idle' | 'copied' | 'failed';
 
 const SHOWN_MS = 1600;
 
-/** Copies what `text` gives when pressed, and says for a moment whether that worked. */
+/** Copies the result of `text` and shows for a moment whether that worked. */
 export function CopyButton({ label, text }: { label: string; text: () => string }) {
   const [outcome, setOutcome] = useState<Outcome>('idle');
 
@@ -23,7 +23,7 @@ export function CopyButton({ label, text }: { label: string; text: () => string 
       await navigator.clipboard.writeText(text());
       setOutcome('copied');
     } catch {
-      // No permission, or a page that is not served securely.
+      // No permission, or the page is not in a secure context.
       setOutcome('failed');
     }
   };

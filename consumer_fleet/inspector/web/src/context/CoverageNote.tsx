@@ -2,9 +2,9 @@ import { CopyButton } from './CopyButton.tsx';
 import type { CoverageAnswer } from './coverage.ts';
 import { SafeText } from './SafeText.tsx';
 
-/** What is special about the lines' colours, or why they have none; and where the report is.
+/** A remark on the lines' colours, or why there are none, and the report's address.
  *
- * The address is text: nothing that a server says is followed by a click.
+ * The address is text, not a link: it comes from a server.
  */
 export function CoverageNote({ answer }: { answer: CoverageAnswer }) {
   const reason = answer.reason ?? '';
@@ -16,7 +16,7 @@ export function CoverageNote({ answer }: { answer: CoverageAnswer }) {
       {reason !== '' && <SafeText text={reason} />}
       {url !== '' && (
         <span className="fc-coverage-address">
-          <SafeText text={url} /> <CopyButton label="Copy the report's address" text={() => url} />
+          <SafeText text={url} /> <CopyButton label="Copy report URL" text={() => url} />
         </span>
       )}
     </p>

@@ -16,7 +16,7 @@ interface Props {
 export function FrameVariables({ data, meta, platform }: Props) {
   const pages = usePages(Object.entries(data));
   return (
-    // A host may fold the frame on any click: one in here is meant for a value.
+    // A host page may fold the frame on any click: clicks in here are meant for a value.
     <div
       role="group"
       className="fc-block fc-variables"

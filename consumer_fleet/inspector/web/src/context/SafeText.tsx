@@ -6,12 +6,12 @@ import type { ReactNode } from 'react';
 const INVISIBLE =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-// More of them are no part of a text: they are shown as text too, but without an element each.
+// Beyond this number they are shown without an element each, to limit elements.
 const MAX_MARKED = 100;
-// Names may be long; what is longer is in the event's JSON.
+// Longer names can be read in the event's JSON.
 const MAX_NAME_LENGTH = 5_000;
 
-/** Text in which characters that would hide or reorder others stand as their code points. */
+/** Text in which characters that hide or reorder others are shown as code points. */
 export function revealInvisible(text: string): ReactNode {
   const parts: ReactNode[] = [];
   let end = 0;
@@ -28,7 +28,7 @@ export function revealInvisible(text: string): ReactNode {
   return parts.length === 0 ? text : [...parts, revealInvisibleText(text.slice(end))];
 }
 
-/** The same where only plain text can stand, as in an <option>. */
+/** The same for places that allow only plain text, such as an <option>. */
 export function revealInvisibleText(text: string): string {
   return text.replaceAll(INVISIBLE, codePoint);
 }
@@ -38,7 +38,7 @@ function codePoint(character: string): string {
   return `U+${hex}`;
 }
 
-/** A name from an event: isolated, so that its direction cannot reorder the page around it. */
+/** A text from an event, isolated: its direction can't reorder the page around it. */
 export function SafeText({ text }: { text: string }) {
   const isCut = text.length > MAX_NAME_LENGTH;
   return <bdi>{revealInvisible(isCut ? `${text.slice(0, MAX_NAME_LENGTH)} …` : text)}</bdi>;

@@ -53,7 +53,7 @@ export function SourceLines({ lines, activeLineNo, filename, marks, isExpanded }
         className="fc-lines"
         start={firstLine[0]}
         aria-label="Source code"
-        // Wide lines scroll: the keyboard must be able to.
+        // Wide lines scroll: they must be reachable by keyboard.
         tabIndex={isExpanded ? 0 : undefined}
         onKeyDown={moveAmongMarks}
       >
@@ -110,7 +110,7 @@ function Line({ lineNo, tokens, isActive, mark, isTabStop }: LineProps) {
   );
 }
 
-/** All marks together are one tab stop: the active line's, else the first. */
+/** All marks share one tab stop: the active line's mark, else the first. */
 function focusableMark(
   lines: SourceLine[],
   marks: (LineMark | undefined)[],

@@ -6,7 +6,7 @@ import { ShowMore, usePages } from './pages.tsx';
 import { SafeText } from './SafeText.tsx';
 import { formatScalar, type Scalar } from './scalarFormat.ts';
 
-// As in Sentry: two levels are open from the start, and only where they have few members.
+// As in Sentry: the first two levels are open initially if they have few members.
 const OPEN_DEPTH = 2;
 const OPEN_MEMBERS = 5;
 const SHORT_LIST_ITEMS = 6;
@@ -17,11 +17,11 @@ interface Props {
   meta?: JsonValue | undefined;
   platform?: string | null;
   depth?: number;
-  /** Structures above this depth are open from the start, however many members they have. */
+  /** Structures above this depth are open initially, however many members they have. */
   openDepth?: number;
 }
 
-/** A value of the event in the notation of its platform; structures fold. */
+/** A value of the event in the notation of its platform; structures can be folded. */
 export function StructuredValue({ value, meta, platform = null, depth = 0, openDepth = 0 }: Props) {
   if (value !== null && typeof value === 'object' && !isNumeric(value)) {
     if (isShortList(value)) return <ShortList {...{ items: value, meta, platform }} />;
@@ -35,7 +35,7 @@ export function StructuredValue({ value, meta, platform = null, depth = 0, openD
   );
 }
 
-/** A list that one line holds: folding it would only cost clicks. */
+/** Whether a list fits on one line: folding it would only cost clicks. */
 function isShortList(value: JsonValue[] | JsonObject): value is Scalar[] {
   if (!Array.isArray(value) || value.length === 0 || value.length > SHORT_LIST_ITEMS) return false;
   const texts = value.map(asText);

@@ -2,18 +2,18 @@ import { useEffect, useId, useLayoutEffect, useRef, useState, type ReactNode } f
 
 import { SafeText } from './SafeText.tsx';
 
-// As the style sheet has it, with a margin.
+// The style sheet's width plus a margin.
 const MAX_WIDTH_PX = 388;
 
 interface Props {
   text: string;
   children: ReactNode;
   className?: string;
-  /** -1 where a parent moves the focus among several of these with arrow keys. */
+  /** -1 if a parent moves the focus between several of these with arrow keys. */
   tabIndex?: 0 | -1;
 }
 
-/** A text that explains its children: on hover, on focus, and always as their description. */
+/** Explains its children: on hover, on focus, and always as their description. */
 export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props) {
   const id = useId();
   const host = useRef<HTMLSpanElement>(null);
@@ -21,8 +21,8 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
   const [position, setPosition] = useState<{ left: number; top: number } | null>(null);
 
   useLayoutEffect(() => {
-    // In the top layer nothing around the host clips or moves it: not a block that scrolls, nor
-    // one with containment. Without popovers it is shown where it stands.
+    // In the top layer, no surrounding element clips or moves it. Browsers without popovers show
+    // it in place.
     if (position !== null && tooltip.current !== null && 'showPopover' in tooltip.current) {
       tooltip.current.popover = 'manual';
       tooltip.current.showPopover();
@@ -36,7 +36,7 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
       event.stopPropagation();
       setPosition(null);
     };
-    // On the document: a host that is only hovered over has no focus, and so gets no keys.
+    // On the document: a host that is only hovered has no focus and gets no keys.
     document.addEventListener('keydown', closeOnEscape, { capture: true });
     return () => {
       document.removeEventListener('keydown', closeOnEscape, { capture: true });
@@ -46,7 +46,7 @@ export function Tooltip({ text, children, className = '', tabIndex = 0 }: Props)
   const open = () => {
     const box = host.current?.getBoundingClientRect();
     if (box === undefined) return;
-    // Above its host; below it where the window ends.
+    // Above its host, or below it at the top of the window.
     const top = box.top > 40 ? box.top - 30 : box.bottom + 6;
     const rightmost = window.innerWidth - MAX_WIDTH_PX;
     setPosition({ left: Math.max(4, Math.min(box.left, rightmost)), top });

@@ -26,7 +26,7 @@ test('an assembly is shown by name, version, culture and public key token', () =
 });
 
 test.each([['Billing'], ['Billing, Culture=neutral, PublicKeyToken=null'], ['Billing, Version=']])(
-  'what %s lacks is a dash',
+  'missing parts of %s are dashes',
   (displayName) => {
     renderAssembly(displayName);
     expect(parts()).toEqual({
@@ -38,7 +38,7 @@ test.each([['Billing'], ['Billing, Culture=neutral, PublicKeyToken=null'], ['Bil
   },
 );
 
-test('an assembly without any name is all dashes', () => {
+test('an assembly without a name is all dashes', () => {
   renderAssembly(null);
   expect(new Set(Object.values(parts()))).toEqual(new Set(['-']));
 });
@@ -51,7 +51,7 @@ test("the assembly's path can be copied", async () => {
   expect(await navigator.clipboard.readText()).toBe('/src/Billing/InvoiceService.cs');
 });
 
-test('without a path, none is offered', () => {
+test('without a path, there is no copy button', () => {
   renderAssembly('Billing');
   expect(screen.queryByRole('button', { name: 'Copy path' })).toBeNull();
 });

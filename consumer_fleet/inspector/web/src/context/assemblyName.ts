@@ -5,9 +5,9 @@ export interface AssemblyName {
   publicKeyToken: string | null;
 }
 
-/** The parts of a .NET assembly's display name, which is what its frames call their package.
+/** The parts of a .NET assembly's display name, which is the `package` of its frames.
  *
- * `neutral` is .NET's word for no culture, `null` for no token.
+ * `neutral` means no culture, `null` no token.
  */
 export function parseAssembly(displayName: string | null): AssemblyName {
   const [name = '', ...attributes] = (displayName ?? '').split(',');

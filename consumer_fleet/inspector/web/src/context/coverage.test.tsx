@@ -56,7 +56,7 @@ test('each line is covered, uncovered, partial or none', async () => {
   expect(states()).toEqual(['covered', 'uncovered', 'partial', 'none', 'none']);
 });
 
-test('marks have tooltips that a screen reader gets', async () => {
+test('marks have tooltips for screen readers', async () => {
   await renderCovered(answering(ANSWER));
   const descriptions = screen
     .getAllByRole('note')
@@ -65,7 +65,7 @@ test('marks have tooltips that a screen reader gets', async () => {
   expect(descriptions).toEqual(['Covered', 'Uncovered', 'Partially Covered']);
 });
 
-test('tooltips are reached with the keyboard, from the active line up and down', async () => {
+test('the keyboard reaches tooltips, from the active line up and down', async () => {
   await renderCovered(answering(ANSWER));
   const user = userEvent.setup();
   const shown = () => screen.queryByRole('tooltip')?.textContent ?? null;
@@ -81,7 +81,7 @@ test('tooltips are reached with the keyboard, from the active line up and down',
   expect(shown()).toBeNull();
 });
 
-test('coverage is asked for with all that the frame knows of its file', async () => {
+test("the coverage request has all known facts of the frame's file", async () => {
   const fetchCoverage = answering(ANSWER);
   await renderCovered(fetchCoverage);
   expect(fetchCoverage.mock.calls[0]?.[0]).toEqual({
@@ -94,7 +94,7 @@ test('coverage is asked for with all that the frame knows of its file', async ()
   });
 });
 
-test('a collapsed frame does not ask for coverage', async () => {
+test('a collapsed frame does not request coverage', async () => {
   const fetchCoverage = answering(ANSWER);
   await renderCovered(fetchCoverage, false);
   expect(fetchCoverage).not.toHaveBeenCalled();
@@ -105,7 +105,7 @@ test('without access to coverage, lines have no marks', () => {
   expect(states()).toEqual(['none', 'none', 'none', 'none', 'none']);
 });
 
-test('coverage is not asked for again for the same file and commit', async () => {
+test('coverage is not requested again for the same file and commit', async () => {
   const fetchCoverage = answering(ANSWER);
   const props = {
     frame: FRAME,
@@ -140,7 +140,7 @@ test('a failed request for coverage is not retried', async () => {
   expect(states()).toEqual(['none', 'none', 'none', 'none', 'none']);
 });
 
-test('a request for coverage is given up after its time limit', async () => {
+test('a coverage request is aborted after its time limit', async () => {
   const cache = new CoverageCache(
     (_, signal) =>
       new Promise((_resolve, reject) => {
@@ -203,14 +203,14 @@ test('coverage is not used without an active line', async () => {
 const note = () => document.querySelector('.fc-coverage-note')?.textContent ?? null;
 const BRANCH = 'of branch main: Codecov does not know commit 0123';
 
-test('what is special about the colours is said below the source', async () => {
+test('a remark on the colours is shown below the source', async () => {
   await renderCovered(answering({ ...ANSWER, reason: BRANCH }));
   expect(note()).toBe(`Coverage${BRANCH}`);
   expect(document.querySelector('.fc-source + .fc-coverage-note')).not.toBeNull();
 });
 
 test.each(['NO_COVERAGE_DATA', 'NO_INTEGRATION'] as const)(
-  'why there are no colours is said where the status is %s',
+  'the reason for missing colours is shown if the status is %s',
   async (status) => {
     await renderCovered(answering({ status, lineCoverage: [], reason: 'refused\u202e <b>' }));
     expect(note()).toBe('CoveragerefusedU+202E <b>');
@@ -218,18 +218,18 @@ test.each(['NO_COVERAGE_DATA', 'NO_INTEGRATION'] as const)(
 );
 
 test.each(['https://codecov.example/x', 'javascript:alert(1)'])(
-  "the report's address can be copied, and is no link: %s",
+  "the report's address can be copied and is not a link: %s",
   async (coverageUrl) => {
     const user = userEvent.setup();
     await renderCovered(answering({ ...ANSWER, coverageUrl }));
     expect(note()).toContain(coverageUrl);
     expect(screen.queryByRole('link')).toBeNull();
-    await user.click(screen.getByRole('button', { name: "Copy the report's address" }));
+    await user.click(screen.getByRole('button', { name: 'Copy report URL' }));
     expect(await navigator.clipboard.readText()).toBe(coverageUrl);
   },
 );
 
-test('nothing is said of coverage that has nothing to say or is not used', async () => {
+test('no note is shown for coverage without a remark, or if it is not used', async () => {
   await renderCovered(answering({ ...ANSWER, reason: null, coverageUrl: null }));
   await renderCovered(answering(ANSWER));
   await renderCovered(answering({ ...ANSWER, reason: BRANCH }), true, { ...FRAME, lineNo: null });

@@ -13,13 +13,13 @@ export type CoverageStatus = 'COVERAGE_EXISTS' | 'NO_COVERAGE_DATA' | 'NO_INTEGR
 export interface CoverageAnswer {
   status: CoverageStatus;
   lineCoverage: [lineNo: number, code: number][];
-  /** One sentence for a person: what is special about the lines, or why there are none. */
+  /** One sentence for the user: a remark on the lines, or why there are none. */
   reason?: string | null;
-  /** Where a person finds the whole report. */
+  /** The address of the full report. */
   coverageUrl?: string | null;
 }
 
-/** What a frame says about the file that its coverage is asked for. */
+/** The known facts of the file whose coverage is requested. */
 export interface CoverageQuery {
   file: string;
   commit: string | null;
@@ -40,7 +40,7 @@ const MARKS = new Map<number, LineMark>([
   [COVERAGE.partial, { state: 'partial', label: 'Partially Covered' }],
 ]);
 
-/** The mark of each line, undefined where its coverage is unknown or does not apply. */
+/** The mark of each line; undefined if its coverage is unknown or does not apply. */
 export function markLines(lines: SourceLine[], answer: CoverageAnswer): (LineMark | undefined)[] {
   const codes = new Map(answer.lineCoverage);
   return lines.map(([lineNo]) => MARKS.get(codes.get(lineNo) ?? COVERAGE.notApplicable));

@@ -1,27 +1,27 @@
 import type { CoverageAnswer, CoverageQuery } from './coverage.ts';
 
-/** Asks where coverage is kept. Must give up when `signal` aborts. */
+/** Requests coverage. Must stop when `signal` aborts. */
 export type FetchCoverage = (query: CoverageQuery, signal: AbortSignal) => Promise<CoverageAnswer>;
 
 export type CoverageAnswers = Map<string, Promise<CoverageAnswer | null>>;
 
 interface Options {
   timeLimitMs?: number;
-  /** Answers that other caches know and may use: those whose commit is known. */
+  /** Answers shared with other caches: those with a known commit. */
   shared?: CoverageAnswers;
 }
 
 const TIME_LIMIT_MS = 10_000;
 
-/** Access to coverage, shared by all frames of an event: each file of a commit is asked for once.
+/** Coverage for all frames of an event: each file of a commit is requested once.
  *
- * A failure is kept like an answer: a frame that opens again does not ask a broken server again.
+ * A failure is cached like an answer: opening a frame again does not repeat the request.
  */
 export class CoverageCache {
   readonly #fetchCoverage: FetchCoverage;
   readonly #timeLimitMs: number;
   readonly #shared: CoverageAnswers;
-  // Without a commit, the same name may be another file in another event.
+  // Without a commit, the same name may mean another file in another event.
   readonly #own: CoverageAnswers = new Map();
 
   constructor(fetchCoverage: FetchCoverage, options: Options = {}) {
@@ -30,7 +30,7 @@ export class CoverageCache {
     this.#shared = options.shared ?? new Map<string, Promise<CoverageAnswer | null>>();
   }
 
-  /** The answer, or null where there is none. Never rejects. */
+  /** The answer, or null after a failure. Never rejects. */
   lookup(query: CoverageQuery): Promise<CoverageAnswer | null> {
     const answers = query.commit === null ? this.#own : this.#shared;
     const key = JSON.stringify(query);

@@ -21,7 +21,7 @@ test('an excerpt that begins inside a docstring does not turn the code into text
   expect(active?.map((token) => token.className)).toContain('hljs-keyword');
 });
 
-test('a line too long to colour is shown plain', () => {
+test('a line too long to highlight is shown plain', () => {
   const long = `x = ${'('.repeat(5_000)}`;
   expect(highlightLines([long], 'python', 0)).toEqual([[{ text: long, className: null }]]);
 });

@@ -10,11 +10,11 @@ export interface Token {
 
 export type TokenLine = Token[];
 
-// Beyond this, a hostile line could keep the grammar's expressions busy: it is shown plain.
+// Longer code is not highlighted: hostile lines could keep the grammar's expressions busy.
 const MAX_CODE_LENGTH = 60_000;
 const MAX_LINE_LENGTH = 2_000;
 
-// What opens a text or comment that runs over several lines, by language.
+// How a multi-line string or comment begins, by language.
 const BLOCK_OPENERS: Partial<Record<Language, string[]>> = {
   python: ['"""', "'''"],
   javascript: ['`', '/*'],
@@ -28,8 +28,8 @@ const lowlight = createLowlight(GRAMMARS);
 
 /** Split lines of code into tokens; the texts of each line's tokens join to that line.
  *
- * `activeLine` is the index of the line that ran. Since code that runs is not inside a comment,
- * it tells whether the excerpt begins in the middle of one.
+ * `activeLine` is the index of the line that ran. That line can't be inside a comment, which shows
+ * whether the excerpt begins in the middle of one.
  */
 export function highlightLines(
   lines: string[],
@@ -79,7 +79,7 @@ function flatten(nodes: (RootContent | ElementContent)[], className: string | nu
   });
 }
 
-/** Is a line nothing but the inside of a text or comment that an earlier line began? */
+/** Whether a line lies entirely inside a string or comment of an earlier line. */
 function isSwallowed(lines: TokenLine[], index: number): boolean {
   const isInert = (token: Token | undefined) =>
     token?.className === 'hljs-string' || token?.className === 'hljs-comment';

@@ -98,9 +98,9 @@ const BY_EXTENSION = new Map(
   ),
 );
 
-/** The language of a file, by its name's extension; a query or fragment behind it is ignored. */
+/** The language of a file by its extension; a query or fragment is ignored. */
 export function languageOf(filename: string | null): Language | null {
-  // The end of it is enough; on a longer one the expression would take its time.
+  // The end is enough; the expression would be slow on a very long name.
   const extension = /\.([\w+]+)(?:[?#].*)?$/.exec(filename?.slice(-1_000) ?? '')?.[1];
   return BY_EXTENSION.get(extension?.toLowerCase() ?? '') ?? null;
 }

@@ -1,4 +1,4 @@
-// The library's entry: its types are those of index.ts, which knows nothing of style sheets.
+// The library's entry; its types are those of index.ts, which imports no style sheet.
 import './context.css';
 
 export * from './index.ts';

@@ -11,7 +11,7 @@ import manifest from '../../package.json';
 const WEB = join(import.meta.dirname, '../..');
 const INSTALLED = join(WEB, 'node_modules');
 
-/** A project of somebody else, with the package as `npm pack` makes it and React's own types. */
+/** A separate project with the packed package and React's types. */
 let project = '';
 
 beforeAll(() => {
@@ -20,7 +20,7 @@ beforeAll(() => {
   const own = join(modules, manifest.name);
   mkdirSync(own, { recursive: true });
   mkdirSync(join(modules, '@types'));
-  // As outside of a test: of another environment, React's code is built for debugging.
+  // Otherwise React's development code is built.
   const env = { ...process.env, NODE_ENV: 'production' };
   execFileSync('npm', ['pack', '--silent', '--pack-destination', project], { cwd: WEB, env });
   const archive = `consumer-fleet-frame-context-${manifest.version}.tgz`;
@@ -63,7 +63,7 @@ test.each([
   },
 );
 
-/** What the compiler complains of. */
+/** The compiler's errors. */
 function compile(): string {
   const compiler = join(INSTALLED, 'typescript/lib/tsc.js');
   try {
@@ -73,7 +73,7 @@ function compile(): string {
   }
 }
 
-test("the package brings what it imports, no more, and takes the page's React", () => {
+test("the package imports only its dependencies and the page's React", () => {
   const code = readFileSync(
     join(project, 'node_modules', manifest.name, 'dist/context.js'),
     'utf8',
@@ -87,7 +87,7 @@ test("the package brings what it imports, no more, and takes the page's React", 
   expect(manifest.peerDependencies).toHaveProperty('react');
 });
 
-test('the package runs as it is', () => {
+test('the packed package runs', () => {
   const script = "import { readEvent } from '@consumer-fleet/frame-context'; readEvent({});";
   execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: project });
 });

@@ -1,27 +1,27 @@
 import { useState } from 'react';
 
-// What an event holds may be any number of anything.
+// An event may contain any number of anything.
 const PAGE_SIZE = 100;
 
 interface Options {
   size?: number | undefined;
-  /** How many to show before more are asked for. */
+  /** How many to show initially. */
   first?: number;
-  /** The index that is among those shown first, with its neighbours. */
+  /** The index around which the first page is. */
   around?: number;
 }
 
 export interface Pages<T> {
   shown: T[];
-  /** The index of the first that is shown. */
+  /** The index of the first shown item. */
   start: number;
   total: number;
-  /** How many the next page adds; 0 where all are shown. */
+  /** How many the next page adds; 0 if all are shown. */
   next: number;
   showNext: () => void;
 }
 
-/** As much of a list as a browser draws at once; `ShowMore` asks for the next page. */
+/** The first pages of a list; `ShowMore` adds the next one. */
 export function usePages<T>(
   items: readonly T[],
   { size = PAGE_SIZE, first = size, around = 0 }: Options = {},
@@ -42,7 +42,7 @@ export function usePages<T>(
 
 interface Props {
   pages: Pages<unknown>;
-  /** The plural of what there is more of. */
+  /** The plural name of the items. */
   what?: string;
   className?: string;
 }
@@ -55,7 +55,7 @@ export function ShowMore({ pages, what = '', className = 'fc-show-more' }: Props
       type="button"
       className={className}
       onClick={(event) => {
-        // A host may fold the frame on any click.
+        // A host page may fold the frame on any click.
         event.stopPropagation();
         showNext();
       }}

@@ -2,7 +2,7 @@ import { asArray, asNumber, asText, type JsonValue, member } from '../json.ts';
 
 export interface Remark {
   rule: string;
-  /** Relay's letter for what was done, see METHODS. */
+  /** Relay's code of the method, see METHODS. */
   remark: string;
   start: number | null;
   end: number | null;
@@ -34,7 +34,7 @@ const KNOWN_RULES = new Map([
   ['!config', 'SDK configuration'],
 ]);
 
-/** What `_meta` says of one value: Relay keeps it under the empty key of the value's node. */
+/** Read `_meta` of one value: Relay stores it under the empty key of the value's node. */
 export function readValueMeta(node: JsonValue | undefined): ValueMeta {
   const own = member(node, '');
   return {
@@ -60,7 +60,7 @@ export function describeRemark({ rule, remark }: Remark): string {
   return `${method} because of the PII rule ${reason}`;
 }
 
-/** Cut a text at its remarks. Relay counts in bytes of UTF-8, not in characters. */
+/** Split a text at its remarks. Relay counts bytes of UTF-8, not characters. */
 export function splitChunks(text: string, remarks: Remark[]): Chunk[] {
   const bytes = new TextEncoder().encode(text);
   const decoder = new TextDecoder();
@@ -83,10 +83,10 @@ export function splitChunks(text: string, remarks: Remark[]): Chunk[] {
   return chunks;
 }
 
-// A mark costs as much to draw as this many characters.
+// Drawing a mark costs as much as this many characters.
 const MARK_LENGTH = 100;
 
-/** The chunks that `length` characters and marks hold; the last one may be cut. */
+/** The first chunks up to `length`; the last one may be cut. */
 export function firstChunks(chunks: Chunk[], length: number): Chunk[] {
   const first: Chunk[] = [];
   let left = length;

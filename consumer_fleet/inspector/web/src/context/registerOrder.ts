@@ -1,7 +1,7 @@
 import type { JsonValue } from '../json.ts';
 
-// The order of each architecture's registers follows its ABI's numbering, the one that Sentry
-// sorts by; a name may have aliases, and a number may be missing.
+// Registers are sorted as in Sentry, by their numbers in the architecture's ABI. A name may have
+// aliases, and numbers may be missing.
 
 function numbered(prefix: string, first: number, last: number): string[] {
   return Array.from({ length: last - first + 1 }, (_, index) => `${prefix}${first + index}`);
@@ -59,7 +59,7 @@ const PPC = [
   'srr0 srr1'.split(' '),
 ].flat();
 
-// `x86_64` before `x86`, `arm64` before `arm`: the first prefix that fits decides.
+// `x86_64` before `x86`, `arm64` before `arm`: the first matching prefix is used.
 const ARCHITECTURES: [prefix: string, order: Map<string, number>][] = [
   ['x86_64', indexed(X86_64)],
   ['amd64', indexed(X86_64)],
@@ -85,7 +85,7 @@ function orderOf(arch: string | null): Map<string, number> {
   );
 }
 
-/** Registers in their architecture's order; names that it does not know come first, as they came. */
+/** Registers in their architecture's order; unknown names come first, in the given order. */
 export function sortRegisters(
   registers: Record<string, JsonValue>,
   arch: string | null,

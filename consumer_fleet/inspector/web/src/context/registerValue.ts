@@ -4,14 +4,14 @@ export type RegisterView = 'hexadecimal' | 'decimal';
 
 const HEX_DIGITS = 16;
 const HEX = /^(?:0x)?[0-9a-f]+$/i;
-// The widest register there is (AVX-512) has 128 digits; a longer text is not a register's value.
+// The widest register (AVX-512) has 128 digits; longer text is not a register's value.
 const MAX_HEX_DIGITS = 130;
 
 const MAX_RAW_LENGTH = 1_000;
 
-/** A register's value, exact in all its bits; null where it cannot be read as a number.
+/** A register's exact value; null if it is not a number.
  *
- * Text is hexadecimal with or without `0x`, as Sentry reads it; a JSON number is what it says.
+ * Text is hexadecimal with or without `0x`, as in Sentry; a JSON number is decimal.
  */
 export function parseRegister(value: JsonValue): bigint | null {
   if (typeof value === 'bigint') return value;
@@ -22,7 +22,7 @@ export function parseRegister(value: JsonValue): bigint | null {
   return BigInt(text.toLowerCase().startsWith('0x') ? text : `0x${text}`);
 }
 
-/** A register's text in a view; what cannot be parsed is shown as it came. */
+/** A register's text in a view; an unparsable value is shown as sent. */
 export function formatRegister(value: JsonValue, view: RegisterView): string {
   const parsed = parseRegister(value);
   if (parsed === null) return asText(value)?.slice(0, MAX_RAW_LENGTH) ?? '';

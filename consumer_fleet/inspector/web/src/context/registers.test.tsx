@@ -18,7 +18,7 @@ function renderRegisters(registers: RegisterMap, deviceArch = 'x86_64', register
   });
 }
 
-test('registers are clipped at 120 px until more is asked for', async () => {
+test('registers are clipped at 120 px until expanded', async () => {
   vi.spyOn(HTMLElement.prototype, 'scrollHeight', 'get').mockReturnValue(300);
   renderRegisters({ rax: '0x1' });
   const box = document.querySelector<HTMLElement>('.fc-clipped-content');
@@ -84,7 +84,7 @@ test.each([
     '340282366920938463463374607431768211455',
     '0xffffffffffffffffffffffffffffffff',
   ],
-])('%s is exact in all its bits', (value, decimal, hexadecimal) => {
+])('%s is exact in all bits', (value, decimal, hexadecimal) => {
   expect(formatRegister(value, 'decimal')).toBe(decimal);
   expect(formatRegister(value, 'hexadecimal')).toBe(hexadecimal);
 });
@@ -120,7 +120,7 @@ test('any number of registers is shown by the hundred', async () => {
   expect(screen.getAllByRole('listitem')).toHaveLength(200);
 });
 
-test('a text that is no number is cut where no register could be that long', () => {
+test('text longer than any register is cut', () => {
   renderRegisters({ rax: 'x'.repeat(100_000) });
   expect(screen.getByRole('button').textContent).toHaveLength(1_000);
 });

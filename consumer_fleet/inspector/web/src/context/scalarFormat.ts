@@ -9,14 +9,14 @@ export interface FormattedScalar {
   kind: ScalarKind;
 }
 
-/** How a language writes the scalars that its SDK sends. */
+/** The notation of a language for the scalars of its SDK. */
 interface ScalarFormat {
   nullText: string;
   trueText: string;
   falseText: string;
-  /** Texts by which the SDK stands in for a value that JSON cannot hold. */
+  /** The SDK's placeholders for values that JSON can't express. */
   standIns: Record<string, FormattedScalar>;
-  /** The SDK sends `repr()`s: strings have quotes of their own, numbers may be text. */
+  /** The SDK sends `repr()`s: strings include quotes, numbers may be text. */
   areTextsLiterals: boolean;
   /** Put quotes around texts, as JSON does. */
   isQuoting?: boolean;
@@ -83,7 +83,7 @@ const FILTERED = /^(\[Filtered\]|\*{8,}|<redacted>)$/i;
 const LITERAL_STRING = /^(?:[bru]{0,2})(['"])[^]*\1$/i;
 const LITERAL_NUMBER = /^-?\d+(\.\d+)?$/;
 
-/** How a scalar is written in the language of `platform`; `json` is one of the platforms. */
+/** Format a scalar in the notation of `platform`, which may be `json`. */
 export function formatScalar(value: Scalar, platform: string | null | undefined): FormattedScalar {
   const format = FORMATS.get(platform ?? '') ?? PLAIN;
   if (value === null) return { text: format.nullText, kind: 'null' };

@@ -64,17 +64,17 @@ test('an empty source list does not crash', () => {
   expect(container.textContent).toBe('');
 });
 
-test('nothing is rendered where nothing is known', () => {
+test('nothing is rendered without details', () => {
   const { container } = renderContext({ isExpanded: true });
   expect(container.firstChild).toBeNull();
 });
 
-test('with emptySourceNotation, it says that nothing is known', () => {
+test('with emptySourceNotation, a text is shown without details', () => {
   renderContext({ isExpanded: true, emptySourceNotation: true });
   screen.getByText('No additional details are available for this frame.');
 });
 
-test('an empty source list with emptySourceNotation says that nothing is known', () => {
+test('an empty source list with emptySourceNotation shows the text', () => {
   renderContext({ hasContextSource: true, emptySourceNotation: true });
   screen.getByText('No additional details are available for this frame.');
 });
@@ -95,7 +95,7 @@ test('markup in source is text', () => {
   expect(document.querySelector('img')).toBeNull();
 });
 
-test('of very many lines those around the active one are shown, and more on request', async () => {
+test('of very many lines, those around the active one are shown first', async () => {
   const context = Array.from({ length: 20_000 }, (_, n): SourceLine => [n + 1, 'pass']);
   const shown = frame({ context, lineNo: 10_000 });
   renderContext({ frame: shown, hasContextSource: true, isExpanded: true });
@@ -115,7 +115,7 @@ test('a collapsed frame shows one line, however many have its number', () => {
   expect(screen.getAllByTestId('context-line')).toHaveLength(1);
 });
 
-test('neither line ends nor a name keep an expression busy', () => {
+test('long line ends and names are processed quickly', () => {
   const text = `${'\n'.repeat(100_000)}x`;
   const shown = frame({ context: [[7, text]], lineNo: 7, filename: `${'.a?'.repeat(100_000)}\n` });
   const startMs = performance.now();

@@ -4,7 +4,7 @@ import type { Frame, FrameEvent } from '../model/event.ts';
 import type { CoverageAnswer, CoverageQuery } from './coverage.ts';
 import type { CoverageCache } from './coverageCache.ts';
 
-/** The coverage of the frame's file: asked for while `isEnabled`, null until it is there. */
+/** The coverage of the frame's file: requested while `isEnabled`, null until loaded. */
 export function useCoverage(
   cache: CoverageCache | null,
   event: FrameEvent,

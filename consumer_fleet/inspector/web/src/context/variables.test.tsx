@@ -24,7 +24,7 @@ function withHeight(px: number) {
   vi.spyOn(HTMLElement.prototype, 'scrollHeight', 'get').mockReturnValue(px);
 }
 
-test('variables are clipped at 100 px until more is asked for', async () => {
+test('variables are clipped at 100 px until expanded', async () => {
   withHeight(400);
   renderVariables({ a: 1 });
   const box = document.querySelector<HTMLElement>('.fc-clipped-content');
@@ -112,7 +112,7 @@ test('nested structures fold', async () => {
   expect(screen.queryByText('inner', { exact: false })).toBeNull();
 });
 
-test('a long list shows its first hundred items and the rest on request', async () => {
+test('a long list shows its first hundred items, then more', async () => {
   renderVariables({ x: Array.from({ length: 150 }, (_, index) => index) });
   await userEvent.click(screen.getByRole('button', { name: 'Expand 150 items' }));
   expect(document.querySelectorAll('.fc-member')).toHaveLength(100);
@@ -137,7 +137,7 @@ test('a removed value is marked, with its rule, remark and original length', () 
   renderVariables({ card: '' }, 'python', meta);
   const mark = screen.getByText('<redacted>').closest<HTMLElement>('[role=note]');
   expect(mark && describedBy(mark)).toBe(
-    'Removed because of the PII rule “project:2” (originally 12 long)',
+    'Removed because of the PII rule “project:2” (original length 12)',
   );
 });
 
@@ -185,7 +185,7 @@ test('any number of variables is shown by the hundred', async () => {
   expect(document.querySelectorAll('.fc-pair')).toHaveLength(200);
 });
 
-test('asking for more variables does not fold the frame', async () => {
+test('showing more variables does not fold the frame', async () => {
   const fold = vi.fn();
   const vars = Object.fromEntries(Array.from({ length: 101 }, (_, n) => [`v${n}`, n]));
   render(
@@ -196,7 +196,7 @@ test('asking for more variables does not fold the frame', async () => {
   expect(screen.queryByRole('button', { name: /more of/ })).toBeNull();
 });
 
-test('a long text is shown in part, and more of it on request', async () => {
+test('a long text is shown in part, then more', async () => {
   renderVariables({ x: 'a'.repeat(50_000) }, 'ruby');
   const more = screen.getByRole('button', { name: 'Show more of 50,000 characters' });
   expect(document.querySelector('dd bdi')?.textContent).toHaveLength(10_000);
@@ -205,7 +205,7 @@ test('a long text is shown in part, and more of it on request', async () => {
   expect(screen.queryByRole('button', { name: /characters/ })).toBeNull();
 });
 
-test('of very many marks in a text some are shown, and more on request', async () => {
+test('of very many marks in a text, some are shown, then more', async () => {
   const rem = Array.from({ length: 20_000 }, (_, at) => ['r', 'x', at, at + 1]);
   renderVariables({ x: 'm'.repeat(30_000) }, 'ruby', { vars: { x: { '': { rem } } } });
   expect(screen.getAllByRole('note').length).toBeLessThan(101);

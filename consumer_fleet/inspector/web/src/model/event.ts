@@ -5,7 +5,7 @@ export type SourceLine = [lineNo: number, text: string];
 
 export type RegisterMap = Record<string, JsonValue>;
 
-/** A stack frame, with the names that Sentry's interface gives its members. */
+/** A stack frame, with the names of Sentry's interface. */
 export interface Frame {
   absPath: string | null;
   colNo: number | null;
@@ -79,13 +79,13 @@ export interface Span {
   durationS: number;
 }
 
-/** What the frame's Context component needs to know of its event. */
+/** The facts of an event that the Context component needs. */
 export interface FrameEvent {
   platform: string | null;
   /** The CPU's architecture (`contexts.device.arch`), which orders registers. */
   deviceArch: string | null;
   sdkName: string | null;
-  /** The commit that the event's code was built from, if the event says so. */
+  /** The commit of the event's release, if known. */
   commit: string | null;
 }
 
@@ -98,13 +98,13 @@ export interface EventModel extends FrameEvent {
   timestamp: JsonValue | undefined;
   facts: [name: string, value: string][];
   exceptions: ExceptionValue[];
-  /** A stack trace that belongs to the event itself, as with `capture_message`. */
+  /** The event's own stack trace, as from `capture_message`. */
   stacktrace: Stacktrace | null;
   threads: Thread[];
   breadcrumbs: Breadcrumb[];
   spans: Span[];
   tags: Tag[];
-  /** Members shown as they are: contexts, request, user, extra, modules … */
+  /** Members shown unchanged: contexts, request, user, extra, modules … */
   sections: EventSection[];
   raw: JsonValue;
 }

@@ -24,13 +24,13 @@ test('the exception chain, its frames and their meta are read', () => {
   expect(event.exceptions[0]?.stacktrace?.meta).toBeDefined();
 });
 
-test('the commit is read from the release, which names it in full', () => {
+test('the commit is read from the release', () => {
   expect(readEvent(parseJson(python)).commit).toBe('5b1f0c9a7d3e2f4b6a8c0d1e2f3a4b5c6d7e8f90');
   expect(readEvent(parseJson(javascript)).commit).toBeNull();
   expect(readEvent({ release: 'c'.repeat(40) }).commit).toBe('c'.repeat(40));
 });
 
-test('breadcrumbs and tags are read in both of their forms', () => {
+test('breadcrumbs and tags are read in both forms', () => {
   const listed = readEvent(parseJson(javascript));
   expect(listed.breadcrumbs).toHaveLength(3);
   expect(listed.tags).toContainEqual({ key: 'browser.name', value: 'Firefox' });
@@ -70,7 +70,7 @@ test.each([
 
 const mark = (rule: string) => ({ '': { rem: [[rule, 'x']] } });
 
-test('what is redacted is found by its place, also behind what is no frame or no thread', () => {
+test('redactions are found by index, also after an invalid frame or thread', () => {
   const frames = [null, { function: 'f' }, 'x', { function: 'g' }];
   const framesMeta = { frames: { 1: mark('f'), 3: mark('g') } };
   const event = readEvent({
@@ -87,7 +87,7 @@ test.each([
   ['a list', [null, { value: 'v' }], { 1: { value: mark('r') } }],
   ['values', { values: [null, { value: 'v' }] }, { values: { 1: { value: mark('r') } } }],
   ['the value itself', { value: 'v' }, { value: mark('r') }],
-])('what is redacted is found where an interface is %s', (_, exception, meta) => {
+])('redactions are found where an interface is %s', (_, exception, meta) => {
   const [read] = readEvent({ exception, _meta: { exception: meta } }).exceptions;
   expect(read?.meta).toEqual({ value: mark('r') });
 });
@@ -96,7 +96,7 @@ test.each([
   ['an object', { a: 1, b: 2 }, { b: mark('r') }],
   ['pairs', [null, ['a', 1], ['b', 2]], { 2: { 1: mark('r') } }],
   ['keys and values', [{ value: 1 }, { key: 'b', value: 2 }], { 1: { value: mark('r') } }],
-])('redacted tags are found where tags are %s', (_, tags, meta) => {
+])('redactions of tags are found where tags are %s', (_, tags, meta) => {
   const tag = readEvent({ tags, _meta: { tags: meta } }).tags.at(-1);
   expect(tag).toEqual({ key: 'b', value: 2, meta: mark('r') });
 });
@@ -105,7 +105,7 @@ test.each([
   [{ logentry: { formatted: 'm' } }, { logentry: { formatted: mark('r') } }],
   [{ logentry: { message: 'm' } }, { logentry: { message: mark('r') } }],
   [{ message: 'm' }, { message: mark('r') }],
-])('what is redacted of a message is found: %j', (message, meta) => {
+])('redactions of a message are found: %j', (message, meta) => {
   const event = readEvent({ ...message, _meta: meta });
   expect([event.message, event.messageMeta]).toEqual(['m', mark('r')]);
 });

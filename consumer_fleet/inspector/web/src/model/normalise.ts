@@ -26,7 +26,7 @@ const CONTEXT_TITLES = new Map([
 ]);
 const COMMIT = /(?:^|[@+])([0-9a-f]{40})$/;
 
-/** Read an event's payload. Nothing in it is trusted: a member of the wrong type counts as absent. */
+/** Read an event's payload. It is untrusted: members of the wrong type count as absent. */
 export function readEvent(raw: JsonValue): EventModel {
   const event = asObject(raw);
   const meta = event._meta;
@@ -54,11 +54,11 @@ export function readEvent(raw: JsonValue): EventModel {
 
 interface Described {
   value: JsonObject;
-  /** What `_meta` says of it; that counts values of a wrong type too. */
+  /** Its `_meta`, whose indexes include values of a wrong type. */
   meta: JsonValue | undefined;
 }
 
-/** Interfaces come as `{"values": [...]}` or, in their old form, as the list or the value itself. */
+/** Interfaces are `{"values": [...]}` or, in the old form, the list or the value itself. */
 function valuesOf(event: JsonObject, name: string): Described[] {
   const value = event[name];
   const meta = member(event._meta, name);

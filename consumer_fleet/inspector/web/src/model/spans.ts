@@ -2,7 +2,7 @@ import { asArray, asText, isObject, type JsonObject } from '../json.ts';
 import type { Span } from './event.ts';
 import { readTimestampS } from './timestamp.ts';
 
-/** The spans of a transaction, ordered by their start; one without both times is left out. */
+/** The spans of a transaction, ordered by start; spans without both times are omitted. */
 export function readSpans(event: JsonObject): Span[] {
   const spans = asArray(event.spans).flatMap((span): Span[] => {
     if (!isObject(span)) return [];

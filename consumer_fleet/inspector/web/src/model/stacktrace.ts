@@ -11,7 +11,7 @@ import {
 } from '../json.ts';
 import type { Frame, SourceLine, Stacktrace } from './event.ts';
 
-/** A stack trace as SDKs write it (`pre_context`, `lineno`, …) or as Sentry's interface does. */
+/** Read a stack trace with the names of SDKs (`pre_context`, `lineno`, …) or of Sentry. */
 export function readStacktrace(
   value: JsonValue | undefined,
   meta: JsonValue | undefined,
@@ -21,7 +21,7 @@ export function readStacktrace(
   const [first, last] = omitted;
   const framesMeta = member(meta, 'frames');
   return {
-    // `_meta` counts what is no frame too.
+    // Indexes of `_meta` include entries that are not frames.
     frames: asArray(value.frames).flatMap((frame, index) =>
       isObject(frame) ? [readFrame(frame, member(framesMeta, String(index)))] : [],
     ),
@@ -56,7 +56,7 @@ function readContext(frame: JsonObject, lineNo: number | null): SourceLine[] {
   const active = frame.context_line ?? null;
   const after = asArray(frame.post_context);
   if (active === null && before.length === 0 && after.length === 0) return [];
-  // SDKs leave the line out where they could not read it: its place stays, empty.
+  // SDKs omit lines that they could not read: show an empty line.
   const lines = [...before, active, ...after];
   const first = (lineNo ?? before.length + 1) - before.length;
   return lines.map((text, index) => [first + index, asText(text) ?? '']);

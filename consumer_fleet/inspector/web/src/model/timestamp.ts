@@ -1,6 +1,6 @@
 import { asNumber, type JsonValue } from '../json.ts';
 
-/** Seconds since the epoch, from the number or the ISO 8601 text that SDKs send. */
+/** Seconds since 1970, from a number or ISO 8601 text. */
 export function readTimestampS(value: JsonValue | undefined): number | null {
   const number = asNumber(value);
   if (number !== null) return number;

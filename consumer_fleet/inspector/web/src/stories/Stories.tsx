@@ -21,8 +21,8 @@ function answer(status: CoverageAnswer['status'], reason: string | null = null):
 }
 
 const exists = answer('COVERAGE_EXISTS');
-const ofBranch = answer('COVERAGE_EXISTS', 'of branch main: Codecov does not know the commit');
-const missing = answer('NO_COVERAGE_DATA', 'no report has a file of this name');
+const ofBranch = answer('COVERAGE_EXISTS', 'from branch main: Codecov does not know the commit');
+const missing = answer('NO_COVERAGE_DATA', 'no report contains this file');
 const failing = new CoverageCache(() => Promise.reject(new Error('down')));
 
 const source = { hasContextSource: true };
@@ -35,31 +35,31 @@ export function Stories() {
     <main>
       <h1>Context</h1>
       <Story title="Source, expanded" of={pythonFrame} props={source}>
-        Every line, coloured by the language of the file’s extension; the active line is marked.
+        All lines, highlighted by the file’s extension; the active line is marked.
       </Story>
       <Story title="Source, collapsed" of={pythonFrame} props={{ ...source, isExpanded: false }}>
-        The active line alone.
+        Only the active line.
       </Story>
       <Story title="Coverage" of={pythonFrame} props={{ ...source, coverage: exists }}>
         Covered, uncovered, partial (dashed) or none. Tab to the marks, then move with the arrows.
       </Story>
       <Story title="Coverage is missing" of={pythonFrame} props={{ ...source, coverage: missing }}>
-        The answer says why there is none: no marks.
+        No marks; a note gives the reason.
       </Story>
       <Story
         title="Coverage of a branch"
         of={pythonFrame}
         props={{ ...source, coverage: ofBranch }}
       >
-        What is special about the marks is said below them.
+        A note below the lines names the branch.
       </Story>
       <Story title="Coverage fails" of={pythonFrame} props={{ ...source, coverage: failing }}>
-        A failure is not shown, and not tried again.
+        A failure is not shown and not retried.
       </Story>
       <Story title="No active line" of={lineless} props={{ ...source, coverage: exists }}>
         Coverage is not used.
       </Story>
-      <Story title="Nothing known" of={sourceless} props={{ emptySourceNotation: true }}>
+      <Story title="No details" of={sourceless} props={{ emptySourceNotation: true }}>
         With <code>emptySourceNotation</code>.
       </Story>
       <Story
@@ -69,13 +69,13 @@ export function Stories() {
       >
         Does not crash.
       </Story>
-      <Story title="Variables of Python" of={pythonFrame} props={vars}>
+      <Story title="Python variables" of={pythonFrame} props={vars}>
         Clipped at 100 px; 64-bit integers are exact.
       </Story>
       <Story title="Redaction" of={redactedFrame} props={vars}>
-        Hover or focus a mark: its rule, and what was done.
+        Hover or focus a mark to see its rule and method.
       </Story>
-      <Story title="Variables of JavaScript" of={javascriptFrame} props={{ ...source, ...vars }}>
+      <Story title="JavaScript variables" of={javascriptFrame} props={{ ...source, ...vars }}>
         <code>null</code> and <code>undefined</code>.
       </Story>
       {['ruby', 'php', 'python', 'node'].map((platform) => (

@@ -10,7 +10,7 @@ interface Props {
   props?: Partial<ContextProps>;
 }
 
-/** One behaviour: what to look for, and the component that shows it. */
+/** One behaviour: a description, and the component that shows it. */
 export function Story({ title, of, children, props = {} }: Props) {
   const id = useId();
   const [isExpanded, setIsExpanded] = useState(props.isExpanded ?? true);

@@ -28,7 +28,7 @@ export const nativeFrame = innermost(parseJson(native), 0, 2);
 export const dotnetFrame = innermost(parseJson(dotnet), 0, 0);
 export const hostileFrame = innermost(hostileEvent, 0, 0);
 
-/** The same variables as another platform's SDK would send them. */
+/** The same variables as sent by another platform's SDK. */
 export function onPlatform(platform: string): StoryFrame {
   const vars = {
     nothing: null,

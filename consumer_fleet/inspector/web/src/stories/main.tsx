@@ -1,7 +1,7 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
-// Before the stories' own: those may override them.
+// Imported first: the stories' styles may override it.
 import '../context/context.css';
 import './stories.css';
 

@@ -11,7 +11,7 @@ import { Section } from './Section';
 const SHOWN_AT_FIRST = 15;
 const DATA_PAGE_SIZE = 20;
 
-/** The trail before the event, the latest first. */
+/** The breadcrumbs of the event, latest first. */
 export function Breadcrumbs({ breadcrumbs }: { breadcrumbs: Breadcrumb[] }) {
   const pages = usePages(breadcrumbs.toReversed(), { first: SHOWN_AT_FIRST });
   if (breadcrumbs.length === 0) return null;

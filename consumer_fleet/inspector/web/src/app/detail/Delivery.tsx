@@ -2,7 +2,7 @@ import { SafeText } from '../../context/SafeText';
 import type { Answer, DeadLetter, Summary } from '../../api/types';
 import { formatMoment } from '../format';
 
-/** Where the envelope came from in Kafka, and what each destination answered. */
+/** The envelope's Kafka position and the responses of the destinations. */
 export function Delivery({ summary }: { summary: Summary }) {
   const { origin, answers } = summary;
   return (
@@ -24,10 +24,10 @@ export function Delivery({ summary }: { summary: Summary }) {
         </dd>
       </div>
       <div className="fact">
-        <dt>Answers</dt>
+        <dt>Responses</dt>
         <dd>
           {answers.length === 0 && <span className="hint">none recorded</span>}
-          <ul className="answers" aria-label="Answers of destinations">
+          <ul className="answers" aria-label="Responses of destinations">
             {answers.map((answer, index) => (
               <AnswerChip key={index} answer={answer} />
             ))}
@@ -43,7 +43,7 @@ function AnswerChip({ answer }: { answer: Answer }) {
   const isAccepted = status !== null && status >= 200 && status < 300;
   return (
     <li className="chip" data-tone={isAccepted ? 'good' : 'bad'}>
-      <SafeText text={destination} /> <strong>{status ?? 'no answer'}</strong>
+      <SafeText text={destination} /> <strong>{status ?? 'no response'}</strong>
       {typeof detail === 'string' && detail !== '' && (
         <>
           {' '}
@@ -55,10 +55,10 @@ function AnswerChip({ answer }: { answer: Answer }) {
   );
 }
 
-/** Why the message was not delivered, in plain sight. */
+/** The reason why the message was not delivered. */
 export function DeadLetterNotice({ deadLetter }: { deadLetter: DeadLetter }) {
   const { reason, detail, group, topic, partition, offset } = deadLetter;
-  const place = [
+  const position = [
     topic,
     partition === null ? null : `partition ${partition}`,
     offset === null ? null : `offset ${offset}`,
@@ -79,10 +79,10 @@ export function DeadLetterNotice({ deadLetter }: { deadLetter: DeadLetter }) {
             rejected by group <SafeText text={group} />
           </>
         )}
-        {place.length > 0 && (
+        {position.length > 0 && (
           <>
             {' '}
-            at <SafeText text={place.join(' ')} />
+            at <SafeText text={position.join(' ')} />
           </>
         )}
       </p>

@@ -15,14 +15,14 @@ import { useLoaded } from './useLoaded';
 
 interface Props {
   id: number;
-  /** Coverage that is known already; null where the server has no access to any. */
+  /** Cached coverage answers; null if the server has no coverage. */
   coverageAnswers: CoverageAnswers | null;
   onBack: () => void;
 }
 
 interface Contents {
   entry: Entry;
-  /** The event's payload; a failure to read it must not hide the rest of the entry. */
+  /** The event's payload; an unreadable one must not hide the rest of the entry. */
   payload: { value: JsonValue } | { failure: string } | null;
 }
 
@@ -36,7 +36,7 @@ async function loadContents(id: number, signal: AbortSignal): Promise<Contents> 
   }
 }
 
-/** One entry: what arrived, from where, and what became of it. */
+/** One entry: its event and envelope, its origin, and its delivery. */
 export function EntryDetail({ id, coverageAnswers, onBack }: Props) {
   const load = useCallback((signal: AbortSignal) => loadContents(id, signal), [id]);
   const loaded = useLoaded(load);
@@ -111,7 +111,7 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       <EntryHeader summary={entry.summary} event={event} onBack={onBack} />
       {payload !== null && 'failure' in payload && (
         <section className="notice" data-tone="bad" role="alert">
-          <p className="notice-title">The event cannot be shown</p>
+          <p className="notice-title">The event can’t be displayed</p>
           <p>{payload.failure}</p>
         </section>
       )}

@@ -12,10 +12,10 @@ import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 import { useLoaded } from './useLoaded';
 
-// A larger payload is for a file: the page would only be slow with it.
+// Larger payloads can only be downloaded: they would slow down the page.
 const MAX_SHOWN_BYTES = 1024 * 1024;
 
-/** The envelope as it was sent: its header, and its items with their payloads. */
+/** The envelope as sent: its header, and its items with their payloads. */
 export function EnvelopeView({ entry }: { entry: Entry }) {
   const { summary, header, items } = entry;
   const pages = usePages(items);
@@ -109,7 +109,7 @@ function parseOrNull(text: string): JsonValue | undefined {
   try {
     return parseJson(text);
   } catch {
-    // Many payloads are not JSON: sessions of several lines, attachments, logs.
+    // Many payloads are not a JSON document: session lines, attachments, logs.
     return undefined;
   }
 }

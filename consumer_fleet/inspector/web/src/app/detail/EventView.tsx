@@ -12,7 +12,7 @@ import { Section } from './Section';
 import { Spans } from './Spans';
 import { Threads } from './Threads';
 
-// Each holds a page of names and values.
+// Each card shows a page of names and values.
 const CARDS_PAGE_SIZE = 20;
 
 interface Props {
@@ -20,7 +20,7 @@ interface Props {
   coverage: CoverageCache | null;
 }
 
-/** Everything that the event says, the reason for it first. */
+/** The whole event, its exceptions first. */
 export function EventView({ event, coverage }: Props) {
   return (
     <>

@@ -9,7 +9,7 @@ import { formatCount } from '../format';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 
-// Each may have a stack trace of hundreds of frames.
+// Each exception may have hundreds of frames.
 const PAGE_SIZE = 5;
 
 interface Props {
@@ -17,7 +17,7 @@ interface Props {
   coverage: CoverageCache | null;
 }
 
-/** The exception chain, the last raised first: each was caused by the one below it. */
+/** The exception chain, last raised first; each was caused by the one below it. */
 export function Exceptions({ event, coverage }: Props) {
   const chain = event.exceptions.toReversed();
   const pages = usePages(chain, { size: PAGE_SIZE });
@@ -85,7 +85,7 @@ function ExceptionBlock({ event, exception, isCause, coverage }: BlockProps) {
   );
 }
 
-/** .NET names the assembly here, which is no prefix of the type's name. */
+/** .NET names the assembly here, which is not a prefix of the type's name. */
 function isAssembly(module: string): boolean {
   return module.includes(', Version=');
 }

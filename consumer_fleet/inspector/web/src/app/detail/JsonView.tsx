@@ -2,7 +2,7 @@ import { CopyButton } from '../../context/CopyButton';
 import { StructuredValue } from '../../context/StructuredValue';
 import { type JsonValue, printJson } from '../../json';
 
-/** A JSON document as a tree; its numbers stand as they were sent. */
+/** A JSON document as a tree, with its numbers as sent. */
 export function JsonView({ value, label }: { value: JsonValue; label: string }) {
   return (
     <div className="json-view">

@@ -6,7 +6,7 @@ import { type JsonObject, type JsonValue, member } from '../../json';
 interface Props {
   values: JsonObject;
   meta?: JsonValue | undefined;
-  /** How many at a time, where there are many of these lists. */
+  /** The page size, smaller where there are many of these lists. */
   pageSize?: number | undefined;
 }
 

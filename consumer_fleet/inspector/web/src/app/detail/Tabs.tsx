@@ -3,7 +3,7 @@ import { useId, useRef, type KeyboardEvent, type ReactNode } from 'react';
 export interface Tab {
   name: string;
   label: string;
-  /** Drawn only while its tab is selected. */
+  /** Called only while its tab is selected. */
   render: () => ReactNode;
 }
 

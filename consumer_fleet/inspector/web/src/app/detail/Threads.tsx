@@ -48,7 +48,7 @@ export function Threads({ event, coverage }: Props) {
       {stacktrace === null ? (
         <p className="hint">
           {isExplainedByException(event, thread)
-            ? 'Its stack trace is that of the exception.'
+            ? 'See the stack trace of the exception.'
             : 'This thread has no stack trace.'}
         </p>
       ) : (
@@ -64,7 +64,7 @@ export function Threads({ event, coverage }: Props) {
   );
 }
 
-/** SDKs leave the crashed thread's frames to its exception. */
+/** SDKs put the crashed thread's frames in its exception. */
 function isExplainedByException(event: EventModel, thread: Thread): boolean {
   return event.exceptions.some(
     ({ threadId, stacktrace }) => stacktrace !== null && threadId === thread.id,

@@ -8,7 +8,7 @@ interface Props {
   problem: NonNullable<Entry['undecodable']>;
 }
 
-/** A message that is no envelope: why, and how it begins. */
+/** An undecodable message: the reason, and its first bytes. */
 export function Undecodable({ entry, problem }: Props) {
   const { id, size_bytes: sizeBytes } = entry.summary;
   return (

@@ -9,7 +9,7 @@ type Load<T> = (signal: AbortSignal) => Promise<T>;
 
 const LOADING = { phase: 'loading' } as const;
 
-/** Loads once per identity of `load`; a request that is no longer wanted is aborted. */
+/** Loads once per identity of `load`; aborts a request that is no longer needed. */
 export function useLoaded<T>(load: Load<T>): Loaded<T> {
   const [state, setState] = useState<{ load: Load<T>; loaded: Loaded<T> }>();
 
@@ -29,6 +29,6 @@ export function useLoaded<T>(load: Load<T>): Loaded<T> {
     };
   }, [load]);
 
-  // What an earlier `load` gave is not what is asked for now.
+  // Ignore the result of an earlier `load`.
   return state?.load === load ? state.loaded : LOADING;
 }

@@ -81,7 +81,7 @@ test.each<[string, JsonObject, string, number, string, number]>([
   expect(page.querySelectorAll(selector)).toHaveLength(then);
 });
 
-test('of very many threads the crashed one and its neighbours can be chosen at first', async () => {
+test('of very many threads, the crashed one and its neighbours are offered first', async () => {
   renderEvent({ threads: many((index) => ({ id: index, crashed: index === 1_500 })) });
   const choice = screen.getByRole<HTMLSelectElement>('combobox', { name: 'Thread' });
   expect(choice.selectedOptions[0]?.textContent).toBe('#1500 (crashed)');
@@ -93,7 +93,7 @@ test('of very many threads the crashed one and its neighbours can be chosen at f
   expect(choice.selectedOptions[0]?.textContent).toBe('#1430');
 });
 
-test('any number of items of an envelope is shown by the hundred', async () => {
+test('any number of envelope items is shown by the hundred', async () => {
   const items = many((index) => ({ index, type: 'log', size_bytes: 1, header: {} }));
   render(<EnvelopeView entry={entry(1, { items })} />);
   const list = screen.getByRole('list', { name: 'Envelope items' });

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState, type KeyboardEvent } from 'react';
 import { EventRow, ROW_HEIGHT_PX, rowId } from './EventRow';
 import type { EventFeed, FeedSnapshot } from './eventFeed';
 
-// Older entries are asked for before the reader is at the end of what is loaded.
+// Older entries are requested before the user reaches the end of the loaded ones.
 const LOAD_AHEAD_ROWS = 60;
 const PAGE_ROWS = 10;
 const TOP_PX = 8;
@@ -14,15 +14,15 @@ interface Props {
   feed: EventFeed;
   selectedId: number | null;
   onSelect: (id: number) => void;
-  /** Enter on the list: the reader wants to go on in the event. */
+  /** Called at Enter in the list, to move to the event. */
   onEnter: () => void;
 }
 
-/** The entries, as many drawn as fit: a listbox whose selection follows the arrow keys. */
+/** The entries as a virtual listbox whose selection follows the arrow keys. */
 export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Props) {
   const { rows, next, total } = snapshot;
   const scroller = useRef<HTMLDivElement>(null);
-  // eslint-disable-next-line react-hooks/incompatible-library -- nothing of it is memoised here
+  // eslint-disable-next-line react-hooks/incompatible-library -- its functions are not memoised here
   const virtualizer = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroller.current,
@@ -33,7 +33,7 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
   const items = virtualizer.getVirtualItems();
   const lastDrawn = items.at(-1)?.index ?? 0;
   const selectedIndex = rows.findIndex((row) => row.id === selectedId);
-  // On a narrow page going back to the list selects nothing; the arrow keys go on from here then.
+  // On a narrow page, going back to the list clears the selection; arrow keys continue from here.
   const [lastSelectedId, setLastSelectedId] = useState(selectedId);
   if (selectedId !== null && selectedId !== lastSelectedId) setLastSelectedId(selectedId);
   const isSelectedDrawn = items.some((item) => item.index === selectedIndex);
@@ -67,7 +67,7 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
       tabIndex={0}
       onKeyDown={onKeyDown}
       onScroll={(event) => {
-        feed.setReaderAtTop(event.currentTarget.scrollTop < TOP_PX);
+        feed.setAtTop(event.currentTarget.scrollTop < TOP_PX);
       }}
     >
       <div

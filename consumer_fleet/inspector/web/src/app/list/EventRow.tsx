@@ -39,7 +39,7 @@ export const EventRow = memo(function EventRow({
       className="event-row"
       data-level={level ?? 'none'}
       data-dead={summary.dead_letter !== null}
-      // Through the style object, not an attribute: the page's policy allows no other.
+      // By the style object, not an attribute: the page's policy forbids inline styles.
       style={{ transform: `translateY(${offsetPx}px)`, height: ROW_HEIGHT_PX }}
       onClick={() => {
         onSelect(id);
@@ -71,7 +71,7 @@ export const EventRow = memo(function EventRow({
   );
 });
 
-/** Each type once: an envelope may have thousands of items. */
+/** Each type only once: an envelope may have thousands of items. */
 function typesOf({ item_types: types }: Summary): string {
   return [...new Set(types)].slice(0, MAX_TYPES).join(', ');
 }

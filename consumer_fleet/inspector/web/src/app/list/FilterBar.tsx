@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'react';
 
 import type { Filters } from '../../api/types';
 
-// A search per pause in typing, not per key.
+// Search after a pause in typing, not at every key.
 const TYPING_PAUSE_MS = 250;
 
 const TYPES = [
@@ -67,7 +67,7 @@ function SearchField({ filters, onChange }: Props) {
   const [sent, setSent] = useState(filters.q);
   const input = useRef<HTMLInputElement>(null);
 
-  // A search that comes from the address, not from here, replaces what is typed.
+  // A search from the address replaces the typed text.
   if (filters.q !== sent) {
     setSent(filters.q);
     setText(filters.q);
@@ -124,7 +124,7 @@ interface ChoiceProps {
 }
 
 function Choice({ label, all, values, value, onChange }: ChoiceProps) {
-  // A value from the address that is not among the usual ones must still be shown.
+  // Also offer an unusual value from the address.
   const offered = value === '' || values.includes(value) ? values : [...values, value];
   return (
     <select

@@ -9,20 +9,20 @@ interface Props {
 }
 
 const WAITING: Record<Status['source']['kind'], string> = {
-  receiver: 'Envelopes appear here as they are accepted.',
-  demo: 'Envelopes appear here as they are accepted.',
+  receiver: 'Envelopes appear here as they arrive.',
+  demo: 'Envelopes appear here as they arrive.',
   topic: 'Messages appear here as they are read from the topic.',
-  dlq: 'This dead letter topic is empty: nothing has been rejected.',
-  recording: 'This recording holds no messages.',
+  dlq: 'This dead-letter topic is empty.',
+  recording: 'This recording contains no messages.',
 };
 
 export function NoEvents({ status, isFiltered, onClear }: Props) {
   if (isFiltered) {
     return (
       <div className="list-state">
-        <p>No event matches.</p>
+        <p>No matching events</p>
         <button type="button" className="button" onClick={onClear}>
-          Clear the filters
+          Clear filters
         </button>
       </div>
     );
@@ -34,7 +34,7 @@ export function NoEvents({ status, isFiltered, onClear }: Props) {
       <p>{status === null ? '' : WAITING[status.source.kind]}</p>
       {dsn !== null && (
         <>
-          <p>Point an SDK at this DSN:</p>
+          <p>Send events from an SDK to this DSN:</p>
           <p className="dsn">
             <code>
               <SafeText text={dsn} />

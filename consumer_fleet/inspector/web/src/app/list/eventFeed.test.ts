@@ -41,7 +41,7 @@ beforeEach(() => {
       stream = null;
     };
   });
-  feed.setReaderAtTop(true);
+  feed.setAtTop(true);
 });
 
 afterEach(() => {
@@ -68,18 +68,18 @@ test('pages follow each other without a gap or an overlap', async () => {
   expect(feed.getSnapshot().next).toBeNull();
 });
 
-test('the stream begins behind the first page', async () => {
+test('the stream starts after the first page', async () => {
   await feed.open(NO_FILTERS);
   expect(stream?.lastId).toBe(700);
 });
 
-test('with filters, the stream begins behind the newest entry of all', async () => {
+test('with filters, the stream starts after the newest of all entries', async () => {
   await feed.open({ ...NO_FILTERS, level: 'fatal' });
   expect(ids()).toEqual([]);
   expect(stream?.lastId).toBe(700);
 });
 
-test('what arrives is put on top, newest first, and once', async () => {
+test('new entries are added at the top, newest first, and once', async () => {
   await feed.open(NO_FILTERS);
   await arrive(summary(700), summary(701), summary(702));
   await arrive(summary(702));
@@ -87,31 +87,31 @@ test('what arrives is put on top, newest first, and once', async () => {
   expect(feed.getSnapshot().total).toBe(702);
 });
 
-test('what arrives waits while the reader is further down', async () => {
+test('new entries wait while the user has scrolled down', async () => {
   await feed.open(NO_FILTERS);
-  feed.setReaderAtTop(false);
+  feed.setAtTop(false);
   await arrive(summary(701));
   await arrive(summary(702));
   expect(ids()[0]).toBe(700);
   expect(feed.getSnapshot().pending.map((one) => one.id)).toEqual([702, 701]);
-  feed.setReaderAtTop(true);
+  feed.setAtTop(true);
   expect(ids().slice(0, 3)).toEqual([702, 701, 700]);
   expect(feed.getSnapshot().pending).toEqual([]);
 });
 
-test('what arrives is filtered', async () => {
+test('new entries are filtered', async () => {
   await feed.open({ ...NO_FILTERS, level: 'error' });
   await arrive(summary(701, { level: 'info' }), summary(702, { level: 'error' }));
   expect(ids().slice(0, 2)).toEqual([702, 700]);
 });
 
-test('during a text search, the server decides about what arrives', async () => {
+test('during a text search, the server filters new entries', async () => {
   await feed.open({ ...NO_FILTERS, q: 'needle' });
   await arrive(summary(701, { title: 'hay' }), summary(702, { title: 'a needle' }));
   expect(ids()).toEqual([702]);
 });
 
-test('a search that was overtaken by another is dropped', async () => {
+test('an outdated search result is dropped', async () => {
   let answerFirst: (page: EventPage) => void = () => undefined;
   vi.mocked(fetchEvents).mockImplementationOnce(
     () =>
@@ -126,7 +126,7 @@ test('a search that was overtaken by another is dropped', async () => {
   expect(ids()).toEqual([]);
 });
 
-test('after a restart of the server, the list is loaded anew', async () => {
+test('after a restart of the server, the list is reloaded', async () => {
   await feed.open(NO_FILTERS);
   kept = [summary(1), summary(2)];
   stream?.onRestart();
@@ -135,19 +135,19 @@ test('after a restart of the server, the list is loaded anew', async () => {
   expect(stream?.lastId).toBe(2);
 });
 
-test('a failure to load says what is wrong', async () => {
+test('a failure to load shows the reason', async () => {
   vi.mocked(fetchEvents).mockRejectedValueOnce(new TypeError('fetch failed'));
   await feed.open(NO_FILTERS);
   const { phase, failure, connection } = feed.getSnapshot();
   expect([phase, connection]).toEqual(['failed', 'disconnected']);
-  expect(failure).toMatch(/does not answer/);
+  expect(failure).toMatch(/Lost connection/);
 });
 
 const evict = (oldest: number) => {
   kept = kept.filter((one) => one.id >= oldest);
 };
 
-test('the count is what the server keeps, and rows that it has dropped go', async () => {
+test("the count is the server's, and evicted rows are removed", async () => {
   await feed.open(NO_FILTERS);
   while (feed.getSnapshot().next !== null) await feed.loadMore();
   evict(4);
@@ -157,9 +157,9 @@ test('the count is what the server keeps, and rows that it has dropped go', asyn
   expect(ids().at(-1)).toBe(4);
 });
 
-test('waiting entries and rows that the server has dropped go', async () => {
+test('evicted waiting entries and rows are removed', async () => {
   await feed.open(NO_FILTERS);
-  feed.setReaderAtTop(false);
+  feed.setAtTop(false);
   evict(701);
   await arrive(...Array.from({ length: 30 }, (_, index) => summary(701 + index)));
   expect(ids()).toEqual([]);
@@ -169,7 +169,7 @@ test('waiting entries and rows that the server has dropped go', async () => {
   expect(feed.getSnapshot().total).toBe(21);
 });
 
-test('with filters too, the count is what the server keeps', async () => {
+test("with filters, too, the count is the server's", async () => {
   await feed.open({ ...NO_FILTERS, level: 'error' });
   evict(691);
   await arrive(summary(701, { level: 'info' }));
@@ -181,7 +181,7 @@ test('with filters too, the count is what the server keeps', async () => {
   expect(ids()).toEqual([]);
 });
 
-test('what arrives after the server has counted is counted on top', async () => {
+test("entries that arrive after the server's count are added to it", async () => {
   await feed.open(NO_FILTERS);
   let answer: () => void = () => undefined;
   vi.mocked(fetchEvents).mockImplementationOnce((filters, before, limit) => {
@@ -201,7 +201,7 @@ test('what arrives after the server has counted is counted on top', async () => 
   expect(ids().slice(0, 3)).toEqual([702, 701, 700]);
 });
 
-test('a row that was dropped too early is asked for again', async () => {
+test('a row that was removed too early is requested again', async () => {
   await feed.open(NO_FILTERS);
   while (feed.getSnapshot().next !== null) await feed.loadMore();
   // It counts before it looks: what arrives in between is missing from the count.
@@ -225,13 +225,13 @@ test.each([
     },
   ],
   [
-    'another answer',
+    'another response',
     () => {
       feed.noteStore('new');
       return Promise.resolve();
     },
   ],
-])('another store, as %s says, is a restart', async (_, ask) => {
+])('another store in %s is a restart', async (_, ask) => {
   store = 'old';
   await feed.open(NO_FILTERS);
   expect(stream?.store).toBe('old');
@@ -248,7 +248,7 @@ test.each([
   expect(stream?.store).toBe('new');
 });
 
-test('a restart while the list was being loaded again is one', async () => {
+test('two signs of one restart during a reload count once', async () => {
   store = 'old';
   await feed.open(NO_FILTERS);
   const { restarts } = feed.getSnapshot();

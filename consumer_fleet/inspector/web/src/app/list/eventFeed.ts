@@ -14,24 +14,24 @@ export interface FeedSnapshot {
   filters: Filters;
   /** Newest first. */
   rows: Summary[];
-  /** New entries that wait until the reader is at the top again, newest first. */
+  /** New entries, shown when the user is at the top again, newest first. */
   pending: Summary[];
   total: number;
-  /** Ask for what is older than this; null where nothing is. */
+  /** Request entries older than this one; null if there are none. */
   next: number | null;
   isLoadingMore: boolean;
   connection: Connection;
-  /** How often the server has begun anew: each time, ids of entries mean others. */
+  /** How often the server has restarted; entry ids are not valid across restarts. */
   restarts: number;
 }
 
 const FIRST_PAGE = 100;
 const PAGE = 500;
 const MAX_ROWS = 50_000;
-// Entries arrive one by one, in thousands: the page is drawn at most this often for them.
+// Thousands of entries may arrive one by one: draw the page at most this often.
 const FLUSH_MS = 120;
-// What arrives makes room for itself: how many match is asked for again, at most this often.
-const COUNT_AGAIN_MS = 1_000;
+// Arriving entries evict others: request the number of matches again, at most this often.
+const RECOUNT_MS = 1_000;
 
 const EMPTY: FeedSnapshot = {
   phase: 'loading',
@@ -46,7 +46,7 @@ const EMPTY: FeedSnapshot = {
   restarts: 0,
 };
 
-/** The list of entries: pages of what is kept, and what arrives while it is open. */
+/** The list of entries: pages of stored ones, and new ones while it is open. */
 export class EventFeed {
   #snapshot = EMPTY;
   readonly #listeners = new Set<() => void>();
@@ -55,10 +55,10 @@ export class EventFeed {
   #arrived: Summary[] = [];
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
   #countTimer: ReturnType<typeof setTimeout> | null = null;
-  #isReaderAtTop = true;
-  /** Whose entries these are; null until a server says. */
+  #isAtTop = true;
+  /** The store of these entries; null until the server names it. */
   #store: StoreId | null = null;
-  /** How many matched when the server was asked last, the newest of them included. */
+  /** The number of matches in the server's last response, and the newest entry counted. */
   #counted = { total: 0, newestId: 0 };
 
   readonly getSnapshot = (): FeedSnapshot => this.#snapshot;
@@ -70,7 +70,7 @@ export class EventFeed {
     };
   };
 
-  /** Load the first page anew, then follow what arrives behind it. */
+  /** Load the first page, then follow new entries. */
   async open(filters: Filters): Promise<void> {
     this.close();
     const loading = new AbortController();
@@ -79,7 +79,7 @@ export class EventFeed {
     this.#update({ ...EMPTY, filters, connection, restarts });
     try {
       const { page, newestId, store } = await loadFirst(filters, loading.signal);
-      // A later call of open() or close() may have taken over meanwhile.
+      // open() or close() may have been called in the meantime.
       if (loading.signal.aborted) return;
       const isOther = this.#isOther(store);
       this.#store = store ?? null;
@@ -108,12 +108,12 @@ export class EventFeed {
     this.#arrived = [];
   }
 
-  /** Begin anew where `store`, of any answer of the server, is not that of the entries. */
+  /** Restart if `store`, from any response of the server, is not the store of the entries. */
   noteStore(store: StoreId | undefined): void {
     if (this.#isOther(store)) this.#restart();
   }
 
-  /** Append the next older page; does nothing while one is on its way. */
+  /** Append the next older page; does nothing while one is loading. */
   async loadMore(): Promise<void> {
     const { next, isLoadingMore, filters, phase } = this.#snapshot;
     if (next === null || isLoadingMore || phase !== 'ready') return;
@@ -132,14 +132,14 @@ export class EventFeed {
       this.#show(pending, [...rows, ...page.events], page.next, Infinity);
       this.#update({ isLoadingMore: false });
     } catch {
-      // The list stays as it is, and asks again when it is scrolled to its end again.
+      // The list stays as it is; scrolling to its end requests the page again.
       if (!signal.aborted) this.#update({ isLoadingMore: false });
     }
   }
 
-  /** While the reader is further down, new entries wait: rows must not move under a pointer. */
-  setReaderAtTop(isAtTop: boolean): void {
-    this.#isReaderAtTop = isAtTop;
+  /** While the user has scrolled down, new entries wait: rows must not move under the pointer. */
+  setAtTop(isAtTop: boolean): void {
+    this.#isAtTop = isAtTop;
     if (isAtTop) this.showPending();
   }
 
@@ -154,15 +154,15 @@ export class EventFeed {
       store: this.#store,
       onSummary: (summary) => {
         this.#arrived.push(summary);
-        // Only the server can tell what a text search finds.
+        // Only the server can evaluate a text search.
         if (this.#snapshot.filters.q === '') {
           this.#flushTimer ??= setTimeout(() => {
             this.#flush();
           }, FLUSH_MS);
         }
         this.#countTimer ??= setTimeout(() => {
-          void this.#countAgain();
-        }, COUNT_AGAIN_MS);
+          void this.#recount();
+        }, RECOUNT_MS);
       },
       onConnection: (connection) => {
         this.#update({ connection });
@@ -195,8 +195,8 @@ export class EventFeed {
     return arrived;
   }
 
-  /** Ask how many match now, and during a text search which of what has arrived do. */
-  async #countAgain(): Promise<void> {
+  /** Request the number of matches and, during a text search, which new entries match. */
+  async #recount(): Promise<void> {
     this.#countTimer = null;
     const { filters } = this.#snapshot;
     const { signal } = this.#loading;
@@ -226,11 +226,11 @@ export class EventFeed {
     const { rows, pending, next } = this.#snapshot;
     const newestId = this.#newestId();
     const added = summaries.filter((summary) => summary.id > newestId);
-    if (this.#isReaderAtTop) this.#show([], [...added, ...pending, ...rows], next);
+    if (this.#isAtTop) this.#show([], [...added, ...pending, ...rows], next);
     else this.#show([...added, ...pending], rows, next);
   }
 
-  /** Rows that the server no longer has, the oldest, are dropped. */
+  /** Show these rows without the oldest ones that the server has evicted. */
   #show(pending: Summary[], rows: Summary[], next: number | null, maxRows = MAX_ROWS): void {
     const { total: counted, newestId } = this.#counted;
     const total = counted + newerThan(newestId, pending) + newerThan(newestId, rows);
@@ -242,7 +242,7 @@ export class EventFeed {
       pending: waiting,
       rows: kept,
       total,
-      // The server may have counted before it looked: what was cut is asked for again.
+      // The server may have counted before it read the page: removed rows are requested again.
       next: kept.length < rows.length ? (oldest?.id ?? null) : next,
     });
   }
@@ -255,14 +255,14 @@ export class EventFeed {
 
 interface FirstPage {
   page: EventPage;
-  /** Of all entries: what is followed begins behind that one. */
+  /** The newest of all entries; the stream starts after it. */
   newestId: number;
-  /** Whose entry that is. Where the page is of another, the stream will say so. */
+  /** The store of that entry. If the page is from another store, the stream reports it. */
   store: StoreId | undefined;
 }
 
 async function loadFirst(filters: Filters, signal: AbortSignal): Promise<FirstPage> {
-  // The newest first: what arrives between the two requests is then seen twice, not missed.
+  // The newest entry first: entries between the two requests are seen twice, not missed.
   const all = await fetchEvents(NO_FILTERS, null, isFiltered(filters) ? 1 : FIRST_PAGE, signal);
   const page = isFiltered(filters) ? await fetchEvents(filters, null, FIRST_PAGE, signal) : all;
   return { page, newestId: all.events[0]?.id ?? 0, store: all.store };

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useSyncExternalStore } from 'react';
 import type { Filters } from '../../api/types';
 import { EventFeed, type FeedSnapshot } from './eventFeed';
 
-/** The feed of the page, reopened whenever the filters change. */
+/** The page's feed, opened again when the filters change. */
 export function useFeed(filters: Filters): [FeedSnapshot, EventFeed] {
   const feed = useMemo(() => new EventFeed(), []);
   const snapshot = useSyncExternalStore(feed.subscribe, feed.getSnapshot);

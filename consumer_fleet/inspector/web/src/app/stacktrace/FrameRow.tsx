@@ -36,7 +36,7 @@ export const FrameRow = memo(function FrameRow({
     hasAssembly: (frame.platform ?? event.platform) === 'csharp' && frame.package !== null,
   };
   const isExpandable = Object.values(parts).some(Boolean);
-  // Folded, a frame of the application still shows the line that ran.
+  // A folded application frame still shows the line that ran.
   const folded = { hasContextSource: parts.hasContextSource && frame.inApp };
 
   return (

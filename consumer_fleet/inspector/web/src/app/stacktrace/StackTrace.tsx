@@ -12,7 +12,7 @@ import { stacktraceText } from './frameText';
 interface Props {
   event: FrameEvent;
   stacktrace: Stacktrace;
-  /** The first line of the text that is copied. */
+  /** The first line of the copied text. */
   heading: string;
   coverage: CoverageCache | null;
 }
@@ -37,7 +37,7 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
         key={index}
         event={event}
         frame={frame}
-        // Registers are those of the moment that the trace was taken: the innermost frame's.
+        // The registers are those at the time of the crash, so of the innermost frame.
         registers={isInnermost ? stacktrace.registers : NO_REGISTERS}
         registersMeta={isInnermost ? member(meta, 'registers') : undefined}
         repeats={repeats}
@@ -94,7 +94,7 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
       </div>
       {framesOmitted !== null && (
         <p className="hint">
-          Frames {framesOmitted[0]} to {framesOmitted[1]} were left out by the SDK.
+          The SDK omitted frames {framesOmitted[0]} to {framesOmitted[1]}.
         </p>
       )}
       <ol className="frames" aria-label="Stack frames">

@@ -3,10 +3,10 @@ import type { Frame } from '../../model/event';
 export type Segment =
   { kind: 'frame'; index: number; repeats: number } | { kind: 'folded'; indexes: number[] };
 
-/** Which frames to show at first, oldest first, as Sentry does.
+/** The initially visible frames, oldest first, as in Sentry.
  *
- * Seen are frames of the application, the foreign frame that each of their runs begins with (who
- * called them), and the last one. A trace without any frame of the application is shown whole.
+ * Visible are application frames, the library frame that called each run of them, and the last
+ * frame. Without application frames, all are visible.
  */
 export function planFrames(frames: Frame[], isAppOnly: boolean): Segment[] {
   const hasAppFrames = frames.some((frame) => frame.inApp);
@@ -29,7 +29,7 @@ export function planFrames(frames: Frame[], isAppOnly: boolean): Segment[] {
   return segments;
 }
 
-/** Recursion: the same place again, whatever its variables. */
+/** Recursion: the same location again, whatever its variables. */
 function isRepeated(frame: Frame, next: Frame): boolean {
   return (
     frame.lineNo === next.lineNo &&
@@ -41,7 +41,7 @@ function isRepeated(frame: Frame, next: Frame): boolean {
   );
 }
 
-/** The frame that is open at first: the innermost of the application, else the innermost. */
+/** The initially open frame: the innermost application frame, else the innermost frame. */
 export function initiallyOpenFrame(frames: Frame[]): number {
   const innermostInApp = frames.findLastIndex((frame) => frame.inApp);
   return innermostInApp >= 0 ? innermostInApp : frames.length - 1;

@@ -1,10 +1,10 @@
 import type { Frame, Stacktrace } from '../../model/event';
 
-/** Where a frame is: its file or module, and its line and column. */
+/** A frame's location: its file or module, line and column. */
 export function frameLocation(frame: Frame): string {
-  const place = frame.filename ?? frame.module ?? frame.absPath ?? '';
+  const file = frame.filename ?? frame.module ?? frame.absPath ?? '';
   const position = [frame.lineNo, frame.colNo].filter((part) => part !== null).join(':');
-  return [place, position].filter((part) => part !== '').join(':');
+  return [file, position].filter((part) => part !== '').join(':');
 }
 
 /** The library of a native frame, without its directory. */

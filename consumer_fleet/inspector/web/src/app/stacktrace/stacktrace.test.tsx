@@ -39,7 +39,7 @@ test.each([
   ['AA', '0 1'],
   ['xxxx', '0 1 2 3'],
 ])(
-  'foreign frames fold, but for callers of the application and the last: %s',
+  'library frames fold, except callers of the application and the last frame: %s',
   (given, expected) => {
     expect(plan(given)).toBe(expected);
     expect(plan(given, false)).toBe(Array.from(given, (_, index) => index).join(' '));
@@ -57,7 +57,7 @@ test('recursion is one frame with a count', () => {
 test.each([
   ['AxAxx', 2],
   ['xxx', 2],
-])('only the innermost frame of the application is open at first: %s', (given, index) => {
+])('only the innermost application frame is open initially: %s', (given, index) => {
   expect(initiallyOpenFrame(frames(given))).toBe(index);
   renderTrace(trace(frames(given)));
   const open = screen.getAllByRole('button', { expanded: true, name: /^f\d/ });
@@ -71,7 +71,7 @@ test('the innermost frame comes first, or last on request', async () => {
   expect(functions()).toEqual(['f0', 'f1', 'f2']);
 });
 
-test('folded frames are shown on request, a run or all', async () => {
+test('folded frames can be shown, one run or all', async () => {
   renderTrace(trace(frames('AxxxxAxxxA')));
   expect(functions()).toEqual(['f9', 'f8', 'f5', 'f4', 'f0']);
   await userEvent.click(screen.getByRole('button', { name: 'Show 3 more frames' }));
@@ -80,7 +80,7 @@ test('folded frames are shown on request, a run or all', async () => {
   expect(functions()).toHaveLength(10);
 });
 
-test('registers belong to the innermost frame alone', async () => {
+test('registers belong to the innermost frame only', async () => {
   renderTrace(trace(frames('AA'), { registers: { rax: '0x1' } }));
   await userEvent.click(screen.getByRole('button', { name: /^f0/ }));
   const [innermost, outer] = screen.getAllByTestId('frame');
@@ -89,16 +89,16 @@ test('registers belong to the innermost frame alone', async () => {
   expect(within(outer).queryByRole('group', { name: 'Registers' })).toBeNull();
 });
 
-test('a frame folds by its head', async () => {
+test("a click on a frame's head folds it", async () => {
   renderTrace(trace(frames('A')));
   screen.getByRole('group', { name: 'Variables' });
   await userEvent.click(screen.getByRole('button', { name: /^f0/ }));
   expect(screen.queryByRole('group', { name: 'Variables' })).toBeNull();
 });
 
-test('frames that the SDK left out are mentioned', () => {
+test('frames omitted by the SDK are mentioned', () => {
   renderTrace(trace(frames('A'), { framesOmitted: [20, 80] }));
-  screen.getByText('Frames 20 to 80 were left out by the SDK.');
+  screen.getByText('The SDK omitted frames 20 to 80.');
 });
 
 test('a trace can be copied as text', async () => {
@@ -129,7 +129,7 @@ test('any number of frames is shown page by page, the innermost first', () => {
   expect(functions()[0]).toBe('f0');
 });
 
-test("each frame's redactions are its own, also behind what is no frame", () => {
+test('each frame has its own redactions, also after an invalid frame', () => {
   const secret = { '': { rem: [['@password', 'x']] } };
   const shown = { function: 'f', vars: { secret: '', plain: 'visible' } };
   const event = readEvent({
