@@ -39,7 +39,7 @@ _PUBLISHED_LIMIT_BYTES = 200 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the page shows besides the store. ``bundle`` is the folder of the built page.
+    """The page's parts besides the store. ``bundle`` is the folder of the built page.
 
     Without ``lookup``, events are looked up in the store only. The caller closes its own lookup.
     """
