@@ -22,7 +22,7 @@ def look(request: pytest.FixtureRequest) -> Look:
     return Look(width=width, theme=theme)
 
 
-def test_no_page_of_the_demonstration_has_a_grave_violation(
+def test_no_demo_page_has_a_serious_violation(
     visit: OpenPage, demo: InspectorProcess, look: Look
 ) -> None:
     page = visit(demo.url, look).page
@@ -44,7 +44,7 @@ def test_no_page_of_the_demonstration_has_a_grave_violation(
     assert not any(found.values()), found
 
 
-def test_an_empty_page_has_no_grave_violation(
+def test_an_empty_page_has_no_serious_violation(
     visit: OpenPage, empty: InspectorProcess, look: Look
 ) -> None:
     page = visit(empty.url, look).page
@@ -53,7 +53,7 @@ def test_an_empty_page_has_no_grave_violation(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_themes_button_changes_the_page_and_it_is_remembered(
+def test_the_theme_button_changes_the_page_and_is_stored(
     visit: OpenPage, empty: InspectorProcess, width: int
 ) -> None:
     page = visit(empty.url, Look(width=width, theme="light")).page
@@ -81,7 +81,7 @@ def violations(page: Page) -> list[str]:
 
 
 def back_to_list(page: Page) -> None:
-    """Where the window has no room for both."""
+    """On a window too narrow for both panes."""
     back = page.get_by_role("button", name="← Events")
     if back.is_visible():
         back.click()

@@ -40,7 +40,7 @@ CODECOV_LINES = [[1, 0], [2, 2], [3, 0], [4, 1], [7, 0]]
 
 
 def event(commit: str = COMMIT, folder: str = "/srv", **more: Any) -> dict[str, Any]:
-    """Two frames of the program, one of another file; the program's ``sign`` is open at first."""
+    """Two frames of the program, one of another file; the program's ``sign`` is open initially."""
     frames = [
         source_frame(f"{folder}/other.py", "elsewhere", 1),
         source_frame(f"{folder}/program.py", "main", 7),
@@ -70,7 +70,7 @@ def source_frame(path: str, function: str, line: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]:
-    """An inspector with the report of a run that took one branch only, and two events of it."""
+    """An inspector with the report of a run that took one branch, and two of its events."""
     folder = tmp_path_factory.mktemp("measured")
     (folder / "program.py").write_text("\n".join(PROGRAM) + "\n")
     run = [sys.executable, "-m", "coverage", "run", "--branch", "program.py"]
@@ -81,7 +81,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProc
         yield inspector
 
 
-def test_lines_have_the_colours_of_a_real_run(visit: OpenPage, measured: InspectorProcess) -> None:
+def test_line_colours_match_a_real_run(visit: OpenPage, measured: InspectorProcess) -> None:
     page = visit(measured.url).page
     open_row(page, "Measured: 0")
     lines = frame(page, "sign").get_by_test_id("context-line")
@@ -92,7 +92,7 @@ def test_lines_have_the_colours_of_a_real_run(visit: OpenPage, measured: Inspect
     assert [border[0] for border in (covered, partial, uncovered)] == ["solid", "dashed", "solid"]
 
 
-def test_each_mark_says_what_it_means(visit: OpenPage, measured: InspectorProcess) -> None:
+def test_each_mark_has_a_tooltip(visit: OpenPage, measured: InspectorProcess) -> None:
     page = visit(measured.url).page
     open_row(page, "Measured: 0")
     lines = frame(page, "sign").get_by_test_id("context-line")
@@ -105,7 +105,7 @@ def test_each_mark_says_what_it_means(visit: OpenPage, measured: InspectorProces
             expect(lines.nth(index).get_by_role("note")).to_have_count(0)
 
 
-def test_coverage_is_asked_for_when_a_frame_unfolds_and_once_per_file_and_commit(
+def test_coverage_is_requested_when_a_frame_unfolds_once_per_file_and_commit(
     visit: OpenPage, measured: InspectorProcess
 ) -> None:
     page, watch = visit(measured.url)
@@ -149,7 +149,7 @@ def test_coverage_is_asked_for_when_a_frame_unfolds_and_once_per_file_and_commit
     ]
 
 
-def test_without_coverage_set_up_none_is_asked_for(
+def test_without_configured_coverage_none_is_requested(
     visit: OpenPage, receiver: InspectorProcess
 ) -> None:
     post_event(Dsn.parse(receiver.dsn), event())
@@ -169,7 +169,7 @@ def codecov() -> Iterator[Codecov]:
 
 @pytest.fixture
 def asking_codecov(tmp_path: Path, codecov: Codecov) -> Iterator[InspectorProcess]:
-    """An inspector that asks that Codecov, and an event for which it does."""
+    """An inspector that uses that Codecov, and an event with coverage."""
     options = ("--codecov-repo", SLUG, "--codecov-url", codecov.url, "--codecov-branch", "stable")
     with InspectorProcess(
         tmp_path, *options, "--path-map", "/srv=", environment={"CODECOV_TOKEN": TOKEN}
@@ -178,7 +178,7 @@ def asking_codecov(tmp_path: Path, codecov: Codecov) -> Iterator[InspectorProces
         yield inspector
 
 
-def test_codecov_is_asked_by_commit_and_its_token_reaches_no_page(
+def test_codecov_is_asked_by_commit_and_its_token_never_reaches_the_page(
     visit: OpenPage, codecov: Codecov, asking_codecov: InspectorProcess
 ) -> None:
     page = visit("about:blank").page
@@ -203,7 +203,7 @@ def test_codecov_is_asked_by_commit_and_its_token_reaches_no_page(
     assert not [text for text in seen if TOKEN in text]
 
 
-def test_where_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
+def test_if_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
     visit: OpenPage, codecov: Codecov, asking_codecov: InspectorProcess
 ) -> None:
     codecov.reports = {"branch:stable": {"program.py": CODECOV_LINES}}
@@ -221,7 +221,7 @@ def test_where_codecov_does_not_know_the_commit_the_branchs_lines_are_shown(
     assert note.get_by_role("link").count() == 0
 
 
-def test_why_there_are_no_colours_is_said_below_the_source(
+def test_the_reason_for_missing_colours_is_below_the_source(
     visit: OpenPage, codecov: Codecov, asking_codecov: InspectorProcess
 ) -> None:
     codecov.answer = lambda handler: reply(handler, 401, {"detail": "Invalid token."})
@@ -233,7 +233,7 @@ def test_why_there_are_no_colours_is_said_below_the_source(
     expect(note).to_have_count(0)
 
 
-def test_a_codecov_that_does_not_answer_costs_the_colours_only(
+def test_an_unresponsive_codecov_costs_only_the_colours(
     visit: OpenPage, codecov: Codecov, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -270,7 +270,7 @@ def states(lines: Locator) -> list[str | None]:
 
 
 def border(line: Locator) -> tuple[str, str]:
-    """Style and colour of the bar beside a line's number."""
+    """The style and colour of the bar beside a line's number."""
     style, colour = line.locator(".fc-line-number").evaluate(
         "element => { const style = getComputedStyle(element);"
         " return [style.borderRightStyle, style.borderRightColor]; }"

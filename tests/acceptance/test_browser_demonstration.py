@@ -1,4 +1,4 @@
-"""The page of ``consumer run``'s demonstration: what it consumed, live, and its dead letters."""
+"""The page of ``consumer run``'s demonstration: consumed events and dead letters, live."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consumer
 
 @pytest.fixture
 def url(demonstration: ConsumerProcess) -> str:
-    """As the banner names it."""
+    """The address in the banner."""
     (url,) = set(re.findall(r" at (http://127\.0\.0\.1:\d+/)", demonstration.output()))
     return str(url)
 
 
-def test_the_demonstrations_events_show_where_they_were_in_kafka(visit: OpenPage, url: str) -> None:
+def test_the_demonstrations_events_show_their_kafka_position(visit: OpenPage, url: str) -> None:
     page = visit(url).page
     rows(page).first.click()
     place = re.compile(r"^events partition [0-3] offset \d+$")
@@ -42,7 +42,7 @@ def test_the_demonstrations_events_show_where_they_were_in_kafka(visit: OpenPage
     expect(page.get_by_role("list", name="Responses of destinations")).to_contain_text("200")
 
 
-def test_what_is_consumed_appears_without_a_reload(
+def test_consumed_events_appear_without_a_reload(
     visit: OpenPage, url: str, demonstration: ConsumerProcess
 ) -> None:
     page, watch = visit(url)
@@ -56,7 +56,7 @@ def test_what_is_consumed_appears_without_a_reload(
     assert watch.paths("/api/stream") == ["/api/stream"]
 
 
-def test_a_dead_letter_appears_with_its_reason_and_where_it_was(
+def test_a_dead_letter_appears_with_its_reason_and_original_position(
     visit: OpenPage, url: str, demonstration: ConsumerProcess
 ) -> None:
     page = visit(url).page
@@ -79,7 +79,7 @@ def insert(title: str) -> bytes:
 
 
 def produce(consumer: ConsumerProcess, url: str, value: bytes) -> Message:
-    """To the broker inside that process; gives the message as it was acknowledged."""
+    """Produce to the broker in that process; returns the acknowledged message."""
     acknowledged: list[Message] = []
     brokers = broker_of(consumer.pid, url)
     producer = Producer({"bootstrap.servers": brokers, "log.connection.close": False})
@@ -93,7 +93,7 @@ def produce(consumer: ConsumerProcess, url: str, value: bytes) -> Message:
 
 
 def broker_of(pid: int, url: str) -> str:
-    """Of the two addresses that the process listens on, the one that is not its page's."""
+    """The broker's address: the process also listens on the page's."""
     own = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed

@@ -1,4 +1,4 @@
-"""Stack frames in a real browser: what is open, what unfolds, and how values are written."""
+"""Stack frames in a real browser: folding, and the notation of values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unfold(page: Page, event: str, function: str) -> Locator:
     return row
 
 
-def test_only_the_innermost_frame_of_the_application_is_open(
+def test_only_the_innermost_application_frame_is_open(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -43,14 +43,12 @@ def test_only_the_innermost_frame_of_the_application_is_open(
     expect(open_frames).to_have_count(1)
     expect(open_frames).to_contain_text("total")
     expect(open_frames).to_contain_text("shop/checkout.py:12")
-    # Folded, one of the application still shows its line, and one of a library does not.
+    # A folded application frame still shows its line; a library frame does not.
     expect(frame(page, "check_out").get_by_test_id("context-line")).to_have_count(1)
     expect(frame(page, "dispatch_request").get_by_test_id("context-line")).to_have_count(0)
 
 
-def test_frames_of_libraries_are_shown_on_request(
-    visit: OpenPage, receiver: InspectorProcess
-) -> None:
+def test_library_frames_can_be_shown(visit: OpenPage, receiver: InspectorProcess) -> None:
     libraries = [library_frame(number) for number in range(LIBRARY_FRAMES)]
     own = {"function": "own", "lineno": 1, "context_line": "library()", "in_app": True}
     error = {"type": "Odd", "stacktrace": {"frames": [*libraries, own, *libraries]}}
@@ -58,7 +56,7 @@ def test_frames_of_libraries_are_shown_on_request(
     page = visit(receiver.url).page
     open_row(page, "Odd")
     frames = page.get_by_test_id("frame")
-    # Its own, the library's that called it, and the innermost one.
+    # Application frames, the library frame that called them, and the innermost one.
     expect(frames).to_have_count(3)
     page.get_by_role("button", name="All frames").click()
     expect(frames).to_have_count(2 * LIBRARY_FRAMES + 1)
@@ -88,7 +86,7 @@ def test_a_frame_unfolds_to_its_source_with_the_line_that_ran(
     expect(lines).to_have_count(1)
 
 
-def test_variables_are_written_in_the_events_language_and_exactly(
+def test_variables_use_the_platforms_notation_and_are_exact(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -105,7 +103,7 @@ def test_variables_are_written_in_the_events_language_and_exactly(
     expect(variables).to_contain_text("null")
 
 
-def test_a_redacted_variable_names_its_rule_and_what_was_done(
+def test_a_redacted_variable_shows_its_rule_and_method(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -121,7 +119,7 @@ def test_a_redacted_variable_names_its_rule_and_what_was_done(
     expect(tooltip).to_be_hidden()
 
 
-def test_what_is_long_shows_more_on_request_and_clicks_inside_do_not_fold(
+def test_long_variables_can_be_expanded_and_clicks_inside_do_not_fold(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -141,7 +139,7 @@ def test_what_is_long_shows_more_on_request_and_clicks_inside_do_not_fold(
     expect(head(row)).to_have_attribute("aria-expanded", "true")
 
 
-def test_a_register_changes_between_hexadecimal_and_decimal_exactly(
+def test_a_register_toggles_between_exact_hexadecimal_and_decimal(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -155,7 +153,7 @@ def test_a_register_changes_between_hexadecimal_and_decimal_exactly(
         expect(value).to_have_text(hexadecimal)
 
 
-def test_registers_are_in_their_processors_order_without_empty_ones(
+def test_registers_are_in_cpu_order_without_empty_ones(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -168,7 +166,7 @@ def test_registers_are_in_their_processors_order_without_empty_ones(
     expect(unreadable).to_have_text("not a number")
 
 
-def test_an_assembly_is_told_apart_into_its_parts(visit: OpenPage, demo: InspectorProcess) -> None:
+def test_an_assembly_is_split_into_its_parts(visit: OpenPage, demo: InspectorProcess) -> None:
     page = visit(demo.url).page
     open_row(page, "System.TimeoutException")
     parts = frame(page, "Create(Order order)").get_by_role("group", name="Assembly")
@@ -178,14 +176,14 @@ def test_an_assembly_is_told_apart_into_its_parts(visit: OpenPage, demo: Inspect
     parts.get_by_role("button", name="Copy path").click()
     expect(parts.get_by_role("status")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "/src/Billing/Invoices.cs"
-    # Where there is no public key, a dash stands for it.
+    # A missing public key is a dash.
     page.get_by_role("button", name="All frames").click()
     library = frame(page, "SendAsync")
     head(library).click()
     expect(library.get_by_role("group", name="Assembly").locator("dd").nth(3)).to_have_text("-")
 
 
-def test_numbers_of_64_bits_stay_exact_in_the_json(visit: OpenPage, demo: InspectorProcess) -> None:
+def test_64_bit_numbers_are_exact_in_the_json(visit: OpenPage, demo: InspectorProcess) -> None:
     page = visit(demo.url).page
     open_row(page, "EXCEPTION_ACCESS_VIOLATION")
     page.get_by_role("tab", name="JSON").click()

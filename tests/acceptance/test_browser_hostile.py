@@ -1,4 +1,4 @@
-"""Events that mean harm stay text: nothing of them runs, loads, or breaks out of its place."""
+"""Hostile events stay text: nothing runs, loads, or breaks the layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANY_ELEMENTS = 20_000
 
 
 def hostile_event() -> dict[str, Any]:
-    """Markup as the value, and where there are names also as the name, of everything shown."""
+    """Markup as every shown value and name."""
     frame = {
         "filename": LINK,
         "abs_path": LINK,
@@ -109,7 +109,7 @@ def test_markup_in_every_field_stays_text(visit: OpenPage, receiver: InspectorPr
     assert_harmless(page)
 
 
-def test_a_hostile_item_that_is_no_event_stays_text(
+def test_a_hostile_item_that_is_not_an_event_stays_text(
     visit: OpenPage, receiver: InspectorProcess
 ) -> None:
     head = b'{}\n{"type":"attachment","filename":"<img src=x onerror=alert(1)>.html",'
@@ -123,7 +123,7 @@ def test_a_hostile_item_that_is_no_event_stays_text(
     assert_harmless(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download item 0").click()
-    # Saved, and under a name of ours: as a page it would run on the inspector's own origin.
+    # Downloaded under our own name: as a page it would run on the inspector's origin.
     assert download.value.suggested_filename.endswith(".bin")
     assert download.value.path().read_bytes() == body
 
@@ -139,18 +139,18 @@ def test_the_demonstrations_hostile_events_are_harmless(
         assert_harmless(page)
 
 
-def test_characters_that_lie_are_shown_as_what_they_are(
+def test_deceptive_characters_are_shown_as_code_points(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
     open_row(page, "gnp.exe")
     title = page.get_by_role("main").get_by_role("heading", level=2)
     expect(title).to_contain_text("paid U+202Egnp.exeU+202C")
-    # A word of 3,000 letters makes nothing wider than the window.
+    # A word of 3,000 letters must not widen the page.
     assert page.evaluate("document.documentElement.scrollWidth") == 1280
 
 
-def test_an_event_as_wide_as_its_sender_likes_is_shown_a_page_at_a_time(
+def test_a_huge_event_is_shown_a_page_at_a_time(
     visit: OpenPage, receiver: InspectorProcess
 ) -> None:
     def named(count: int) -> dict[str, int]:
@@ -190,7 +190,7 @@ def elements(page: Page) -> int:
 
 
 def unfold_all(page: Page) -> None:
-    """Whatever can be unfolded, and what that brings to light too."""
+    """Unfold everything, repeatedly."""
     rounds = page.evaluate(
         """async () => {
           for (let round = 0; round < 20; round += 1) {

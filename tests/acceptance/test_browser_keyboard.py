@@ -1,4 +1,4 @@
-"""The whole way by keyboard alone: the focus is always somewhere, and can always be seen."""
+"""Keyboard only: the focus is never lost and always visible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tests.support.inspector_process import InspectorProcess
 _TABS = 60  # more than the page has stops before anything that the test looks for
 
 
-def test_from_the_list_into_a_frame_and_back(visit: OpenPage, demo: InspectorProcess) -> None:
+def test_the_keyboard_reaches_a_frame_and_the_list_again(
+    visit: OpenPage, demo: InspectorProcess
+) -> None:
     page = visit(demo.url).page
     expect(rows(page).first).to_be_visible()
     tab_to(page, "Events", role="listbox")
@@ -43,17 +45,17 @@ def test_from_the_list_into_a_frame_and_back(visit: OpenPage, demo: InspectorPro
     expect(page.locator(".fc-copy:focus")).to_have_attribute("data-outcome", "copied")
     assert "node->draw(camera);" in page.evaluate("navigator.clipboard.readText()")
 
-    # And back to the list, to the next event.
+    # Back to the list, to the next event.
     back_to(page, "Events", role="listbox")
     press(page, "ArrowUp")
     expect(rows(page).nth(1)).to_have_attribute("aria-selected", "true")
 
 
-def test_on_a_narrow_page_back_leads_to_the_list(visit: OpenPage, demo: InspectorProcess) -> None:
+def test_on_a_narrow_page_back_returns_to_the_list(visit: OpenPage, demo: InspectorProcess) -> None:
     page = visit(demo.url, Look(width=390)).page
     expect(rows(page).first).to_be_visible()
     tab_to(page, "Events", role="listbox")
-    # Every entry can be reached: the list goes on where it was left.
+    # Every entry can be reached: the list continues from the last selection.
     for title in ("RateMissing", "TypeError", "EXCEPTION_ACCESS_VIOLATION"):
         press(page, "ArrowDown")
         page.get_by_role("heading", name=title, level=2).wait_for()
@@ -64,7 +66,7 @@ def test_on_a_narrow_page_back_leads_to_the_list(visit: OpenPage, demo: Inspecto
         assert focused(page)["role"] == "listbox"
 
 
-def test_a_slash_searches_and_tabs_turn_with_arrows(
+def test_slash_focuses_the_search_and_arrows_switch_tabs(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:
     page = visit(demo.url).page
@@ -82,7 +84,9 @@ def test_a_slash_searches_and_tabs_turn_with_arrows(
     assert focused(page)["text"] == "JSON"
 
 
-def test_every_stop_of_an_events_page_can_be_seen(visit: OpenPage, demo: InspectorProcess) -> None:
+def test_every_tab_stop_of_an_events_page_is_visible(
+    visit: OpenPage, demo: InspectorProcess
+) -> None:
     page = visit(demo.url).page
     expect(rows(page).first).to_be_visible()
     tab_to(page, "Events", role="listbox")
@@ -96,7 +100,7 @@ def test_every_stop_of_an_events_page_can_be_seen(visit: OpenPage, demo: Inspect
 
 
 def press(page: Page, key: str) -> dict[str, str]:
-    """Press it; what has the focus then must be drawn inside the window, with a visible ring."""
+    """Press the key; the focused element must be inside the window with a visible ring."""
     page.keyboard.press(key)
     found = focused(page)
     if found["tag"] == "BODY":
@@ -107,7 +111,7 @@ def press(page: Page, key: str) -> dict[str, str]:
 
 
 def tab_to(page: Page, label: str, role: str | None = None, key: str = "Tab") -> None:
-    """Tab until the focus is on what has that label or begins with that text."""
+    """Tab to the element with that label or initial text."""
     passed = []
     for _ in range(_TABS):
         found = press(page, key)
@@ -122,7 +126,7 @@ def back_to(page: Page, label: str, role: str | None = None) -> None:
 
 
 def focused(page: Page) -> dict[str, str]:
-    """What has the focus. ``seen``: it has an outline or a shadow, and is inside the window."""
+    """The focused element. ``seen``: it has an outline or shadow and is inside the window."""
     found: dict[str, str] = page.evaluate(
         """() => {
           const element = document.activeElement;

@@ -1,6 +1,4 @@
-"""The list of a page that stays open: while entries make room for newer ones, and the inspector
-behind its address is another one.
-"""
+"""The list of a page that stays open, during evictions and after a change of the inspector."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ def post_titles(inspector: InspectorProcess, *titles: str) -> None:
         post_event(Dsn.parse(inspector.dsn), {"message": title})
 
 
-def test_the_list_counts_and_shows_what_is_kept(visit: OpenPage, tmp_path: Path) -> None:
+def test_the_list_counts_and_shows_stored_entries(visit: OpenPage, tmp_path: Path) -> None:
     with InspectorProcess(tmp_path, "--keep", "10") as inspector:
         post_titles(inspector, *(f"early {number}" for number in range(8)))
         page = visit(inspector.url).page
@@ -34,7 +32,7 @@ def test_the_list_counts_and_shows_what_is_kept(visit: OpenPage, tmp_path: Path)
         assert inspector.get("/api/status")["counts"]["kept"] == 10
 
 
-def test_another_inspector_at_the_same_address_is_a_new_list(
+def test_another_inspector_at_the_same_address_resets_the_list(
     browser: Browser, tmp_path: Path
 ) -> None:
     folders = [tmp_path / "first", tmp_path / "second"]
@@ -47,7 +45,7 @@ def test_another_inspector_at_the_same_address_is_a_new_list(
         expect(page.locator(".connection")).to_have_text("Live")
         port = Dsn.parse(first.dsn).port
     with InspectorProcess(folders[1], "--port", str(port)) as second:
-        # More than the first had: their ids alone do not tell them apart.
+        # More than before: the ids alone do not show that the store is another one.
         post_titles(second, *(f"new {number}" for number in range(8)))
         expect(rows(page).first).to_contain_text("new 7", timeout=30_000)
         expect(rows(page)).to_have_count(8)
@@ -56,6 +54,6 @@ def test_another_inspector_at_the_same_address_is_a_new_list(
         open_row(page, "new 4")
         heading = page.get_by_role("main").get_by_role("heading", level=2)
         expect(heading).to_have_text("new 4")
-        # In between nobody answered, and the browser says so.
+        # Meanwhile requests failed, which the browser logs.
         assert [text for text in watch.complaints() if "net::ERR_" not in text] == []
     visit.end()

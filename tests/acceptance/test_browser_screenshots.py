@@ -1,4 +1,4 @@
-"""The screenshots of docs/: there, shown, small, and what the repository's command takes."""
+"""The screenshots of docs/: present, used, small, and made by the repository's command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = sorted(f"inspector-{theme}-{width}.png" for theme in THEMES for width in
 LIMIT_BYTES = 300 * 1000
 
 
-def test_the_screenshots_are_what_the_command_takes(browser: Browser, tmp_path: Path) -> None:
+def test_the_screenshots_are_those_of_the_command(browser: Browser, tmp_path: Path) -> None:
     taken = take_screenshots(tmp_path, browser)
     assert sorted(path.name for path in taken) == NAMES
     for path in taken:

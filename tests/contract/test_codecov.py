@@ -1,4 +1,4 @@
-"""Coverage from Codecov, against a server that answers as its API is documented to."""
+"""Coverage from Codecov, against a server that follows the API's documentation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def codecov() -> Iterator[Codecov]:
 
 @pytest.fixture
 def build(codecov: Codecov) -> Iterator[Callable[..., CoverageService]]:
-    """Builds services that ask that server, and closes them."""
+    """Builds services that use that server, and closes them."""
     services: list[CoverageService] = []
 
     def make(
@@ -115,7 +115,7 @@ def test_both_names_of_a_git_host_are_known(build: Build, service: str) -> None:
         ("stable", "feature/a b", "branch:feature/a b"),
     ],
 )
-def test_an_unknown_commit_falls_back_to_the_branch_and_says_so(
+def test_an_unknown_commit_falls_back_to_the_branch_with_a_note(
     codecov: Codecov, build: Build, configured: str | None, asked_for: str | None, ref: str
 ) -> None:
     codecov.reports = {ref: {PATH: LINES}}
@@ -128,14 +128,14 @@ def test_an_unknown_commit_falls_back_to_the_branch_and_says_so(
     assert (asked_for or configured or "default branch") in found.reason
 
 
-def test_without_a_commit_the_branch_is_asked_at_once(codecov: Codecov, build: Build) -> None:
+def test_without_a_commit_the_branch_is_requested_at_once(codecov: Codecov, build: Build) -> None:
     codecov.reports = {"branch:stable": {PATH: LINES}}
     found = build(branch="stable").coverage(CoverageQuery(PATH))
     assert codecov.refs == ["branch:stable"]
     assert (found.lines, found.reason) == (FOUND, None)
 
 
-def test_a_file_that_neither_has_is_no_data(codecov: Codecov, build: Build) -> None:
+def test_a_file_in_neither_has_no_data(codecov: Codecov, build: Build) -> None:
     codecov.reports = {}
     found = build(branch="stable").coverage(QUERY)
     assert codecov.refs == [f"sha:{COMMIT}", "branch:stable"]
@@ -147,7 +147,7 @@ def test_a_file_that_neither_has_is_no_data(codecov: Codecov, build: Build) -> N
 
 
 @pytest.mark.parametrize("lines", [[], [[]], None])
-def test_a_report_without_lines_is_no_data(codecov: Codecov, build: Build, lines: object) -> None:
+def test_a_report_without_lines_has_no_data(codecov: Codecov, build: Build, lines: object) -> None:
     codecov.answer = lambda handler: reply(handler, 200, {"line_coverage": lines})
     found = build().coverage(QUERY)
     assert (found.status, found.lines) == (CoverageStatus.NO_DATA, ())
@@ -160,7 +160,7 @@ def test_lines_with_unknown_codes_are_left_out(codecov: Codecov, build: Build) -
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", 7, None])
-def test_only_a_web_address_is_passed_on(codecov: Codecov, build: Build, url: object) -> None:
+def test_only_a_web_address_is_returned(codecov: Codecov, build: Build, url: object) -> None:
     document = {"line_coverage": LINES, "commit_file_url": url}
     codecov.answer = lambda handler: reply(handler, 200, document)
     found = build().coverage(QUERY)
@@ -189,7 +189,7 @@ def test_an_events_path_stays_a_path_of_the_repository(
     ]
 
 
-def test_a_mapping_leads_to_the_path_in_the_repository(codecov: Codecov, build: Build) -> None:
+def test_a_mapping_gives_the_path_in_the_repository(codecov: Codecov, build: Build) -> None:
     path = "backend/shop/models.py"
     codecov.reports = {f"sha:{COMMIT}": {path: LINES}}
     found = build((PathMapping("/srv", "backend"),)).coverage(QUERY)
@@ -197,7 +197,7 @@ def test_a_mapping_leads_to_the_path_in_the_repository(codecov: Codecov, build: 
     assert [asked.path for asked in codecov.asked] == [path]
 
 
-def test_without_a_way_to_the_repository_nobody_is_asked(codecov: Codecov, build: Build) -> None:
+def test_without_a_repository_path_no_request_is_sent(codecov: Codecov, build: Build) -> None:
     found = build().coverage(CoverageQuery("/srv/main.js", commit=COMMIT))
     assert (found.status, codecov.asked) == (CoverageStatus.NO_DATA, [])
     assert found.reason is not None
@@ -219,7 +219,7 @@ def test_a_refused_token_is_no_integration(codecov: Codecov, build: Build, statu
 
 
 @pytest.mark.parametrize("status", [204, 400, 429, 500, 503])
-def test_any_other_answer_is_no_data_and_tries_no_branch(
+def test_any_other_response_has_no_data_and_no_fallback(
     codecov: Codecov, build: Build, status: int
 ) -> None:
     codecov.answer = lambda handler: reply(handler, status, b"" if status == 204 else {})
@@ -246,7 +246,7 @@ def test_any_other_answer_is_no_data_and_tries_no_branch(
         b'{"line_coverage": [[1, 2, 3]]}',
     ],
 )
-def test_an_answer_that_is_no_report_is_no_data(
+def test_a_response_that_is_not_a_report_has_no_data(
     codecov: Codecov, build: Build, body: bytes
 ) -> None:
     codecov.answer = lambda handler: reply(handler, 200, body)
@@ -257,11 +257,11 @@ def test_an_answer_that_is_no_report_is_no_data(
     )
 
 
-def test_the_certificates_may_lie_in_a_folder_of_any_name(
+def test_the_ca_file_may_have_any_path(
     codecov: Codecov, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "Zertifik\u00e4te.pem"))
-    # They need no reading here: it is the name that pycurl might not take.
+    # Only the path matters: pycurl might refuse it.
     build().coverage(QUERY)
     assert codecov.asked
 
@@ -297,7 +297,7 @@ def test_no_answer_ends_at_the_time_limit(codecov: Codecov, build: Build) -> Non
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
-def test_an_answer_that_only_drips_ends_at_the_time_limit_too(
+def test_a_slowly_dripping_response_ends_at_the_time_limit_too(
     codecov: Codecov, build: Build, part: str
 ) -> None:
     stop = threading.Event()
@@ -324,7 +324,7 @@ def test_an_answer_that_only_drips_ends_at_the_time_limit_too(
     assert 0.35 <= took_s < 3
 
 
-def test_only_so_much_of_an_answer_is_read(codecov: Codecov, build: Build) -> None:
+def test_a_response_is_read_up_to_a_limit(codecov: Codecov, build: Build) -> None:
     sent: list[int] = []
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
@@ -367,7 +367,9 @@ def test_both_requests_and_the_wait_before_them_have_one_time_limit(
     assert took_s < 3.6
 
 
-def test_what_is_known_is_answered_while_codecov_is_slow(codecov: Codecov, tmp_path: Path) -> None:
+def test_cached_answers_are_returned_while_codecov_is_slow(
+    codecov: Codecov, tmp_path: Path
+) -> None:
     settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url)
     view = View(coverage=CoverageSettings((lcov(tmp_path / "l.info", "local.py"),), (), settings))
     go_on = threading.Event()
@@ -412,7 +414,7 @@ def test_a_stop_does_not_wait_for_codecov(
     assert caplog.records == []
 
 
-def test_a_server_that_is_away_is_no_data(codecov: Codecov, build: Build) -> None:
+def test_an_unreachable_server_has_no_data(codecov: Codecov, build: Build) -> None:
     found = build(base_url="http://127.0.0.1:9").coverage(QUERY)
     assert found.status is CoverageStatus.NO_DATA
     assert found.reason is not None
@@ -422,7 +424,7 @@ def test_a_server_that_is_away_is_no_data(codecov: Codecov, build: Build) -> Non
 # -- the token ------------------------------------------------------------------------------------
 
 
-def test_the_token_is_in_no_text_that_anybody_sees(codecov: Codecov, build: Build) -> None:
+def test_the_token_is_in_no_visible_text(codecov: Codecov, build: Build) -> None:
     settings = CodecovSettings(token=TOKEN, slug=SLUG, base_url=codecov.url)
     texts = [repr(settings), repr(CoverageSettings(codecov=settings))]
     with capture_logs() as logs:
@@ -455,7 +457,7 @@ def test_the_token_is_in_no_text_that_anybody_sees(codecov: Codecov, build: Buil
         {"timeout_s": float("nan")},
     ],
 )
-def test_wrong_settings_are_refused_without_showing_the_token(bad: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused_without_showing_the_token(bad: dict[str, Any]) -> None:
     settings: dict[str, Any] = {"token": TOKEN, "slug": SLUG, **bad}
     with pytest.raises(ConfigurationError) as caught:
         CodecovSettings(**settings)
@@ -476,7 +478,7 @@ def test_a_commits_file_is_fetched_once(codecov: Codecov, build: Build) -> None:
     assert len({asked.target for asked in codecov.asked}) > 1
 
 
-def test_simultaneous_requests_for_a_file_share_one_fetch(codecov: Codecov, build: Build) -> None:
+def test_concurrent_requests_for_a_file_share_one_fetch(codecov: Codecov, build: Build) -> None:
     go_on = threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
@@ -503,7 +505,7 @@ def test_simultaneous_requests_for_a_file_share_one_fetch(codecov: Codecov, buil
 # -- with reports on this machine -----------------------------------------------------------------
 
 
-def test_a_report_on_this_machine_comes_first_and_nobody_else_is_asked(
+def test_a_local_report_comes_first_and_codecov_is_not_asked(
     codecov: Codecov, build: Build, tmp_path: Path
 ) -> None:
     service = build(reports=(lcov(tmp_path / "lcov.info", PATH),))
@@ -515,7 +517,7 @@ def test_a_report_on_this_machine_comes_first_and_nobody_else_is_asked(
     assert list(timings.took_ms) == ["local"]
 
 
-def test_codecov_is_asked_for_what_no_report_on_this_machine_has(
+def test_codecov_is_asked_for_files_in_no_local_report(
     codecov: Codecov, build: Build, tmp_path: Path
 ) -> None:
     service = build(reports=(lcov(tmp_path / "lcov.info", "other.py"), tmp_path / "none.xml"))
@@ -527,7 +529,7 @@ def test_codecov_is_asked_for_what_no_report_on_this_machine_has(
     assert timings.took_ms["codecov"] > 0
 
 
-def test_with_reports_alone_they_answer_also_for_what_they_do_not_have(tmp_path: Path) -> None:
+def test_with_only_local_reports_a_missing_file_has_no_data(tmp_path: Path) -> None:
     path = lcov(tmp_path / "lcov.info", "other.py")
     service = build_coverage(CoverageSettings(reports=(path,)))
     found = service.coverage(QUERY)

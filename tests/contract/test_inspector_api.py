@@ -1,4 +1,4 @@
-"""The inspector's JSON API: every path, what it answers, and how it refuses."""
+"""The inspector's JSON API: every path, its responses and its errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def newest(receiver: Receiver) -> int:
     return receiver.store.newest_id()
 
 
-def test_the_status_says_what_runs_and_what_is_kept(receiver: Receiver) -> None:
+def test_the_status_has_version_source_and_counts(receiver: Receiver) -> None:
     receiver.store.add(raw_entry(RAW))
     status = get(receiver, "/api/status").json
     assert status["source"] == {"kind": "topic", "name": "events", "problem": None}
@@ -76,7 +76,7 @@ def test_the_status_says_what_runs_and_what_is_kept(receiver: Receiver) -> None:
     assert status["version"]
 
 
-def test_an_entry_is_listed_with_all_that_is_known_of_it(receiver: Receiver) -> None:
+def test_a_listed_entry_has_all_known_facts(receiver: Receiver) -> None:
     letter = Rejection("http_413", "too large", "g", "events", 3, 77)
     receiver.store.add(
         event_entry(
@@ -146,7 +146,9 @@ def test_lists_are_filtered_and_paged(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=x", "limit=-1", "before=0", "before=1.5", "before=%C2%B2", "dead=2"]
 )
-def test_a_bad_parameter_is_a_bad_request_that_names_it(receiver: Receiver, query: str) -> None:
+def test_an_invalid_parameter_is_a_bad_request_that_names_it(
+    receiver: Receiver, query: str
+) -> None:
     answer = get(receiver, f"/api/events?{query}")
     assert answer.status == 400
     assert answer.json["detail"].startswith(query.partition("=")[0])
@@ -161,7 +163,7 @@ def test_no_number_is_too_large(receiver: Receiver) -> None:
     assert get(receiver, f"/api/events/{newest(receiver)}/items/{digits}").status == 404
 
 
-def test_one_entry_shows_its_items_and_no_key(receiver: Receiver) -> None:
+def test_an_entry_shows_its_items_without_keys(receiver: Receiver) -> None:
     receiver.store.add(raw_entry(RAW))
     answer = get(receiver, f"/api/events/{newest(receiver)}")
     entry = answer.json
@@ -182,7 +184,7 @@ def test_one_entry_shows_its_items_and_no_key(receiver: Receiver) -> None:
     assert entry["items"][1]["header"]["x"] == 9007199254740993
 
 
-def test_an_item_is_given_byte_for_byte(receiver: Receiver) -> None:
+def test_an_item_is_returned_byte_for_byte(receiver: Receiver) -> None:
     receiver.store.add(raw_entry(RAW))
     path = f"/api/events/{newest(receiver)}/items"
 
@@ -202,7 +204,7 @@ def test_an_item_is_given_byte_for_byte(receiver: Receiver) -> None:
     assert get(receiver, f"{path}/-1").status == 404
 
 
-def test_the_whole_envelope_is_given_without_its_key(receiver: Receiver) -> None:
+def test_the_envelope_is_returned_without_its_key(receiver: Receiver) -> None:
     receiver.store.add(raw_entry(RAW))
     answer = get(receiver, f"/api/events/{newest(receiver)}/raw")
     assert b"secretkey" not in answer.body
@@ -211,7 +213,7 @@ def test_the_whole_envelope_is_given_without_its_key(receiver: Receiver) -> None
     assert answer.headers["Content-Type"] == "application/octet-stream"
 
 
-def test_a_message_that_is_no_envelope_shows_its_bytes(receiver: Receiver) -> None:
+def test_an_undecodable_message_shows_its_bytes(receiver: Receiver) -> None:
     receiver.store.add(NewEntry(b"\x93\x01" * 500, None, 1.0, undecodable="invalid_json: no"))
     path = f"/api/events/{newest(receiver)}"
     entry = get(receiver, path).json
@@ -238,7 +240,7 @@ class Elsewhere(EventLookup):
         return Found(raw, KafkaPosition("events", 1, 2, 3000), "topic")
 
 
-def test_who_searches_at_once_finds_one_entry(store: Store) -> None:
+def test_concurrent_searches_add_one_entry(store: Store) -> None:
     together = threading.Barrier(4)
 
     class Simultaneous(Elsewhere):
@@ -255,7 +257,7 @@ def test_who_searches_at_once_finds_one_entry(store: Store) -> None:
 
 
 class Stuck(EventLookup):
-    """Searches until it is told to end."""
+    """Searches until the test ends it."""
 
     def __init__(self) -> None:
         self.asked, self.end = threading.Semaphore(0), threading.Event()
@@ -266,7 +268,7 @@ class Stuck(EventLookup):
         return None
 
 
-def test_what_is_kept_is_found_while_others_search_elsewhere(store: Store) -> None:
+def test_stored_events_are_found_while_searches_are_running(store: Store) -> None:
     lookup = Stuck()
     store.add(raw_entry(RAW))
     with Receiver(store, view=View(lookup=lookup)) as receiver, ThreadPoolExecutor(4) as pool:
@@ -288,14 +290,14 @@ def test_a_stop_does_not_wait_for_searches(store: Store, caplog: pytest.LogCaptu
         assert lookup.asked.acquire(timeout=10)
         started = time.monotonic()
         receiver.stop()
-        # Less than what uvicorn gives to requests that do not end.
+        # Less than uvicorn's timeout for unfinished requests.
         assert time.monotonic() - started < 1.5
         assert search.result(10).status == 503
         lookup.end.set()
     assert caplog.records == []
 
 
-def test_a_store_that_can_t_be_read_is_told(
+def test_an_unreadable_store_is_an_error(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -309,7 +311,7 @@ def test_a_store_that_can_t_be_read_is_told(
         assert (answer.status, answer.json) == (503, {"detail": "the store can't be read"})
 
 
-def test_what_is_found_elsewhere_is_kept_and_shown(store: Store) -> None:
+def test_an_event_found_elsewhere_is_stored_and_shown(store: Store) -> None:
     with Receiver(store, view=View(lookup=Elsewhere())) as receiver:
         found = get(receiver, f"/api/lookup/{ID}").json["id"]
         summary = get(receiver, f"/api/events/{found}").json["summary"]
@@ -318,7 +320,7 @@ def test_what_is_found_elsewhere_is_kept_and_shown(store: Store) -> None:
     assert summary["received_at"] == 3.0
 
 
-def test_the_lines_of_a_frame_s_file_are_given(receiver: Receiver) -> None:
+def test_the_coverage_of_a_frames_file_is_returned(receiver: Receiver) -> None:
     answer = get(
         receiver, "/api/coverage?entry=1&file=shop/checkout.py&abs_path=/srv/shop/checkout.py"
     ).json
@@ -333,12 +335,12 @@ def test_the_lines_of_a_frame_s_file_are_given(receiver: Receiver) -> None:
     assert (other["status"], other["lineCoverage"]) == ("NO_COVERAGE_DATA", [])
 
 
-def test_coverage_of_no_file_or_an_endless_one_is_a_bad_request(receiver: Receiver) -> None:
+def test_a_missing_or_endless_file_name_is_a_bad_request(receiver: Receiver) -> None:
     assert get(receiver, "/api/coverage").status == 400
     assert get(receiver, f"/api/coverage?file={'x' * 5000}").status == 400
 
 
-def test_without_a_provider_it_says_so(store: Store) -> None:
+def test_without_a_provider_the_status_is_no_integration(store: Store) -> None:
     with Receiver(store) as receiver:
         assert get(receiver, "/api/status").json["coverage"] is False
         answer = get(receiver, "/api/coverage?file=a.py").json
@@ -366,7 +368,7 @@ def test_a_refusal_is_json_with_a_detail(
     assert list(answer.json) == ["detail"]
 
 
-def test_a_bug_is_answered_without_its_trace(
+def test_a_bug_is_a_response_without_its_traceback(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -407,7 +409,9 @@ def test_the_built_page_is_served_with_its_files(store: Store, tmp_path: Path) -
             assert get(receiver, path).status == 404
 
 
-def test_without_a_bundle_a_plain_page_says_what_to_do(store: Store, tmp_path: Path) -> None:
+def test_without_a_bundle_a_plain_page_explains_how_to_build_it(
+    store: Store, tmp_path: Path
+) -> None:
     with Receiver(store, view=View(bundle=tmp_path / "none")) as receiver:
         page = get(receiver, "/")
         style = get(receiver, "/plain.css")
@@ -416,7 +420,7 @@ def test_without_a_bundle_a_plain_page_says_what_to_do(store: Store, tmp_path: P
     assert style.headers["Content-Type"].startswith("text/css")
 
 
-def test_clients_do_not_disturb_one_another(receiver: Receiver) -> None:
+def test_concurrent_clients_do_not_interfere(receiver: Receiver) -> None:
     """Envelopes, lists and coverage at the same time, from several clients."""
     replies: list[Answer] = []
 

@@ -1,4 +1,4 @@
-"""``consumer inspect`` as its users meet it: what it prints, how it ends, what it says is wrong."""
+"""``consumer inspect`` as users run it: its output, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ BAD = (
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name.replace(" ", "-"))
-def test_bad_input_is_told_in_words_and_by_the_exit_code(
+def test_invalid_input_has_a_message_and_an_exit_code(
     bad: Bad, taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"token": SECRET, "weak": "0123", "empty": " \n"}
@@ -114,7 +114,7 @@ def test_bad_input_is_told_in_words_and_by_the_exit_code(
     assert "0123" not in said
 
 
-def test_no_broker_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+def test_an_unreachable_broker_has_its_own_exit_code(tmp_path: Path) -> None:
     run = run_command(
         "inspect", "--topic", "events", *NOBODY, "--kafka-config", "socket.timeout.ms=1000",
         cwd=tmp_path,
@@ -137,7 +137,7 @@ def test_without_a_source_it_receives_what_an_sdk_sends_to_its_dsn(tmp_path: Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+def test_one_signal_stops_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with InspectorProcess(tmp_path, "--demo") as inspector:
         inspector.wait_for(lambda: len(inspector.events()) >= 15, "the demo's entries")
         assert inspector.get("/api/status")["coverage"] is True
@@ -148,7 +148,7 @@ def test_one_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> 
         assert all(len(line) <= 80 for line in greeting)
 
 
-def test_with_a_token_it_is_asked_for_and_never_printed(tmp_path: Path) -> None:
+def test_a_token_is_required_and_never_printed(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(SECRET + "\n")
     with InspectorProcess(tmp_path, "--demo", "--token-file", "token") as inspector:
         with pytest.raises(urllib.error.HTTPError) as refused:
@@ -169,7 +169,7 @@ def make_recording(path: Path) -> None:
         writer.complete()
 
 
-def test_a_recording_is_shown_with_what_can_t_be_decoded(tmp_path: Path) -> None:
+def test_a_recording_is_shown_with_undecodable_messages(tmp_path: Path) -> None:
     make_recording(tmp_path / "monday.rec")
     with InspectorProcess(tmp_path, "monday.rec") as inspector:
         events = inspector.wait_for_events(3)
@@ -184,7 +184,7 @@ def test_a_recording_is_shown_with_what_can_t_be_decoded(tmp_path: Path) -> None
         assert inspector.stop() == 0
 
 
-def test_a_store_keeps_what_was_seen_and_reads_nothing_twice(tmp_path: Path) -> None:
+def test_a_store_file_keeps_entries_and_reads_nothing_twice(tmp_path: Path) -> None:
     make_recording(tmp_path / "monday.rec")
     for _ in range(2):
         with InspectorProcess(tmp_path, "monday.rec", "--store", "seen.db") as inspector:

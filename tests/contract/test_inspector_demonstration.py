@@ -1,4 +1,4 @@
-"""The demonstration's inspector: what was delivered, what was rejected, and where it all was."""
+"""The demonstration's inspector: delivered events, dead letters, and their positions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def feeders() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "inspector-feeder"]
 
 
-def test_dead_letters_show_beside_what_was_accepted() -> None:
+def test_dead_letters_are_shown_beside_accepted_events() -> None:
     with Embedded("envelopes", preloaded=4, trickle=False, dead_letter_topic="letters") as embedded:
         producer = Producer({"bootstrap.servers": embedded.bootstrap_servers})
         producer.produce("letters", ENVELOPE, headers=with_facts((), FACTS), partition=1)
@@ -41,7 +41,7 @@ def test_dead_letters_show_beside_what_was_accepted() -> None:
     assert feeders() == []
 
 
-def test_a_demonstration_shows_where_each_message_was(tmp_path: Path) -> None:
+def test_a_demonstration_shows_each_messages_position(tmp_path: Path) -> None:
     with ConsumerProcess(tmp_path, "--topic", "ingest-events", "--workers", "1") as consumer:
         consumer.wait_until(lambda: "http://" in consumer.output(), "the banner")
         (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+/", consumer.output()))

@@ -1,4 +1,4 @@
-"""What an inspector costs: memory with a full store, and time on the path that accepts."""
+"""An inspector's memory with a full store, and the cost of accepting envelopes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT_MB = 50
 
 
 def errors(count: int) -> list[bytes]:
-    """Envelopes of an error as SDKs send it, about 4 KB each; every one is another event."""
+    """Typical error envelopes of about 4 KB, each with a different event."""
     entry = next(demo_feed())[-1]
     assert entry.envelope is not None
     event = json.loads(entry.envelope.items[0].payload)
@@ -66,7 +66,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.timed
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_bomb_takes_no_more_than_what_may_be_kept_and_holds_up_nobody(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_bounded_and_blocks_no_other_client(tmp_path: Path) -> None:
     with InspectorProcess(tmp_path) as inspector, ThreadPoolExecutor(4) as pool:
         dsn, before_mb = Dsn.parse(inspector.dsn), inspector.rss_mb()
         for encoding, bomb in bombs():
@@ -78,7 +78,7 @@ def test_a_bomb_takes_no_more_than_what_may_be_kept_and_holds_up_nobody(tmp_path
                 waits_s.append(time.monotonic() - started_s)
             assert {each.result() for each in posted} <= {400, 413}
             assert not waits_s or max(waits_s) < 1
-        # As for a large envelope: what is decoded of it, and as much again on the way.
+        # As for a large envelope: its decoded bytes, and as much again while it is processed.
         assert inspector.peak_rss_mb() - before_mb < KEPT_MB * 2
 
 
@@ -92,13 +92,13 @@ def test_a_large_envelope_takes_twice_its_size_for_a_moment(tmp_path: Path) -> N
             assert post(dsn, raw, "identity") == 200
         (event,) = inspector.events()
         assert inspector.get(f"/api/events/{event['id']}")["items"][0]["size_bytes"] > 0
-        # Once more for what is kept.
+        # Once more for the stored bytes.
         assert inspector.peak_rss_mb() - before_mb < large_mb * 3 + 20
         assert inspector.rss_mb() - before_mb < large_mb + 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_memory_of_large_envelopes_is_given_back(tmp_path: Path) -> None:
+def test_the_memory_of_large_envelopes_is_returned(tmp_path: Path) -> None:
     with InspectorProcess(tmp_path) as inspector:
         dsn, before_mb = Dsn.parse(inspector.dsn), inspector.rss_mb()
         for size_mb in (10, 20, 30, 20, 10):

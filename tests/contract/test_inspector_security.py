@@ -1,4 +1,4 @@
-"""Who may look at an inspector, and what its answers let a browser do."""
+"""Access to an inspector, and the security headers of its responses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def post(receiver: Receiver, headers: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if "stream" not in path])
-def test_every_answer_has_the_headers_that_bind_a_browser(open_one: Receiver, path: str) -> None:
+def test_every_response_has_the_security_headers(open_one: Receiver, path: str) -> None:
     answer = get(open_one, path)
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
@@ -61,7 +61,7 @@ def test_a_foreign_host_name_is_refused(open_one: Receiver, guarded: Receiver, p
     assert post(open_one, {"Host": "attacker.example"}) == 400
 
 
-def test_its_own_names_are_let_in(open_one: Receiver, guarded: Receiver) -> None:
+def test_its_own_host_names_are_allowed(open_one: Receiver, guarded: Receiver) -> None:
     port = open_one.dsn.port
     for host in (f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", f"[::1]:{port}"):
         assert get(open_one, "/api/status", {"Host": host}).status == 200
@@ -75,7 +75,7 @@ def test_its_own_names_are_let_in(open_one: Receiver, guarded: Receiver) -> None
     ["https://attacker.example", "null", "", "http://127.0.0.1", "http://127.0.0.1:1",
      "http://{host}.attacker.example", "http://attacker.example/{host}"],
 )  # fmt: skip
-def test_a_request_of_another_origin_is_refused(open_one: Receiver, origin: str) -> None:
+def test_a_cross_origin_request_is_refused(open_one: Receiver, origin: str) -> None:
     headers = {"Origin": origin.format(host=f"127.0.0.1:{open_one.dsn.port}")}
     assert get(open_one, "/api/status", headers).status == 403
     assert get(open_one, "/", headers).status == 403
@@ -83,7 +83,7 @@ def test_a_request_of_another_origin_is_refused(open_one: Receiver, origin: str)
     assert request(open_one, "OPTIONS", "/api/events", None, headers).status == 403
 
 
-def test_a_request_of_its_own_origin_is_let_in(open_one: Receiver) -> None:
+def test_a_same_origin_request_is_allowed(open_one: Receiver) -> None:
     own = {"Origin": f"http://127.0.0.1:{open_one.dsn.port}"}
     assert get(open_one, "/api/status", own).status == 200
     answer = get(open_one, "/api/status", own)
@@ -109,18 +109,18 @@ def test_without_the_token_nothing_is_shown(guarded: Receiver, path: str) -> Non
     assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
 
 
-def test_the_token_is_taken_as_a_header(guarded: Receiver) -> None:
+def test_the_token_is_accepted_as_a_header(guarded: Receiver) -> None:
     for scheme in ("Bearer", "bearer"):
         assert get(guarded, "/api/status", {"Authorization": f"{scheme} {TOKEN}"}).status == 200
 
 
-def test_the_page_opened_once_with_the_token_needs_it_no_more(guarded: Receiver) -> None:
+def test_a_page_opened_once_with_the_token_gets_a_cookie(guarded: Receiver) -> None:
     answer = get(guarded, f"/?token={TOKEN}")
     assert (answer.status, answer.headers["Location"]) == (303, "/")
     assert answer.headers["Cache-Control"] == "no-store"
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    # Strict would keep it from whoever follows a link on another site.
+    # Browsers don't send strict cookies after a link on another site.
     assert "samesite=lax" in cookie.lower()
     assert TOKEN not in cookie
     held = {"Cookie": cookie.partition(";")[0]}
@@ -153,7 +153,7 @@ def test_other_programs_cookies_do_not_hide_ours(guarded: Receiver) -> None:
 
 
 @pytest.mark.parametrize("token", ["ab+cd/ef=gh+ij==", "ab%2Fcd%20ef+gh%", "some words + of ours"])
-def test_a_token_may_be_pasted_as_it_is_or_encoded(token: str) -> None:
+def test_a_token_may_be_pasted_plain_or_encoded(token: str) -> None:
     with Receiver(access=Access(token=token)) as receiver:
         # A browser encodes a pasted space itself.
         for given in (token.replace(" ", "%20"), quote(token, safe=""), quote_plus(token)):
@@ -166,18 +166,18 @@ def test_a_wrong_token_in_the_address_is_refused_and_gives_no_cookie(guarded: Re
         answer = get(guarded, f"/?{query}")
         assert answer.status == 401
         assert answer.headers["Set-Cookie"] is None
-    # Only there: an address that is shared or logged has no business with the token.
+    # Only there: shared or logged addresses must not contain the token.
     assert get(guarded, f"/api/status?token={TOKEN}").status == 401
 
 
-def test_envelopes_need_the_project_s_key_and_no_token(guarded: Receiver) -> None:
+def test_envelopes_require_the_projects_key_and_no_token(guarded: Receiver) -> None:
     assert post(guarded, {}) == 200
     assert post(guarded, {"X-Sentry-Auth": "Sentry sentry_key=wrong"}) == 403
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert request(guarded, "POST", "/api/1/envelope/", ENVELOPE, bearer).status == 401
 
 
-def test_no_other_path_passes_as_that_of_envelopes(guarded: Receiver) -> None:
+def test_no_other_path_counts_as_the_envelope_endpoint(guarded: Receiver) -> None:
     assert get(guarded, "/api/1/envelope/").status == 405
     for method, path in (
         ("POST", "/api/1/x/envelope/"),
@@ -200,6 +200,6 @@ def test_the_dsn_is_shown_on_loopback_only(open_one: Receiver, guarded: Receiver
     assert guarded.dsn.public_key not in answer.body.decode()
 
 
-def test_a_token_holds_on_loopback_too() -> None:
+def test_a_token_applies_on_loopback_too() -> None:
     with Receiver(access=Access(token=TOKEN)) as receiver:
         assert get(receiver, "/api/status").status == 401

@@ -1,4 +1,4 @@
-"""The stream of new entries: at once, without gaps, and without a client to wait for."""
+"""The stream of new entries: immediate, without gaps, never waiting for a client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def titles(entries: list[dict[str, object]]) -> list[str]:
     return [str(entry["title"]) for entry in entries]
 
 
-def test_a_new_entry_is_sent_as_the_list_shows_it(receiver: Receiver) -> None:
+def test_a_new_entry_is_sent_as_a_summary(receiver: Receiver) -> None:
     add(receiver.store, 1)
     with following(receiver) as reader:
         assert reader.response.headers["Content-Type"].startswith("text/event-stream")
@@ -71,7 +71,7 @@ def test_an_error_of_the_sdk_shows_within_a_second() -> None:
     assert took_s < 1.0
 
 
-def test_a_client_goes_on_where_it_left_off(receiver: Receiver) -> None:
+def test_a_client_resumes_after_its_last_entry(receiver: Receiver) -> None:
     add(receiver.store, 1, 2)
     seen = receiver.store.latest(2)[1].id
     add(receiver.store, 3)
@@ -82,27 +82,27 @@ def test_a_client_goes_on_where_it_left_off(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("last_id", ["", "x", "-1", "x-1", "9" * 30, "1.5"])
-def test_a_senseless_last_id_starts_at_the_newest(receiver: Receiver, last_id: str) -> None:
+def test_an_invalid_last_id_starts_at_the_newest(receiver: Receiver, last_id: str) -> None:
     add(receiver.store, 1)
     with following(receiver, {"Last-Event-ID": last_id}) as reader:
         add(receiver.store, 2)
         assert titles(reader.wait_for(1)) == ["number 2"]
 
 
-def test_a_last_id_of_an_earlier_server_shows_all_of_this_one(receiver: Receiver) -> None:
+def test_a_last_id_of_an_earlier_server_sends_all_entries(receiver: Receiver) -> None:
     add(receiver.store, 1, 2)
     with following(receiver, {"Last-Event-ID": "4711"}) as reader:
         assert titles(reader.wait_for(2)) == ["number 1", "number 2"]
 
 
-def test_a_stream_says_first_which_store_it_is_of(receiver: Receiver) -> None:
+def test_a_stream_begins_with_its_store(receiver: Receiver) -> None:
     with following(receiver) as reader:
         assert reader.store == receiver.store.instance
     for path in ("/api/status", "/api/events"):
         assert get(receiver, path).json["store"] == receiver.store.instance
 
 
-def test_only_an_id_of_this_store_is_a_place_to_go_on_from(receiver: Receiver) -> None:
+def test_only_an_id_of_this_store_resumes_a_stream(receiver: Receiver) -> None:
     add(receiver.store, 1, 2)
     seen = receiver.store.latest(2)[1].id
     own, other = f"{receiver.store.instance}-{seen}", f"{'0' * 16}-{seen}"
@@ -112,7 +112,7 @@ def test_only_an_id_of_this_store_is_a_place_to_go_on_from(receiver: Receiver) -
         assert titles(reader.wait_for(2)) == ["number 1", "number 2"]
 
 
-def test_a_store_that_can_t_be_read_ends_the_stream(
+def test_an_unreadable_store_ends_the_stream(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -125,12 +125,12 @@ def test_a_store_that_can_t_be_read_ends_the_stream(
     assert [line["event"] for line in logs] == ["inspector_store_failed"]
 
 
-def test_who_asks_for_the_head_alone_does_not_follow(receiver: Receiver) -> None:
+def test_a_head_request_does_not_follow(receiver: Receiver) -> None:
     assert request(receiver, "HEAD", "/api/stream", None, {}).status == 200
     assert receiver._changes.follower_count == 0
 
 
-def test_a_burst_arrives_whole_and_in_order(receiver: Receiver) -> None:
+def test_a_burst_arrives_completely_and_in_order(receiver: Receiver) -> None:
     with following(receiver) as first, following(receiver) as second:
         for start in range(0, 1000, 50):
             add(receiver.store, *range(start, start + 50))
@@ -139,7 +139,7 @@ def test_a_burst_arrives_whole_and_in_order(receiver: Receiver) -> None:
             assert reader.ids == sorted(set(reader.ids))
 
 
-def test_a_quiet_stream_says_that_it_lives(
+def test_an_idle_stream_sends_keep_alives(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.1)
@@ -149,7 +149,7 @@ def test_a_quiet_stream_says_that_it_lives(
         assert reader.entries == []
 
 
-def test_a_client_that_leaves_is_forgotten(receiver: Receiver) -> None:
+def test_a_disconnected_client_is_removed(receiver: Receiver) -> None:
     changes = receiver._changes
     with following(receiver), following(receiver):
         wait_until(lambda: changes.follower_count == 2, timeout_s=10, what="two followers")
@@ -157,7 +157,7 @@ def test_a_client_that_leaves_is_forgotten(receiver: Receiver) -> None:
 
 
 def unread_client(receiver: Receiver) -> socket.socket:
-    """Asks for the stream with a small window, and reads nothing of it."""
+    """Requests the stream with a small window, and never reads it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", receiver.dsn.port))
@@ -165,12 +165,12 @@ def unread_client(receiver: Receiver) -> socket.socket:
     return client
 
 
-def test_a_client_that_reads_nothing_is_dropped_and_holds_up_nobody(
+def test_a_client_that_does_not_read_is_dropped_and_blocks_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "_UNREAD_TIMEOUT_S", 1.0)
     store = Store()
-    # More than the kernel's buffers take.
+    # More than the kernel's buffers hold.
     text = "x" * 150
     store.add_all([event_entry({"message": f"{text}{n}"}) for n in range(10_000)])
     with Receiver(store) as receiver, unread_client(receiver):
@@ -199,6 +199,6 @@ def test_a_stop_ends_the_streams_at_once(store: Store) -> None:
         started = time.monotonic()
         receiver.stop()
         assert reader.has_ended.wait(5)
-        # Less than what uvicorn gives to requests that do not end.
+        # Less than uvicorn's timeout for unfinished requests.
         assert time.monotonic() - started < 1.5
     add(store, 1)  # nobody listens any more, and nothing breaks

@@ -1,4 +1,4 @@
-"""The receiver speaks the protocol that SDKs and this program's delivery expect of a Sentry."""
+"""The receiver implements the protocol that SDKs and this program's delivery expect."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def post(receiver: Receiver, body: bytes, **headers: str) -> Answer:
     )
 
 
-def test_an_accepted_envelope_is_answered_with_its_id_and_stored_as_it_came(
+def test_an_accepted_envelope_returns_its_id_and_is_stored_unchanged(
     receiver: Receiver,
 ) -> None:
     answer = post(receiver, envelope_bytes())
@@ -121,7 +121,7 @@ def test_a_compressed_envelope_is_stored_decompressed(receiver: Receiver, name: 
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "deflate without zlib's header", "br", "zstd"])
-def test_a_bomb_is_refused_at_the_limit(name: str) -> None:
+def test_a_decompression_bomb_is_refused_at_the_limit(name: str) -> None:
     encoding, encode = ENCODERS[name]
     exact = encode(b"x" * LIMIT_BYTES)
     assert decompress(exact, encoding, LIMIT_BYTES) == b"x" * LIMIT_BYTES
@@ -132,7 +132,7 @@ def test_a_bomb_is_refused_at_the_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
-def test_a_damaged_or_cut_body_is_a_bad_request(receiver: Receiver, name: str) -> None:
+def test_a_damaged_or_truncated_body_is_a_bad_request(receiver: Receiver, name: str) -> None:
     encoding, encode = ENCODERS[name]
     whole = encode(envelope_bytes())
     for body in (whole[:-10], b"\x99" + whole, b""):
@@ -143,7 +143,7 @@ def test_a_damaged_or_cut_body_is_a_bad_request(receiver: Receiver, name: str) -
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
-def test_parts_that_follow_one_another_are_all_decoded(receiver: Receiver, name: str) -> None:
+def test_consecutive_parts_are_all_decoded(receiver: Receiver, name: str) -> None:
     encoding, encode = ENCODERS[name]
     raw = envelope_bytes()
     whole = b"".join(encode(part) for part in (raw[:50], b"", raw[50:]))
@@ -161,9 +161,9 @@ STREAMS = {name: codec for name, codec in STREAMS.items() if name not in ("upper
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_nothing_is_taken_that_was_cut_or_is_followed_by_something(name: str) -> None:
+def test_a_truncated_body_or_trailing_data_is_refused(name: str) -> None:
     encoding, encode = STREAMS[name]
-    # Of several slices, and so short that all of it is in one.
+    # One body of several slices, and one of a single slice.
     for body in (random.Random(1).randbytes(300_000) + bytes(600_000), b"x"):
         whole = encode(body)
         assert decompress(whole, encoding, len(body)) == body
@@ -181,7 +181,7 @@ def test_endless_parts_are_refused() -> None:
             decompress(part * 20_000, encoding, LIMIT_BYTES)
 
 
-def test_what_can_t_be_kept_is_refused() -> None:
+def test_an_envelope_larger_than_the_store_is_refused() -> None:
     store = Store(max_bytes=1_000_000)
     with Receiver(store) as receiver:
         large = b'{}\n{"type":"attachment"}\n' + b"x" * 1_000_000
@@ -207,7 +207,7 @@ def test_more_items_than_can_be_shown_are_refused(
     assert b"more than 3 items" in answer.body
 
 
-def test_large_envelopes_wait_for_one_another_and_small_ones_for_none(
+def test_large_envelopes_wait_for_each_other_and_small_ones_do_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(envelope_endpoint, "_SMALL_BYTES", 1000)
@@ -229,7 +229,7 @@ def test_large_envelopes_wait_for_one_another_and_small_ones_for_none(
         ]  # fmt: skip
 
 
-def test_a_large_envelope_that_does_not_arrive_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_envelope_that_does_not_arrive_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(envelope_endpoint, "_SMALL_BYTES", 10)
     monkeypatch.setattr(envelope_endpoint, "_LARGE_TIMEOUT_S", 0.2)
     with Receiver() as receiver, socket.create_connection(("127.0.0.1", receiver.dsn.port)) as slow:
@@ -260,7 +260,9 @@ def test_an_encoding_whose_package_is_missing_is_an_unsupported_type(
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"event_id":1}\n{"length":2}\nxy'])
-def test_a_bad_envelope_is_a_bad_request_that_says_why(receiver: Receiver, body: bytes) -> None:
+def test_an_invalid_envelope_is_a_bad_request_with_a_reason(
+    receiver: Receiver, body: bytes
+) -> None:
     before = receiver.store.counts().accepted
     answer = post(receiver, body)
     assert answer.status == 400
@@ -283,7 +285,7 @@ def test_a_bad_envelope_is_a_bad_request_that_says_why(receiver: Receiver, body:
         ("/api/1/envelope", "Sentry sentry_key={key}", 404),
     ],
 )
-def test_only_the_project_s_own_key_is_let_in(
+def test_only_the_projects_own_key_is_accepted(
     receiver: Receiver, path: str, auth: str, status: int
 ) -> None:
     key = receiver.dsn.public_key
@@ -332,7 +334,7 @@ ORIGIN = {"topic": "ingest-events", "partition": 3, "offset": 2**62}
         (None, None),
     ],
 )
-def test_a_header_may_say_where_the_envelope_was(
+def test_a_header_may_contain_the_kafka_position(
     receiver: Receiver, kafka: object, expected: KafkaPosition | None
 ) -> None:
     envelope = build(EVENT_ID, [make_item("event", b"{}")], {"kafka": kafka})
@@ -344,14 +346,14 @@ def test_a_header_may_say_where_the_envelope_was(
     ]
 
 
-def test_what_can_t_be_stored_is_not_accepted(
+def test_an_envelope_is_not_accepted_if_storing_fails(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_entry: object) -> None:
         raise OutputError("the disk is full")
 
     monkeypatch.setattr(receiver.store, "add", fail)
-    # 503: who delivers tries again.
+    # 503: clients retry.
     assert post(receiver, envelope_bytes()).status == 503
 
 
@@ -368,7 +370,7 @@ def test_sentry_s_own_sdk_delivers_to_it() -> None:
         assert b"from the SDK" in raw
 
 
-def test_a_client_that_leaves_in_the_middle_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_early_is_not_a_bug(caplog: pytest.LogCaptureFixture) -> None:
     with Receiver() as receiver:
         with socket.create_connection(("127.0.0.1", receiver.dsn.port), timeout=5) as client:
             head = f"POST /api/1/envelope/?sentry_key={receiver.dsn.public_key} HTTP/1.1\r\n"
@@ -376,11 +378,11 @@ def test_a_client_that_leaves_in_the_middle_is_no_bug(caplog: pytest.LogCaptureF
             client.sendall(f"{head}{tail}".encode())
         assert post(receiver, envelope_bytes()).status == 200
         assert receiver.store.counts().accepted == 1
-    # The server has ended: what it had to say is said.
+    # The server has ended, so its log is complete.
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_a_stop_in_the_middle_of_a_request_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_during_a_request_is_not_a_bug(caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver()
     receiver.start()
     with socket.create_connection(("127.0.0.1", receiver.dsn.port), timeout=10) as client:
@@ -401,12 +403,12 @@ def test_it_listens_on_loopback_only(receiver: Receiver) -> None:
         socket.create_connection((outward, receiver.dsn.port), timeout=5)
 
 
-def test_a_port_that_is_taken_is_a_service_error(receiver: Receiver) -> None:
+def test_a_port_in_use_is_a_service_error(receiver: Receiver) -> None:
     with pytest.raises(ServiceError, match="can't listen"):
         Receiver().start(receiver.dsn.port)
 
 
-def test_it_is_gone_after_stop_and_leaves_a_given_store_open() -> None:
+def test_stop_closes_the_port_and_leaves_a_given_store_open() -> None:
     store = Store()
     receiver = Receiver(store)
     receiver.start()

@@ -1,4 +1,4 @@
-"""``consumer inspect`` on a real Kafka: live, whatever a topic holds, leaving no trace."""
+"""``consumer inspect`` on a real Kafka: live, with any message, without side effects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def titles(inspector: InspectorProcess) -> list[str]:
     return [event["title"] for event in reversed(inspector.events())]
 
 
-def test_a_topic_is_shown_live_and_nothing_in_it_stops_that(
+def test_a_topic_is_shown_live_whatever_it_contains(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic(2)
@@ -53,7 +53,7 @@ def test_a_topic_is_shown_live_and_nothing_in_it_stops_that(
     assert kafka.committed("consumer-fleet-reader", name) == {}
 
 
-def test_it_begins_with_the_latest_1000_or_where_it_is_told(
+def test_it_starts_at_the_latest_1000_or_the_given_position(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic(4)
@@ -73,7 +73,7 @@ def test_it_begins_with_the_latest_1000_or_where_it_is_told(
         assert inspector.get("/api/status")["counts"]["kept"] <= 50
 
 
-def test_an_event_that_is_not_shown_is_found_in_the_topic(
+def test_an_event_that_is_not_listed_is_found_in_the_topic(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic()
@@ -87,7 +87,7 @@ def test_an_event_that_is_not_shown_is_found_in_the_topic(
         assert (summary["title"], summary["origin"]["offset"]) == ("long ago", 0)
 
 
-def test_dead_letters_are_shown_with_why_and_where_they_were(
+def test_dead_letters_are_shown_with_reason_and_original_position(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic()
@@ -121,9 +121,7 @@ def _as_bytes(headers: list[tuple[str, str | bytes | None]]) -> list[tuple[str, 
     return [(name, v.encode() if isinstance(v, str) else v) for name, v in headers]
 
 
-def test_a_topic_that_is_missing_is_told_and_not_created(
-    kafka: KafkaBroker, tmp_path: Path
-) -> None:
+def test_a_missing_topic_is_an_error_and_not_created(kafka: KafkaBroker, tmp_path: Path) -> None:
     for arguments in (("--dlq", "missing"), ("--dlq", "missing", "--from", "earliest")):
         run = run_command(
             "inspect", *arguments, "--bootstrap-servers", kafka.bootstrap_servers, cwd=tmp_path
@@ -134,7 +132,7 @@ def test_a_topic_that_is_missing_is_told_and_not_created(
     assert "missing" not in kafka.admin.list_topics(timeout=10).topics
 
 
-def test_a_run_delivers_to_it_and_it_shows_where_each_message_was(
+def test_a_run_delivers_to_it_and_it_shows_each_messages_position(
     kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic()

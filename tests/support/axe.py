@@ -1,4 +1,4 @@
-"""axe-core on a page: what its rules say about accessibility."""
+"""Accessibility checks by axe-core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCRIPT = (
 
 
 def grave_violations(page: Page) -> list[str]:
-    """The serious and critical ones, with where they are. Raises MissingPart without axe-core.
+    """Serious and critical violations with their elements. Raises MissingPart without axe-core.
 
     The script comes in through the debugger, which the page's policy does not bind.
     """
@@ -25,7 +25,7 @@ def grave_violations(page: Page) -> list[str]:
         raise MissingPart("axe-core is not installed (make setup)")
     page.evaluate(_SCRIPT.read_text() + "; undefined")
     found: dict[str, Any] = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    # The rule that needs a real browser: where it did not run, "no violations" would mean little.
+    # This rule requires a real browser; without it, "no violations" would mean little.
     ran = {rule["id"] for kind in ("passes", "violations") for rule in found[kind]}
     assert "color-contrast" in ran
     return [

@@ -1,4 +1,4 @@
-"""A real Chromium on the inspector's page, and what it must never do there.
+"""A real Chromium on the inspector's page, and checks for what must never happen there.
 
 ``python -m tests.support.browser docs/screenshots`` takes the documentation's screenshots.
 """
@@ -64,14 +64,14 @@ def chromium() -> Iterator[Browser]:
 
 
 class Look(NamedTuple):
-    """How a page is looked at."""
+    """The viewport and theme of a page."""
 
     width: int = 1280
     height: int = 900
     theme: Theme = "light"
 
     def open_in(self, browser: Browser) -> BrowserContext:
-        """Knows nothing of the others; may use the clipboard, as a person's browser lets it."""
+        """A separate context with access to the clipboard."""
         context = browser.new_context(
             viewport={"width": self.width, "height": self.height},
             color_scheme=self.theme,
@@ -83,7 +83,7 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Notes what no page of the inspector may ever do, whatever an event holds."""
+    """Records what no page of the inspector may ever do, whatever an event contains."""
 
     def __init__(self, page: Page) -> None:
         self.requests: list[str] = []
@@ -102,7 +102,7 @@ class Watch:
         return [*self._complaints, *(f"a request to {url}" for url in foreign)]
 
     def paths(self, prefix: str) -> list[str]:
-        """What was asked of the inspector below a path, query included, in order."""
+        """The requests below a path, with queries, in order."""
         paths = ["/" + "/".join(url.split("/")[3:]) for url in self.requests]
         return [path for path in paths if path.startswith(prefix)]
 
@@ -119,7 +119,7 @@ class Watch:
 
 
 class Visit(NamedTuple):
-    """A page that is open, in a context of its own."""
+    """An open page in its own context."""
 
     page: Page
     watch: Watch
@@ -135,7 +135,7 @@ class Visit(NamedTuple):
         self.page.context.close()
 
     def leave_evidence(self, folder: Path) -> None:
-        """For whoever looks into a failure: a picture, the document, and what was requested."""
+        """Artifacts for debugging a failure: a screenshot, the document, and the requests."""
         folder.mkdir()
         self.page.screenshot(path=folder / "page.png")
         (folder / "page.html").write_text(self.page.content())
@@ -151,12 +151,12 @@ def event_list(page: Page) -> Locator:
 
 
 def rows(page: Page) -> Locator:
-    """The list's entries, as many as are drawn, the newest first."""
+    """The drawn entries of the list, newest first."""
     return event_list(page).get_by_role("option")
 
 
 def open_row(page: Page, title: str) -> None:
-    """Choose the newest entry with that text, and wait until its event is there."""
+    """Select the newest entry with that text and wait for its event."""
     rows(page).filter(has_text=title).first.click()
     page.get_by_role("tablist", name="Parts of the entry").wait_for()
 
@@ -167,7 +167,7 @@ def frame(page: Page, function: str) -> Locator:
 
 
 def head(frame_row: Locator) -> Locator:
-    """What a click on unfolds a frame."""
+    """The button that unfolds a frame."""
     return frame_row.locator(".frame-head")
 
 

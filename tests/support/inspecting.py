@@ -1,4 +1,4 @@
-"""Entries made up for tests, and an inspector's HTTP seen from outside."""
+"""Sample entries, and an HTTP client for an inspector."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def request(
 
 
 class StreamReader:
-    """A follower of ``/api/stream``: collects entries in a thread, from when it is connected."""
+    """Follows ``/api/stream``: collects entries in a thread once connected."""
 
     def __init__(self, port: int, headers: Mapping[str, str]) -> None:
         self.entries: list[dict[str, Any]] = []
@@ -74,7 +74,7 @@ class StreamReader:
         self._thread.start()
 
     def wait_for(self, count: int, timeout_s: float = 10) -> list[dict[str, Any]]:
-        """Block until so many entries have come."""
+        """Block until this many entries have arrived."""
         with self.arrived:
             came = self.arrived.wait_for(lambda: len(self.entries) >= count, timeout_s)
         assert came, f"{len(self.entries)} of {count} entries came within {timeout_s:g} s"

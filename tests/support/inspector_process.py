@@ -1,4 +1,4 @@
-"""``consumer inspect`` as users run it: a process, what it printed, and its page."""
+"""``consumer inspect`` as a process: its output and its page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DSN = re.compile(r"^  DSN   (http://\S+)$", re.MULTILINE)
 
 
 class InspectorProcess(CommandProcess):
-    """Running from its construction, when its page is there, to the end of the block."""
+    """Runs from its construction, when the page is available, to the end of the block."""
 
     def __init__(
         self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
@@ -38,7 +38,7 @@ class InspectorProcess(CommandProcess):
         return str(_DSN.findall(self.output())[0])
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
-        """The JSON of an answer; one other than 2xx raises HTTPError."""
+        """The JSON of a response; raises HTTPError unless it is 2xx."""
         request = urllib.request.Request(self.url.rstrip("/") + path, headers=dict(headers or {}))
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
@@ -52,12 +52,12 @@ class InspectorProcess(CommandProcess):
         wait_until(condition, timeout_s=timeout_s, what=what)
 
     def wait_for_events(self, count: int) -> list[dict[str, Any]]:
-        """Block until so many are kept."""
+        """Block until this many are stored."""
         self.wait_for(lambda: len(self.events()) >= count, f"{count} entries")
         return self.events()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """One signal; gives the exit code."""
+        """Send one signal; returns the exit code."""
         os.kill(self.pid, number)
         return self._process.wait(30)
 
@@ -66,7 +66,7 @@ class InspectorProcess(CommandProcess):
         return self._memory_mb("VmRSS")
 
     def peak_rss_mb(self) -> float:
-        """The most that it ever was."""
+        """Peak resident memory of the process."""
         return self._memory_mb("VmHWM")
 
     def _memory_mb(self, name: str) -> float:

@@ -1,4 +1,4 @@
-"""The demo shows what it is for: every kind of entry, each of them well formed."""
+"""The demo: every kind of entry, all of them valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consumer_fleet.inspector.description import describe
 from consumer_fleet.inspector.store import Store
 
 
-def test_every_kind_of_entry_is_there_and_can_be_stored() -> None:
+def test_the_demo_has_every_kind_of_entry_and_all_can_be_stored() -> None:
     store = Store()
     for batch in demo_feed():
         store.add_all(batch)
@@ -26,7 +26,7 @@ def test_every_kind_of_entry_is_there_and_can_be_stored() -> None:
     store.close()
 
 
-def test_its_envelopes_are_envelopes() -> None:
+def test_its_envelopes_are_valid() -> None:
     for entry in next(demo_feed()):
         if entry.envelope is not None:
             assert parse(entry.raw) == entry.envelope

@@ -1,4 +1,4 @@
-"""What a list says of an entry: the right line for what is well formed, and never an exception."""
+"""Descriptions of entries: correct for valid events, and never an exception."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def about(event: dict[str, Any], item_type: str = "event") -> Description:
         ({}, "default", "(no title)"),
     ],
 )  # fmt: skip
-def test_type_and_title_are_those_that_sentry_gives(
+def test_type_and_title_are_the_same_as_in_sentry(
     event: dict[str, Any], kind: str, title: str
 ) -> None:
     found = about(event)
     assert (found.type, found.title) == (kind, title)
 
 
-def test_an_item_s_type_decides_where_the_payload_does_not() -> None:
+def test_the_item_type_decides_if_the_payload_has_no_type() -> None:
     assert about({"transaction": "/a"}, "transaction").type == "transaction"
     assert about({"contexts": {"feedback": {"message": "m"}}}, "feedback").title == "m"
     assert about({"csp": {}}, "security").type == "csp"
@@ -110,7 +110,7 @@ def test_the_event_is_found_among_other_items() -> None:
     assert event_index(items[:1]) is None
 
 
-def test_what_an_sdk_may_send_and_orjson_refuses_is_read_all_the_same() -> None:
+def test_valid_sdk_events_that_orjson_refuses_are_read() -> None:
     payloads = (b'{"message":"half \\udcff pair"}', b'{"message":"half ? pair","x":NaN}')
     for payload in payloads:
         item = make_item("event", payload)
@@ -131,12 +131,12 @@ def test_texts_are_short_and_on_one_line() -> None:
     assert one_line(7) == "7"
 
 
-def test_a_payload_too_large_to_parse_is_listed_without_a_look_inside() -> None:
+def test_a_payload_too_large_to_parse_is_listed_without_parsing() -> None:
     found = about({"message": "x", "extra": "y" * (2 * 1024 * 1024)})
     assert (found.type, found.title) == ("default", "(no title)")
 
 
-def test_searched_are_title_place_tags_id_topic_and_the_dead_letter() -> None:
+def test_title_culprit_tags_id_topic_and_dead_letter_are_searched() -> None:
     event = error(tags=[["Region", "NORTH"], ["odd"], None], release="shop@1", environment="prod")
     letter = Rejection("http_400", "bad request", "g", "events", 1, 2)
     entry = event_entry(
@@ -179,11 +179,11 @@ def test_no_damaged_event_raises(seed: int) -> None:
             _check(describe(envelope_entry(damaged)))
 
 
-def test_no_depth_raises() -> None:
+def test_deep_nesting_does_not_raise() -> None:
     for payload in (b"[" * 100_000, b'{"exception":' * 5000, b'{"a":' + b"9" * 5000 + b"}", b""):
         _check(describe(envelope_entry(build(None, [make_item("event", payload)]))))
 
 
-def test_a_message_that_is_no_envelope_is_named_after_its_problem() -> None:
+def test_an_undecodable_message_has_its_problem_as_title() -> None:
     found = describe(NewEntry(b"\x00", None, 1.0, undecodable="invalid_json: line 1"))
     assert found[:3] == ("undecodable", None, "invalid_json: line 1")

@@ -1,4 +1,4 @@
-"""The thread that fills a store: in order, to the end, and whatever a feed does."""
+"""The thread that fills a store: in order, to the end, whatever the feed does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_feed_is_stored_in_order_up_to_its_end(store: Store) -> None:
     assert titles(store) == ["1", "2", "3"]
 
 
-def test_a_feed_without_an_end_stops_when_asked_and_is_closed(store: Store) -> None:
+def test_an_endless_feed_is_stopped_and_closed(store: Store) -> None:
     closed = threading.Event()
 
     def feed() -> Feed:
@@ -73,7 +73,7 @@ def test_a_feed_without_an_end_stops_when_asked_and_is_closed(store: Store) -> N
     assert store.counts().accepted == before
 
 
-def test_a_feed_that_fails_says_so_and_what_it_brought_stays(store: Store) -> None:
+def test_a_failed_feed_has_a_problem_and_its_entries_stay(store: Store) -> None:
     def feed() -> Feed:
         yield [entry(1)]
         raise KafkaUnreachable("the topic is gone")
@@ -87,7 +87,7 @@ def test_a_feed_that_fails_says_so_and_what_it_brought_stays(store: Store) -> No
     assert titles(store) == ["1"]
 
 
-def test_a_bug_ends_the_feed_with_a_word_and_a_trace(store: Store) -> None:
+def test_a_bug_ends_the_feed_with_a_problem_and_a_traceback(store: Store) -> None:
     def feed() -> Feed:
         yield [entry(1)]
         raise KeyError("frames")
@@ -105,7 +105,7 @@ def test_a_bug_ends_the_feed_with_a_word_and_a_trace(store: Store) -> None:
     )  # fmt: skip
 
 
-def test_what_an_earlier_run_has_stored_is_not_stored_again(store: Store) -> None:
+def test_messages_stored_by_an_earlier_run_are_skipped(store: Store) -> None:
     store.add_all([entry(1), entry(2)])
 
     def feed() -> Feed:
@@ -130,7 +130,9 @@ def recording(path: Path, count: int, padding: int = 0) -> Path:
     return path
 
 
-def test_a_recording_is_read_whole_with_what_is_no_envelope(store: Store, tmp_path: Path) -> None:
+def test_a_recording_is_read_completely_with_undecodable_messages(
+    store: Store, tmp_path: Path
+) -> None:
     batches = list(recording_feed(Recording(recording(tmp_path / "a.rec", 450)), decode))
     entries = [each for batch in batches for each in batch]
     assert len(entries) == 450
@@ -139,8 +141,8 @@ def test_a_recording_is_read_whole_with_what_is_no_envelope(store: Store, tmp_pa
     assert [each.origin.offset for each in entries if each.undecodable and each.origin] == [1]
 
 
-def test_what_is_readable_of_a_cut_recording_comes_before_the_error(tmp_path: Path) -> None:
-    # Fewer than a batch: they are not kept back when the error comes.
+def test_readable_messages_of_a_truncated_recording_come_before_the_error(tmp_path: Path) -> None:
+    # Fewer than a batch: they must be yielded before the error.
     path = recording(tmp_path / "a.rec", 30, padding=200_000)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])

@@ -1,4 +1,4 @@
-"""Messages of topics as entries: decoded where they can be, shown as they are where not."""
+"""Messages as entries: decoded, or shown as bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def record(value: bytes | None, **members: object) -> Record:
                      "headers": (), **members})  # type: ignore[arg-type]  # by name  # fmt: skip
 
 
-def test_a_message_is_decoded_and_says_where_it_was() -> None:
+def test_a_message_is_decoded_and_has_its_position() -> None:
     entry = entry_of("envelopes", 3, record(envelope()), decode)
     assert entry.envelope is not None
     assert entry.envelope.event_id == EVENT_ID
@@ -58,18 +58,20 @@ def _skip(message: RawMessage) -> Envelope | Skipped:
         (_skip, "filtered: end_merge"),
     ],
 )
-def test_what_a_codec_does_not_take_is_shown_as_it_is(codec: Decode, why: str) -> None:
+def test_a_message_that_a_codec_refuses_is_shown_as_bytes(codec: Decode, why: str) -> None:
     entry = entry_of("events", 0, record(b"\x00value"), codec)
     assert (entry.raw, entry.envelope, entry.undecodable) == (b"\x00value", None, why)
     assert entry.origin == KafkaPosition("events", 0, 7, TIME_MS)
 
 
-def test_a_tombstone_is_told_from_an_empty_value() -> None:
+def test_a_tombstone_differs_from_an_empty_value() -> None:
     assert "tombstone" in (entry_of("envelopes", 0, record(None), decode).undecodable or "")
     assert "empty" in (entry_of("envelopes", 0, record(b""), decode).undecodable or "")
 
 
-def test_without_a_broker_s_time_it_was_received_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_broker_timestamp_the_receive_time_is_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("consumer_fleet.inspector.feeder.time.time", lambda: 42.0)
     entry = entry_of("envelopes", 0, record(envelope(), timestamp_ms=None), decode)
     assert entry.received_at == 42.0
@@ -78,7 +80,7 @@ def test_without_a_broker_s_time_it_was_received_now(monkeypatch: pytest.MonkeyP
 FACTS = Facts("http_413", "too large", "envelopes", 5, 99, TIME_MS, "group-1")
 
 
-def test_a_dead_letter_is_decoded_as_what_it_was_and_says_why() -> None:
+def test_a_dead_letter_is_decoded_by_its_original_topic_and_has_its_reason() -> None:
     asked: list[str] = []
 
     def find(topic: str) -> Decode:
@@ -92,12 +94,12 @@ def test_a_dead_letter_is_decoded_as_what_it_was_and_says_why() -> None:
     assert entry.dead_letter == Rejection("http_413", "too large", "group-1", "envelopes", 5, 99)
     assert entry.origin == KafkaPosition("envelopes-dlq", 0, 7, TIME_MS)
     assert entry.envelope is not None
-    # The id of its first delivery, since that derives from where it was.
+    # The id of its first delivery, which is derived from its original position.
     there = RawMessage("envelopes", 5, 99, TIME_MS, None)
     assert entry.envelope.event_id == there.derived_event_id()
 
 
-def test_a_letter_that_was_rejected_twice_is_decoded_by_its_first_topic() -> None:
+def test_a_message_rejected_twice_is_decoded_by_its_first_topic() -> None:
     twice = with_facts(
         with_facts((), FACTS), Facts("http_400", "", "envelopes-dlq", 0, 3, None, "replay")
     )
@@ -113,7 +115,7 @@ def test_a_letter_that_was_rejected_twice_is_decoded_by_its_first_topic() -> Non
     assert (entry.dead_letter.reason, entry.dead_letter.topic) == ("http_400", "envelopes-dlq")
 
 
-def test_a_letter_of_an_unknown_topic_or_none_at_all_is_shown_as_it_is() -> None:
+def test_a_dead_letter_of_an_unknown_or_missing_topic_is_shown_as_bytes() -> None:
     headers = with_facts((), FACTS)
     unknown = dead_letter_entry("d", 0, record(b"x", headers=headers), lambda _topic: None)
     assert "'envelopes'" in (unknown.undecodable or "")

@@ -1,4 +1,4 @@
-"""A lookup in a topic that is live."""
+"""A lookup in a live topic."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_an_event_is_found_in_any_partition(lookup: EventLookup) -> None:
     assert found.source == "topic"
 
 
-def test_an_event_that_is_not_there_ends_the_search_at_the_topics_end(
+def test_a_search_for_a_missing_event_ends_at_the_topics_end(
     lookup: EventLookup,
 ) -> None:
     assert lookup.find(event_id(40)) is None
 
 
-def test_a_topic_that_is_not_there_is_named(config: dict[str, str]) -> None:
+def test_the_error_names_a_missing_topic(config: dict[str, str]) -> None:
     missing = topic_records(config, "nowhere")
     with (
         closing(build_lookup(topic=missing, decode=decode)) as lookup,

@@ -1,4 +1,4 @@
-"""Which place an event is looked up in, and what is found there."""
+"""The sources of a lookup, and the events found there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def decode(message: RawMessage) -> Envelope | Skipped:
 
 
 class Source:
-    """A topic or a recording: counts how often it is opened, and how far it is read."""
+    """A topic or a recording that counts how often it is opened and how far it is read."""
 
     def __init__(self, records: Sequence[Pair | None]) -> None:
         self._records = records
@@ -115,9 +115,7 @@ def test_an_events_id_may_be_spelled_in_any_way(store: Store, spelling: str) -> 
 
 
 @pytest.mark.parametrize("wanted", ["", "x", "1", event_id(1) + "0"])
-def test_what_is_no_event_id_is_found_nowhere_and_searched_nowhere(
-    store: Store, wanted: str
-) -> None:
+def test_an_invalid_event_id_is_not_searched(store: Store, wanted: str) -> None:
     keep(store, 1)
     topic = Source([record(0, envelope(1))])
     assert build_lookup(store=store, topic=topic, decode=decode).find(wanted) is None
@@ -145,7 +143,7 @@ def test_an_event_id_in_the_payload_alone_is_found() -> None:
     lookup.close()
 
 
-def test_messages_that_are_no_envelopes_are_passed_over() -> None:
+def test_undecodable_messages_are_skipped() -> None:
     bad = [record(0, None), record(1, b"\xff"), record(2, b"bug"), record(3, envelope(1))]
     lookup = build_lookup(topic=Source(bad), decode=decode)
     with capture_logs():
@@ -164,7 +162,7 @@ def test_a_search_ends_at_its_limit_of_messages() -> None:
     lookup.close()
 
 
-def test_a_search_ends_at_its_time_limit_even_where_no_message_comes() -> None:
+def test_a_search_ends_at_its_time_limit_even_without_messages() -> None:
     topic = Source([None] * 100)
     lookup = build_lookup(topic=topic, decode=decode, limits=SearchLimits(timeout_s=0.0))
     assert lookup.find(event_id(1)) is None
@@ -172,7 +170,7 @@ def test_a_search_ends_at_its_time_limit_even_where_no_message_comes() -> None:
     lookup.close()
 
 
-def test_a_topic_that_cannot_be_read_says_so_to_the_caller() -> None:
+def test_an_unreadable_topic_is_an_error() -> None:
     def read() -> Iterator[Pair]:
         yield record(0, envelope(2))
         raise KafkaUnreachable("no broker")
@@ -183,7 +181,7 @@ def test_a_topic_that_cannot_be_read_says_so_to_the_caller() -> None:
     lookup.close()
 
 
-def test_records_without_a_codec_are_a_mistake_of_the_program() -> None:
+def test_records_without_a_codec_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="topic needs a codec"):
         build_lookup(topic=Source([]))
 
@@ -202,30 +200,30 @@ def test_a_rejection_is_not_an_event() -> None:
 
 @pytest.fixture
 def everywhere(store: Store) -> EventLookup:
-    """Event 1 is in the store and the topic, event 2 in the topic alone."""
+    """Event 1 is in the store and the topic, event 2 only in the topic."""
     keep(store, 1, origin=KafkaPosition("events", 0, 0))
     topic = Source([record(0, envelope(1)), record(1, envelope(2))])
     recording = Source([record(0, envelope(1))])
     return build_lookup(store=store, topic=topic, recording=recording, decode=decode)
 
 
-def test_what_the_store_has_is_looked_for_nowhere_else(everywhere: EventLookup) -> None:
+def test_a_stored_event_is_not_searched_elsewhere(everywhere: EventLookup) -> None:
     assert names(everywhere, event_id(1)) == ["store"]
 
 
-def test_what_the_store_has_not_is_looked_for_in_the_topic(everywhere: EventLookup) -> None:
+def test_an_event_that_is_not_stored_is_searched_in_the_topic(everywhere: EventLookup) -> None:
     found = everywhere.find(event_id(2))
     assert found is not None
     assert found.source == "topic"
     assert names(everywhere, event_id(2)) == ["topic"]
 
 
-def test_without_a_topic_it_is_looked_for_in_the_recording(store: Store) -> None:
+def test_without_a_topic_the_recording_is_searched(store: Store) -> None:
     keep(store, 1)
     lookup = build_lookup(store=store, recording=Source([]), decode=decode)
     assert names(lookup, event_id(2)) == ["recording"]
 
 
-def test_a_lookup_over_nothing_is_a_mistake_of_the_program() -> None:
+def test_a_lookup_without_sources_is_a_programming_error() -> None:
     with pytest.raises(InvalidBackend):
         build_lookup().find(event_id(1))

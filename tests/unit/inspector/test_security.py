@@ -1,4 +1,4 @@
-"""Where an inspector may listen, by which names it is called, and what its token must be."""
+"""An inspector's addresses, allowed Host names, and tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_any_other_address_needs_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "short", "0123456789abcde", "ä" * 20, "a" * 16 + "\n" + "b"])
-def test_a_weak_token_is_refused_and_not_repeated(token: str) -> None:
+def test_a_weak_token_is_refused_and_not_in_the_message(token: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         Access("0.0.0.0", token)
     assert not token or token not in str(refused.value)
@@ -42,7 +42,7 @@ def test_a_token_is_not_shown() -> None:
         (Access("inspect.example.com", TOKEN), ["inspect.example.com"], ["example.com"]),
     ],
 )  # fmt: skip
-def test_it_answers_to_its_own_names_only(
+def test_only_its_own_host_names_are_allowed(
     access: Access, known: list[str], unknown: list[str]
 ) -> None:
     assert [name for name in known if not access.knows_host(name)] == []

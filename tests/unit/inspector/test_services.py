@@ -1,4 +1,4 @@
-"""One interface over several backends: who is called, in which order, and who learns of it."""
+"""One interface over several backends: selection, order, results and errors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Library(ServiceInterface):
 
 
 class Town(Library):
-    """A backend that does what it is told and notes in which context."""
+    """A backend with a given answer, which records its contexts."""
 
     def __init__(self, answer: Callable[[str, int], Any] | None = None) -> None:
         self._answer = answer or (lambda title, copies: (title, copies))
@@ -71,7 +71,7 @@ class Town(Library):
 
 
 class Order:
-    """An executor that notes what is submitted, and runs it at once."""
+    """An executor that records submitted tasks and runs them at once."""
 
     def __init__(self, name: str, log: list[tuple[str, Priority, bool]]) -> None:
         self._name = name
@@ -106,7 +106,7 @@ def threaded(workers: int = 1, queue_length: int = 10) -> Iterator[ThreadedExecu
 
 
 class Gate:
-    """A backend's answer that waits until the test lets it go on."""
+    """A backend's answer that waits until the test opens the gate."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
@@ -136,13 +136,13 @@ def test_only_what_the_interface_declares_can_be_reached() -> None:
             getattr(delegator, name)
 
 
-def test_a_declared_member_that_is_no_routine_is_the_bases_own() -> None:
+def test_a_declared_member_that_is_not_a_routine_comes_from_the_base() -> None:
     town = Town()
     town.shelves = 99
     assert delegate({"a": town}, "a").shelves == 3
 
 
-def test_an_interface_that_names_what_is_not_there_is_refused() -> None:
+def test_an_interface_that_lists_a_missing_member_is_refused() -> None:
     class Misspelt(ServiceInterface):
         interface = ("fetsch",)
 
@@ -161,7 +161,7 @@ def test_an_interface_that_names_what_is_not_there_is_refused() -> None:
         lambda library: library.fetch(copies=2, title="Emma"),
     ],
 )
-def test_the_selector_sees_the_arguments_by_name_however_they_are_given(
+def test_the_selector_sees_all_arguments_by_name(
     call: Callable[[Any], object],
 ) -> None:
     seen: list[tuple[object, str, Mapping[str, Any]]] = []
@@ -190,7 +190,7 @@ def test_the_selector_sees_defaults() -> None:
     assert seen == [{"title": "Emma", "copies": 1}]
 
 
-def test_arguments_that_the_base_does_not_take_fail_before_anything_is_selected() -> None:
+def test_invalid_arguments_fail_before_the_selection() -> None:
     delegator = ServiceDelegator(Library, {}, lambda *_: pytest.fail("was selected"))
     with pytest.raises(TypeError, match="pages"):
         delegator.fetch("Emma", pages=3)
@@ -223,7 +223,7 @@ def test_an_unknown_secondary_is_a_warning_and_has_no_result() -> None:
 # -- context and re-entrancy ----------------------------------------------------------------------
 
 
-def test_each_backend_gets_the_request_in_a_context_of_its_own_with_itself_active() -> None:
+def test_each_backend_has_its_own_context_with_itself_active() -> None:
     request = object()
     towns = {name: Town() for name in "abc"}
     reports: list[CallReport] = []
@@ -236,7 +236,7 @@ def test_each_backend_gets_the_request_in_a_context_of_its_own_with_itself_activ
         assert context is not None
         assert context.request is request
         assert context.backends == {Library: town}
-    # The caller's own context carries no mark of any of them.
+    # The caller's context has no active backend.
     assert reports[0].context.backends == {}
     assert reports[0].context.request is request
 
@@ -291,7 +291,7 @@ def test_another_interface_within_a_backend_is_delegated_in_the_same_context() -
     town = Town(send)
     with ambient_request("request"):
         assert delegate({"a": town}, "a").fetch("Emma") == ("request", {Library, Post})
-    # A synchronous call from within does not end the context around it.
+    # A nested synchronous call does not end the outer context.
     assert seen_after == town.contexts
     assert seen_after[0] is not None
     assert set(seen_after[0].backends) == {Library}
@@ -331,7 +331,7 @@ def test_secondaries_are_queued_first_without_blocking_and_the_primary_last() ->
     ]
 
 
-def test_a_secondary_whose_queue_is_full_fails_alone_and_at_once() -> None:
+def test_a_secondary_with_a_full_queue_fails_alone_and_at_once() -> None:
     gate = Gate()
     reports: list[CallReport] = []
     with threaded(queue_length=1) as executor:
@@ -348,7 +348,7 @@ def test_a_secondary_whose_queue_is_full_fails_alone_and_at_once() -> None:
         gate.await_entry()
         delegator.fetch("waiting")
         assert delegator.fetch("refused") == ("refused", 1)
-        # The first two are still under way; of the refused one all is known.
+        # The first two are still running; the refused one is complete.
         (report,) = reports
         assert report.arguments["title"] == "refused"
         refused = report.futures[1]
@@ -360,7 +360,7 @@ def test_a_secondary_whose_queue_is_full_fails_alone_and_at_once() -> None:
     assert len(reports) == 3
 
 
-def test_a_primary_whose_queue_is_full_waits_for_a_place() -> None:
+def test_a_primary_with_a_full_queue_waits_for_a_free_slot() -> None:
     gate = Gate()
     results: list[object] = []
     with threaded(queue_length=1) as executor:
@@ -380,7 +380,7 @@ def test_a_primary_whose_queue_is_full_waits_for_a_place() -> None:
     assert sorted(map(str, results)) == ["one", "three", "two"]
 
 
-def test_primaries_overtake_waiting_secondaries_and_each_kind_is_first_come_first_served() -> None:
+def test_primaries_overtake_waiting_secondaries_and_each_kind_is_first_in_first_out() -> None:
     gate = Gate()
     order: list[str] = []
     with threaded() as executor:
@@ -417,7 +417,7 @@ def test_the_caller_does_not_wait_for_secondaries() -> None:
 # -- failures, the callback and timings -----------------------------------------------------------
 
 
-def test_a_secondarys_exception_is_logged_and_stays_away_from_the_caller() -> None:
+def test_a_secondarys_exception_is_logged_and_does_not_reach_the_caller() -> None:
     def fail(*_: Any) -> None:
         raise ConnectionError("no library")
 
@@ -460,7 +460,7 @@ def test_the_callback_gets_the_call_and_all_results_in_the_selected_order() -> N
     assert [future and future.result(0) for future in report.futures] == ["b", "c", "a"]
 
 
-def test_what_a_callback_raises_is_logged_and_the_call_goes_on() -> None:
+def test_a_callbacks_exception_is_logged_and_the_call_continues() -> None:
     def fail(_report: CallReport) -> None:
         raise ZeroDivisionError("a bug")
 
@@ -471,7 +471,7 @@ def test_what_a_callback_raises_is_logged_and_the_call_goes_on() -> None:
     ]
 
 
-def test_each_backends_time_is_its_own_and_apart_from_its_wait() -> None:
+def test_each_backend_has_its_own_timing_without_its_wait() -> None:
     gate = Gate()
     reports: list[CallReport] = []
     with threaded() as executor:
@@ -499,7 +499,7 @@ def test_each_backends_time_is_its_own_and_apart_from_its_wait() -> None:
     assert quick.waited_s < 0.4
 
 
-def test_with_the_primary_alone_its_time_is_known_when_the_call_returns() -> None:
+def test_without_secondaries_the_timing_is_known_when_the_call_returns() -> None:
     with threaded(workers=4) as executor:
         delegator = ServiceDelegator(
             Library, {"a": ServiceBackend(Town(), executor)}, names("a"), note_timings
@@ -511,7 +511,7 @@ def test_with_the_primary_alone_its_time_is_known_when_the_call_returns() -> Non
             assert list(timings.took_ms) == ["a"]
 
 
-def test_closing_lets_queued_work_finish_and_closes_backends_and_executors() -> None:
+def test_close_finishes_queued_calls_and_closes_backends_and_executors() -> None:
     town = Town()
     executor = ThreadedExecutor(2, 100, name="closing")
     delegator = ServiceDelegator(Library, {"a": ServiceBackend(town, executor)}, names("a"))
@@ -530,7 +530,7 @@ def test_closing_lets_queued_work_finish_and_closes_backends_and_executors() -> 
 
 
 class Archive(ServiceInterface):
-    """Another interface, which the desks below ask from within their calls."""
+    """Another interface, called by the desks below within their calls."""
 
     interface = ("look",)
 
@@ -543,7 +543,7 @@ class Archive(ServiceInterface):
 
 
 class Desk(Library):
-    """Checks that its context is its request's, and asks its own interface and another one."""
+    """Checks its context, and calls its own interface and another one."""
 
     def __init__(self) -> None:
         self.library: Any = None
@@ -564,7 +564,7 @@ CALLS_PER_THREAD = 200
 
 
 class Checked:
-    """A selector, a callback and callers that notice whatever belongs to another request."""
+    """A selector, a callback and callers that detect data of other requests."""
 
     def __init__(self) -> None:
         self.calls = self.reports = 0

@@ -1,4 +1,4 @@
-"""The context of delegated calls: what they are made for, and which backends are in use."""
+"""The context of delegated calls: their request and active backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Shelf(ServiceInterface):
     """Any interface."""
 
 
-def test_a_copy_shares_the_request_and_has_backends_of_its_own() -> None:
+def test_a_copy_shares_the_request_and_has_its_own_backends() -> None:
     request = object()
     backend = Shelf()
     context = Context(request, {Shelf: backend})
@@ -33,7 +33,7 @@ def test_a_copy_shares_the_request_and_has_backends_of_its_own() -> None:
     assert context.backends == {Shelf: backend}
 
 
-def test_outside_of_a_call_a_new_context_is_made_for_the_ambient_request() -> None:
+def test_outside_a_call_the_ambient_request_gets_a_new_context() -> None:
     assert current_context() is None
     assert entered_context().request is None
     with ambient_request("outer"):
@@ -45,13 +45,13 @@ def test_outside_of_a_call_a_new_context_is_made_for_the_ambient_request() -> No
     assert entered_context().request is None
 
 
-def test_within_a_call_the_calls_context_is_used_whatever_the_ambient_request_is() -> None:
+def test_within_a_call_the_calls_context_is_used_despite_an_ambient_request() -> None:
     context = Context("call", {})
     with active_context(context), ambient_request("ambient"):
         assert entered_context() is context
 
 
-def test_what_was_active_before_comes_back_even_after_an_error() -> None:
+def test_the_previous_context_is_restored_even_after_an_error() -> None:
     outer, inner = Context(1, {}), Context(2, {})
     with active_context(outer):
         with pytest.raises(RuntimeError), active_context(inner):
@@ -73,7 +73,7 @@ def test_another_thread_has_neither_the_context_nor_the_request() -> None:
     assert seen == [None, None]
 
 
-def test_asyncio_hands_the_request_to_its_threads_and_keeps_tasks_apart() -> None:
+def test_asyncio_passes_the_request_to_its_threads_and_keeps_tasks_separate() -> None:
     async def ask(name: str) -> object:
         with ambient_request(name):
             await asyncio.sleep(0)

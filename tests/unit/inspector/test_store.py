@@ -54,7 +54,7 @@ def store(path: Path | None) -> Iterator[Store]:
     store.close()
 
 
-def test_what_was_added_is_read_back_newest_first(store: Store) -> None:
+def test_added_entries_are_read_newest_first(store: Store) -> None:
     add(store, 1)
     raw = b'{}\n{"type":"attachment","length":3}\n\x00\xff\n\n'
     origin = KafkaPosition("events", 3, 2**62, 1_700_000_000_000)
@@ -81,7 +81,7 @@ def test_what_was_added_is_read_back_newest_first(store: Store) -> None:
     assert store.newest_id() == newest.id > oldest.id
 
 
-def test_a_message_that_is_no_envelope_keeps_its_bytes_and_why(store: Store) -> None:
+def test_an_undecodable_message_keeps_its_bytes_and_reason(store: Store) -> None:
     store.add(NewEntry(b"\x93\x00", None, 1.0, undecodable="invalid_json: no"))
     (entry,) = store.latest(1)
     content = store.content(entry.id)
@@ -115,7 +115,7 @@ def test_above_the_byte_limit_the_oldest_go_first(path: Path | None) -> None:
     store.close()
 
 
-def test_the_byte_limit_counts_all_that_is_kept_of_an_entry(path: Path | None) -> None:
+def test_the_byte_limit_counts_everything_stored_for_an_entry(path: Path | None) -> None:
     store = Store(path)
     entry = numbered(1)
     store.add(entry)
@@ -127,7 +127,7 @@ def test_the_byte_limit_counts_all_that_is_kept_of_an_entry(path: Path | None) -
     store.close()
 
 
-def test_an_entry_larger_than_the_store_is_counted_and_not_kept(path: Path | None) -> None:
+def test_an_entry_larger_than_the_store_is_counted_but_not_stored(path: Path | None) -> None:
     store = Store(path, max_bytes=2000)
     add(store, 1)
     before = store.counts()
@@ -137,7 +137,7 @@ def test_an_entry_larger_than_the_store_is_counted_and_not_kept(path: Path | Non
     store.close()
 
 
-def test_an_entry_that_is_gone_has_no_bytes(store: Store) -> None:
+def test_an_evicted_entry_has_no_bytes(store: Store) -> None:
     add(store, 1)
     (first,) = store.latest(1)
     for number in range(3):
@@ -147,7 +147,7 @@ def test_an_entry_that_is_gone_has_no_bytes(store: Store) -> None:
     assert store.get(2**80) is None
 
 
-def test_a_file_is_read_again_and_obeys_the_limits_of_now(tmp_path: Path) -> None:
+def test_a_reopened_file_obeys_the_new_limits(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.db")
     for number in range(4):
         add(store, number)
@@ -164,7 +164,7 @@ def test_a_file_is_read_again_and_obeys_the_limits_of_now(tmp_path: Path) -> Non
     again.close()
 
 
-def test_a_file_is_for_its_owner_s_eyes(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     Store(tmp_path / "store.db").close()
     assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
 
@@ -180,7 +180,7 @@ def test_a_file_that_another_process_has_open_is_refused(tmp_path: Path) -> None
     again.close()
 
 
-def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused_and_unchanged(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("not a database, but long enough to have a header of one" * 20)
     with pytest.raises(ConfigurationError, match=r"notes\.txt.*not a database"):
@@ -209,7 +209,7 @@ def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
         Store(path)
 
 
-def test_a_store_is_told_from_every_other_also_when_it_is_opened_again(tmp_path: Path) -> None:
+def test_a_store_has_a_unique_id_that_survives_reopening(tmp_path: Path) -> None:
     found = []
     for name in ("a.db", "a.db", "b.db", None, None):
         store = Store(None if name is None else tmp_path / name)
@@ -220,7 +220,7 @@ def test_a_store_is_told_from_every_other_also_when_it_is_opened_again(tmp_path:
     assert all(re.fullmatch("[0-9a-f]{16}", instance) for instance in found)
 
 
-def test_a_file_that_an_earlier_version_has_written_gets_a_name(tmp_path: Path) -> None:
+def test_a_file_of_an_earlier_version_gets_an_id(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = Store(path)
     add(store, 1)
@@ -245,7 +245,7 @@ def damage(path: Path, table: str) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Iterator[Store]:
-    """A store whose entries are good, and the table of their bytes is not."""
+    """A store with a damaged table of bytes and an intact table of entries."""
     path = tmp_path / "store.db"
     store = Store(path)
     store.add_all([numbered(number, "x" * 3000) for number in range(50)])
@@ -256,7 +256,7 @@ def damaged(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def test_a_damaged_file_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     Store(path).close()
     damage(path, "entries")
@@ -265,7 +265,7 @@ def test_a_damaged_file_is_told_at_the_start(tmp_path: Path) -> None:
             Store(path)
 
 
-def test_damage_that_shows_later_is_an_error_each_time_and_counts_nothing(damaged: Store) -> None:
+def test_later_damage_is_an_error_each_time_and_changes_no_count(damaged: Store) -> None:
     before = damaged.counts()
     for number in (100, 101):
         with pytest.raises(OutputError, match="malformed"):
@@ -276,7 +276,7 @@ def test_damage_that_shows_later_is_an_error_each_time_and_counts_nothing(damage
     assert len(damaged.latest(100)) == 50
 
 
-def test_a_bug_in_the_middle_of_an_entry_undoes_it(store: Store) -> None:
+def test_a_bug_while_adding_an_entry_rolls_it_back(store: Store) -> None:
     add(store, 1)
     before = store.counts()
     with pytest.raises(OverflowError):
@@ -286,7 +286,7 @@ def test_a_bug_in_the_middle_of_an_entry_undoes_it(store: Store) -> None:
     assert times(store) == [3.0, 1.0]
 
 
-def test_an_entry_that_fills_the_store_is_kept_alone(path: Path | None) -> None:
+def test_an_entry_that_fills_the_store_evicts_all_others(path: Path | None) -> None:
     store = Store(path, max_bytes=100_000)
     for number in range(20):
         add(store, number)
@@ -298,7 +298,7 @@ def test_an_entry_that_fills_the_store_is_kept_alone(path: Path | None) -> None:
     store.close()
 
 
-def test_large_bytes_are_kept_as_they_are(path: Path | None) -> None:
+def test_large_values_are_stored_unchanged(path: Path | None) -> None:
     store = Store(path)
     raw = b'{}\n{"type":"attachment"}\n' + bytes(range(11, 256)) * 10_000
     store.add(raw_entry(raw))
@@ -306,7 +306,7 @@ def test_large_bytes_are_kept_as_they_are(path: Path | None) -> None:
     store.close()
 
 
-def test_an_event_is_found_by_the_id_that_only_its_payload_has(store: Store) -> None:
+def test_an_event_is_found_by_an_id_in_its_payload_only(store: Store) -> None:
     event_id = "9ec79c33ec9942ab8353589fcb2e04dc"
     tags = {f"{n}{'x' * 90}": "y" * 190 for n in range(50)}  # more than a search looks at
     store.add(event_entry({"event_id": event_id.upper(), "tags": tags}))
@@ -315,7 +315,7 @@ def test_an_event_is_found_by_the_id_that_only_its_payload_has(store: Store) -> 
     assert store.page(Filter(text=event_id)).total == 1
 
 
-def test_what_can_t_be_written_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.db")
     add(store, 1)
     before = store.counts()
@@ -347,7 +347,7 @@ class Failing:
         return self._database.execute(statement, *values)
 
 
-def test_half_an_entry_is_never_kept(store: Store) -> None:
+def test_an_entry_is_never_stored_in_part(store: Store) -> None:
     add(store, 1)
     failing = Failing(store._db)
     store._db = failing  # type: ignore[assignment]  # a stand-in
@@ -359,7 +359,7 @@ def test_half_an_entry_is_never_kept(store: Store) -> None:
     assert times(store) == [3.0, 1.0]
 
 
-def test_what_made_room_leaves_no_bytes_behind(tmp_path: Path) -> None:
+def test_evicted_entries_leave_no_bytes_behind(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = Store(path, max_bytes=200_000)
     for number in range(200):
@@ -379,7 +379,7 @@ def test_pages_follow_one_another_without_gaps(path: Path | None) -> None:
         pages += 1
         if page.next is None:
             break
-        # What comes in between does not shift the pages.
+        # Entries added in between do not shift the pages.
         before = page.next
     assert pages == 3
     assert found == [float(number) for number in reversed(range(25))]
@@ -387,7 +387,7 @@ def test_pages_follow_one_another_without_gaps(path: Path | None) -> None:
     store.close()
 
 
-def test_what_is_newer_comes_oldest_first(path: Path | None) -> None:
+def test_newer_entries_come_oldest_first(path: Path | None) -> None:
     store = Store(path)
     for number in range(5):
         add(store, number)
@@ -453,7 +453,7 @@ def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
     assert min(took_ms) < 50, took_ms
 
 
-def test_origins_that_were_read_are_told_from_those_that_were_delivered(store: Store) -> None:
+def test_read_origins_exclude_delivered_entries(store: Store) -> None:
     store.add(numbered(1, origin=KafkaPosition("events", 1, 10)))
     store.add(
         numbered(

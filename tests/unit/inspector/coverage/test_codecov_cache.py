@@ -1,4 +1,4 @@
-"""An answer is fetched once, however many ask and whenever they ask."""
+"""The cache of answers: one fetch for concurrent and repeated requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_answer_is_fetched_once_for_each_key() -> None:
     assert [get(cache, source, key) for key in "abab"] == ["a1", "b2", "a1", "b2"]
 
 
-def test_an_answer_is_fetched_again_after_its_time() -> None:
+def test_an_expired_answer_is_fetched_again() -> None:
     now = [0.0]
     cache: AnswerCache[str] = AnswerCache(10, lambda: now[0])
     source = Source(keep_s=5)
@@ -57,7 +57,7 @@ def test_the_least_recently_used_answer_goes_first() -> None:
     assert source.fetched == ["a", "b", "c", "b"]
 
 
-def test_who_asks_meanwhile_waits_for_the_same_answer() -> None:
+def test_concurrent_requests_wait_for_the_same_answer() -> None:
     cache: AnswerCache[str] = AnswerCache(10)
     source = Source()
     fetching, go_on = threading.Event(), threading.Event()

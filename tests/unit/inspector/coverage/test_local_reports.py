@@ -1,4 +1,4 @@
-"""Reports on this machine: read once, read anew when they change, and put together."""
+"""Local reports: read once, read again after a change, and merged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(path: Path, executed: list[int], missing: list[int], *, name: str = QU
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The reports that were read, in order."""
+    """The paths of the reports read, in order."""
     paths: list[Path] = []
 
     def noted(path: Path) -> CoverageReport:
@@ -44,7 +44,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-def test_a_files_lines_are_answered_in_order(tmp_path: Path) -> None:
+def test_a_files_lines_are_sorted(tmp_path: Path) -> None:
     reports = LocalReports([write(tmp_path / "a.json", [3, 10, 1], [2])], ())
     assert reports.coverage(QUERY) == Coverage(
         CoverageStatus.EXISTS,
@@ -54,7 +54,7 @@ def test_a_files_lines_are_answered_in_order(tmp_path: Path) -> None:
     assert reports.has(QUERY)
 
 
-def test_a_file_that_no_report_has_is_no_data(tmp_path: Path) -> None:
+def test_a_file_in_no_report_has_no_data(tmp_path: Path) -> None:
     reports = LocalReports([write(tmp_path / "a.json", [1], [])], ())
     query = CoverageQuery("shop/views.py")
     assert reports.coverage(query) == Coverage(
@@ -63,7 +63,7 @@ def test_a_file_that_no_report_has_is_no_data(tmp_path: Path) -> None:
     assert not reports.has(query)
 
 
-def test_several_reports_of_a_file_count_as_the_best_of_them(tmp_path: Path) -> None:
+def test_of_several_reports_each_line_gets_its_best_result(tmp_path: Path) -> None:
     lcov = tmp_path / "lcov.info"
     lcov.write_text(
         "SF:/ci/shop/models.py\nDA:1,0\nDA:2,1\nBRDA:2,0,0,1\nBRDA:2,0,1,0\nDA:3,1\n"
@@ -75,7 +75,7 @@ def test_several_reports_of_a_file_count_as_the_best_of_them(tmp_path: Path) -> 
         assert found.lines == ((1, COVERED), (2, PARTIAL), (3, COVERED), (4, UNCOVERED))
 
 
-def test_an_ambiguous_file_is_no_data_and_says_why(tmp_path: Path) -> None:
+def test_an_ambiguous_file_has_no_data_and_a_reason(tmp_path: Path) -> None:
     reports = LocalReports(
         [
             write(tmp_path / "a.json", [1], [], name="a/shop/models.py"),
@@ -96,7 +96,7 @@ def test_a_mapping_applies(tmp_path: Path) -> None:
     assert not LocalReports([path], ()).has(QUERY)
 
 
-def test_a_file_without_lines_is_no_data(tmp_path: Path) -> None:
+def test_a_file_without_lines_has_no_data(tmp_path: Path) -> None:
     found = LocalReports([write(tmp_path / "a.json", [], [])], ()).coverage(QUERY)
     assert (found.status, found.reason) == (
         CoverageStatus.NO_DATA,
@@ -107,9 +107,7 @@ def test_a_file_without_lines_is_no_data(tmp_path: Path) -> None:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def test_nothing_is_read_before_the_first_query_and_then_each_file_once(
-    tmp_path: Path, reads: list[Path]
-) -> None:
+def test_reports_are_read_once_at_the_first_query(tmp_path: Path, reads: list[Path]) -> None:
     paths = [write(tmp_path / f"{name}.json", [1], []) for name in "ab"]
     reports = LocalReports(paths, ())
     assert reads == []
@@ -119,7 +117,7 @@ def test_nothing_is_read_before_the_first_query_and_then_each_file_once(
     assert reads == paths
 
 
-def test_only_the_report_that_has_changed_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
+def test_only_a_changed_report_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
     a, b = (write(tmp_path / f"{name}.json", [1], [2]) for name in "ab")
     reports = LocalReports([a, b], ())
     reports.coverage(QUERY)
@@ -128,7 +126,7 @@ def test_only_the_report_that_has_changed_is_read_again(tmp_path: Path, reads: l
     assert reads == [a, b, b]
 
 
-def test_a_change_of_the_modification_time_alone_is_noticed(
+def test_a_changed_modification_time_is_enough_to_read_again(
     tmp_path: Path, reads: list[Path]
 ) -> None:
     path = write(tmp_path / "a.json", [1], [2])
@@ -159,7 +157,7 @@ def test_a_report_that_appears_later_is_read_then(tmp_path: Path, reads: list[Pa
     assert reports.coverage(QUERY).status is CoverageStatus.NO_DATA
 
 
-def test_a_damaged_report_spoils_only_itself_and_is_mended_by_its_next_version(
+def test_a_damaged_report_affects_only_itself_and_its_next_version_fixes_it(
     tmp_path: Path, reads: list[Path]
 ) -> None:
     good = write(tmp_path / "good.json", [1], [])
@@ -177,7 +175,7 @@ def test_a_damaged_report_spoils_only_itself_and_is_mended_by_its_next_version(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_report_that_nobody_thought_of_spoils_only_itself(
+def test_an_unexpected_error_in_a_report_affects_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     good, odd = write(tmp_path / "good.json", [1], []), tmp_path / "odd.json"
@@ -200,7 +198,7 @@ def test_a_report_that_nobody_thought_of_spoils_only_itself(
     assert f"{odd}: KeyError" in other
 
 
-def test_simultaneous_queries_read_a_report_once(tmp_path: Path, reads: list[Path]) -> None:
+def test_concurrent_queries_read_a_report_once(tmp_path: Path, reads: list[Path]) -> None:
     path = write(tmp_path / "a.json", list(range(1, 5000)), [])
     reports = LocalReports([path], ())
     start = threading.Barrier(8)

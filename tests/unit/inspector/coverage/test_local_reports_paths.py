@@ -1,4 +1,4 @@
-"""Which file of a report is a frame's: mappings, endings, modules and packages."""
+"""Matching a frame to a reported file: mappings, endings, modules and packages."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def test_the_longest_common_ending_wins() -> None:
     assert found(reported, python_frame("/srv/b", "shop/models.py")) == ["b/shop/models.py"]
 
 
-def test_a_tie_is_ambiguous_and_says_between_what() -> None:
+def test_a_tie_is_ambiguous_and_names_the_files() -> None:
     reported = ["a/shop/models.py", "b/shop/models.py"]
     with pytest.raises(AmbiguousPath, match=r"a/shop/models\.py, b/shop/models\.py"):
         found(reported, python_frame("/srv", "shop/models.py"))
 
 
-def test_one_file_under_a_shorter_and_a_longer_path_is_no_tie() -> None:
+def test_one_file_under_a_shorter_and_a_longer_path_is_not_a_tie() -> None:
     reported = ["src/shop/models.py", "/ci/src/shop/models.py", "src/shop/models.py"]
     assert len(found(reported, python_frame("/srv/src", "shop/models.py"))) == 3
 
 
-def test_longer_paths_that_differ_are_a_tie_whatever_shorter_one_they_share() -> None:
+def test_different_longer_paths_with_a_common_shorter_one_are_a_tie() -> None:
     reported = ["shop/models.py", "/ci/a/shop/models.py", "/ci/b/shop/models.py"]
     with pytest.raises(AmbiguousPath):
         found(reported, python_frame("/srv", "shop/models.py"))
@@ -87,7 +87,7 @@ def test_longer_paths_that_differ_are_a_tie_whatever_shorter_one_they_share() ->
     "path",
     ["requests/models.py", "django/core/management/__init__.py", "celery/app/base.py"],
 )
-def test_a_librarys_file_is_not_taken_for_one_that_ends_alike(path: str) -> None:
+def test_a_library_file_does_not_match_a_file_with_the_same_ending(path: str) -> None:
     reported = [
         "models.py",
         "shop/models.py",
@@ -97,7 +97,7 @@ def test_a_librarys_file_is_not_taken_for_one_that_ends_alike(path: str) -> None
     assert found(reported, python_frame("/usr/lib/python3/site-packages", path)) == []
 
 
-def test_a_file_at_the_root_is_found_by_its_name_alone_only_there() -> None:
+def test_a_bare_file_name_matches_only_a_file_at_the_root() -> None:
     assert found(["app.py"], python_frame("/srv", "app.py")) == ["app.py"]
     assert found(["shop/app.py"], python_frame("/srv", "app.py")) == []
     assert found(["shop/app.py"], python_frame("/ci/shop", "app.py")) == ["shop/app.py"]
@@ -125,13 +125,13 @@ def test_a_full_path_in_a_library_needs_all_of_a_reported_path() -> None:
     assert found(["express/lib/router/index.js"], query) == ["express/lib/router/index.js"]
 
 
-def test_a_name_is_not_enough_where_more_is_known() -> None:
+def test_a_bare_name_is_not_enough_if_more_is_known() -> None:
     path = "/app/lib/index.js"
     assert found(["src/index.js", "index.js"], CoverageQuery(path, abs_path=path)) == []
     assert found(["src/index.js"], CoverageQuery("index.js")) == ["src/index.js"]
 
 
-def test_names_differ_by_case() -> None:
+def test_names_are_case_sensitive() -> None:
     assert found(["shop/Models.py"], CoverageQuery("shop/models.py")) == []
 
 
@@ -147,7 +147,7 @@ def test_names_differ_by_case() -> None:
         CoverageQuery("/" * 100_000),
     ],
 )
-def test_odd_paths_are_just_not_found(query: CoverageQuery) -> None:
+def test_odd_paths_are_not_found(query: CoverageQuery) -> None:
     assert found(["shop/models.py", "", "/"], query) == []
 
 
@@ -168,7 +168,7 @@ def test_a_python_module_names_its_path(module: str, path: str, reported: str) -
     assert found([reported.replace("shop", "shoes")], query) == []
 
 
-def test_a_module_that_is_not_the_files_is_left_out() -> None:
+def test_a_module_with_another_name_than_the_file_is_ignored() -> None:
     path = "/srv/Shop/Models.cs"
     query = CoverageQuery(path, abs_path=path, module="Shop.Models")
     assert FramePath.of(query, ()).in_repository is None
@@ -196,7 +196,7 @@ def test_a_jvm_file_is_found_by_its_package(
     assert found(under_source, query) == [under_source[0].lstrip("/")]
 
 
-def test_a_jvm_file_without_a_package_is_found_if_there_is_but_one() -> None:
+def test_a_jvm_file_without_a_package_is_found_if_it_is_unique() -> None:
     query = CoverageQuery("Cart.java", abs_path="Cart.java")
     assert found(["com/example/Cart.java"], query) == ["com/example/Cart.java"]
     with pytest.raises(AmbiguousPath):
@@ -227,13 +227,13 @@ def test_a_mapping_replaces_a_whole_prefix(mapping: str, path: str, mapped: str 
     assert map_path(path, [PathMapping.parse(mapping)]) == mapped
 
 
-def test_the_longest_prefix_wins_whatever_the_order() -> None:
+def test_the_longest_prefix_wins_in_any_order() -> None:
     mappings = [PathMapping("/srv", "x"), PathMapping("/srv/app", "y"), PathMapping("/s", "z")]
     assert map_path("/srv/app/a.py", mappings) == "y/a.py"
     assert map_path("/srv/app/a.py", mappings[::-1]) == "y/a.py"
 
 
-def test_a_mapped_path_decides_where_endings_would_be_ambiguous() -> None:
+def test_a_mapped_path_resolves_ambiguous_endings() -> None:
     reported = ["a/shop/models.py", "b/shop/models.py"]
     query = python_frame("/srv", "shop/models.py")
     assert found(reported, query, PathMapping("/srv", "b")) == ["b/shop/models.py"]
@@ -241,7 +241,7 @@ def test_a_mapped_path_decides_where_endings_would_be_ambiguous() -> None:
     assert found(reported, query, PathMapping("/srv", "c")) == []
 
 
-def test_a_mapping_may_lead_from_a_java_package_to_its_sources() -> None:
+def test_a_mapping_may_replace_a_java_package_by_its_source_folder() -> None:
     query = CoverageQuery("Cart.java", abs_path="Cart.java", module="com.example.Cart")
     mapping = PathMapping("com/example", "src/main/java/com/example")
     frame = FramePath.of(query, [mapping])
@@ -253,7 +253,7 @@ def test_a_mapping_without_an_equals_sign_is_refused() -> None:
         PathMapping.parse("/srv/app")
 
 
-def test_without_a_mapping_the_repository_path_is_the_relative_one_if_there_is_one() -> None:
+def test_without_a_mapping_the_relative_path_is_the_repository_path() -> None:
     assert FramePath.of(CoverageQuery("shop/models.py"), ()).in_repository == "shop/models.py"
     assert FramePath.of(CoverageQuery("/srv/main.js"), ()).in_repository is None
     assert FramePath.of(CoverageQuery(""), ()).in_repository is None

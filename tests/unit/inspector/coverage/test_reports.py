@@ -1,4 +1,4 @@
-"""Every known format gives the same four states of a line; a bad file says what is wrong."""
+"""Every format gives the same line states; an invalid file is an error with its reason."""
 
 from __future__ import annotations
 
@@ -140,15 +140,13 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["coverage.json", "coverage.xml", "coverage.lcov", ".coverage"])
-def test_what_coverage_py_writes_is_read_alike_in_all_its_formats(
-    measured: Path, name: str
-) -> None:
+def test_all_formats_of_coverage_py_give_the_same_lines(measured: Path, name: str) -> None:
     ((path, lines),) = read_report(measured / name).items()
     assert path.endswith("shop/models.py")
     assert lines == STATES
 
 
-def test_reading_a_data_file_leaves_it_as_it_is(measured: Path) -> None:
+def test_reading_a_data_file_does_not_change_it(measured: Path) -> None:
     before = (measured / ".coverage").read_bytes()
     read_report(measured / ".coverage")
     assert (measured / ".coverage").read_bytes() == before
@@ -161,7 +159,7 @@ def test_reading_a_data_file_leaves_it_as_it_is(measured: Path) -> None:
     ]
 
 
-def test_a_data_file_without_its_sources_says_what_to_give_instead(
+def test_a_data_file_without_sources_is_an_error_with_an_alternative(
     measured: Path, tmp_path: Path
 ) -> None:
     data = (measured / ".coverage").read_bytes()
@@ -174,7 +172,7 @@ def test_a_data_file_without_its_sources_says_what_to_give_instead(
     assert "coverage json" in text
 
 
-def test_a_data_file_without_coverage_py_says_what_to_install(
+def test_a_data_file_without_coverage_py_is_an_error_that_names_the_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "coverage", None)
@@ -186,7 +184,7 @@ def test_a_damaged_data_file_is_a_problem_not_a_crash(tmp_path: Path) -> None:
     assert "coverage.py says" in problem(tmp_path, b"SQLite format 3\0" + b"x" * 5000)
 
 
-def test_lines_that_were_left_out_of_the_measurement_have_no_state(tmp_path: Path) -> None:
+def test_excluded_lines_have_no_state(tmp_path: Path) -> None:
     about = {
         "executed_lines": [1, 2],
         "missing_lines": [3],
@@ -230,24 +228,22 @@ def test_other_json_is_refused(tmp_path: Path, document: bytes) -> None:
 # -- Cobertura and JaCoCo -------------------------------------------------------------------------
 
 
-def test_cobertura_tells_lines_by_hits_and_branches_by_conditions(tmp_path: Path) -> None:
+def test_cobertura_lines_come_from_hits_and_branches_from_conditions(tmp_path: Path) -> None:
     report = read(tmp_path, COBERTURA.format(source="/ci/build"))
     assert report == {"/ci/build/shop/Cart.cs": {**STATES, 10: COVERED, 11: PARTIAL, 12: COVERED}}
 
 
 @pytest.mark.parametrize("source", ["", ".", "/a</source><source>/b"])
-def test_names_stay_as_they_are_unless_there_is_one_source_folder(
-    tmp_path: Path, source: str
-) -> None:
+def test_names_are_unchanged_unless_there_is_one_source_folder(tmp_path: Path, source: str) -> None:
     assert list(read(tmp_path, COBERTURA.format(source=source))) == ["shop/Cart.cs"]
 
 
-def test_an_absolute_name_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_absolute_name_is_unchanged(tmp_path: Path) -> None:
     text = COBERTURA.format(source="/ci").replace('"shop/Cart.cs"', '"/x/Cart.cs"')
     assert list(read(tmp_path, text)) == ["/x/Cart.cs"]
 
 
-def test_jacoco_tells_lines_by_instructions_and_branches(tmp_path: Path) -> None:
+def test_jacoco_lines_come_from_instructions_and_branches(tmp_path: Path) -> None:
     assert read(tmp_path, JACOCO) == {
         "com/example/shop/Cart.java": {**STATES, 5: PARTIAL, 6: COVERED},
         "Main.java": {1: COVERED},
@@ -255,7 +251,7 @@ def test_jacoco_tells_lines_by_instructions_and_branches(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "iso-8859-1", "utf-16"])
-def test_xml_is_read_in_the_encoding_that_it_names(tmp_path: Path, encoding: str) -> None:
+def test_xml_is_read_in_its_declared_encoding(tmp_path: Path, encoding: str) -> None:
     name = encoding.removesuffix("-sig")
     text = JACOCO.replace("UTF-8", name).replace("Main.java", "Mäin.java")
     assert "Mäin.java" in read(tmp_path, text.encode(encoding))
@@ -284,7 +280,7 @@ def test_a_document_that_declares_entities_is_refused(tmp_path: Path, entities: 
     assert "declarations in its DOCTYPE" in problem(tmp_path, BOMB.format(entities=entities))
 
 
-def test_an_entity_that_only_the_unfetched_dtd_could_declare_is_refused(tmp_path: Path) -> None:
+def test_an_entity_of_the_external_dtd_is_refused(tmp_path: Path) -> None:
     assert problem(tmp_path, JACOCO.replace('name="shop"', 'name="&shop;"'))
 
 
@@ -302,7 +298,7 @@ def test_an_entity_that_only_the_unfetched_dtd_could_declare_is_refused(tmp_path
         ("<report>" + "<a>" * 100_000, "not XML"),
     ],
 )
-def test_bad_xml_is_a_problem_that_says_where(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_xml_is_an_error_with_its_line(tmp_path: Path, text: str, reason: str) -> None:
     assert reason in problem(tmp_path, text)
 
 
@@ -321,7 +317,7 @@ def test_lcov_may_begin_with_comments(tmp_path: Path) -> None:
     assert set(read(tmp_path, text)) == {"src/cart.c", "src/other.c"}
 
 
-def test_lcov_with_windows_line_ends_and_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+def test_lcov_with_windows_line_endings_and_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     text = "\ufeff" + LCOV.replace("\n", "\r\n")
     assert set(read(tmp_path, text)) == {"src/cart.c", "src/other.c"}
 
@@ -339,13 +335,13 @@ def test_lcov_with_windows_line_ends_and_a_byte_order_mark_is_read(tmp_path: Pat
         (b"\x00\x01\x02", "expected coverage.py"),
     ],
 )
-def test_bad_lcov_and_anything_else_is_a_problem(
+def test_invalid_lcov_and_other_files_are_errors(
     tmp_path: Path, text: str | bytes, reason: str
 ) -> None:
     assert reason in problem(tmp_path, text)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, reason in (
         (tmp_path / "pipe", "not a file"),
