@@ -23,7 +23,7 @@ HOUR_MS = 3_600_000
 
 
 def consumer(kafka: KafkaBroker, *arguments: str, code: int = 0) -> str:
-    """What it prints: on stderr, where the code is another than 0."""
+    """Return what it prints: on stderr, unless the code is 0."""
     run = run_command(*arguments, "--bootstrap-servers", kafka.bootstrap_servers)
     assert run.returncode == code, run.stdout + run.stderr
     return run.stderr if code else run.stdout
@@ -137,11 +137,11 @@ def test_an_empty_range_is_named_and_nothing_is_made(
     empty = topic(2)
     create = ("--to-topic", target, "--create")
     said = consumer(kafka, "replay", path, *create, "--from", "2030-01-01T00:00", code=1)
-    assert f"{path} holds no message from 2030-01-01T00:00 to latest" in said
+    assert f"{path} has no messages from 2030-01-01T00:00 to latest" in said
     for span in (("--from", "latest"), ("--to", "earliest")):
-        assert "holds no message" in consumer(kafka, "replay", path, *create, *span, code=1)
+        assert "has no messages" in consumer(kafka, "replay", path, *create, *span, code=1)
     said = consumer(kafka, "replay", "--topic", empty, *create, code=1)
-    assert f"{empty} holds no message from earliest to latest" in said
+    assert f"{empty} has no messages from earliest to latest" in said
     assert target not in kafka.admin.list_topics(timeout=10).topics
     run = run_command("replay", path, "--through", "events", "--from", "latest", cwd=tmp_path)
     assert (run.returncode, "has no messages" in run.stderr) == (1, True)
