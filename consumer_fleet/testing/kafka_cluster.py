@@ -90,14 +90,10 @@ class KafkaCluster:
                 {"CONSUMER_UPSTREAM_DSN": str(receiver.dsn), **(environment or {})},
                 timeout_s,
             )
-            envelopes = [
-                SentEnvelope.of_bytes("upstream", raw)
-                for each in store.after(0, _MAX_ENVELOPES)
-                if (raw := store.raw(each.id)) is not None
-            ]
+            envelopes = _envelopes(store)
         return ClusterRun(
             done.returncode,
-            in_order(envelopes),
+            envelopes,
             self.dead_letters(dead_letter_topic),
             done.stdout,
             done.stderr,
@@ -123,6 +119,11 @@ class KafkaCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _envelopes(store: Store) -> list[SentEnvelope]:
+    raw = [store.raw(each.id) for each in store.after(0, _MAX_ENVELOPES)]
+    return in_order([SentEnvelope.of_bytes("upstream", each) for each in raw if each is not None])
 
 
 def _run(

@@ -29,7 +29,7 @@ def run(record):
     if value == b"skip me":
         return None
     if value == b"blow up":
-        raise LookupError("no idea")
+        raise LookupError("unknown cause")
     return record._replace(value=value.replace(b"evemt", b"event"))
 """
 
@@ -40,7 +40,7 @@ def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> DeadLetter
     return DeadLetterScene(kafka, topic(4), tmp_path)
 
 
-def test_500_poison_messages_are_listed_mended_and_delivered_exactly_once(
+def test_500_poison_messages_are_listed_fixed_and_delivered_exactly_once(
     scene: DeadLetterScene, upstream: ScriptedReceiver
 ) -> None:
     good, prefixed, mistyped, refused = (
@@ -99,9 +99,9 @@ def test_500_poison_messages_are_listed_mended_and_delivered_exactly_once(
 def test_what_is_still_bad_goes_to_the_rejects_file_and_not_back_to_the_topic(
     scene: DeadLetterScene, upstream: ScriptedReceiver
 ) -> None:
-    mended = [uuid.uuid4().hex for _ in range(3)]
+    fixed = [uuid.uuid4().hex for _ in range(3)]
     bad: list[bytes | None] = [b"still no MessagePack", None, b"blow up", b"skip me"]
-    values: list[bytes | None] = [*(b"DAMAGED" + ingest_event(each) for each in mended), *bad]
+    values: list[bytes | None] = [*(b"DAMAGED" + ingest_event(each) for each in fixed), *bad]
     scene.dead_letter(values, upstream)
     ends = scene.kafka.end_offsets(scene.dlq)
     originals = {
@@ -111,13 +111,13 @@ def test_what_is_still_bad_goes_to_the_rejects_file_and_not_back_to_the_topic(
 
     done = scene.replay(upstream, "--transform", "fix:run")
     assert done.returncode == 0, done.stderr
-    assert ids(upstream) == Counter(mended)
+    assert ids(upstream) == Counter(fixed)
     assert "delivered 3, filtered 1 (transform 1), rejected 3" in done.stdout
     assert "Traceback" not in done.stderr
     path = scene.folder / f"{scene.dlq}.rejected.recording"
     assert path.name in done.stdout
     assert scene.kafka.end_offsets(scene.dlq) == ends
-    assert scene.replayed() == ends, "what is in the file is settled"
+    assert scene.replayed() == ends, "messages in the file are settled"
 
     kept = {record.value: record for _, record in Recording(path).messages()}
     assert set(kept) == {b"still no MessagePack", None, b"blow up"}
@@ -128,12 +128,12 @@ def test_what_is_still_bad_goes_to_the_rejects_file_and_not_back_to_the_topic(
         assert first is not None
         assert restored.headers == ()
         assert restored.origin.place == first.origin.place
-        assert restored.last == restored.origin, "it is told once, not once more"
+        assert restored.last == restored.origin, "the last rejection replaces the earlier one"
         reason = "transform_failed" if value == b"blow up" else restored.last.reason
         assert restored.last.reason == reason
     blown_up = restore(kept[b"blow up"].headers)
     assert blown_up is not None
-    assert blown_up.last.detail == "LookupError: no idea (fix.py, line 9)"
+    assert blown_up.last.detail == "LookupError: unknown cause (fix.py, line 9)"
 
     listed = scene.command("list", "--file", str(path))
     assert "transform_failed" in listed.stdout
