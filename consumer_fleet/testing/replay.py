@@ -170,7 +170,7 @@ class _MemoryReplay:
         header = recording.header
         self._test_error: BaseException | None = None
         self.destinations = InMemoryDestinations(answers, self._on_test_error)
-        self.letters = _InMemoryRejects()
+        self.letters = InMemoryRejects()
         self.source = LocalSource(header.topic, header.partitions, recording.chunks())
         steps = Steps(
             spec,
@@ -233,7 +233,7 @@ class MemoryTicket:
     kept = False
 
 
-class _InMemoryRejects:
+class InMemoryRejects:
     """A ``RejectStore`` in memory. It acknowledges at the next poll, like a broker."""
 
     def __init__(self) -> None:

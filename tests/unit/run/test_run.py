@@ -1,0 +1,190 @@
+"""The one run: its order, its duties, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from arroyo.types import Partition
+from rich.console import Console
+
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
+from consumer_fleet.errors import FleetError, RecordingError
+from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.run.progress import Progress
+from consumer_fleet.run.run import Duty, Run, Steps
+from consumer_fleet.run.shutdown import Shutdown
+from consumer_fleet.run.sources import LocalSource
+from consumer_fleet.testing.captured import InMemoryDestinations
+from consumer_fleet.testing.replay import InMemoryRejects, InProcessWorker
+from consumer_fleet.worker.multiprocess_worker import WorkerSpec
+from tests.support.codecs import obey
+from tests.support.records import TOPIC, chunk
+
+
+class Rejects(InMemoryRejects):
+    closed = 0
+
+    def close(self, timeout_s: float) -> None:
+        self.closed += 1
+
+
+class SlowSource(LocalSource):
+    """Becomes ready after some pauses, or never."""
+
+    def __init__(self, chunks: Iterator[Chunk | None], pauses: int = 0) -> None:
+        super().__init__(TOPIC.name, 4, chunks)
+        self._pauses = pauses
+        self.is_ready = False
+
+    def wait(self, pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
+        for _ in range(self._pauses):
+            if given_up():
+                return
+            pause(0.0)
+        self.is_ready = True
+
+
+class Scene:
+    """A run whose worker, destination and rejected messages are in this process's memory."""
+
+    def __init__(
+        self,
+        chunks: Iterator[Chunk | None],
+        *,
+        pauses: int = 0,
+        duties: list[Duty] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.errors: list[BaseException] = []
+        self.destinations = InMemoryDestinations(None, self.errors.append)
+        self.rejects = Rejects()
+        self.source = SlowSource(chunks, pauses)
+        options = Options.model_validate({"upstream_dsn": "http://key@upstream.invalid/1"})
+        self.run = Run(
+            self.source,
+            Steps(
+                WorkerSpec(obey, options),
+                1,
+                math.inf,
+                1 << 20,
+                partial(InProcessWorker, build=self._build_transport),
+            ),
+            self._open_rejects,
+            Shutdown(5.0),
+            duties=duties or [],
+            duty_interval_s=0.0,
+            progress=progress,
+        )
+        self.opened = 0
+
+    def _build_transport(self, options: Options) -> MultiplexingTransport:
+        return build_transport(options.capture, self.destinations.open_posts)
+
+    def _open_rejects(self) -> Rejects:
+        assert self.source.is_ready
+        self.opened += 1
+        return self.rejects
+
+
+def test_it_ends_by_itself_when_everything_is_settled_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = Progress(Console(file=io.StringIO()), live=False, rejected_as="rejected")
+    scene = Scene(iter([chunk(0, 3), chunk(3, 1, value=b"reject")]), progress=progress)
+    scene.run.run()
+    assert scene.run.is_complete
+    assert len(scene.destinations.accepted["upstream"]) == 3
+    assert [letter.reason for letter in scene.rejects.kept] == ["bad_message"]
+    assert scene.source.settled == {0: 4}
+    assert (scene.opened, scene.rejects.closed) == (1, 1)
+    assert "delivered 3, filtered 0, rejected 1 (bad_message 1)" in capsys.readouterr().out
+
+
+def test_duties_are_done_while_the_source_is_not_ready_and_in_the_loop() -> None:
+    ready: list[bool] = []
+    scene = Scene(
+        iter([chunk(0, 1)]), pauses=3, duties=[lambda _: ready.append(scene.source.is_ready)]
+    )
+    scene.run.run()
+    assert ready[:4] == [False, False, False, True]
+    assert scene.run.in_flight_bytes == 0
+
+
+def test_a_stop_while_the_source_is_not_ready_opens_nothing() -> None:
+    scene = Scene(
+        iter([chunk(0, 1)]), pauses=1000, duties=[lambda run: run.shutdown.request("a test")]
+    )
+    scene.run.run()
+    assert (scene.opened, scene.rejects.closed, scene.run.is_complete) == (0, 0, False)
+    assert scene.run.pool.pids() == []
+
+
+def test_an_error_of_the_source_ends_it_after_what_came_before() -> None:
+    def chunks() -> Iterator[Chunk]:
+        yield chunk(0, 2)
+        raise RecordingError("cut off")
+
+    scene = Scene(chunks())
+    scene.run.run()
+    assert scene.source.settled == {0: 2}
+    assert not scene.run.is_complete
+    with pytest.raises(RecordingError, match="cut off"):
+        scene.run.shutdown.raise_failure()
+
+
+def test_a_stop_request_that_left_nothing_is_complete() -> None:
+    requested: list[int] = []
+
+    def stop_at_the_end(run: Run) -> None:
+        if scene.source.consumer is not None and scene.source.consumer.at_end and not requested:
+            requested.append(run.pool.outcomes.total)
+            run.shutdown.request("a test")
+
+    scene = Scene(iter([chunk(0, 2)]), duties=[stop_at_the_end])
+    scene.run.run()
+    assert scene.source.settled == {0: 2}
+    assert scene.run.is_complete
+
+
+def test_workers_are_stopped_and_rejected_messages_kept_whatever_is_raised() -> None:
+    class Surprise(Exception):
+        pass
+
+    def fail(run: Run) -> None:
+        if run.pool.outcomes.total:
+            raise Surprise
+
+    scene = Scene(iter([chunk(0, 1, value=b"reject"), None]), duties=[fail])
+    with pytest.raises(Surprise):
+        scene.run.run()
+    assert scene.rejects.closed == 1
+    assert scene.run.pool.pids() == []
+
+
+def test_a_run_is_held_up_while_rejected_messages_are_not_taken() -> None:
+    held_up: list[bool] = []
+    scene = Scene(iter([chunk(0, 1)]), duties=[lambda run: held_up.append(run.is_held_up)])
+    scene.rejects.blocked = True
+    scene.run.run()
+    assert held_up[-1] is True
+
+
+def test_the_first_failure_counts() -> None:
+    scene = Scene(iter([]))
+    scene.run.shutdown.fail(FleetError("first"))
+    scene.run.shutdown.fail(FleetError("second"))
+    scene.run.run()
+    assert scene.opened == 0
+    with pytest.raises(FleetError, match="first"):
+        scene.run.shutdown.raise_failure()
+
+
+def test_a_partition_that_its_source_does_not_have_ends_the_run() -> None:
+    scene = Scene(iter([Chunk(Partition(TOPIC, 4), (), 0)]))
+    scene.run.run()
+    assert isinstance(scene.run.shutdown.failure, RecordingError)
