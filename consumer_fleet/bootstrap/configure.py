@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from consumer_fleet.capture.transport import MultiplexingTransport
 
 
+# More than 40 lines: the whole order of the boot, and its reasons, are read in one place.
 def initialize_app(
     options: Options, role: Role, worker_number: int | None = None
 ) -> MultiplexingTransport | None:

@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
 from consumer_fleet.bootstrap.parsing import (
@@ -80,10 +87,10 @@ LogLevel: TypeAlias = Annotated[
 Backend: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(lower)]
 
 
-class Options(BaseSettings):
+class Options(BaseModel):
     """The options of one process. Frozen; made by ``resolve_options``, pickled for workers."""
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_default=False,
@@ -226,17 +233,6 @@ class Options(BaseSettings):
         False, description="Stop if a plugin fails to load, instead of continuing without it."
     )
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_others: PydanticBaseSettingsSource,
-        **_more: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what resolve.py passes: sources.py alone reads the environment and files."""
-        return (init_settings,)
-
     @model_validator(mode="after")
     def _check_conflicts(self) -> Options:
         found = list(conflicts(self))
@@ -249,7 +245,7 @@ class Options(BaseSettings):
         for name in type(self).model_fields:
             yield name, shown(name, getattr(self, name))
 
-    __str__ = BaseSettings.__repr__
+    __str__ = BaseModel.__repr__
 
     def with_defaults(self, **values: object) -> Options:
         """These options with other defaults: whatever a source has given wins."""

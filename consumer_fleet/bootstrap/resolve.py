@@ -113,7 +113,7 @@ def _validated(layers: Sequence[Layer]) -> Resolved:
         values[name] = {**_mapping(values.get(name, {})), **pairs}
         merged_origins.setdefault(name, []).insert(0, raw_value.origin)
     try:
-        options = Options(**values)  # type: ignore[arg-type]  # raw values; pydantic is what types them
+        options = Options(**values)
     except ValidationError as error:
         raise _configuration_error([*problems, *_problems_of(error, winners)]) from None
     if problems:

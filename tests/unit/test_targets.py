@@ -20,7 +20,7 @@ from consumer_fleet.targets import (
 
 
 def options(**given: object) -> Options:
-    return Options(**given)  # type: ignore[arg-type]  # validated by the class
+    return Options(**given)
 
 
 def test_a_consumers_topic_is_the_one_that_the_options_give_it_then_snubas_then_its_own() -> None:

@@ -308,7 +308,7 @@ def test_an_empty_file_holds_no_options(text: str, config: Path) -> None:
         ("group: \x07bell\n", 1, 8),
         ("group: !!python/object:os.system x\n", 1, 8),
         ("[a]: b\n", 1, 1),
-        # What looks like a date or a number to YAML, and is none.
+        # To YAML they look like dates and numbers, but they are not valid ones.
         ("group: 2024-99-99\n", 1, 8),
         ("workers: 2\ngroup: 0b_\n", 2, 8),
         ("group: !!timestamp tomorrow\n", 1, 8),
