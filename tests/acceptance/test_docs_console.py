@@ -83,13 +83,18 @@ def run(commands: list[Step], folder: Path) -> list[tuple[int, str]]:
     return [(int(code), output) for output, code in zip(parts[::2], parts[1::2], strict=False)]
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_s_commands_run_as_written(name: str, tmp_path: Path) -> None:
+def commands_of(name: str, folder: Path) -> list[Step]:
+    """Write a page's files into the folder, and return its commands."""
     text = (ROOT / "docs" / name).read_text()
     for path, content in _FILE.findall(text):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(content)
-    commands = steps(text)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(content)
+    return steps(text)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_s_commands_run_as_written(name: str, tmp_path: Path) -> None:
+    commands = commands_of(name, tmp_path)
     assert commands
     results = run(commands, tmp_path)
     assert len(results) == len(commands), results[-1:]
@@ -101,6 +106,14 @@ def test_a_page_s_commands_run_as_written(name: str, tmp_path: Path) -> None:
         if step.shown:
             fits = pattern(step.shown).fullmatch(output.rstrip("\n") + "\n")
             assert fits, f"{step.command} printed\n{output}"
+
+
+def test_the_readme_s_test_passes_with_the_tutorial_s_recording(tmp_path: Path) -> None:
+    (code,) = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / "README.md").read_text())
+    record = [each for each in commands_of("testing.md", tmp_path) if "pytest" not in each.command]
+    (tmp_path / "tests" / "test_readme.py").write_text(code)
+    results = run([*record, Step("pytest -q tests/test_readme.py", ())], tmp_path)
+    assert [code for code, _ in results] == [0] * (len(record) + 1), results[-1]
 
 
 def test_an_output_that_differs_is_noticed() -> None:
