@@ -1,1 +1,1 @@
-"""A receiver of envelopes that keeps what it accepted, to look at."""
+"""The event inspector: a server that receives or reads events and shows them on a web page."""

@@ -96,11 +96,11 @@ class InspectRequest:
         return self.topic is not None or self.dlq is not None
 
     def access(self) -> Access:
-        """Raises ConfigurationError, also for an unreadable token file."""
+        """The access settings. Raises ConfigurationError, also for an unreadable token file."""
         return Access(self.host, _secret(self.token_file, TOKEN_VARIABLE), self.allow_host)
 
     def coverage_settings(self) -> CoverageSettings:
-        """Raises ConfigurationError, also for a missing Codecov token."""
+        """The coverage settings. Raises ConfigurationError, also for a missing Codecov token."""
         reports = self.coverage or ((REPORT,) if self.demo else ())
         mappings = tuple(PathMapping.parse(text) for text in self.path_map)
         return CoverageSettings(reports, mappings, self._codecov())

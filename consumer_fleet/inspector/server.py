@@ -67,8 +67,8 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # With the protocol named, asyncio sets TCP_NODELAY on what is accepted. Without it each
-        # answer, whose head and body are two writes, waits 40 ms for the client's delayed ACK.
+        # With an explicit protocol, asyncio sets TCP_NODELAY on accepted connections. Without it,
+        # each response (two writes: head, body) waits 40 ms for the client's delayed ACK.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
         raise _no_address(host, port, error) from error

@@ -146,9 +146,9 @@ def test_a_run_delivers_to_it_and_it_shows_each_messages_position(
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         events = inspector.events()
-        places = {
+        positions = {
             event["title"]: (event["origin"]["topic"], event["origin"]["offset"])
             for event in events
         }
-        assert places == {f"number {n}": (name, n) for n in range(20)}
+        assert positions == {f"number {n}": (name, n) for n in range(20)}
         assert {event["answers"][0]["status"] for event in events} == {200}
