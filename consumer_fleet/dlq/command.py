@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -210,29 +209,13 @@ def show_command(
     Secrets are hidden in the headers and in the decoded message, but not in the bytes, nor in the
     bytes that --json prints.
     """
-    from consumer_fleet.consumers import registry
-    from consumer_fleet.dlq import show
-    from consumer_fleet.dlq.topic import consumer_of, find_in_file, find_in_topic
+    from consumer_fleet.dlq.show import LetterRequest, show
 
     if as_json and raw:
         raise click.UsageError("--json and --raw exclude each other")
     cluster = resolve_cluster(options, needs_broker=file is None)
-    if file is not None:
-        letter, name, named = find_in_file(file, where)
-    else:
-        letter, name, named = find_in_topic(cluster.kafka, find_topic(cluster), where)
-    if raw:
-        click.echo(letter.record.value or b"", nl=False)
-        return
-    origin = letter.origin.topic if letter.origin else None
-    consumer = consumer_of(origin, named, cluster.options)
-    if through is not None:
-        consumer = registry.get(through).name
-    if as_json:
-        click.echo(json.dumps(show.as_document(letter, name, consumer)))
-        return
-    for line in show.as_lines(letter, name, consumer):
-        click.echo(line)
+    source = find_topic(cluster) if file is None else file
+    show(LetterRequest(source, where, through, as_json, raw), cluster)
 
 
 # -- replay ----------------------------------------------------------------------------------------

@@ -1,20 +1,26 @@
-"""One dead letter in full: headers, raw bytes, decoded content, and the codec's present verdict."""
+"""``consumer dlq show``: one dead letter in full, and the codec's present verdict."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import click
+
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.view import ReadableValue, is_secret, read_unknown
 from consumer_fleet.dead_letter_headers import Headers
-from consumer_fleet.dlq.letters import Letter
-from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.dlq.letters import Letter, LettersTopic, letters_in
+from consumer_fleet.dlq.topic import DeadLetterTopic, consumer_of, replay_position
+from consumer_fleet.errors import ConfigurationError, RejectedMessage
 from consumer_fleet.humanize import moment
+from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.printable import (
     REDACTED,
     hex_dump,
@@ -22,9 +28,94 @@ from consumer_fleet.printable import (
     printable_bytes,
     without_credentials,
 )
+from consumer_fleet.recording.reader import Recording
 
 _DUMPED_BYTES = 256
 _SHOWN_LINES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRequest:
+    """``where`` is OFFSET or PARTITION/OFFSET in ``source``, a topic or a file."""
+
+    source: DeadLetterTopic | Path
+    where: str
+    through: str | None
+    as_json: bool
+    raw: bool
+
+
+def show(request: LetterRequest, cluster: ClusterOptions) -> None:
+    """Print one dead letter. Blocks on the broker."""
+    if isinstance(request.source, Path):
+        letter, name, named = find_in_file(request.source, request.where)
+    else:
+        letter, name, named = find_in_topic(cluster.kafka, request.source, request.where)
+    if request.raw:
+        click.echo(letter.record.value or b"", nl=False)
+        return
+    consumer = consumer_of(letter.origin.topic if letter.origin else None, named, cluster.options)
+    if request.through is not None:
+        consumer = registry.get(request.through).name
+    if request.as_json:
+        click.echo(json.dumps(as_document(letter, name, consumer)))
+        return
+    for line in as_lines(letter, name, consumer):
+        click.echo(line)
+
+
+def find_in_topic(
+    kafka: Mapping[str, Any], topic: DeadLetterTopic, where: str
+) -> tuple[Letter, str, str | None]:
+    """Return the letter at OFFSET or PARTITION/OFFSET, its topic, and the consumer that was named.
+
+    Raises ConfigurationError if there is no such message, and says what there is.
+    """
+    partition, offset = _parse(where)
+    found = replay_position(kafka, topic)
+    if partition is None and found.partitions > 1:
+        raise ConfigurationError(
+            f"{topic.name} has {found.partitions} partitions: name one, as in 0/{offset}"
+        )
+    index = partition or 0
+    if index not in found.ends:
+        raise ConfigurationError(f"{topic.name} has no partition {index}")
+    start, end = found.starts.get(index, 0), found.ends[index]
+    if start <= offset < end:
+        within = {index: (offset, offset + 1)}
+        exact = (OffsetSpec("offset", offset), OffsetSpec("offset", offset + 1))
+        with LettersTopic(
+            kafka, topic.name, start=exact[0], end=exact[1], within=within
+        ) as letters:
+            for letter in letters.letters():
+                return letter, topic.name, topic.consumer
+    held = f"it holds offsets {start} to {end - 1}" if end > start else "it is empty"
+    raise ConfigurationError(f"{topic.name}/{index} has no message at offset {offset}: {held}")
+
+
+def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
+    """Do the same in a recording. Without a partition, the first letter at that offset."""
+    partition, offset = _parse(where)
+    recording = Recording(file)
+    for letter in letters_in(recording):
+        if letter.record.offset == offset and partition in (None, letter.partition):
+            # A file may come from anywhere, and name a consumer that is unknown here.
+            consumer = registry.find(recording.header.consumer)
+            return letter, recording.header.topic, consumer.name if consumer else None
+    raise ConfigurationError(
+        f"{file} has no message {where}; `consumer dlq list --each` lists them"
+    )
+
+
+def _parse(where: str) -> tuple[int | None, int]:
+    partition, separator, offset = where.rpartition("/")
+    texts = [partition, offset] if separator else [offset]
+    # Python itself refuses to read thousands of digits; Kafka's numbers have no more than these.
+    if not all(text.isascii() and text.isdigit() and len(text) <= 19 for text in texts):
+        raise ConfigurationError(
+            f"{where!r} is not a valid position: use OFFSET or PARTITION/OFFSET"
+        )
+    return (int(partition) if separator else None), int(offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +133,11 @@ def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
             "unknown", "message format unknown: name a consumer with --topic or --through"
         )
     record, origin = letter.record, letter.origin
-    place = (topic, letter.partition, record.offset, record.timestamp_ms)
+    position = (topic, letter.partition, record.offset, record.timestamp_ms)
     if origin is not None:
-        place = (origin.topic, origin.partition, origin.offset, origin.timestamp_ms)
+        position = (origin.topic, origin.partition, origin.offset, origin.timestamp_ms)
     try:
-        decoded = registry.get(consumer).decode(RawMessage(*place, record.value))
+        decoded = registry.get(consumer).decode(RawMessage(*position, record.value))
     except RejectedMessage as rejection:
         return Verdict("rejected", str(rejection))
     except Exception as error:
@@ -108,8 +199,8 @@ def _own_headers(letter: Letter) -> Headers:
 def as_lines(letter: Letter, topic: str, consumer: str | None) -> Iterator[str]:
     """The lines for a person; each is safe to print on a terminal."""
     record = letter.record
-    place = f"partition {letter.partition} offset {record.offset}"
-    yield f"{printable(topic)} {place}, {at(record.timestamp_ms)}"
+    position = f"partition {letter.partition} offset {record.offset}"
+    yield f"{printable(topic)} {position}, {at(record.timestamp_ms)}"
     yield from _facts(letter)
     own = _own_headers(letter)
     yield f"Headers   {'none' if not own else ''}".rstrip()

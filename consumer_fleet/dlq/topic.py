@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.consumers import registry
-from consumer_fleet.dlq.letters import Letter, LettersTopic, letters_in
 from consumer_fleet.errors import ConfigurationError, GroupIsActive
 from consumer_fleet.humanize import counted
 from consumer_fleet.kafka.groups import Group, Groups
-from consumer_fleet.kafka.offset_spec import OffsetSpec
-from consumer_fleet.recording.reader import Recording
 from consumer_fleet.targets import (
     consumer_of_topic,
     default_dead_letter_topic,
@@ -162,60 +158,3 @@ def replay_position(kafka: Mapping[str, Any], topic: DeadLetterTopic) -> ReplayP
             {index: offset for (_, index), offset in groups.ends(spots).items()},
             {index: offset for (_, index), offset in groups.committed(topic.group, spots).items()},
         )
-
-
-# -- one of its messages ---------------------------------------------------------------------------
-
-
-def find_in_topic(
-    kafka: Mapping[str, Any], topic: DeadLetterTopic, where: str
-) -> tuple[Letter, str, str | None]:
-    """Return the letter at OFFSET or PARTITION/OFFSET, its topic, and the consumer that was named.
-
-    Raises ConfigurationError if there is no such message, and says what there is.
-    """
-    partition, offset = _parse(where)
-    found = replay_position(kafka, topic)
-    if partition is None and found.partitions > 1:
-        raise ConfigurationError(
-            f"{topic.name} has {found.partitions} partitions: name one, as in 0/{offset}"
-        )
-    index = partition or 0
-    if index not in found.ends:
-        raise ConfigurationError(f"{topic.name} has no partition {index}")
-    start, end = found.starts.get(index, 0), found.ends[index]
-    if start <= offset < end:
-        within = {index: (offset, offset + 1)}
-        exact = (OffsetSpec("offset", offset), OffsetSpec("offset", offset + 1))
-        with LettersTopic(
-            kafka, topic.name, start=exact[0], end=exact[1], within=within
-        ) as letters:
-            for letter in letters.letters():
-                return letter, topic.name, topic.consumer
-    held = f"it holds offsets {start} to {end - 1}" if end > start else "it is empty"
-    raise ConfigurationError(f"{topic.name}/{index} has no message at offset {offset}: {held}")
-
-
-def find_in_file(file: Path, where: str) -> tuple[Letter, str, str | None]:
-    """Do the same in a recording. Without a partition, the first letter at that offset."""
-    partition, offset = _parse(where)
-    recording = Recording(file)
-    for letter in letters_in(recording):
-        if letter.record.offset == offset and partition in (None, letter.partition):
-            # A file may come from anywhere, and name a consumer that is unknown here.
-            consumer = registry.find(recording.header.consumer)
-            return letter, recording.header.topic, consumer.name if consumer else None
-    raise ConfigurationError(
-        f"{file} has no message {where}; `consumer dlq list --each` lists them"
-    )
-
-
-def _parse(where: str) -> tuple[int | None, int]:
-    partition, separator, offset = where.rpartition("/")
-    texts = [partition, offset] if separator else [offset]
-    # Python itself refuses to read thousands of digits; Kafka's numbers have no more than these.
-    if not all(text.isascii() and text.isdigit() and len(text) <= 19 for text in texts):
-        raise ConfigurationError(
-            f"{where!r} is not a valid position: use OFFSET or PARTITION/OFFSET"
-        )
-    return (int(partition) if separator else None), int(offset)

@@ -15,8 +15,7 @@ import pytest
 from consumer_fleet.codec import RawMessage
 from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
 from consumer_fleet.dlq.letters import DeadLetterCounts, Letter
-from consumer_fleet.dlq.show import as_document, as_lines, view_of
-from consumer_fleet.dlq.topic import find_in_file
+from consumer_fleet.dlq.show import as_document, as_lines, find_in_file, view_of
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.printable import hex_dump, printable, printable_bytes, shortened
 from consumer_fleet.recording.format import RecordingHeader
