@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TextIO, TypeAlias
 
 import click
 import structlog
 from structlog.typing import EventDict, Processor
 
-from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.printable import printable_lines, without_credentials
 
-LEVELS = {
+LogFormat: TypeAlias = Literal["human", "json"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LEVELS: Mapping[LogLevel, int] = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
@@ -48,25 +49,19 @@ class FleetHandler(logging.StreamHandler[TextIO]):
 
 
 def configure_logging(
-    log_format: str | None,
-    level: str,
+    log_format: LogFormat | None,
+    level: LogLevel,
     worker_number: int | None = None,
     stream: TextIO | None = None,
 ) -> None:
     """Send all logs to ``stream`` (stderr), as lines for a person or as one JSON object per line.
 
-    With a format of None a terminal decides. A worker's number goes with each of its lines. A
-    second call replaces what the first did. Raises ConfigurationError on a bad format or level.
+    A format of None means ``human`` on a terminal. A worker's number goes with each of its lines. A
+    second call replaces the first.
     """
     shown_on = stream if stream is not None else sys.stderr
-    if level not in LEVELS:
-        raise ConfigurationError(
-            f"log_level {level!r} is unknown; expected one of: {_list(LEVELS)}"
-        )
     if log_format is None:
         log_format = "human" if shown_on.isatty() else "json"
-    if log_format not in ("human", "json"):
-        raise ConfigurationError(f"log_format {log_format!r} is unknown; expected human or json")
     shared = _shared_processors(log_format, worker_number)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -110,7 +105,8 @@ def _shared_processors(log_format: str, worker_number: int | None) -> list[Proce
         _timestamper(log_format),
         # Plain text: the pretty renderings show local variables, and so payloads and keys.
         structlog.processors.format_exc_info,
-        _hide_credentials,
+        # A library may log a URL that is a DSN.
+        _changing_text(without_credentials),
     ]
 
 
@@ -119,38 +115,27 @@ def _renderers(log_format: str, *, colors: bool) -> list[Processor]:
         return [structlog.processors.JSONRenderer(default=str)]
     return [
         _without_logger_name,
-        _printable,
+        # A message or a server's answer must not control the terminal.
+        _changing_text(printable_lines),
         structlog.dev.ConsoleRenderer(
             colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
         ),
     ]
 
 
-def _without_logger_name(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _without_logger_name(_logger: object, _method: str, event: EventDict) -> EventDict:
     event.pop("logger", None)
     return event
 
 
-def _printable(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Keep a message or a server's answer from controlling the terminal."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = printable_lines(value)
-    return event
+def _changing_text(change: Callable[[str], str]) -> Processor:
+    def change_all(_logger: object, _method: str, event: EventDict) -> EventDict:
+        for key, value in event.items():
+            if isinstance(value, str):
+                event[key] = change(value)
+        return event
 
-
-def _hide_credentials(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """A safeguard: a library may log a URL that is a DSN."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = without_credentials(value)
-    return event
+    return change_all
 
 
 def _install(handler: FleetHandler, level: int) -> None:
@@ -162,10 +147,6 @@ def _install(handler: FleetHandler, level: int) -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
-
-
-def _list(names: dict[str, int]) -> str:
-    return ", ".join(names)
 
 
 def framed(title: str, lines: Iterable[str]) -> str:

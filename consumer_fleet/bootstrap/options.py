@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
+from consumer_fleet.bootstrap.logging_setup import LogFormat, LogLevel
 from consumer_fleet.bootstrap.parsing import (
     as_dsn,
     as_items,
@@ -80,10 +81,8 @@ Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Delivery: TypeAlias = Annotated[Literal["required", "best-effort"], BeforeValidator(lower)]
 Encoding: TypeAlias = Annotated[Compression, BeforeValidator(lower)]
 OffsetReset: TypeAlias = Annotated[Literal["earliest", "latest", "error"], BeforeValidator(lower)]
-LogFormat: TypeAlias = Annotated[Literal["human", "json"], BeforeValidator(lower)]
-LogLevel: TypeAlias = Annotated[
-    Literal["debug", "info", "warning", "error"], BeforeValidator(lower)
-]
+LogFormatText: TypeAlias = Annotated[LogFormat, BeforeValidator(lower)]
+LogLevelText: TypeAlias = Annotated[LogLevel, BeforeValidator(lower)]
 Backend: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(lower)]
 
 
@@ -190,10 +189,10 @@ class Options(BaseModel):
     )
 
     # Logs, metrics, own errors
-    log_format: LogFormat | None = Field(
+    log_format: LogFormatText | None = Field(
         None, description="human or json; by default human on a terminal and json elsewhere."
     )
-    log_level: LogLevel = Field("info", description="debug, info, warning or error.")
+    log_level: LogLevelText = Field("info", description="debug, info, warning or error.")
     statsd_host: Name | None = Field(None, description="Host of the DogStatsD agent.")
     statsd_port: Port = Field(8125, description="UDP port of the DogStatsD agent.")
     statsd_socket_path: Name | None = Field(
