@@ -25,8 +25,8 @@ Examples:
 
 _EXAMPLE_WIDTH = 98
 _EXAMPLE_HEAD = """\
-# Options of consumer-fleet, with their defaults. Take the `#` away from those that you change.
-# Each may also be given as --set NAME=VALUE or in the environment as CONSUMER_NAME.
+# Options of consumer-fleet, with their defaults. Uncomment those that you change.
+# Each can also be set with --set NAME=VALUE, or in the environment as CONSUMER_NAME.
 # Precedence: command line, environment, Django settings (CONSUMER = {...}), this file, default.
 """
 
@@ -116,7 +116,7 @@ def _cell(value: object) -> str:
 
 
 def example_yaml() -> str:
-    """A configuration file of all options, commented out: as it is, it changes nothing."""
+    """A configuration file with all options commented out: as it is, it changes nothing."""
     from consumer_fleet.bootstrap.options import Options
 
     blocks = [_EXAMPLE_HEAD]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
 
     from consumer_fleet.capture.transport import MultiplexingTransport
-# What ``sentry_sdk.init`` gets besides what depends on the options. Copied deeply before use.
+# Settings of ``sentry_sdk.init`` that do not depend on the options. Copied deeply before use.
 SDK_SETTINGS: Mapping[str, Any] = {
     # Each integration costs start-up time; ``_integrations`` lists those that are worth it.
     "default_integrations": False,
@@ -29,7 +29,7 @@ SDK_SETTINGS: Mapping[str, Any] = {
     # A frame's variables hold other people's payloads, and DSNs.
     "include_local_variables": False,
     "max_breadcrumbs": 50,
-    # Its sidecar would be sent a copy of everything, past the transport.
+    # Its sidecar would get a copy of everything, bypassing the transport.
     "spotlight": False,
     "ignore_errors": [KeyboardInterrupt],
 }
@@ -47,8 +47,8 @@ def configure_sdk(
 ) -> MultiplexingTransport | None:
     """Build the transport and hand it to the SDK; None where no DSN is given.
 
-    In the parent the transport delivers from a thread of its own; a worker drives it itself. With
-    ``self_reporting`` off the transport is made all the same, and the SDK is left alone.
+    In the parent the transport delivers from a thread of its own; a worker drives it itself.
+    Without ``self_reporting`` the transport is built all the same, but the SDK is left alone.
     """
     dsn = options.upstream_dsn or options.saas_dsn
     if dsn is None:
@@ -120,7 +120,7 @@ def _integrations(role: Role) -> list[Integration]:
         DedupeIntegration(),
     ]
     if role == "parent":
-        # Spawned workers leave without running exit handlers.
+        # Spawned workers end without running exit handlers.
         integrations.append(AtexitIntegration(callback=lambda _pending, _timeout: None))
     return integrations
 

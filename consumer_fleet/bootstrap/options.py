@@ -59,7 +59,7 @@ def conflicts(options: Options) -> Iterator[Conflict]:
     if options.connect_timeout_s > options.request_timeout_s:
         yield Conflict(
             ("connect_timeout_s", "request_timeout_s"),
-            "connect_timeout_s is a part of request_timeout_s and can't be longer",
+            "connect_timeout_s is part of request_timeout_s and can't exceed it",
         )
     listed = options.kafka_config.get("bootstrap.servers")
     if options.bootstrap_servers and listed not in (None, ",".join(options.bootstrap_servers)):
@@ -253,12 +253,12 @@ class Options(BaseModel):
 
     @property
     def brokers(self) -> str:
-        """What librdkafka calls ``bootstrap.servers``; empty when no broker is given."""
+        """The value of librdkafka's ``bootstrap.servers``; empty if no broker is given."""
         return ",".join(self.bootstrap_servers) or self.kafka_config.get("bootstrap.servers", "")
 
     @property
     def worker_count(self) -> int:
-        """``workers``, or as many as there are usable CPUs."""
+        """``workers``, or one per usable CPU."""
         return self.workers or usable_cpus()
 
     @property
@@ -338,9 +338,9 @@ def check_destinations(options: Options) -> None:
         return
     if options.upstream_dsn is None and options.store_use_relay_dsn_sample_rate < 1:
         raise ConfigurationError(
-            "saas_dsn is the only destination and gets just the share "
-            f"{options.store_use_relay_dsn_sample_rate:g} of the messages: the others would go "
-            "nowhere. " + _how_to_give("store_use_relay_dsn_sample_rate", "1") + " Or give an "
+            "saas_dsn is the only destination and gets only the share "
+            f"{options.store_use_relay_dsn_sample_rate:g} of the messages: the others would be "
+            "lost. " + _how_to_give("store_use_relay_dsn_sample_rate", "1") + " Or give an "
             "upstream_dsn."
         )
 

@@ -127,7 +127,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "capture.ambiguous",
         "counter",
         "requests",
-        "Requests whose connection broke before the answer: the retry may be a duplicate.",
+        "Requests whose connection broke before the response: the retry may be a duplicate.",
         ("destination",),
     ),
     Metric(
@@ -154,15 +154,15 @@ DEFINITIONS: tuple[Metric, ...] = (
     Metric(
         "capture.throttled",
         "counter",
-        "answers",
-        "Answers of a destination that set a rate limit; the data is held until it ends.",
+        "responses",
+        "Responses of a destination that set a rate limit; the data is held until it ends.",
         ("destination",),
     ),
     Metric(
         "capture.paused",
         "counter",
-        "answers",
-        "Answers that paused a destination, or kept it paused: it refuses the DSN. By HTTP status.",
+        "responses",
+        "Responses that refuse the DSN and so pause a destination or keep it paused, by status.",
         ("destination", "status"),
     ),
     Metric(
