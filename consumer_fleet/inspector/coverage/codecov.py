@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from math import inf
 from threading import BoundedSemaphore
 from time import monotonic
@@ -90,7 +89,7 @@ class AnswerCache(Generic[T]):
 
 
 class GetFailed(Exception):
-    """No usable answer: no connection, too slow, or too long."""
+    """No usable answer: no connection, or too long."""
 
 
 class GetResponse(NamedTuple):
@@ -98,21 +97,8 @@ class GetResponse(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class GetLimits:
-    """``deadline_s``, in monotonic time, includes name resolution.
-
-    ``timeout_s`` is the configured value, for messages.
-    """
-
-    timeout_s: float
-    deadline_s: float
-    body_bytes: int
-    ca_file: str | None = None
-
-
-def http_get(url: str, headers: list[str], limits: GetLimits) -> GetResponse:
-    """Send one GET request. Blocks until the deadline at most; raises GetFailed.
+def http_get(url: str, headers: list[str], deadline_s: float, ca_file: str | None) -> GetResponse:
+    """Send one GET request. Raises GetFailed; TimeoutError at ``deadline_s`` (monotonic time).
 
     Redirects are not followed. Proxies come from the environment, as in curl. Neither headers nor
     the answer are logged.
@@ -121,41 +107,30 @@ def http_get(url: str, headers: list[str], limits: GetLimits) -> GetResponse:
 
     def receive(data: bytes) -> int | None:
         body.extend(data)
-        return None if len(body) <= limits.body_bytes else 0  # 0 aborts the transfer
+        return None if len(body) <= _BODY_LIMIT_BYTES else 0  # 0 aborts the transfer
 
     handle = pycurl.Curl()
     try:
-        for option, value in _options(url, headers, limits).items():
-            handle.setopt(option, value)
+        handle.setopt(pycurl.URL, url)
+        handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.USERAGENT, client_name())
+        handle.setopt(pycurl.FOLLOWLOCATION, 0)  # a redirect would send the token elsewhere
+        handle.setopt(pycurl.NOSIGNAL, 1)  # signals for DNS timeouts need the main thread
+        handle.setopt(pycurl.TIMEOUT_MS, max(1, int((deadline_s - monotonic()) * 1000)))
+        handle.setopt(pycurl.ACCEPT_ENCODING, "gzip")
+        handle.setopt(pycurl.CAINFO, authorities(ca_file))
         handle.setopt(pycurl.WRITEFUNCTION, receive)
         handle.perform()
         return GetResponse(handle.getinfo(pycurl.RESPONSE_CODE), bytes(body))
     except pycurl.error as error:
         code = error.args[0]
-        if len(body) > limits.body_bytes:
-            raise GetFailed(f"the answer is longer than {limits.body_bytes} bytes") from error
+        if len(body) > _BODY_LIMIT_BYTES:
+            raise GetFailed(f"the answer is longer than {_BODY_LIMIT_BYTES} bytes") from error
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            raise too_slow(limits.timeout_s) from error
+            raise TimeoutError from error
         raise GetFailed(f"no answer (libcurl error {code}: {handle.errstr()})") from error
     finally:
         handle.close()
-
-
-def too_slow(timeout_s: float) -> GetFailed:
-    return GetFailed(f"no answer within {timeout_s:g} s")
-
-
-def _options(url: str, headers: list[str], limits: GetLimits) -> dict[int, object]:
-    return {
-        pycurl.URL: url,
-        pycurl.HTTPHEADER: headers,
-        pycurl.USERAGENT: client_name(),
-        pycurl.FOLLOWLOCATION: 0,  # a redirect would send the token elsewhere
-        pycurl.NOSIGNAL: 1,  # libcurl's signal for DNS timeouts works in the main thread only
-        pycurl.TIMEOUT_MS: max(1, int((limits.deadline_s - monotonic()) * 1000)),
-        pycurl.ACCEPT_ENCODING: "gzip",
-        pycurl.CAINFO: authorities(limits.ca_file),
-    }
 
 
 _NAME = "codecov"
@@ -194,26 +169,28 @@ class Codecov(CoverageService):
     def _fetch(self, path: str, commit: str | None, branch: str | None) -> Fetched[Coverage]:
         timeout_s = self._settings.timeout_s
         deadline_s = monotonic() + timeout_s
-        limits = GetLimits(timeout_s, deadline_s, _BODY_LIMIT_BYTES, self._settings.ca_file)
         try:
             if not self._slots.acquire(timeout=timeout_s):
-                raise too_slow(timeout_s)
+                raise TimeoutError
             try:
-                return self._ask(path, commit, branch, limits)
+                return self._ask(path, commit, branch, deadline_s)
             finally:
                 self._slots.release()
+        except TimeoutError:
+            problem = f"no answer within {timeout_s:g} s"
         except GetFailed as error:
-            return Fetched(Coverage.no_data(_NAME, f"Codecov: {error}"), _KEEP_FAILURE_S)
+            problem = str(error)
+        return Fetched(Coverage.no_data(_NAME, f"Codecov: {problem}"), _KEEP_FAILURE_S)
 
     def _ask(
-        self, path: str, commit: str | None, branch: str | None, limits: GetLimits
+        self, path: str, commit: str | None, branch: str | None, deadline_s: float
     ) -> Fetched[Coverage]:
         named_branch = f"branch {branch}" if branch else "the default branch"
         if commit is not None:
-            answer = self._get(path, {"sha": commit}, limits)
+            answer = self._get(path, {"sha": commit}, deadline_s)
             if answer.status != 404:
                 return _coverage(answer, None, _KEEP_COMMIT_S)
-        answer = self._get(path, {"branch": branch} if branch else {}, limits)
+        answer = self._get(path, {"branch": branch} if branch else {}, deadline_s)
         if answer.status == 404:
             at = f"at commit {commit} or on {named_branch}" if commit else f"on {named_branch}"
             reason = f"Codecov has no report for {path} {at}"
@@ -221,7 +198,7 @@ class Codecov(CoverageService):
         note = f"from {named_branch}: Codecov does not know commit {commit}" if commit else None
         return _coverage(answer, note, _KEEP_OTHER_S)
 
-    def _get(self, path: str, parameters: dict[str, str], limits: GetLimits) -> GetResponse:
+    def _get(self, path: str, parameters: dict[str, str], deadline_s: float) -> GetResponse:
         settings = self._settings
         owner, repository = settings.slug.split("/")
         url = (
@@ -232,7 +209,7 @@ class Codecov(CoverageService):
         if parameters:
             url += f"?{urlencode(parameters, errors='replace')}"
         headers = [f"Authorization: Bearer {settings.token}", "Accept: application/json"]
-        return http_get(url, headers, limits)
+        return http_get(url, headers, deadline_s, settings.ca_file)
 
 
 def _coverage(answer: GetResponse, note: str | None, keep_s: float) -> Fetched[Coverage]:

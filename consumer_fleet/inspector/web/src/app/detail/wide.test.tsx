@@ -22,7 +22,7 @@ function renderEvent(event: JsonObject) {
   return render(<EventView event={readEvent(event)} coverage={null} />).container;
 }
 
-// How many of something there are in all, what is shown of it at first, and after "Show … more".
+// The number shown initially, the button, and the number after one click.
 test.each<[string, JsonObject, string, number, string, number]>([
   ['names', { extra: wideObject() }, '.fc-pair', 100, 'Show 100 more of 2,000', 200],
   ['tags', { tags: wideObject() }, '.tag', 100, 'Show 100 more of 2,000 tags', 200],
