@@ -37,8 +37,8 @@ ARGS ?=
 ONLY_UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,yes))
 PYTEST := $(BIN)/pytest
 OR_NONE := || test $$? = 5  # no test of this kind among those that ARGS chooses
-# Most tests wait rather than compute.
-TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
+# More than the cores: most tests wait rather than compute. At most 5: each may start a broker.
+TEST_PROCESSES ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
 
 .PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench lock wheel clean
 
