@@ -26,7 +26,7 @@ from consumer_fleet.kafka.clients import client_config, consumer_config, produce
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.kafka.topic_writer import TopicWriter
-from consumer_fleet.record.record import Recorder
+from consumer_fleet.record.topic_recorder import TopicRecorder
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
@@ -153,7 +153,7 @@ def _record(config: dict[str, object], topic: str, path: Path) -> None:
         RecordingWriter(path, header, overwrite=True) as writer,
         _quiet() as progress,
     ):
-        Recorder(reader, writer).run(lambda: False, progress)
+        TopicRecorder(reader, writer).run(lambda: False, progress)
         writer.complete()
 
 

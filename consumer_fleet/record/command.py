@@ -1,10 +1,12 @@
-"""``consumer record``: a range of a topic as a file."""
+"""``consumer record``: save a range of a topic to a file."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +17,47 @@ from consumer_fleet.command_options import cluster_options, complete_consumer
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.kafka.reader import TopicReader
-    from consumer_fleet.record.record import Change, Keep, Recorded
+    from consumer_fleet.record.filter import MessageFilter
+    from consumer_fleet.record.scrub import Scrubber
+    from consumer_fleet.record.topic_recorder import Recorded
     from consumer_fleet.recording.format import RecordingHeader
     from consumer_fleet.targets import NamedTopic
-# Of a recording's numbers.
+
+# Numbers in a recording have 63 bits.
 _MAX = 2**63 - 1
 _EPILOG = """
-A place is earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or -15m.
-A filter compares facts of a message: key, value, partition, offset, size,
-timestamp, header.NAME, json.PATH, event.PATH; with = != ~= < <= > >=; joined by
-and, or, not and parentheses.
+POSITION: earliest, latest, an offset, a time (2026-01-31T12:00, UTC) or -15m.
+
+A filter is a JMESPath expression on key, value, partition, offset, size,
+timestamp, headers, message (the decoded value) and event; with two more
+functions: matches(text, 'regular expression') and time('2026-01-31T12:00').
 
 \b
 Examples:
   consumer record --topic events -o events.recording
   consumer record --topic ingest-events -o last-hour.recording --from -1h
   consumer record --topic events -o errors.recording --limit 1000 --scrub \\
-      --filter 'event.level=error and size<100000'
+      --filter "event.level == 'error' && contains(event.release, '2.0')"
   consumer record --topic events -o live.recording --from latest --follow
 """
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """The command's options."""
+
+    topic: str
+    output: Path
+    start: str
+    end: str | None
+    limit: int | None
+    partitions: Sequence[int]
+    filter_text: str | None
+    scrub: bool
+    message_format: str | None
+    follow: bool
+    force: bool
+    as_json: bool
 
 
 @click.command("record", epilog=_EPILOG)
@@ -50,93 +74,99 @@ Examples:
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The recording. FILE.partial until it is complete.",
+    help="The recording; FILE.partial until it is complete.",
 )
-@click.option("--from", "start", metavar="PLACE", default="earliest", help="Default: earliest.")
-@click.option("--to", "end", metavar="PLACE", help="Default: latest, as it is at the start.")
+@click.option("--from", "start", metavar="POSITION", default="earliest", help="Default: earliest.")
+@click.option("--to", "end", metavar="POSITION", help="Default: the latest offset at the start.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, _MAX), help="At most N messages.")
 @click.option(
     "--partition", "partitions", metavar="P", type=click.IntRange(0), multiple=True,
     help="Only this partition. May be repeated.",
 )  # fmt: skip
-@click.option("--filter", "filter_text", metavar="EXPR", help="Only messages that EXPR is true of.")
-@click.option("--scrub", is_flag=True, help="Take personal data and secrets out.")
+@click.option(
+    "--filter", "filter_text", metavar="EXPR", help="Only messages for which EXPR is true."
+)
+@click.option("--scrub", is_flag=True, help="Remove personal data and secrets.")
 @click.option(
     "--format", "message_format", metavar="NAME", shell_complete=complete_consumer,
-    help="The consumer whose messages they are.",
+    help="Message format: a consumer's name.",
 )  # fmt: skip
-@click.option("--follow", is_flag=True, help="Go on with what comes, until a signal.")
+@click.option("--follow", is_flag=True, help="Continue with new messages until a signal.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @cluster_options
-def record_command(cluster: ClusterOptions, **given: Any) -> None:
-    """Record a range of a topic into a file, without joining a consumer group.
+def record_command(cluster: ClusterOptions, **options: Any) -> None:
+    """Record a range of a topic to a file, without joining a consumer group.
 
-    A signal (INT, TERM) completes the file with what it has. Exits with 1, and writes nothing,
-    where the range holds no message.
+    A signal (INT, TERM) completes the file with the messages recorded so far. If the range holds no
+    messages, nothing is written and the exit code is 1.
     """
-    if given["follow"] and given["end"] is not None:
-        raise click.UsageError("--follow has no end: leave --to out")
-    sys.exit(_record(cluster, given))
+    request = RecordRequest(**options)
+    if request.follow and request.end is not None:
+        raise click.UsageError("--follow has no end: omit --to")
+    sys.exit(_record(cluster, request))
 
 
-def _record(cluster: ClusterOptions, given: dict[str, Any]) -> int:
+def _record(cluster: ClusterOptions, request: RecordRequest) -> int:
     from consumer_fleet.errors import EXIT_FINDINGS
     from consumer_fleet.kafka.offset_spec import LATEST, parse_offset_spec
     from consumer_fleet.kafka.reader import TopicReader
     from consumer_fleet.targets import named_topic
 
-    topic = named_topic(given["topic"], cluster.options, given["message_format"])
-    keep, change = _selection(topic, given)
+    topic = named_topic(request.topic, cluster.options, request.message_format)
+    # Checked before anything is connected to.
+    keep, scrubber = _filter(request, topic), _scrubber(request, topic)
     now_s = time.time()
-    start = parse_offset_spec(given["start"], now_s)
-    end = LATEST if given["end"] is None else parse_offset_spec(given["end"], now_s)
+    start = parse_offset_spec(request.start, now_s)
+    end = LATEST if request.end is None else parse_offset_spec(request.end, now_s)
     with TopicReader(
         cluster.kafka,
         topic.physical,
         start=start,
-        end=None if given["follow"] else end,
-        partitions=given["partitions"] or None,
+        end=None if request.follow else end,
+        partitions=request.partitions or None,
     ) as reader:
-        if not reader.total and not given["follow"]:
+        if not reader.total and not request.follow:
             click.echo(_nothing(reader), err=True)
             return EXIT_FINDINGS
-        return _record_range(cluster, given, topic, reader, (keep, change))
+        header = _header(request, topic, reader)
+        return _record_range(cluster, request, header, reader, (keep, scrubber))
 
 
-def _selection(topic: NamedTopic, given: dict[str, Any]) -> tuple[Keep | None, Change | None]:
-    """The filter and the scrubbing, checked before anything is connected to."""
-    from consumer_fleet.record.filter import FilterError, parse_filter
+def _filter(request: RecordRequest, topic: NamedTopic) -> MessageFilter | None:
+    from consumer_fleet.record.filter import FilterError, MessageFilter
+
+    if request.filter_text is None:
+        return None
+    try:
+        return MessageFilter(request.filter_text, topic.consumer)
+    except FilterError as error:
+        raise click.BadParameter(str(error), param_hint="--filter") from error
+
+
+def _scrubber(request: RecordRequest, topic: NamedTopic) -> Scrubber | None:
     from consumer_fleet.record.scrub import Scrubber
 
-    keep: Keep | None = None
-    change: Change | None = None
-    if given["filter_text"] is not None:
-        try:
-            keep = parse_filter(given["filter_text"], topic.consumer)
-        except FilterError as error:
-            raise click.BadParameter(str(error), param_hint="--filter") from error
-    if given["scrub"]:
-        if topic.consumer is None:
-            raise click.UsageError(
-                f"--scrub must know what the messages of {topic.physical!r} are: "
-                "name a consumer with --format"
-            )
-        change = Scrubber(topic.consumer.name)
-    return keep, change
+    if not request.scrub:
+        return None
+    if topic.consumer is None:
+        raise click.UsageError(
+            f"--scrub needs the message format of {topic.physical!r}: name a consumer with --format"
+        )
+    return Scrubber(topic.consumer.name)
 
 
 def _record_range(
     cluster: ClusterOptions,
-    given: dict[str, Any],
-    topic: NamedTopic,
+    request: RecordRequest,
+    header: RecordingHeader,
     reader: TopicReader,
-    selection: tuple[Keep | None, Change | None],
+    selection: tuple[MessageFilter | None, Scrubber | None],
 ) -> int:
     from rich.console import Console
 
     from consumer_fleet.errors import EXIT_OK
-    from consumer_fleet.record.record import Recorder
+    from consumer_fleet.record.topic_recorder import TopicRecorder
     from consumer_fleet.recording.writer import RecordingWriter
     from consumer_fleet.run.progress import TransferProgress
     from consumer_fleet.run.shutdown import Shutdown
@@ -144,28 +174,30 @@ def _record_range(
     shutdown = Shutdown(cluster.options.shutdown_timeout)
     console = Console(stderr=True)
     live = console.is_terminal and cluster.options.log_format != "json"
-    total = None if given["follow"] else reader.total
-    header = _header(given, topic, reader)
-    keep, change = selection
-    with RecordingWriter(given["output"], header, overwrite=given["force"]) as writer:
-        recorder = Recorder(reader, writer, keep=keep, change=change, limit=given["limit"])
+    total = None if request.follow else reader.total
+    keep, scrubber = selection
+    with RecordingWriter(request.output, header, overwrite=request.force) as writer:
+        recorder = TopicRecorder(reader, writer, keep=keep, change=scrubber, limit=request.limit)
         with shutdown.signals():
             with TransferProgress("record", total, console, live=live) as progress:
                 recorded = recorder.run(lambda: shutdown.requested, progress)
             writer.complete()
     facts = {
-        "path": str(given["output"]),
-        "topic": topic.physical,
+        "path": str(request.output),
+        "topic": header.topic,
         "interrupted": shutdown.requested,
         "file_bytes": writer.file_bytes,
         "gone": {str(index): offsets for index, offsets in sorted(reader.gone.items())},
-        "replaced_whole": getattr(change, "replaced_whole", None),
+        "replaced_whole": None if scrubber is None else scrubber.replaced_whole,
+        "filter_inapplicable": None if keep is None else keep.inapplicable,
+        "filter_reason": None if keep is None else keep.reason,
     }
-    _summarise(recorded, facts, as_json=given["as_json"])
+    _summarise(recorded, facts, as_json=request.as_json)
     return EXIT_OK
 
 
-def _header(given: dict[str, Any], topic: NamedTopic, reader: TopicReader) -> RecordingHeader:
+def _header(request: RecordRequest, topic: NamedTopic, reader: TopicReader) -> RecordingHeader:
+    from consumer_fleet.record.filter import LANGUAGE
     from consumer_fleet.recording.format import RecordingHeader
 
     return RecordingHeader(
@@ -173,9 +205,10 @@ def _header(given: dict[str, Any], topic: NamedTopic, reader: TopicReader) -> Re
         partitions=reader.partitions,
         recorded_at_ms=int(time.time() * 1000),
         ranges={index: (span.start, span.end) for index, span in reader.ranges.items()},
-        filter=given["filter_text"],
-        scrubbed=given["scrub"],
-        limit=given["limit"],
+        filter=request.filter_text,
+        filter_language=None if request.filter_text is None else LANGUAGE,
+        scrubbed=request.scrub,
+        limit=request.limit,
         consumer=None if topic.consumer is None else topic.consumer.name,
         cluster_id=reader.cluster_id,
     )
@@ -187,8 +220,8 @@ def _nothing(reader: TopicReader) -> str:
         for index, span in sorted(reader.watermarks.items())
     )
     return (
-        f"consumer: the range holds no message of {reader.topic!r}, nothing is written; "
-        f"what it has, by partition: {held}"
+        f"consumer: the range holds no messages of {reader.topic!r}, so nothing was written; "
+        f"offsets by partition: {held}"
     )
 
 
@@ -207,17 +240,24 @@ def _summarise(recorded: Recorded, facts: dict[str, Any], *, as_json: bool) -> N
         return
     from rich.filesize import decimal
 
+    from consumer_fleet.humanize import counted
+
     click.echo(
-        f"{'interrupted: ' if facts['interrupted'] else ''}recorded {recorded.total:,} messages of "
-        f"{len(recorded.messages)} partition(s), {decimal(recorded.payload_bytes)}"
+        f"{'interrupted: ' if facts['interrupted'] else ''}recorded "
+        f"{counted(recorded.total, 'message')} of {counted(len(recorded.messages), 'partition')}, "
+        f"{decimal(recorded.payload_bytes)}"
         f"{_times(recorded)}, in {facts['path']} ({decimal(facts['file_bytes'])})"
     )
     if facts["gone"]:
-        click.echo(f"gone before they were recorded: {sum(facts['gone'].values()):,} offsets")
+        gone = sum(facts["gone"].values())
+        click.echo(f"deleted by Kafka before they were recorded: {counted(gone, 'offset')}")
     if recorded.left_out:
         click.echo(f"left out by the filter: {recorded.left_out:,}")
+    if facts["filter_inapplicable"]:
+        messages = counted(facts["filter_inapplicable"], "message")
+        click.echo(f"the filter failed on {messages}; the first: {facts['filter_reason']}")
     if facts["replaced_whole"]:
-        click.echo(f"replaced whole, since they can't be parsed: {facts['replaced_whole']:,}")
+        click.echo(f"replaced as a whole because they can't be parsed: {facts['replaced_whole']:,}")
 
 
 def _times(recorded: Recorded) -> str:

@@ -1,344 +1,256 @@
-"""The language of ``--filter``: which messages are wanted, by what is known of them.
+"""``--filter``: a JMESPath expression on the facts of a message (https://jmespath.org).
 
-::
-
-    expression = conjunction { "or" conjunction }
-    conjunction = negation { "and" negation }
-    negation = "not" negation | "(" expression ")" | comparison
-    comparison = fact operator value
-    fact = "key" | "value" | "partition" | "offset" | "size" | "timestamp"
-         | "header." NAME | "json." PATH | "event." PATH
-    operator = "=" | "!=" | "~=" | "<" | "<=" | ">" | ">="
-    value = a word without spaces, parentheses and quotes | "quoted" | 'quoted'
-
-docs/recordings.md says what each fact is.
+docs/recordings.md lists the facts. JMESPath has neither regular expressions nor times, so there are
+two more functions: ``matches(text, 'pattern')`` and ``time('2026-01-31T12:00')``.
 """
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
-import orjson
+import jmespath
+from jmespath.exceptions import (
+    IncompleteExpressionError,
+    JMESPathError,
+    JMESPathTypeError,
+    LexerError,
+    ParseError,
+)
+from jmespath.functions import Functions, signature
+from jmespath.lexer import Lexer
 
-from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
+from consumer_fleet.consumers.view import read_unknown
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.offset_spec import parse_offset_spec
 
-FACTS: Final = (
-    "key, value, partition, offset, size, timestamp, header.NAME, json.PATH or event.PATH"
-)
-NUMBERS: Final = ("partition", "offset", "size", "timestamp")
-_ORDERS: Final[Mapping[str, Callable[[float, float], bool]]] = MappingProxyType(
-    {
-        "<": operator.lt,
-        "<=": operator.le,
-        ">": operator.gt,
-        ">=": operator.ge,
-    }
-)
-_LITERALS: Final[Mapping[str, object]] = MappingProxyType(
-    {"null": None, "true": True, "false": False}
-)
+#: Written into a recording's header beside the filter. Files without it have a filter in a language
+#: of earlier versions, or none of ``consumer record``'s.
+LANGUAGE: Final = "jmespath"
+_MAX_CHARACTERS: Final = 10_000
 
 
 class FilterError(ValueError):
-    """An expression that is none; shows where. ``about_operator``: not about the value."""
-
-    def __init__(self, message: str, *, about_operator: bool = False) -> None:
-        super().__init__(message)
-        self.about_operator = about_operator
+    """An invalid expression; the message points at the position."""
 
 
-class MessageFacts:
-    """One message. What must be parsed is parsed once, and only if it is asked for."""
-
-    def __init__(self, partition: int, record: Record, consumer: str | None) -> None:
-        self.partition = partition
-        self.record = record
-        self._consumer = consumer
-
-    @cached_property
-    def json(self) -> object:
-        try:
-            return orjson.loads(self.record.value or b"")
-        except orjson.JSONDecodeError:
-            return None
-
-    @cached_property
-    def event(self) -> object:
-        if self._consumer is None:
-            return None
-        return registry.get(self._consumer).format.event_of(self.record.value)
-
-    def found(self, fact: str) -> list[Any]:
-        """The values of a fact: none where it is absent, several for a repeated header."""
-        record = self.record
-        if fact == "partition":
-            return [self.partition]
-        if fact == "size":
-            return [record.size]
-        if fact in ("key", "value", "offset"):
-            return _present(getattr(record, fact))
-        if fact == "timestamp":
-            return _present(record.timestamp_ms)
-        kind, _, rest = fact.partition(".")
-        if kind == "header":
-            return [value for name, value in record.headers if name == rest and value is not None]
-        return _present(_walk(self.json if kind == "json" else self.event, rest.split(".")))
+def _text(value: str | bytes | None) -> str | None:
+    r"""Bytes as text; those that are not UTF-8 as ``\xff``."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
-class Comparison:
-    """``fact operator value``, true if it is for any of the fact's values.
-
-    ``!=`` is what ``=`` is not: also true of a fact that is absent. All else is false of those.
-    """
-
-    def __init__(self, fact: str, op: str, value: str, *, quoted: bool) -> None:
-        self._fact = fact
-        self._negated = op == "!="
-        is_number = fact in NUMBERS
-        is_text = fact in ("key", "value") or fact.startswith("header.")
-        if (op == "~=" and is_number) or (op in _ORDERS and is_text):
-            what = "a number" if is_number else "text"
-            raise FilterError(f"{fact} is {what}: {op} does not apply", about_operator=True)
-        if value == "null" and not quoted and op in ("=", "!="):
-            self._test: Callable[[Any], bool] | None = None
-        elif op == "~=":
-            self._test = _matches(value)
-        elif op in _ORDERS:
-            number, order = _number(fact, value), _ORDERS[op]
-            self._test = lambda found: _is_number(found) and order(found, number)
-        else:
-            self._test = _equals(fact, value, quoted=quoted)
-
-    def __call__(self, facts: MessageFacts) -> bool:
-        values = facts.found(self._fact)
-        if self._test is None:
-            return bool(values) if self._negated else not values
-        return any(map(self._test, values)) is not self._negated
+def _headers(record: Record) -> dict[str, list[str | None]]:
+    found: dict[str, list[str | None]] = {}
+    for name, value in record.headers:
+        found.setdefault(name, []).append(_text(value))
+    return found
 
 
-def _equals(fact: str, value: str, *, quoted: bool) -> Callable[[Any], bool]:
-    if fact in NUMBERS:
-        number = _number(fact, value)
-        return lambda found: bool(found == number)
-    text, raw = value, value.encode()
-    if fact.startswith(("json.", "event.")) and not quoted:
-        if value in _LITERALS:
-            literal = _LITERALS[value]
-            return lambda found: found is literal
-        try:
-            number = float(value)
-        except ValueError:
-            pass
-        else:
-            return lambda found: found == (number if _is_number(found) else text)
-    return lambda found: found in (text, raw)
+def _message(record: Record, consumer: ConsumerDefinition | None) -> Any:
+    if not record.value:
+        return None
+    read = read_unknown if consumer is None else consumer.format.view
+    return read(record.value).plain()
 
 
-def _matches(pattern: str) -> Callable[[Any], bool]:
-    try:
-        text, raw = re.compile(pattern), re.compile(pattern.encode())
-    except (re.error, OverflowError) as error:
-        raise FilterError(f"no regular expression: {error}") from error
-
-    def matches(found: Any) -> bool:
-        if isinstance(found, bytes):
-            return raw.search(found) is not None
-        if _is_number(found):
-            found = str(found)
-        return isinstance(found, str) and text.search(found) is not None
-
-    return matches
+def _event(record: Record, consumer: ConsumerDefinition | None) -> Any:
+    return None if consumer is None else consumer.format.event_of(record.value)
 
 
-def _number(fact: str, value: str) -> float:
-    try:
-        return int(value) if value.isdecimal() else float(value)
-    except ValueError:
-        pass
-    if fact == "timestamp":
-        try:
-            place = parse_offset_spec(value, 0)
-        except ConfigurationError:
-            place = None
-        if place is not None and place.kind == "time" and not value.startswith("-"):
-            return place.number
-        raise FilterError("expected milliseconds since 1970, or a time as 2026-01-31T12:00")
-    raise FilterError("expected a number")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _walk(document: object, path: list[str]) -> object:
-    for name in path:
-        if isinstance(document, dict):
-            document = document.get(name)
-        elif isinstance(document, list) and name.isdecimal() and int(name) < len(document):
-            document = document[int(name)]
-        else:
-            return None
-    return document
-
-
-def _present(value: object) -> list[Any]:
-    return [] if value is None else [value]
-
-
-Predicate: TypeAlias = Callable[[MessageFacts], bool]
-
-_TOKEN: Final = re.compile(
-    r"""\s*(?:
-        (?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-      | (?P<operator>!=|~=|<=|>=|=|<|>)
-      | (?P<bracket>[()])
-      | (?P<word>[^\s()"'=<>!~]+)
-    )""",
-    re.VERBOSE | re.DOTALL,
+_FACTS: Final[Mapping[str, Callable[[int, Record, ConsumerDefinition | None], Any]]] = (
+    MappingProxyType(
+        {
+            "partition": lambda partition, _record, _consumer: partition,
+            "offset": lambda _partition, record, _consumer: record.offset,
+            "timestamp": lambda _partition, record, _consumer: record.timestamp_ms,
+            "size": lambda _partition, record, _consumer: record.size,
+            "key": lambda _partition, record, _consumer: _text(record.key),
+            "value": lambda _partition, record, _consumer: _text(record.value),
+            "headers": lambda _partition, record, _consumer: _headers(record),
+            "message": lambda _partition, record, consumer: _message(record, consumer),
+            "event": lambda _partition, record, consumer: _event(record, consumer),
+        }
+    )
 )
-# A value may hold what an operator consists of: key=a=b.
-_BARE_VALUE: Final = re.compile(r"""\s*([^\s()"']+)""")
-_QUOTED_VALUE: Final = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""", re.DOTALL)
-_JOINS: Final = ("and", "or")
-_DEPTH: Final = 100
 
 
-def parse_filter(text: str, consumer: ConsumerDefinition | None) -> Callable[[int, Record], bool]:
-    """A function that tells of (partition, message) whether ``text`` is true of it.
+class _Functions(Functions):
+    """JMESPath's functions and ours. The names and decorators are its library's interface."""
 
-    Raises FilterError, which shows the place. ``consumer`` says where a message's event is.
+    @signature({"types": ["string", "null"]}, {"types": ["string"]})
+    def _func_matches(self, text: str | None, pattern: str) -> bool:
+        return text is not None and _pattern(pattern).search(text) is not None
+
+    @signature({"types": ["string"]})
+    def _func_time(self, text: str) -> int:
+        return _milliseconds(text)
+
+
+_OPTIONS: Final = jmespath.Options(custom_functions=_Functions())
+
+
+@lru_cache(maxsize=100)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise FilterError(f"not a valid regular expression: {error}") from error
+
+
+@lru_cache(maxsize=100)
+def _milliseconds(text: str) -> int:
+    try:
+        spec = parse_offset_spec(text, 0)
+    except ConfigurationError:
+        spec = None
+    if spec is None or spec.kind != "time" or text.startswith("-"):
+        raise FilterError("not a valid time: expected one like 2026-01-31T12:00")
+    return spec.number
+
+
+class MessageFilter:
+    """Tells whether an expression is true of a message. Raises FilterError for an invalid one.
+
+    ``inapplicable`` counts messages that a function of the expression can't be applied to, such as
+    ``length`` of a missing member; they are not wanted. ``reason`` is the first one's.
     """
+
+    def __init__(self, text: str, consumer: ConsumerDefinition | None) -> None:
+        self._consumer = consumer
+        self._compiled = _compile(text)
+        self.inapplicable = 0
+        self.reason: str | None = None
+        wanted = _Checker(text, consumer).facts(self._compiled.parsed)
+        self._facts = {name: _FACTS[name] for name in wanted}
+
+    def __call__(self, partition: int, record: Record) -> bool:
+        facts = {
+            name: read(partition, record, self._consumer) for name, read in self._facts.items()
+        }
+        try:
+            found = self._compiled.search(facts, options=_OPTIONS)
+        except (JMESPathTypeError, FilterError, TypeError, RecursionError) as error:
+            self.inapplicable += 1
+            self.reason = self.reason or str(error)
+            return False
+        # JMESPath's truth: 0 is true.
+        return found is True or (found is not False and found not in (None, "", [], {}))
+
+
+def _compile(text: str) -> Any:
+    if len(text) > _MAX_CHARACTERS:
+        raise FilterError(f"more than {_MAX_CHARACTERS:,} characters")
     if not text.isascii() and text.encode(errors="replace").decode() != text:
-        raise FilterError("it is no UTF-8: compare other bytes with ~= and escapes as \\xff")
-    predicate = _Parser(text, consumer).parse()
-    name = None if consumer is None else consumer.name
+        raise FilterError(r"not valid UTF-8: compare other bytes with their escapes, as in '\xff'")
+    if not text.strip():
+        _fail(text, 0, "an expression is expected")
+    try:
+        return jmespath.compile(text)
+    except IncompleteExpressionError:
+        _fail(text, len(text), "the expression is incomplete")
+    except LexerError as error:
+        problem = "use == to compare" if "'='" in error.message else error.message
+        _fail(text, error.lexer_position, problem)
+    except ParseError as error:
+        _fail(text, error.lex_position, _explain(error))
+    except JMESPathError as error:
+        raise FilterError(str(error)) from error
+    except RecursionError as error:
+        raise FilterError("too many levels of parentheses or brackets") from error
 
-    def wanted(partition: int, record: Record) -> bool:
-        return predicate(MessageFacts(partition, record, name))
 
-    return wanted
+def _explain(error: ParseError) -> str:
+    """The problem in one line, with the usual fix where there is one."""
+    if error.token_type == "NUMBER":  # noqa: S105 - a kind of token in an expression
+        return f"put numbers in backticks: `{error.token_value}`"
+    if error.token_type == "UNQUOTED_IDENTIFIER" and error.token_value in ("and", "or", "not"):  # noqa: S105 - see above
+        operator = {"and": "&&", "or": "||", "not": "!"}[error.token_value]
+        return f"{error.token_value!r} is {operator} in JMESPath"
+    return f"unexpected {error.token_value!r}"
 
 
-class _Parser:
+# Nodes whose first child alone sees the message; the others see what the first one found.
+_CHAINS: Final = frozenset(
+    {"subexpression", "index_expression", "projection", "value_projection", "filter_projection",
+     "pipe"}
+)  # fmt: skip
+
+
+class _Checker:
+    """Finds mistakes that JMESPath would show only at a message, or as a value that is null."""
+
     def __init__(self, text: str, consumer: ConsumerDefinition | None) -> None:
         self._text = text
-        self._consumer = consumer
-        self._position = 0
-        self._depth = 0
+        self._knows_format = consumer is not None
 
-    def parse(self) -> Predicate:
-        predicate = self._expression()
-        if self._peek() != (None, ""):
-            self._fail("expected and, or, or the end")
-        return predicate
+    def facts(self, parsed: Mapping[str, Any]) -> tuple[str, ...]:
+        """The facts that the expression asks for. Raises FilterError for one that does not exist,
+        for an unknown function, and for an invalid pattern or time.
+        """
+        names = dict.fromkeys(self._names(parsed, is_root=True))
+        if not names:
+            _fail(self._text, 0, f"it looks at no fact of a message: expected {', '.join(_FACTS)}")
+        return tuple(_FACTS) if "@" in names else tuple(names)
 
-    def _expression(self) -> Predicate:
-        parts = [self._conjunction()]
-        while self._take("word", "or"):
-            parts.append(self._conjunction())
-        return parts[0] if len(parts) == 1 else lambda facts: any(part(facts) for part in parts)
+    def _names(self, node: Mapping[str, Any], *, is_root: bool) -> Iterator[str]:
+        kind, children = node["type"], node["children"]
+        if kind == "field" and is_root:
+            self._check_fact(node["value"])
+            yield node["value"]
+        elif kind == "function_expression":
+            self._check_call(node)
+        elif kind in ("current", "identity") and is_root:
+            yield "@"
+        for index, child in enumerate(children):
+            if isinstance(child, dict):
+                sees_root = is_root and kind != "expref" and (index == 0 or kind not in _CHAINS)
+                yield from self._names(child, is_root=sees_root)
 
-    def _conjunction(self) -> Predicate:
-        parts = [self._negation()]
-        while self._take("word", "and"):
-            parts.append(self._negation())
-        return parts[0] if len(parts) == 1 else lambda facts: all(part(facts) for part in parts)
+    def _check_fact(self, name: str) -> None:
+        if name in ("null", "true", "false"):
+            _fail(self._text, name, f"put {name} in backticks: `{name}`")
+        if name not in _FACTS:
+            _fail(self._text, name, f"{name!r} is unknown: expected {', '.join(_FACTS)}")
+        if name == "event" and not self._knows_format:
+            _fail(self._text, name, "the format tells where the event is: name it with --format")
 
-    def _negation(self) -> Predicate:
-        self._depth += 1
-        if self._depth > _DEPTH:
-            self._fail(f"more than {_DEPTH} levels")
-        try:
-            if self._take("word", "not"):
-                inner = self._negation()
-                return lambda facts: not inner(facts)
-            if self._take("bracket", "("):
-                inner = self._expression()
-                if not self._take("bracket", ")"):
-                    self._fail("expected )")
-                return inner
-            return self._comparison()
-        finally:
-            self._depth -= 1
+    def _check_call(self, node: Mapping[str, Any]) -> None:
+        name, arguments = node["value"], node["children"]
+        known = _Functions.FUNCTION_TABLE.get(name)
+        if known is None:
+            _fail(self._text, name, f"there is no function {name!r}")
+        types = known["signature"]
+        is_variadic = bool(types) and bool(types[-1].get("variadic"))
+        if len(arguments) < len(types) or (len(arguments) > len(types) and not is_variadic):
+            _fail(self._text, name, f"{name} takes {len(types)} arguments, not {len(arguments)}")
+        last = arguments[-1] if arguments else {"type": ""}
+        check: Callable[[str], Any] | None = {"matches": _pattern, "time": _milliseconds}.get(name)
+        if check is not None and last["type"] == "literal" and isinstance(last["value"], str):
+            try:
+                check(last["value"])
+            except FilterError as error:
+                _fail(self._text, _position_of(self._text, last["value"], "literal"), str(error))
 
-    def _comparison(self) -> Predicate:
-        kind, fact = self._peek()
-        if kind != "word" or fact in _JOINS:
-            self._fail(f"expected a fact ({FACTS})")
-        start = self._skip_space()
-        self._advance()
-        self._check_fact(fact, start)
-        kind, operator = self._peek()
-        if kind != "operator":
-            self._fail("expected =, !=, ~=, <, <=, > or >=")
-        operator_at = self._skip_space()
-        self._advance()
-        value_at = self._skip_space()
-        value, quoted = self._value()
-        try:
-            return Comparison(fact, operator, value, quoted=quoted)
-        except FilterError as error:
-            place = operator_at if error.about_operator else value_at
-            self._fail(str(error), place)
 
-    def _check_fact(self, fact: str, start: int) -> None:
-        if fact in ("key", "value", *NUMBERS):
-            return
-        kind, dot, rest = fact.partition(".")
-        if kind not in ("header", "json", "event") or not dot or not rest:
-            self._fail(f"no fact: expected {FACTS}", start)
-        if kind != "header" and not all(rest.split(".")):
-            self._fail("a path is names and numbers with a dot between them", start)
-        if kind == "event" and self._consumer is None:
-            self._fail("where the event is depends on the format: name it with --format", start)
+def _fail(text: str, position: int | str, problem: str) -> NoReturn:
+    """Raise the error with the expression and a caret. ``position`` may be a name."""
+    if isinstance(position, str):
+        position = _position_of(text, position, "identifier")
+    # One line, whatever the expression holds: the caret must be below its position.
+    line = "".join(each if each.isprintable() else " " for each in text)
+    raise FilterError(f"{problem}\n  {line}\n  {' ' * position}^")
 
-    def _value(self) -> tuple[str, bool]:
-        if quoted := _QUOTED_VALUE.match(self._text, self._position):
-            self._position = quoted.end()
-            quote = quoted[1][0]
-            return quoted[1][1:-1].replace(f"\\{quote}", quote), True
-        if bare := _BARE_VALUE.match(self._text, self._position):
-            self._position = bare.end()
-            return bare[1], False
-        return self._fail("expected a value; quote one with spaces, quotes or parentheses")
 
-    # -- tokens ---------------------------------------------------------------------------------
-
-    def _peek(self) -> tuple[str | None, str]:
-        """The kind and text of what follows; no kind at the end."""
-        token = _TOKEN.match(self._text, self._position)
-        if token is not None and token.lastgroup is not None:
-            return token.lastgroup, token[token.lastgroup]
-        if self._text[self._position :].strip():
-            self._fail("this makes no sense")
-        return None, ""
-
-    def _advance(self) -> None:
-        token = _TOKEN.match(self._text, self._position)
-        if token is not None:
-            self._position = token.end()
-
-    def _take(self, kind: str, text: str) -> bool:
-        if self._peek() != (kind, text):
-            return False
-        self._advance()
-        return True
-
-    def _skip_space(self) -> int:
-        rest = self._text[self._position :]
-        return self._position + len(rest) - len(rest.lstrip())
-
-    def _fail(self, problem: str, position: int | None = None) -> NoReturn:
-        place = self._skip_space() if position is None else position
-        # One line, whatever the expression holds: the caret must stand below its place.
-        line = "".join(each if each.isprintable() else " " for each in self._text)
-        raise FilterError(f"{problem}\n  {line}\n  {' ' * place}^")
+def _position_of(text: str, value: str, kind: str) -> int:
+    """The first token of that value and kind, but not a member of something else."""
+    before = ""
+    for token in Lexer().tokenize(text):
+        if token["value"] == value and token["type"].endswith(kind) and before != "dot":
+            return int(token["start"])
+        before = token["type"]
+    return 0

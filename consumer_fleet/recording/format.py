@@ -58,6 +58,7 @@ class RecordingHeader:
     limit: int | None = None
     consumer: str | None = None
     cluster_id: str | None = None
+    filter_language: str | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
     version: int = FORMAT_VERSION
 
@@ -102,7 +103,7 @@ def unpack_header(version: int, body: bytes) -> RecordingHeader:
 def _check(header: RecordingHeader) -> None:
     """A file may come from anywhere: a header with a right checksum may still be nonsense."""
     facts: dict[str, Any] = {name: getattr(header, name) for name in _MEMBERS}
-    texts = ("filter", "consumer", "cluster_id")
+    texts = ("filter", "filter_language", "consumer", "cluster_id")
     offsets = [offset for span in header.ranges.values() for offset in span]
     is_right = {
         "topic": isinstance(facts["topic"], str) and facts["topic"] != "",

@@ -20,9 +20,9 @@ from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.mock_cluster import MockMessage as Message
 from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.kafka.reader import Range, TopicReader
-from consumer_fleet.record.filter import FilterError, parse_filter
-from consumer_fleet.record.record import Change, Keep, Recorder
+from consumer_fleet.record.filter import LANGUAGE, FilterError, MessageFilter
 from consumer_fleet.record.scrub import Scrubber
+from consumer_fleet.record.topic_recorder import Change, Keep, TopicRecorder
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
@@ -132,7 +132,7 @@ def record_again(recording: Recording, kafka: Mapping[str, Any]) -> None:
             readers[index] = _open(recording, kafka, index, held)
         with RecordingWriter(recording.path, now, overwrite=True) as writer:
             for reader in readers.values():
-                recorder = Recorder(reader, writer, keep=keep, change=change)
+                recorder = TopicRecorder(reader, writer, keep=keep, change=change)
                 with TransferProgress("record", reader.total, Console(), live=False) as progress:
                     recorder.run(lambda: False, progress)
             writer.complete()
@@ -146,8 +146,10 @@ def _selection(recording: Recording) -> tuple[Keep | None, Change | None]:
     consumer = None if header.consumer is None else registry.get(header.consumer)
     if header.scrubbed and consumer is None:
         raise _not_again(recording, "it is scrubbed, and its message format is unknown")
+    if header.filter is not None and header.filter_language != LANGUAGE:
+        raise _not_again(recording, "its filter is not a JMESPath expression of consumer record")
     try:
-        keep = None if header.filter is None else parse_filter(header.filter, consumer)
+        keep = None if header.filter is None else MessageFilter(header.filter, consumer)
     except FilterError as error:
         raise _not_again(recording, "its filter is not valid for consumer record") from error
     return keep, Scrubber(consumer.name) if header.scrubbed and consumer is not None else None

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.reader import TopicReader
-from consumer_fleet.record.record import Recorder
+from consumer_fleet.record.topic_recorder import TopicRecorder
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
 from consumer_fleet.run.progress import TransferProgress
@@ -65,7 +65,7 @@ def test_what_lies_behind_the_last_message_is_not_counted_as_left_out(
 
     with RecordingWriter(tmp_path / "r", HEADER) as writer:
         reader = cast(TopicReader, Reader())
-        recorder = Recorder(reader, writer, keep=every_third, limit=limit)
+        recorder = TopicRecorder(reader, writer, keep=every_third, limit=limit)
         progress = TransferProgress("record", None, Console(file=StringIO()), live=False)
         recorded = recorder.run(lambda: False, progress)
         writer.complete()

@@ -1,4 +1,4 @@
-"""Records a range of a topic into a file."""
+"""Records a range of a topic to a file."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ Pair: TypeAlias = tuple[int, Record]
 Keep: TypeAlias = Callable[[int, Record], bool]
 Change: TypeAlias = Callable[[Record], Record]
 
-# Few enough that what one step made is still in the processor's cache when the next one needs it.
+# Few enough to stay in the processor's cache from one step to the next.
 _READ_MESSAGES = 500
-# What one read may hold: a topic of large messages is read fewer at a time.
+# Fewer large messages are read at a time.
 _READ_BYTES = 8 * 1024 * 1024
 _READ_TIMEOUT_S = 0.25
-# A slow topic's messages are in the file after so long, even if the block is far from full.
+# A slow topic's messages are written after this time, even if the block is far from full.
 _FLUSH_INTERVAL_S = 2.0
 
 
 @dataclass(slots=True)
 class Recorded:
-    """What a recording holds; ``left_out`` counts what the filter did not want before its end."""
+    """The content of a recording; ``left_out`` counts the messages that the filter did not want, up
+    to the last one recorded.
+    """
 
     messages: Mapping[int, int]
     payload_bytes: int = 0
@@ -52,8 +54,8 @@ class Recorded:
             self.last_timestamp_ms = last
 
 
-class Recorder:
-    """Carries messages from a reader to a writer until there are no more, or until told to stop."""
+class TopicRecorder:
+    """Copies messages from a reader to a writer, until there are no more or it is told to stop."""
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Recorder:
         self.recorded.add(pairs)
 
     def _wanted(self, pairs: list[Pair], keep: Keep) -> Iterator[Pair]:
-        """At most as many as are still to be recorded; what follows the last is not looked at."""
+        """At most as many as are still to be recorded; later messages are not looked at."""
         wanted = 0
         for pair in pairs:
             if wanted == self._left:
