@@ -132,6 +132,12 @@ def get(name: str) -> ConsumerDefinition:
     )
 
 
+def forget_installed() -> None:
+    """Look for other distributions again: for tests that install one."""
+    _installed.cache_clear()
+    _load_format.cache_clear()
+
+
 def _entries() -> list[EntryPoint]:
     return sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name)
 
