@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,34 @@ def test_every_consumer_and_its_group_are_listed() -> None:
     page = (DOCS / "consumers.md").read_text()
     rows = re.findall(r"(?m)^\| `([\w-]+)` \| `([\w-]+)` \|", page)
     assert rows == [(each.name, each.default_group) for each in registry.CONSUMERS]
+
+
+def test_the_consumer_of_another_distribution_works_as_documented(tmp_path: Path) -> None:
+    page = DOCS / "consumers.md"
+    (entry_point,) = fenced(page, "toml")
+    (module,) = fenced(page, "python")
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "__init__.py").touch()
+    (tmp_path / "my_package" / "mobile.py").write_text(module)
+    metadata = tmp_path / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    group, entry = entry_point.strip().splitlines()
+    group = group.removeprefix('[project.entry-points."').removesuffix('"]')
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+
+    script = """
+from consumer_fleet.codec import RawMessage
+from consumer_fleet.consumers.registry import get, names
+assert names()[-1] == "mobile-envelopes"
+value = b'{}\\n{"type":"event"}\\n{}'
+print(get("mobile-envelopes").decode(RawMessage("mobile", 0, 0, None, value)).items[0].type)
+"""
+    environment = clean_environment({"PYTHONPATH": str(tmp_path)})
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "event\n", run.stderr
 
 
 def test_the_list_of_options_is_the_programs_own() -> None:
