@@ -94,7 +94,6 @@ class App:
 
     options: Options
     transport: MultiplexingTransport | None
-    role: Role
 
 
 class Bootstrap:
@@ -134,7 +133,7 @@ class Bootstrap:
             # 4.
             transport = initialize_app(options, role, worker_number)
             # 5.
-            self._app = App(options, transport, role)
+            self._app = App(options, transport)
             return self._app
 
 

@@ -108,7 +108,7 @@ def test_an_app_is_frozen_and_shows_no_secret(bootstrap: Bootstrap) -> None:
     app = bootstrap.configure(real(), environ={})
     assert SECRET not in repr(app)
     with pytest.raises(AttributeError):
-        app.role = "worker"  # type: ignore[misc]  # the point of the test
+        app.transport = None  # type: ignore[misc]  # the point of the test
 
 
 def test_a_worker_boots_with_its_parents_options_whatever_its_sources_say(
@@ -121,7 +121,6 @@ def test_a_worker_boots_with_its_parents_options_whatever_its_sources_say(
     received = pickle.loads(pickle.dumps(parent.options))
     worker = Bootstrap().configure(received, role="worker", worker_number=1, environ=environ)
     assert worker.options == parent.options
-    assert worker.role == "worker"
     assert worker.transport is not None
     worker.transport.kill()
 
