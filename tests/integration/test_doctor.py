@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
-from consumer_fleet.command_options import Connection
+from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.destination_checks import examine_destination
 from consumer_fleet.doctor.finding import Finding
@@ -26,7 +26,7 @@ from tests.support.processes import wait_until
 def cluster(kafka: KafkaBroker, topic: str, **options: object) -> ClusterOptions:
     """As ``consumer doctor --topic events`` resolves it, without a destination."""
     named = {"topic": "events", "physical_topic": topic, "group": f"g-{topic}", **options}
-    return Connection({"bootstrap_servers": kafka.bootstrap_servers, **named}).resolve()
+    return resolve_cluster(OptionsRequest({"bootstrap_servers": kafka.bootstrap_servers, **named}))
 
 
 def examined(given: ClusterOptions) -> dict[str, list[Finding]]:

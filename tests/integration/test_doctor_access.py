@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from consumer_fleet.bootstrap.options import ClusterOptions
-from consumer_fleet.command_options import Connection
+from consumer_fleet.bootstrap.resolve import OptionsRequest
+from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.finding import Finding
 from tests.support.requirements import MissingPart, require
@@ -34,7 +35,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafkaBr
 
 
 def cluster(servers: str, kafka: dict[str, str], **options: str) -> ClusterOptions:
-    return Connection({"bootstrap_servers": servers, "kafka_config": kafka, **options}).resolve()
+    return resolve_cluster(
+        OptionsRequest({"bootstrap_servers": servers, "kafka_config": kafka, **options})
+    )
 
 
 def examined(servers: str, kafka: dict[str, str]) -> dict[str, Finding]:

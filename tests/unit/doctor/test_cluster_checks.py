@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from consumer_fleet.bootstrap.options import ClusterOptions
-from consumer_fleet.command_options import Connection
+from consumer_fleet.bootstrap.resolve import OptionsRequest
+from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.cluster_checks import (
     Login,
     describe_brokers,
@@ -35,7 +36,7 @@ def only(findings: Iterable[Finding]) -> Finding:
 
 def cluster(**kafka: str) -> ClusterOptions:
     settings = {name.replace("_", "."): value for name, value in kafka.items()}
-    return Connection({"bootstrap_servers": SERVER, "kafka_config": settings}).resolve()
+    return resolve_cluster(OptionsRequest({"bootstrap_servers": SERVER, "kafka_config": settings}))
 
 
 def login(failure: str = "", *errors: KafkaError) -> Login:
