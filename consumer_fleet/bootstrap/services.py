@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import structlog
 
@@ -34,42 +35,40 @@ class Service(Protocol):
         """Make the service ready. Called in the parent and in every worker, validated or not."""
 
 
+@dataclass(frozen=True, slots=True)
 class StatsdService:
     """The DogStatsD agent. UDP does not show whether it listens, so only the address is checked."""
 
-    name = "statsd"
-
-    def __init__(self, host: str | None, port: int, socket_path: str | None) -> None:
-        self._host = host
-        self._port = port
-        self._socket_path = socket_path
+    host: str | None
+    port: int
+    socket_path: str | None
+    name: ClassVar[str] = "statsd"
 
     def validate(self) -> None:
-        if self._socket_path is not None and not Path(self._socket_path).is_socket():
-            raise ServiceError(self.name, f"there is no socket at {self._socket_path}")
-        if self._host is not None:
+        if self.socket_path is not None and not Path(self.socket_path).is_socket():
+            raise ServiceError(self.name, f"there is no socket at {self.socket_path}")
+        if self.host is not None:
             try:
-                socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+                socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)
             except (OSError, UnicodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not a valid host name"
                 raise ServiceError(
-                    self.name, f"statsd_host {self._host} does not resolve: {why}"
+                    self.name, f"statsd_host {self.host} does not resolve: {why}"
                 ) from error
 
     def setup(self) -> None:
         """Do nothing: the metrics' own thread connects at the first measurement."""
 
 
+@dataclass(frozen=True, slots=True)
 class HealthcheckFileService:
     """The file that is touched while the consumer makes progress."""
 
-    name = "healthcheck_file"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    path: Path
+    name: ClassVar[str] = "healthcheck_file"
 
     def validate(self) -> None:
-        folder = self._path.parent
+        folder = self.path.parent
         if not folder.is_dir():
             raise ServiceError(self.name, f"the directory {folder} does not exist")
         if not os.access(folder, os.W_OK):
@@ -79,23 +78,22 @@ class HealthcheckFileService:
         """Do nothing: before there is progress, the file would mislead a probe."""
 
 
+@dataclass(frozen=True, slots=True)
 class CertificatesService:
     """The certificate authorities that destinations are checked against."""
 
-    name = "ca_file"
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    path: Path
+    name: ClassVar[str] = "ca_file"
 
     def validate(self) -> None:
         import ssl  # noqa: PLC0415 - slow to import, and rarely needed
 
         try:
-            ssl.create_default_context(cafile=str(self._path))
+            ssl.create_default_context(cafile=str(self.path))
         except ssl.SSLError as error:
-            raise ServiceError(self.name, f"{self._path} has no PEM certificate") from error
+            raise ServiceError(self.name, f"{self.path} has no PEM certificate") from error
         except OSError as error:
-            raise ServiceError(self.name, f"can't read {self._path}: {error.strerror}") from error
+            raise ServiceError(self.name, f"can't read {self.path}: {error.strerror}") from error
 
     def setup(self) -> None:
         """Do nothing: each connection reads the file."""
@@ -137,12 +135,12 @@ ENTRY_POINT_GROUP = "consumer_fleet.plugins"
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class PluginRegistry:
     """The object a plugin is called with: the options to read, and `add_service`."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self.services: list[Service] = []
+    options: Options
+    services: list[Service] = field(default_factory=list)
 
     def add_service(self, service: Service) -> None:
         """Have the service validated and set up with the built-in ones, after them."""

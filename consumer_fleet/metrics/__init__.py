@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from consumer_fleet.metrics.definitions import DEFINITIONS, Metric, UndeclaredMetric
+from consumer_fleet.metrics.definitions import DEFINITIONS
 from consumer_fleet.metrics.outbox import DogstatsdBackend, Snapshot
-from consumer_fleet.metrics.recorder import Recorder, Tags, TagValue
+from consumer_fleet.metrics.recorder import Recorder
 
 recorder = Recorder()
 
@@ -56,13 +56,7 @@ def configure_metrics(
 
 __all__ = [
     "DEFINITIONS",
-    "DogstatsdBackend",
-    "Metric",
-    "Recorder",
     "Snapshot",
-    "TagValue",
-    "Tags",
-    "UndeclaredMetric",
     "configure_metrics",
     "distribution",
     "flush",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from consumer_fleet.metrics import DogstatsdBackend, Metric, Recorder
+from consumer_fleet.metrics.definitions import Metric
+from consumer_fleet.metrics.outbox import DogstatsdBackend
+from consumer_fleet.metrics.recorder import Recorder
 from tests.support.statsd import StatsdServer
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer_fleet.metrics import Metric, Recorder, UndeclaredMetric
 from consumer_fleet.metrics.arroyo_bridge import ARROYO_METRICS, ArroyoMetrics
+from consumer_fleet.metrics.definitions import Metric, UndeclaredMetric
 from consumer_fleet.metrics.outbox import Batch, Snapshot
+from consumer_fleet.metrics.recorder import Recorder
 
 METRICS = (
     Metric("jobs", "counter", "jobs", "Jobs done.", ("queue", "outcome")),
