@@ -53,7 +53,9 @@ Examples:
     shell_complete=complete_consumer,
     help="Consumer whose message format to use.",
 )
-@click.option("--from", "start", metavar="POSITION", help="earliest, -2h, -500…; default -1000.")
+@click.option(
+    "--from", "start", metavar="POSITION", help="Start: earliest, -2h, -500…; default latest 1,000."
+)
 @click.option(
     "--host", metavar="H", default="127.0.0.1", help="Address to listen on; default 127.0.0.1."
 )

@@ -28,7 +28,7 @@ from consumer_fleet.inspector.coverage.service import (
     PathMapping,
 )
 from consumer_fleet.inspector.demo import REPORT, demo_feed
-from consumer_fleet.inspector.entry import EntrySource
+from consumer_fleet.inspector.entry import EntrySource, SourceKind
 from consumer_fleet.inspector.feeder import (
     Feed,
     Feeder,
@@ -55,6 +55,13 @@ _READ_TIMEOUT_S = 0.1
 _STOP_TIMEOUT_S = 10.0
 _MEGABYTE = 1024 * 1024
 _M_MMAP_THRESHOLD = -3  # of malloc.h
+_TITLES: Mapping[SourceKind, str] = {
+    "receiver": "{}",
+    "topic": "Inspecting topic {!r}",
+    "dlq": "Inspecting dead-letter topic {!r}",
+    "recording": "Inspecting recording {!r}",
+    "demo": "Inspecting {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +182,10 @@ def _return_freed_memory() -> None:
 
 
 def _greeting(source: EntrySource, receiver: Receiver, access: Access) -> str:
-    receives = source.kind == "receiver"
-    lines = [source.name if receives else f"Inspecting {source.kind} {source.name!r}"]
-    lines.append(f"  Page  {receiver.url}")
+    lines = [_TITLES[source.kind].format(source.name), f"  Page  {receiver.url}"]
     if access.token is not None:
         lines.append(f"        first visit: {receiver.url}?token=TOKEN, with your token")
-    if receives:
+    if source.kind == "receiver":
         lines.append(f"  DSN   {receiver.dsn}")
     return "\n".join(lines)
 

@@ -144,7 +144,7 @@ def test_one_signal_stops_it_cleanly(tmp_path: Path, number: signal.Signals) -> 
         assert inspector.stop(number) == 0
         assert "Traceback" not in inspector.output()
         greeting = inspector.output().splitlines()[:2]
-        assert greeting[0] == "Inspecting demo 'synthetic events'"
+        assert greeting[0] == "Inspecting synthetic events"
         assert all(len(line) <= 80 for line in greeting)
 
 
