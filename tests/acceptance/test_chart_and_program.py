@@ -70,6 +70,14 @@ def test_the_program_takes_every_configuration_of_an_example(example: Path, tmp_
         consumer_config(client_config(options.brokers, options.kafka_config), options.group)
 
 
+def test_a_consumer_of_another_distribution_is_installed_like_any_other(tmp_path: Path) -> None:
+    values = {**_MINIMAL, "additionalConsumers": ["orders"], "consumers": {"orders": {}}}
+    objects = render(values)
+    (workload,) = _consumers(objects)
+    options = _options(objects, workload, tmp_path)
+    assert (options.topic, options.group) == ("orders", "consumer-fleet-orders")
+
+
 def test_the_program_takes_every_option_that_the_schema_takes(tmp_path: Path) -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     config = {

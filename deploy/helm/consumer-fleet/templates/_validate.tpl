@@ -36,8 +36,9 @@ reported at once, each with its key, the problem, and what to do. `report` is (d
 
 {{- define "consumer-fleet.validateNames" -}}
 {{- $x := .consumer -}}
-{{- if not (has $x.topic $x.program.consumers) -}}
-{{- include "consumer-fleet.bad" (list . "topic" (printf "the program has no consumer %q, only %s. An entry with another name needs `topic: …`, and `physicalTopic: …` if the topic's name on the brokers differs" $x.topic (join ", " $x.program.consumers))) -}}
+{{- $known := concat $x.program.consumers $x.root.Values.additionalConsumers -}}
+{{- if not (has $x.topic $known) -}}
+{{- include "consumer-fleet.bad" (list . "topic" (printf "the program has no consumer %q, only %s. If another distribution in the image provides it, add its name to `additionalConsumers`. An entry with another name needs `topic: …`, and `physicalTopic: …` if the topic's name on the brokers differs" $x.topic (join ", " $known))) -}}
 {{- end -}}
 {{- if has $x.name (list "inspector" "dashboard" "statsd-mapping" "test") -}}
 {{- include "consumer-fleet.problem" (dict "report" .report "key" .place "text" (printf "the chart uses the name %q for its own objects: give the entry another name, and set `topic: …` to the program's consumer" $x.name)) -}}
