@@ -130,11 +130,13 @@ def test_it_records_replays_and_shows_dead_letters(command: Command, tmp_path: P
         shown = command("dlq", "show", str(rejected.offset), "--file", str(rejects))
         assert shown.returncode == 0, shown.stderr
         assert "orders still rejects it: no_text" in shown.stdout
+        cluster.produce("copy", [])
         changed = command(
             *("replay", str(path), "--to-topic", "copy", "--new-event-ids", "--yes", "--json"),
             *servers,
         )
-        assert json.loads(changed.stdout)["messages"] == 3, changed.stderr
+        assert changed.returncode == 0, changed.stderr
+        assert json.loads(changed.stdout)["messages"] == 3
 
 
 def test_it_runs_and_is_replayed_by_the_pytest_plugin(installed: Path, tmp_path: Path) -> None:
