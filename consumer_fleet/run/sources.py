@@ -1,25 +1,23 @@
 """Where a run's messages come from: a consumer group on Kafka, or chunks from anywhere else.
 
-Chunks from elsewhere (a recording, a filtered dead-letter topic, a test) go through arroyo's local
-broker, at their original offsets, so that the loop and the steps are the same.
+Chunks from elsewhere (a recording, a filtered dead-letter topic, a test) keep their original
+offsets and go through the same loop and steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final, Literal
 
-from arroyo.backends.local.backend import LocalBroker, LocalConsumer
-from arroyo.backends.local.storages.abstract import MessageStorage, TopicDoesNotExist
+from arroyo.backends.abstract import Consumer
 from arroyo.types import BrokerValue, Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.cluster import Cluster
-from consumer_fleet.kafka.consumer import ChunkConsumer
+from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.positions import OffsetPolicy
 
 _MAX_WAIT_S: Final = 0.05
@@ -141,10 +139,7 @@ class LocalSource:
         """Return at once: it is ready."""
 
     def open(self, hooks: Hooks) -> LocalChunkConsumer:
-        topic = LocalTopic(
-            Topic(self.topic), self.partitions, self.chunks, on_failure=hooks.on_failure
-        )
-        self.consumer = LocalChunkConsumer(topic, on_poll=hooks.on_poll, wait=hooks.wait)
+        self.consumer = LocalChunkConsumer(Topic(self.topic), self.partitions, self.chunks, hooks)
         return self.consumer
 
     def left(self, settled: int) -> int | None:
@@ -164,132 +159,113 @@ class LocalSource:
         return {each.index: offset for each, offset in sorted(self.consumer.settled.items())}
 
 
-class LocalTopic(MessageStorage[Chunk]):
-    """One topic whose chunks come from an iterator, each when the consumer is ready for it.
+class LocalChunkConsumer(Consumer[Chunk]):
+    """Arroyo's consumer over the chunks of one topic, which come from an iterator.
 
-    The broker's consumer asks partition by partition. It still gets the chunks in the order of the
-    iterator: whatever the file's size, one chunk is held here. Seeking back is not possible, nor
-    needed: nothing but this process reads it, and nothing rebalances.
+    There is one assignment, of all partitions; nothing rebalances, and seeking is not needed. At
+    most one chunk is read ahead of what arroyo takes: whatever a file's size, it stays on disk.
 
-    An iterator that gives None has nothing now and is asked again. One that raises a FleetError
-    has ended; ``on_failure`` gets it, so that what came before is settled in order.
+    An iterator that gives None has nothing now and is asked again. One that raises a FleetError has
+    ended; ``on_failure`` gets it, so that what came before is settled in order.
     """
 
     def __init__(
-        self,
-        topic: Topic,
-        partitions: int,
-        chunks: Iterator[Chunk | None],
-        *,
-        on_failure: Callable[[FleetError], None],
+        self, topic: Topic, partitions: int, chunks: Iterator[Chunk | None], hooks: Hooks
     ) -> None:
-        self.topic = topic
-        self._partitions = partitions
         self._chunks = chunks
-        self._on_failure = on_failure
-        self._ready: Chunk | None = None
-        self._exhausted = False
+        self._hooks = hooks
+        self._positions = {Partition(topic, index): 0 for index in range(partitions)}
+        self._paused: set[Partition] = set()
+        self._on_assign: OnAssign | None = None
+        self._on_revoke: OnRevoke | None = None
+        self._closed = False
         #: Messages that were given out.
         self.given = 0
+        #: Whether the iterator has ended.
+        self.at_end = False
+        #: Partition → the offset up to which it is settled, for those where anything is.
+        self.settled: dict[Partition, int] = {}
 
-    @property
-    def at_end(self) -> bool:
-        return self._exhausted and self._ready is None
+    def subscribe(
+        self,
+        topics: Sequence[Topic],
+        on_assign: OnAssign | None = None,
+        on_revoke: OnRevoke | None = None,
+    ) -> None:
+        """The first ``poll`` makes the assignment, as Kafka's consumer does."""
+        self._on_assign, self._on_revoke = on_assign, on_revoke
 
-    def consume(self, partition: Partition, offset: int) -> BrokerValue[Chunk] | None:
-        if self._ready is None:
-            # Ask once per round of the partitions: a source that has nothing may take its time.
-            if partition.index > 0:
-                return None
-            self._ready = self._next()
-        if self._ready is None or self._ready.partition != partition:
+    def unsubscribe(self) -> None:
+        """There is no group to leave."""
+
+    def poll(self, timeout: float | None = None) -> BrokerValue[Chunk] | None:
+        """Return the next chunk, or None after at most 50 ms and the iterator's own time."""
+        self._hooks.on_poll()
+        if self._on_assign is not None:
+            on_assign, self._on_assign = self._on_assign, None
+            on_assign(self._positions)
+        chunk = None if self._paused or self.at_end else self._next()
+        if chunk is None:
+            # A loop around it must not spin.
+            self._hooks.wait(_MAX_WAIT_S if timeout is None else min(timeout, _MAX_WAIT_S))
             return None
-        chunk, self._ready = self._ready, None
+        value: BrokerValue[Chunk] = chunk.as_broker_value()
+        self._positions[chunk.partition] = value.next_offset
         self.given += len(chunk.records)
-        return chunk.as_broker_value()
+        return value
 
     def _next(self) -> Chunk | None:
-        if self._exhausted:
-            return None
         try:
             chunk = next(self._chunks)
             if chunk is not None:
                 self._check(chunk.partition)
         except StopIteration:
-            self._exhausted = True
-            return None
+            self.at_end = True
         except FleetError as error:
-            self._exhausted = True
-            self._on_failure(error)
-            return None
-        return chunk
+            self.at_end = True
+            self._hooks.on_failure(error)
+        else:
+            return chunk
+        return None
 
     def _check(self, partition: Partition) -> None:
-        """The broker would never ask for a partition that the topic lacks, and wait forever."""
-        if partition.topic != self.topic or partition.index >= self._partitions:
+        if partition not in self._positions:
+            topic = next(iter(self._positions)).topic.name
             raise RecordingError(
-                f"{self.topic.name!r} has {self._partitions} partitions by its header, but there "
-                f"is a message of partition {partition.index} of {partition.topic.name!r}"
+                f"{topic!r} has {len(self._positions)} partitions by its header, but there is a "
+                f"message of partition {partition.index} of {partition.topic.name!r}"
             )
 
-    def get_partition_count(self, topic: Topic) -> int:
-        if topic != self.topic:
-            raise TopicDoesNotExist(topic)
-        return self._partitions
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        self._paused.update(partitions)
 
-    def list_topics(self) -> Iterator[Topic]:
-        yield self.topic
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        self._paused.difference_update(partitions)
 
-    def create_topic(self, topic: Topic, partitions: int) -> None:
-        raise NotImplementedError("there is one topic, from the start")
+    def paused(self) -> Sequence[Partition]:
+        return list(self._paused)
 
-    def delete_topic(self, topic: Topic) -> None:
-        raise NotImplementedError("the topic goes with its storage")
+    def tell(self) -> Mapping[Partition, int]:
+        return self._positions
 
-    def produce(
-        self, partition: Partition, payload: Chunk, timestamp: datetime
-    ) -> BrokerValue[Chunk]:
-        raise NotImplementedError("messages come from the iterator alone")
-
-
-class LocalChunkConsumer(LocalConsumer[Chunk]):
-    """Arroyo's local consumer, which never waits, made to: a loop around it must not spin.
-
-    ``on_poll`` is called at each poll; ``wait(seconds)`` passes the time where there is no chunk.
-    """
-
-    def __init__(
-        self,
-        topic: LocalTopic,
-        *,
-        on_poll: Callable[[], None],
-        wait: Callable[[float], None],
-    ) -> None:
-        super().__init__(LocalBroker(topic), "replay")
-        self._topic = topic
-        self._on_poll = on_poll
-        self._wait = wait
-        #: Partition → the offset up to which it is settled, for those where anything is.
-        self.settled: dict[Partition, int] = {}
-
-    def poll(self, timeout: float | None = None) -> BrokerValue[Chunk] | None:
-        """Return the next chunk, or None after at most 50 ms and the iterator's own time."""
-        self._on_poll()
-        value = super().poll(timeout)
-        if value is None:
-            self._wait(_MAX_WAIT_S if timeout is None else min(timeout, _MAX_WAIT_S))
-        return value
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """The iterator goes forward only."""
 
     def stage_offsets(self, offsets: Mapping[Partition, int]) -> None:
-        super().stage_offsets(offsets)
         self.settled.update(offsets)
 
-    @property
-    def given(self) -> int:
-        """Messages that were given out."""
-        return self._topic.given
+    def commit_offsets(self) -> Mapping[Partition, int]:
+        return self.settled
+
+    def close(self, timeout: float | None = None) -> None:
+        if not self._closed and self._on_revoke is not None:
+            self._on_revoke(list(self._positions))
+        self._closed = True
 
     @property
-    def at_end(self) -> bool:
-        """Whether the iterator has ended and every chunk was given out."""
-        return self._topic.at_end
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def member_id(self) -> str:
+        return "local"

@@ -1,15 +1,15 @@
-"""Chunks from an iterator as arroyo's local broker gives them out: in order, one at a time."""
+"""Chunks from an iterator as arroyo's loop gets them: in order, one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.run.sources import LocalChunkConsumer, LocalTopic
+from consumer_fleet.run.sources import Hooks, LocalChunkConsumer
 from tests.support.records import record
 
 TOPIC = Topic("t")
@@ -27,9 +27,11 @@ class Reading:
         self.failures: list[FleetError] = []
         self.waits: list[float] = []
         self.polls = 0
-        self.topic = LocalTopic(TOPIC, partitions, chunks, on_failure=self.failures.append)
-        self.consumer = LocalChunkConsumer(self.topic, on_poll=self._polled, wait=self.waits.append)
-        self.consumer.subscribe([TOPIC])
+        self.assigned: list[Mapping[Partition, int]] = []
+        self.revoked: list[Sequence[Partition]] = []
+        hooks = Hooks(self._polled, self.failures.append, lambda: None, self.waits.append)
+        self.consumer = LocalChunkConsumer(TOPIC, partitions, chunks, hooks)
+        self.consumer.subscribe([TOPIC], self.assigned.append, self.revoked.append)
 
     def _polled(self) -> None:
         self.polls += 1
@@ -47,7 +49,7 @@ def test_chunks_come_in_the_order_of_the_iterator_whatever_their_partition() -> 
     chunks = [chunk(3, 10, 12), chunk(0, 5), chunk(3, 13), chunk(1, 99), chunk(0, 6)]
     reading = Reading(iter(chunks))
     assert reading.all() == chunks
-    assert reading.topic.given == 6
+    assert reading.consumer.given == 6
     assert reading.failures == []
 
 
@@ -74,7 +76,7 @@ def test_a_paused_consumer_reads_nothing_and_goes_on_where_it_was() -> None:
     partitions = list(reading.consumer.tell())
     reading.consumer.pause(partitions)
     assert [reading.consumer.poll(0.1) for _ in range(3)] == [None, None, None]
-    assert reading.topic.given == 1
+    assert reading.consumer.given == 1
     reading.consumer.resume(partitions)
     assert [first.payload, *reading.all()] == chunks
 
@@ -115,3 +117,15 @@ def test_settled_offsets_are_remembered() -> None:
     reading.all()
     reading.consumer.stage_offsets({Partition(TOPIC, 2): 6})
     assert reading.consumer.settled == {Partition(TOPIC, 2): 6}
+
+
+def test_all_partitions_are_assigned_by_the_first_poll_and_revoked_once() -> None:
+    reading = Reading(iter([chunk(2, 1)]), partitions=3)
+    assert reading.assigned == []
+    reading.all()
+    (assigned,) = reading.assigned
+    assert sorted(each.index for each in assigned) == [0, 1, 2]
+    for _ in range(2):
+        reading.consumer.close()
+    assert [len(partitions) for partitions in reading.revoked] == [3]
+    assert reading.consumer.closed
