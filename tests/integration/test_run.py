@@ -512,6 +512,7 @@ def test_the_heartbeat_stops_when_a_partition_with_lag_stands_still_for_no_known
         assert len(upstream.requests) == turns
 
 
+@pytest.mark.timed
 def test_the_heartbeat_goes_on_while_a_destination_refuses(
     scene: MakeScene, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
