@@ -26,7 +26,7 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -185,45 +185,3 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-# The names below are those of commands that don't take a request yet; they go with the last one.
-DELIVERY_OPTIONS = ("upstream_dsn", "saas_dsn", "workers")
-kafka_properties = _kafka_properties
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """An `OptionsRequest` by its former name."""
-
-    command_line: Mapping[str, object]
-    config: Path | None = None
-
-    def adding(self, **options: object) -> Connection:
-        given = {name: value for name, value in options.items() if value is not None}
-        return Connection({**self.command_line, **given}, self.config)
-
-    def resolve(self, *, required: bool = True) -> ClusterOptions:
-        from consumer_fleet.bootstrap.resolve import OptionsRequest
-
-        return resolve_cluster(
-            OptionsRequest(self.command_line, self.config), needs_broker=required
-        )
-
-
-def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    @program_options(*CONNECTION)
-    @functools.wraps(command)
-    def with_connection(*, options: OptionsRequest, **others: Any) -> Any:
-        return command(connection=Connection(options.given, options.config), **others)
-
-    return with_connection
-
-
-def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    @connection_options
-    @functools.wraps(command)
-    def with_cluster(*, connection: Connection, **others: Any) -> Any:
-        return command(cluster=connection.resolve(), **others)
-
-    return with_cluster

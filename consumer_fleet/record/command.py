@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer_fleet.command_options import cluster_options, complete_consumer
+from consumer_fleet.command_options import (
+    CONNECTION,
+    complete_consumer,
+    program_options,
+    resolve_cluster,
+    takes,
+)
 
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
+    from consumer_fleet.bootstrap.resolve import OptionsRequest
     from consumer_fleet.kafka.reader import TopicReader
     from consumer_fleet.record.filter import MessageFilter
     from consumer_fleet.record.scrub import Scrubber
@@ -44,8 +51,9 @@ Examples:
 
 @dataclass(frozen=True, slots=True)
 class RecordRequest:
-    """The command's options."""
+    """The command line of ``consumer record``."""
 
+    options: OptionsRequest
     topic: str
     output: Path
     start: str
@@ -94,17 +102,17 @@ class RecordRequest:
 @click.option("--follow", is_flag=True, help="Continue with new messages until a signal.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-@cluster_options
-def record_command(cluster: ClusterOptions, **options: Any) -> None:
+@program_options(*CONNECTION)
+@takes(RecordRequest)
+def record_command(request: RecordRequest) -> None:
     """Record a range of a topic to a file, without joining a consumer group.
 
     A signal (INT, TERM) completes the file with the messages recorded so far. If the range holds no
     messages, nothing is written and the exit code is 1.
     """
-    request = RecordRequest(**options)
     if request.follow and request.end is not None:
         raise click.UsageError("--follow has no end: omit --to")
-    sys.exit(_record(cluster, request))
+    sys.exit(_record(resolve_cluster(request.options), request))
 
 
 def _record(cluster: ClusterOptions, request: RecordRequest) -> int:
