@@ -1,6 +1,6 @@
-"""What a consumer's codec takes and gives: a raw Kafka message, and an envelope to deliver.
+"""The input and output of a consumer's codec: a raw Kafka message, and an envelope to deliver.
 
-A codec is one function, ``decode``. It runs in a worker, is pure, and either returns an
+A codec is one callable, ``decode``. It runs in a worker, is pure, and either returns an
 ``Envelope``, returns ``Skipped`` (the message is filtered on purpose), or raises
 ``RejectedMessage`` (the message becomes a dead letter). Any other exception is treated as a
 rejection with the reason ``codec_error``: one message never stops a consumer.
@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.dead_letter_headers import Headers
 
-# The namespace of event ids that are derived from a message's place in Kafka. It never changes:
+# The namespace of event ids that are derived from a message's position in Kafka. It never changes:
 # a redelivered message must get the event id that it got the first time.
 _EVENT_ID_NAMESPACE = uuid.UUID("6f6a8f0e-3a57-5d0b-9c6e-0d1f1a5b7c11")
 
@@ -48,5 +48,5 @@ class Skipped(NamedTuple):
 
 
 Decode: TypeAlias = Callable[[RawMessage], Envelope | Skipped]
-# What is done to a message before its codec sees it, in the worker: the same rules as for a codec.
+# Changes a message in the worker before its codec sees it; the same rules apply as for a codec.
 Prepare: TypeAlias = Callable[[RawMessage], RawMessage | Skipped]

@@ -119,17 +119,17 @@ def _parse(where: str) -> tuple[int | None, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CodecVerdict:
     """The codec's present judgement: decodes, filtered, rejected or unknown."""
 
     outcome: str
     text: str
 
 
-def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
+def verdict(letter: Letter, topic: str, consumer: str | None) -> CodecVerdict:
     """Ask the consumer's codec, here in this process. ``topic`` is where the letter was read."""
     if consumer is None:
-        return Verdict(
+        return CodecVerdict(
             "unknown", "message format unknown: name a consumer with --topic or --through"
         )
     record, origin = letter.record, letter.origin
@@ -139,14 +139,14 @@ def verdict(letter: Letter, topic: str, consumer: str | None) -> Verdict:
     try:
         decoded = registry.get(consumer).decode(RawMessage(*position, record.value))
     except RejectedMessage as rejection:
-        return Verdict("rejected", str(rejection))
+        return CodecVerdict("rejected", str(rejection))
     except Exception as error:
         # As in a worker: a codec's bug is the message's rejection.
-        return Verdict("rejected", f"codec_error: {type(error).__name__}: {error}")
+        return CodecVerdict("rejected", f"codec_error: {type(error).__name__}: {error}")
     if isinstance(decoded, Skipped):
-        return Verdict("filtered", decoded.reason)
+        return CodecVerdict("filtered", decoded.reason)
     kinds = ", ".join(item.type for item in decoded.items) or "no items"
-    return Verdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
+    return CodecVerdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
 
 
 def view_of(value: bytes | None, consumer: str | None) -> ReadableValue:
@@ -267,7 +267,7 @@ def _content(view: ReadableValue) -> Iterator[str]:
         yield f"  … {len(lines) - _SHOWN_LINES:,} more lines; --json has all of them"
 
 
-def _now(now: Verdict, consumer: str | None) -> str:
+def _now(now: CodecVerdict, consumer: str | None) -> str:
     outcomes = {
         "decodes": f"{consumer} decodes it now",
         "filtered": f"{consumer} filters it now",

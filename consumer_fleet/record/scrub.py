@@ -1,4 +1,10 @@
-"""Takes personal data and secrets out of messages. docs/recordings.md lists the rules."""
+"""Removes personal data and secrets from messages. docs/recordings.md lists the rules.
+
+It is our own because the known scrubbers do something else: the SDK's replaces the values of a
+short list of names, Relay's library strips events but neither other items nor a message's key and
+headers, and detectors for prose guess names with language models. Here the same message must always
+become the same message, still valid for its consumer.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +29,7 @@ from consumer_fleet.record.scrub_text import (
     scrub_text,
 )
 
-# Of a request, what may stay beside its URL.
+# Members of a request that stay, beside its URL.
 _REQUEST_MEMBERS: Final = frozenset(
     {"api_target", "body_size", "inferred_content_type", "method", "status_code"}
 )
@@ -31,8 +37,8 @@ _REQUEST_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "cache-control", "connection",
      "content-encoding", "content-length", "content-type", "host", "user-agent"}
 )  # fmt: skip
-# Members that tell events apart and put them together, as long as they hold what they usually do:
-# a debug id or a version may look like an address.
+# Members that identify and group events. They stay if they have their usual form: a debug id or a
+# version may look like an address.
 _IDS: Final = (
     "chunk_id", "code_id", "debug_id", "event_id", "group_id", "image_addr", "image_size",
     "instruction_addr", "parent_span_id", "primary_hash", "profile_id", "profiler_id",
@@ -47,25 +53,25 @@ _STRUCTURAL: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         **dict.fromkeys(_TIMES, re.compile(r"[\dT:.,Z+ -]{1,40}")),
     }
 )
-# How an attachment is called, in an item's header and in Relay's map.
+# The members for an attachment's name, in an item's header and in Relay's map.
 _FILE_NAMES: Final = ("filename", "name")
 _SUFFIX: Final = re.compile(r"\.\w{1,10}\Z", re.ASCII)
-# Payloads in which ``name`` is a person's.
+# Payloads in which ``name`` is the name of a person.
 _OF_A_PERSON: Final = ("user_report", "feedback")
-# Words that a person wrote, or that only they can tell.
+# Text that a person wrote.
 _FREE_TEXT: Final = frozenset({"comments", "contact_email"})
 
 
 class Scrubber:
-    """Scrubs messages of one consumer's format. The same message always becomes the same.
+    """Scrubs messages of one consumer's format; the same message always gives the same result.
 
-    A value that can't be parsed is replaced as a whole, and counted in ``replaced_whole``: it never
-    passes as it is.
+    A value that can't be parsed never passes: it is replaced as a whole and counted in
+    ``replaced_whole``.
     """
 
     def __init__(self, consumer: str) -> None:
         self._format = registry.get(consumer).format
-        self._visitor = _Visitor(self._count)
+        self._visitor = _ScrubVisitor(self._count)
         self.replaced_whole = 0
 
     def __call__(self, record: Record) -> Record:
@@ -89,7 +95,7 @@ class Scrubber:
         self.replaced_whole += 1
 
 
-class _Visitor:
+class _ScrubVisitor:
     def __init__(self, count: Callable[[], None]) -> None:
         self._count = count
 
@@ -104,7 +110,7 @@ class _Visitor:
         return _named_person(document) if kind in _OF_A_PERSON else _any(document)
 
     def blob(self, kind: str, content: bytes) -> bytes:
-        """What is no JSON can't be looked into: it goes as a whole."""
+        """Replace content that is not JSON as a whole, since it can't be looked into."""
         if kind == "replay_recording":
             return _empty_replay(content)
         if kind == "statsd":
@@ -115,7 +121,7 @@ class _Visitor:
 
 
 def _empty_replay(content: bytes) -> bytes:
-    """The number of its segment, and no recording."""
+    """Keep the segment's number, and no recording."""
     try:
         header = orjson.loads(content.partition(b"\n")[0])
         segment = header["segment_id"]
@@ -172,15 +178,15 @@ def _member(name: str, value: Any) -> Any:
 
 
 def _filtered(value: Any) -> Any:
-    """An attribute with its type beside it keeps that, so that its item stays valid."""
+    """Replace a value. An attribute stays an attribute, so that its item stays valid."""
     if isinstance(value, dict) and "value" in value and "type" in value:
         return {"value": FILTERED, "type": "string"}
     return FILTERED
 
 
 def _list(values: list[Any]) -> list[Any]:
-    """Pairs of a name and a value (tags, headers, a query) are looked at as members, and so are
-    an option of a command line and what follows it.
+    """Treat pairs of a name and a value (tags, headers, a query) as members, and also an option of
+    a command line and the argument after it.
     """
     scrubbed: list[Any] = []
     takes_secret = False
@@ -195,7 +201,7 @@ def _list(values: list[Any]) -> list[Any]:
 
 
 def _user(user: Any) -> Any:
-    """Who it was becomes a name that stands for the same person everywhere; nothing else stays."""
+    """Reduce a user to a pseudonym that is the same everywhere."""
     if not isinstance(user, dict):
         return _filtered_or_none(user)
     for name in ("id", "username", "email", "ip_address"):
@@ -243,7 +249,7 @@ def _header(name: object, value: Any) -> Any:
 
 
 def _device(device: Any) -> Any:
-    """Whose device it is, its owner wrote into its name."""
+    """Remove names and ids: owners name devices after themselves."""
     scrubbed = _any(device)
     if isinstance(scrubbed, dict):
         for name in ("name", "device_unique_identifier", "unique_identifier", "id"):
@@ -253,7 +259,7 @@ def _device(device: Any) -> Any:
 
 
 def _named_person(value: Any) -> Any:
-    """A feedback and its like: ``name`` is a person's there."""
+    """Scrub a feedback or a user report: its ``name`` is the name of a person."""
     scrubbed = _any(value)
     if isinstance(scrubbed, dict) and scrubbed.get("name") is not None:
         scrubbed["name"] = FILTERED
@@ -284,7 +290,7 @@ _MEMBERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "device": _device,
         "feedback": _named_person,
         "geo": _dropped,
-        # Where Relay notes what it removed, with what it was before.
+        # Relay's notes about removed data, with the original values.
         "_meta": _dropped,
     }
 )

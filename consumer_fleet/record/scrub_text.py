@@ -1,4 +1,4 @@
-"""Personal data and secrets in text, found by what they look like and by what they are called.
+"""Finds personal data and secrets in text, by their form and by their names.
 
 The names and patterns follow the defaults of Sentry's own scrubbing (getsentry/relay,
 ``relay-pii/src/regexes.rs`` and ``convert.rs``), and go further where those keep something.
@@ -18,7 +18,7 @@ FILTERED: Final = "[Filtered]"
 
 Replacement: TypeAlias = str | Callable[[re.Match[str]], str]
 
-# Parts of a name that say: what stands there is a secret.
+# Parts of a name that mark its value as a secret.
 NAMES_OF_SECRETS: Final = (
     r"password|passwd|passphrase|pwd|(?<![a-z])(?:pass|pw)(?![a-z])|(?-i:(?<=[a-z])Pass(?![a-z]))|"
     r"secret|credential|token|api[-_ ]?key|apikey|auth|(?:private|access|encryption|account|"
@@ -28,20 +28,21 @@ NAMES_OF_SECRETS: Final = (
 )
 _NAME: Final = rf"(?:{NAMES_OF_SECRETS})[\w.-]{{0,40}}"
 
-# Quotes as they are, escaped for JSON in JSON, for a URL and for HTML.
+# Plain quotes, and quotes escaped for JSON in JSON, for a URL and for HTML.
 _MARKED_QUOTE: Final = r"(?<!\\)\\+(?:[\"'`]|u002[27])|%22|%27|&quot;|&\#(?:34|0?39);"
 _ANY_QUOTE: Final = rf"(?:[\"'`]|{_MARKED_QUOTE})"
 _ENDS_NAME: Final = rf"(?:{_ANY_QUOTE}|[\[\]]|%5[BD]){{0,3}}"
 _IS: Final = r"\s*(?:[:=]{1,3}(?:>|&gt;)?|%(?:25)?3[AD]|\\+u003[ad])\s*"
 
-# Where the text is cut, what was begun goes to its end. A quote before these begins nothing.
+# A value that begins in a text that is cut extends to the end of the text. A quote before one of
+# these characters begins nothing.
 _CUT: Final = r"(?![\s,;:.)\]}])[\s\S]*\Z"
 
 
 def _quoted(group: str = "quote") -> str:
-    """Text in quotes. A group's name may stand in a pattern once."""
+    """Text in quotes. A pattern may use a group's name only once."""
     return (
-        # A letter before it is that of a literal, as in b'…'.
+        # The prefix of a literal, as in b'…'.
         r"(?:(?:[bfru@$&]|br|rb)?(?:"
         rf"\"(?:(?:[^\"\\]|\\[\s\S])*+\"|{_CUT})"
         rf"|'(?:(?:[^'\\]|\\[\s\S])*+'|{_CUT})"
@@ -51,7 +52,7 @@ def _quoted(group: str = "quote") -> str:
 
 
 def _bracketed(opening: str, closing: str, depth: int = 5) -> str:
-    """What stands in brackets, others of that kind in it; to the end where the text is cut."""
+    """Text in nested brackets; to the end if the text is cut."""
     between = rf"[^{opening}{closing}]*+"
     inner = pattern = ""
     for _ in range(depth):
@@ -73,7 +74,7 @@ _NO_URL: Final = r"\s\"'<>"
 
 
 def _basic_or_not(match: re.Match[str]) -> str:
-    """English has "basic" before words, too: a login is base64 of text with a colon in it."""
+    """Filter a login: base64 of text with a colon. "basic" is an English word, too."""
     try:
         login = b64decode(match[2] + "===", b"-_" if re.search("[-_]", match[2]) else None).decode()
     except ValueError:
@@ -85,7 +86,7 @@ def _case(pattern: str, replacement: Replacement) -> tuple[re.Pattern[str], Repl
     return re.compile(pattern, re.IGNORECASE), replacement
 
 
-# In this order: what is long and marked comes before what may be a part of it.
+# The order matters: long and marked values come before those that may be a part of them.
 CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
     (re.compile(r"-----BEGIN [A-Z\d ]{1,60}-----.*?(?:-----END [A-Z\d ]+-----|\Z)", re.DOTALL),
      "[pem]"),
@@ -109,7 +110,7 @@ CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
         rf"\1{FILTERED}",
     ),
     _case(r"\b(basic\s+)([\w+/-]{4,}+)={0,2}", _basic_or_not),
-    # English has "token" before words, too: what follows must not look like one.
+    # "token" is an English word, too: the value after it must not look like a word.
     _case(
         r"\b(bearer|(?:basic|token|digest|negotiate|ntlm)(?=\s+\S*[\d=]))\s+[\w.~+/=:-]{6,}",
         rf"\1 {FILTERED}",
@@ -127,7 +128,7 @@ CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
     ),
     _case(r"(\bhooks\.slack\.com/(?:services|workflows)/|\bdiscord(?:app)?\.com/api/webhooks/)"
           r"[\w/-]+", r"\1[token]"),
-    # scheme://user:password@host; what is no port may hold any of /?#@.
+    # scheme://user:password@host; a password may contain any of /?#@.
     _case(
         rf"({_URL})(?:[^{_NO_URL}/?#]+|[^{_NO_URL}/?#:@]{{0,200}}+:(?!\d{{1,5}}[/?#])"
         rf"[^{_NO_URL}]{{1,200}})@",
@@ -158,14 +159,14 @@ CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
     _case(rf"((?<![\w-])--?[\w-]{{0,40}}?{_NAME}[ \t]+)(?!-){_VALUE}", rf"\1{FILTERED}"),
     # PASSWORD '…', in SQL
     _case(rf"(\b(?:password|identified\s+by)\s+){_quoted()}", rf"\1{FILTERED}"),
-    # password=… and "password": "…", in whatever stands around it.
+    # password=… and "password": "…", in any notation around them.
     _case(
         rf"({_NAME}(?:[ ](?:key|id|value|code|hash|string))?{_ENDS_NAME}{_IS}){_VALUE}",
         rf"\1{FILTERED}",
     ),
 )  # fmt: skip
 
-# Parts of a member's name that say: what stands there tells who somebody is.
+# Parts of a member's name that mark its value as personal.
 _NAMES_OF_A_PERSON: Final = (
     r"e[-_]?mail|phone|mobile[-_]?n|user[-_ ]?name|first[-_ ]?name|last[-_ ]?name|full[-_ ]?name|"
     r"given[-_ ]?name|family[-_ ]?name|surname|nick[-_ ]?name|maiden|birth|ssn|"
@@ -174,7 +175,7 @@ _NAMES_OF_A_PERSON: Final = (
     r"ip[-_]?addr|\bip\b|user[-_.]ip|device[-_ ]?name|host[-_ ]?name|server[-_ ]?name"
 )
 _SENSITIVE_NAME: Final = re.compile(f"{NAMES_OF_SECRETS}|{_NAMES_OF_A_PERSON}", re.IGNORECASE)
-# Names that those parts occur in, of members that an event can't do without.
+# Names that contain such a part, of members that an event needs.
 _PLAIN_NAMES: Final = frozenset({"authors", "author", "sessions", "session_id_kind", "in_app"})
 
 _IPV4: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
@@ -185,7 +186,7 @@ _CARD: Final = re.compile(
     r"(?<![\w.-])(?:3[47]\d|4\d{3}|5[1-5]\d\d|2[2-7]\d\d|65\d\d|6011)(?:[- ]?\d){12}(?![\w-])"
 )
 
-# Keys that say nothing of a person: a number (a project's), an id.
+# Keys that are not personal: a number (a project's), an id.
 _PLAIN_KEY: Final = re.compile(
     rb"\d{1,19}|[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
@@ -202,7 +203,7 @@ def _ip_or_not(match: re.Match[str]) -> str:
 _PATTERNS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
     *CREDENTIALS,
     (
-        # Begun at the start of a word only: a long one without an @ is not tried again and again.
+        # Only from the start of a word: a long word without an @ is not tried at each character.
         re.compile(
             r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]+(?:@|%40)"
             r"[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}"
@@ -220,9 +221,9 @@ _PATTERNS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
                 re.IGNORECASE), r"\1[user]"),
 )  # fmt: skip
 
-_SHORT: Final = 300  # characters: what is remembered stays below some ten megabytes
+_SHORT: Final = 300  # characters: the cache stays below some ten megabytes
 
-# Without one of these no pattern matches: most strings of an event are names without any.
+# No pattern matches without one of these, and most strings of an event have none of them.
 _WORTH_A_LOOK: Final = re.compile(
     r"[@:=/\\%_<&]|\d\.?\d|--|[0-9a-f]{2}-|eyJ|AKIA|ASIA|AIza|[sg]\w{1,4}-|xox|xapp|pypi-"
     r"|SG\.|hv[bs]\.|[\"'`]\s*,|(?:passw|\sby\s|basic|bearer|token|digest|negotiate|ntlm)",
@@ -231,7 +232,7 @@ _WORTH_A_LOOK: Final = re.compile(
 
 
 def scrub_text(text: str) -> str:
-    """The text without what is recognised in it."""
+    """Replace everything that is recognised in the text."""
     if _WORTH_A_LOOK.search(text) is None:
         return text
     return _remembered(text) if len(text) <= _SHORT else _replace_matches(text)
@@ -243,12 +244,12 @@ def _replace_matches(text: str) -> str:
     return text
 
 
-# Modules, file names and lines of source come again and again.
+# Modules, file names and lines of source repeat.
 _remembered: Final = lru_cache(maxsize=20_000)(_replace_matches)
 
 
 def scrub_number(number: float) -> float:
-    """A whole number that reads as a payment card's becomes 0."""
+    """Replace a whole number that looks like a payment card's by 0."""
     if isinstance(number, int) and number > 10**14 and _CARD.fullmatch(str(number)):
         return 0
     return number
@@ -256,24 +257,24 @@ def scrub_number(number: float) -> float:
 
 @lru_cache(maxsize=10_000)
 def scrub_name(name: str) -> str:
-    """A member's name: the same ones come again and again."""
+    """``scrub_text`` of a member's name; cached, since names repeat."""
     return scrub_text(name)
 
 
 @lru_cache(maxsize=10_000)
 def is_sensitive_name(name: str) -> bool:
-    """Whether the name alone says that its value must go."""
+    """Whether the name alone marks its value as secret or personal."""
     return name.lower() not in _PLAIN_NAMES and _SENSITIVE_NAME.search(name) is not None
 
 
 def pseudonym(value: object, prefix: str) -> str:
-    """The same for the same value, at any time and anywhere."""
+    """A name that is the same for the same value, at any time and on any machine."""
     digest = blake2b(repr(value).encode(errors="replace"), digest_size=8, person=b"consumer-fleet")
     return f"{prefix}-{digest.hexdigest()}"
 
 
 def scrub_key(key: bytes | None) -> bytes | None:
-    """None and empty stay; the same key stays the same as another one."""
+    """Replace a key so that equal keys stay equal; None, empty, numbers and ids stay."""
     if not key or _PLAIN_KEY.fullmatch(key):
         return key
     if len(key) == 16 and not key.isascii():

@@ -146,7 +146,7 @@ def _unit(value: float) -> int | None:
 
 
 # An application's own data: a time in it may mean anything.
-_OF_THE_APPLICATION: Final = frozenset({"extra", "vars", "tags", "request", "data_collection"})
+_APPLICATION_DATA: Final = frozenset({"extra", "vars", "tags", "request", "data_collection"})
 
 
 class Rewriter:
@@ -156,7 +156,7 @@ class Rewriter:
 
     def __init__(self, consumer: str, *, new_event_ids: bool, shift: Shift | None) -> None:
         self._format = registry.get(consumer).format
-        self._visitor = _Visitor(NewIds() if new_event_ids else None, shift)
+        self._visitor = _RewriteVisitor(NewIds() if new_event_ids else None, shift)
         self._new_event_ids = new_event_ids
         self._shift = shift
         self.unreadable = 0
@@ -181,7 +181,7 @@ class Rewriter:
         return record._replace(value=value)
 
 
-class _Visitor:
+class _RewriteVisitor:
     """``is_named``: a frame of the message has an event id."""
 
     def __init__(self, ids: NewIds | None, shift: Shift | None) -> None:
@@ -215,7 +215,7 @@ class _Visitor:
                 elif isinstance(value, dict | list):
                     if self._shift is not None and name in TIME_ATTRIBUTES:
                         self._move_attribute(value)
-                    elif name not in _OF_THE_APPLICATION:
+                    elif name not in _APPLICATION_DATA:
                         self._walk(value)
                 elif self._shift is not None and name in TIME_MEMBERS:
                     part[name] = self._shift.of_value(value)

@@ -1,4 +1,4 @@
-"""A user's own function that mends messages before they are replayed: ``MODULE:FUNCTION``."""
+"""A user's function that fixes messages before they are replayed: ``MODULE:FUNCTION``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _REASON = "transform_failed"
 def load_transform(reference: str) -> Transform:
     """Import the function that ``MODULE:FUNCTION`` names; the working directory is searched last.
 
-    Raises ConfigurationError, which says what of it is wrong.
+    Raises ConfigurationError, which names the part that is wrong.
     """
     module_name, separator, function_name = reference.partition(":")
     if not separator or not module_name or not function_name:
         raise ConfigurationError(f"transform {reference!r} is not MODULE:FUNCTION, as in fix:run")
     here = str(Path.cwd())
     if here not in sys.path:
-        # Last: a file of any name there must not take the place of a module of this program.
+        # Last: a file there must not replace a module of this program, whatever its name.
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module_name), function_name, None)
     except Exception as error:
-        # Whatever the user's module raises while it is imported is the user's to mend.
+        # A user's module may raise anything while it is imported.
         raise ConfigurationError(
             f"transform {reference!r}: {module_name} can't be imported: {_where(error)}"
         ) from error
@@ -52,13 +52,13 @@ def load_transform(reference: str) -> Transform:
 
 
 def apply(transform: Transform, record: Record) -> Record | None:
-    """What the function makes of the record. Raises RejectedMessage where it fails."""
+    """Call the function with the record. Raises RejectedMessage if it fails."""
     try:
         result = transform(record)
     except RejectedMessage:
         raise
     except MemoryError:
-        # As with a codec: not the message's fault for sure.
+        # As with a codec: not necessarily the message's fault.
         raise
     except Exception as error:
         raise RejectedMessage(_REASON, _where(error)) from error
@@ -74,7 +74,7 @@ def apply(transform: Transform, record: Record) -> Record | None:
 
 
 def _where(error: Exception) -> str:
-    """The error and the line that raised it: what a person needs to mend the function."""
+    """The error and the line that raised it, for the author of the function."""
     text = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
@@ -86,18 +86,18 @@ def _where(error: Exception) -> str:
 class Restore:
     """A ``Prepare`` that pickles into workers. ``transform`` is a reference, MODULE:FUNCTION.
 
-    A dead letter gets back its own headers, and the place and the time that it had when it was
-    first rejected: the event id that is derived from them is the one of its first delivery.
+    A dead letter gets back its own headers, and the position and time of its first rejection: the
+    event id that is derived from them is the one of its first delivery.
     """
 
     transform: str | None = None
 
     def __call__(self, message: RawMessage) -> RawMessage | Skipped:
-        restored = _as_it_was(message)
+        restored = _restored(message)
         return restored if self.transform is None else _transformed(self.transform, restored)
 
 
-def _as_it_was(message: RawMessage) -> RawMessage:
+def _restored(message: RawMessage) -> RawMessage:
     found = restore(message.headers)
     if found is None:
         return message
@@ -125,7 +125,7 @@ def _transformed(reference: str, message: RawMessage) -> RawMessage | Skipped:
     result = apply(load_transform(reference), record)
     if result is None:
         return Skipped("transform")
-    # Its place stays: the same message has the same event id, whatever was mended in it.
+    # Its position stays: the same message has the same event id, whatever was changed in it.
     return message._replace(
         timestamp_ms=result.timestamp_ms,
         key=result.key,

@@ -1,4 +1,4 @@
-"""What a replay does to a message before its codec: restored, then transformed, in a worker."""
+"""Messages before their codec in a replay: restored, then transformed, in a worker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "path", list(sys.path))
     name = f"fix_{abs(hash(tmp_path))}"
     (tmp_path / f"{name}.py").write_text(
-        "def mend(record): return record._replace(value=record.value + b'!', offset=7)\n"
+        "def fix(record): return record._replace(value=record.value + b'!', offset=7)\n"
         "def skip(record): return None\n"
         "def fail(record):\n    return {}[record.key]\n"
         "def odd(record): return 'text'\n"
@@ -49,26 +49,26 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_dead_letter_is_what_it_was_and_so_is_its_derived_event_id() -> None:
+def test_a_dead_letter_is_restored_and_so_is_its_derived_event_id() -> None:
     restored = Restore()(DEAD)
     assert restored == ORIGINAL
     assert isinstance(restored, RawMessage)
     assert restored.derived_event_id() == ORIGINAL.derived_event_id() != DEAD.derived_event_id()
 
 
-def test_a_message_that_is_no_dead_letter_passes_as_it_is() -> None:
+def test_a_message_that_is_not_a_dead_letter_passes_unchanged() -> None:
     assert Restore()(ORIGINAL) == ORIGINAL
 
 
-def test_a_transform_sees_the_original_and_can_change_all_but_its_place(module: str) -> None:
+def test_a_transform_sees_the_original_and_can_change_all_but_its_position(module: str) -> None:
     restored = Restore(f"{module}:see")(DEAD)
     assert isinstance(restored, RawMessage)
     assert (
         restored.value
         == repr((41, ORIGINAL.timestamp_ms, b"key", b"value", (("h", b"1"),))).encode()
     )
-    mended = Restore(f"{module}:mend")(DEAD)
-    assert mended == ORIGINAL._replace(value=b"value!")
+    fixed = Restore(f"{module}:fix")(DEAD)
+    assert fixed == ORIGINAL._replace(value=b"value!")
 
 
 def test_none_skips_the_message(module: str) -> None:
@@ -91,7 +91,7 @@ def test_a_transform_that_fails_rejects_the_message_and_says_where(
 
 
 def test_it_pickles_into_a_worker(module: str) -> None:
-    again = pickle.loads(pickle.dumps(Restore(f"{module}:mend")))
+    again = pickle.loads(pickle.dumps(Restore(f"{module}:fix")))
     assert again(DEAD) == ORIGINAL._replace(value=b"value!")
 
 
@@ -107,7 +107,7 @@ def test_it_pickles_into_a_worker(module: str) -> None:
         ("{}_broken:run", "can't be imported: ModuleNotFoundError.*nothing_of_that_name"),
     ],
 )
-def test_a_reference_that_names_no_function_is_refused_in_one_line(
+def test_an_invalid_reference_is_refused_in_one_line(
     module: str, reference: str, problem: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=problem) as raised:
