@@ -67,7 +67,7 @@ def visit(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> I
     has_failed = request.node.stash.get(_FAILED, False) or bool(complaints)
     for number, each in enumerate(visits):
         if has_failed:
-            each.leave_evidence(tmp_path / f"page-{number}")
+            each.save_artifacts(tmp_path / f"page-{number}")
         each.end()
     assert not complaints, complaints
 

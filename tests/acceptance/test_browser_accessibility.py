@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.axe import grave_violations
+from tests.support.axe import serious_violations
 from tests.support.browser import THEMES, WIDTHS, Look, OpenPage, event_list, open_row, rows
 from tests.support.inspector_process import InspectorProcess
 from tests.support.requirements import MissingPart, require
@@ -74,7 +74,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess
 
 def violations(page: Page) -> list[str]:
     try:
-        return grave_violations(page)
+        return serious_violations(page)
     except MissingPart as error:
         require("axe-core", str(error))
         raise

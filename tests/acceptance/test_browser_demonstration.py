@@ -37,8 +37,8 @@ def url(demonstration: ConsumerProcess) -> str:
 def test_the_demonstrations_events_show_their_kafka_position(visit: OpenPage, url: str) -> None:
     page = visit(url).page
     rows(page).first.click()
-    place = re.compile(r"^events partition [0-3] offset \d+$")
-    expect(page.get_by_test_id("origin")).to_have_text(place)
+    position = re.compile(r"^events partition [0-3] offset \d+$")
+    expect(page.get_by_test_id("origin")).to_have_text(position)
     expect(page.get_by_role("list", name="Responses of destinations")).to_contain_text("200")
 
 
@@ -51,8 +51,8 @@ def test_consumed_events_appear_without_a_reload(
     row = rows(page).filter(has_text="Appears by itself")
     expect(row).to_be_visible()
     row.click()
-    place = f"events partition {produced.partition()} offset {produced.offset()}"
-    expect(page.get_by_test_id("origin")).to_contain_text(place)
+    position = f"events partition {produced.partition()} offset {produced.offset()}"
+    expect(page.get_by_test_id("origin")).to_contain_text(position)
     assert watch.paths("/api/stream") == ["/api/stream"]
 
 
@@ -69,8 +69,8 @@ def test_a_dead_letter_appears_with_its_reason_and_original_position(
     expect(notice).to_contain_text("Dead letter: invalid_event")
     expect(notice).to_contain_text("the insert's row has no data")
     expect(notice).to_contain_text("group consumer-fleet-events")
-    place = f"events partition {produced.partition()} offset {produced.offset()}"
-    expect(notice).to_contain_text(place)
+    position = f"events partition {produced.partition()} offset {produced.offset()}"
+    expect(notice).to_contain_text(position)
 
 
 def insert(title: str) -> bytes:

@@ -96,18 +96,18 @@ def test_invalid_input_has_a_message_and_an_exit_code(
     (tmp_path / "damaged").write_bytes(
         (tmp_path / "damaged").read_bytes()[:4096] + b"\x99" * 20_000
     )
-    places = {"taken": taken, **{name: name for name in (*files, "damaged")}}
+    values = {"taken": taken, **{name: name for name in (*files, "damaged")}}
     monkeypatch.chdir(tmp_path)
     for name in ("INSPECTOR_TOKEN", "CODECOV_TOKEN", "CONSUMER_BOOTSTRAP_SERVERS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in bad.environment.items():
         monkeypatch.setenv(name, value)
-    arguments = [argument.format(**places) for argument in bad.arguments]
+    arguments = [argument.format(**values) for argument in bad.arguments]
 
     run = CliRunner().invoke(main, ["inspect", *arguments])
 
     said = " ".join(run.output.split())
-    assert [words for words in bad.says if words.format(**places) not in said] == [], said
+    assert [words for words in bad.says if words.format(**values) not in said] == [], said
     assert run.exit_code == bad.code
     assert "Traceback" not in said
     assert SECRET not in said

@@ -55,5 +55,7 @@ def test_a_demonstration_shows_each_messages_position(tmp_path: Path) -> None:
         for event in events():
             assert event["origin"]["topic"] == "ingest-events"
             assert event["answers"][0]["status"] == 200
-        places = [(event["origin"]["partition"], event["origin"]["offset"]) for event in events()]
-        assert len(set(places)) == len(places)
+        positions = [
+            (event["origin"]["partition"], event["origin"]["offset"]) for event in events()
+        ]
+        assert len(set(positions)) == len(positions)

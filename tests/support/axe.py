@@ -16,7 +16,7 @@ _SCRIPT = (
 )
 
 
-def grave_violations(page: Page) -> list[str]:
+def serious_violations(page: Page) -> list[str]:
     """Serious and critical violations with their elements. Raises MissingPart without axe-core.
 
     The script comes in through the debugger, which the page's policy does not bind.

@@ -134,7 +134,7 @@ class Visit(NamedTuple):
     def end(self) -> None:
         self.page.context.close()
 
-    def leave_evidence(self, folder: Path) -> None:
+    def save_artifacts(self, folder: Path) -> None:
         """Artifacts for debugging a failure: a screenshot, the document, and the requests."""
         folder.mkdir()
         self.page.screenshot(path=folder / "page.png")

@@ -48,7 +48,7 @@ def test_an_expired_answer_is_fetched_again() -> None:
 def test_the_least_recently_used_answer_goes_first() -> None:
     cache: AnswerCache[str] = AnswerCache(2)
     source = Source()
-    for key in "abac":  # c takes b's place: a was used since
+    for key in "abac":  # c evicts b: a was used since
         get(cache, source, key)
     assert source.fetched == ["a", "b", "c"]
     get(cache, source, "a")

@@ -81,7 +81,7 @@ function FrameTitle({ frame, repeats }: { frame: Frame; repeats: number }) {
         <SafeText text={frame.function ?? '<unknown>'} />
       </span>
       {location !== '' && (
-        <span className="frame-place">
+        <span className="frame-location">
           <SafeText text={location} />
         </span>
       )}
