@@ -16,7 +16,6 @@ from consumer_fleet.doctor.finding import (
     Finding,
     Subject,
     ok,
-    partitions,
     problem,
     run_checks,
     warning,
@@ -27,7 +26,7 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
 from consumer_fleet.kafka.groups import Member, OutOfRange, reset_command
-from consumer_fleet.status.report import ConsumerStatus, PartitionStatus
+from consumer_fleet.status.report import ConsumerStatus, PartitionStatus, name_partitions
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.targets import Target
 
@@ -211,7 +210,7 @@ def judge_positions(status: ConsumerStatus, policy: str) -> Finding:
     seen = str(positions[0])
     if len(bad) > 1:
         lost = sum(position.lost for position in positions)
-        where = partitions([row.index for row in bad])
+        where = name_partitions([row.index for row in bad])
         seen = f"{where} of {topic}: {lost:,} offsets are lost; {seen}"
     consequence = f"The consumer will continue at {policy} (auto_offset_reset)."
     if policy == "error":

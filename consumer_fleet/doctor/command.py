@@ -19,21 +19,13 @@ from consumer_fleet.command_options import (
     resolve_cluster,
     takes,
 )
-from consumer_fleet.doctor.cluster_checks import examine_cluster
-from consumer_fleet.doctor.configuration_checks import (
-    examine_configuration,
-    examine_services,
-    examine_snuba,
-)
-from consumer_fleet.doctor.destination_checks import Name, examine_destination
-from consumer_fleet.doctor.finding import Check, Finding, run_checks, subjects_of
-from consumer_fleet.doctor.machine_checks import examine_machine
-from consumer_fleet.doctor.server_checks import examine_server
 from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
 
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
+    from consumer_fleet.doctor.destination_checks import Name
+    from consumer_fleet.doctor.finding import Finding
 
 _EPILOG = """
 \b
@@ -118,6 +110,17 @@ def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
 
     Raises ConfigurationError for a name that is not in the registry.
     """
+    from consumer_fleet.doctor.cluster_checks import examine_cluster
+    from consumer_fleet.doctor.configuration_checks import (
+        examine_configuration,
+        examine_services,
+        examine_snuba,
+    )
+    from consumer_fleet.doctor.destination_checks import examine_destination
+    from consumer_fleet.doctor.finding import Check, run_checks, subjects_of
+    from consumer_fleet.doctor.machine_checks import examine_machine
+    from consumer_fleet.doctor.server_checks import examine_server
+
     options = cluster.options
     subjects = subjects_of(options, named)
     configuration = partial(examine_configuration, options, subjects)

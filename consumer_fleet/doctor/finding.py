@@ -83,13 +83,6 @@ def summary(findings: Iterable[Finding]) -> str:
     return f"{problems}, {warnings}, {counts['ok']} ok"
 
 
-def partitions(indexes: Sequence[int]) -> str:
-    """``partitions 0, 1, 2``, and how many more if there are many."""
-    shown = ", ".join(str(index) for index in indexes[:8])
-    more = f" and {len(indexes) - 8} more" if len(indexes) > 8 else ""
-    return f"partition{'' if len(indexes) == 1 else 's'} {shown}{more}"
-
-
 def _finding_lines(finding: Finding, width: int) -> Iterator[str]:
     text = f"{finding.check}: {finding.subject}: {finding.seen}"
     status = click.style(f"{finding.status:<{_STATUS_WIDTH}}", fg=_COLORS[finding.status])

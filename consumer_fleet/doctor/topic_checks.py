@@ -8,10 +8,11 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer_fleet.doctor.finding import Finding, Subject, ok, partitions, problem, warning
+from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.cluster import HEADER_ROOM_BYTES, Cluster, Operations, TopicFacts
 from consumer_fleet.kafka.retention import Retention, parse_retention
+from consumer_fleet.status.report import name_partitions
 
 _SHORT_RETENTION_S: Final = 24 * 3600
 _AHEAD_S: Final = 60.0
@@ -62,7 +63,7 @@ def judge_replicas(check: str, topic: TopicFacts, server: str) -> Iterator[Findi
         yield problem(
             check,
             topic.name,
-            f"no leader for {partitions(leaderless)}: nothing can be read from there",
+            f"no leader for {name_partitions(leaderless)}: nothing can be read from there",
             f"Start the brokers that hold them.\n{show}",
         )
     behind = [each.index for each in topic.partitions if each.in_sync < each.replicas]
@@ -70,7 +71,7 @@ def judge_replicas(check: str, topic: TopicFacts, server: str) -> Iterator[Findi
         yield warning(
             check,
             topic.name,
-            f"replicas are missing or behind for {partitions(behind)}",
+            f"replicas are missing or behind for {name_partitions(behind)}",
             f"Start the missing brokers, or let them catch up.\n{show}",
         )
 
@@ -136,7 +137,7 @@ def judge_dead_letter_topic(
             "dead_letters.replicas",
             topic.name,
             f"refuses messages: fewer than min.insync.replicas = {needed} replicas are in sync for "
-            f"{partitions(short)}",
+            f"{name_partitions(short)}",
             "Start the missing brokers.",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -203,7 +203,7 @@ class Judge:
             return
         still = tuple(row.index for row in late if row.owner is not None and row.rate == 0)
         if still:
-            text = f"no progress in {_partitions(still)}, and {waits}"
+            text = f"no progress in {name_partitions(still)}, and {waits}"
             yield _issue("stalled", status, still, text)
 
     def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Issue]:
@@ -240,7 +240,7 @@ def notes(report: Report) -> list[str]:
         fresh = [row for row in status.rows if row.committed is None and row.waiting]
         if status.has_run and fresh:
             found.append(
-                f"{status.target.name}: {_partitions(tuple(row.index for row in fresh))} without "
+                f"{status.target.name}: {name_partitions([row.index for row in fresh])} without "
                 f"a committed offset ({counted(sum(row.waiting for row in fresh), 'message')})."
             )
     return found
@@ -255,7 +255,7 @@ def _lost(status: ConsumerStatus, _: float) -> Iterator[Issue]:
             else "the position is past the topic's end"
         )
         command = reset_command(status.target.group, status.target.topic)
-        text = f"{what} ({_partitions(indexes)})"
+        text = f"{what} ({name_partitions(indexes)})"
         yield replace(_issue("lost", status, indexes, text), command=command)
 
 
@@ -268,7 +268,7 @@ def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     if indexes:
         text = (
             f"retention may delete unconsumed messages in {short_duration(loss.seconds)} "
-            f"({_partitions(indexes)}, by {loss.by})"
+            f"({name_partitions(indexes)}, by {loss.by})"
         )
         yield _issue("at_risk", status, indexes, text)
 
@@ -276,13 +276,13 @@ def _at_risk(status: ConsumerStatus, _: float) -> Iterator[Issue]:
 def _unowned(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     indexes = tuple(status.unowned)
     if indexes:
-        yield _issue("unowned", status, indexes, f"{_partitions(indexes)} without an owner")
+        yield _issue("unowned", status, indexes, f"{name_partitions(indexes)} without an owner")
 
 
 def _no_leader(status: ConsumerStatus, _: float) -> Iterator[Issue]:
     missing = tuple(sorted(set(range(status.partitions)) - {row.index for row in status.rows}))
     if missing:
-        yield _issue("no_leader", status, missing, f"{_partitions(missing)} without a leader")
+        yield _issue("no_leader", status, missing, f"{name_partitions(missing)} without a leader")
 
 
 def _issue(kind: Kind, status: ConsumerStatus, partitions: tuple[int, ...], text: str) -> Issue:
@@ -290,9 +290,11 @@ def _issue(kind: Kind, status: ConsumerStatus, partitions: tuple[int, ...], text
     return Issue(kind, target.name, target.group, target.topic, partitions, text)
 
 
-def _partitions(indexes: tuple[int, ...]) -> str:
-    shown = ", ".join(map(str, indexes[:8])) + (", …" if len(indexes) > 8 else "")
-    return f"partition{'s' if len(indexes) > 1 else ''} {shown}"
+def name_partitions(indexes: Sequence[int]) -> str:
+    """``partitions 0, 1, 2``, and how many more if there are many."""
+    shown = ", ".join(map(str, indexes[:8]))
+    more = f" and {len(indexes) - 8} more" if len(indexes) > 8 else ""
+    return f"partition{'' if len(indexes) == 1 else 's'} {shown}{more}"
 
 
 def _with_topic(name: str, topic: str) -> str:

@@ -210,7 +210,7 @@ def test_what_retention_took_before_it_was_consumed_is_counted_and_fails_the_che
     assert status.check() == 1
     table = run_command("status", *status.arguments).stdout
     assert "LOST" in table
-    assert "15 messages were deleted before they were consumed (partition 0)" in table
+    assert "15 messages deleted before being consumed (partition 0)" in table
     command = f"  consumer offsets reset --group {group} --topic {name} --to earliest"
     assert command in table.splitlines(), "whole, to be copied"
 

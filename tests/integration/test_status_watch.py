@@ -172,7 +172,7 @@ def test_an_interval_that_nobody_can_wait_for_is_a_usage_error(seconds: str) -> 
         *("status", "--watch", "--interval", seconds, "--bootstrap-servers", "127.0.0.1:9")
     )
     assert run.returncode == 2
-    assert "is not within 0.2 to 86,400 seconds" in run.stderr
+    assert "is not between 0.2 and 86,400 seconds" in run.stderr
 
 
 def test_a_running_consumer_reports_and_warns_how_soon_it_loses_what_it_holds(
