@@ -86,7 +86,7 @@ Examples:
 
 @click.group("dlq", epilog=_EPILOG)
 def dlq_command() -> None:
-    """Dead letters: list, show, replay, export and purge them."""
+    """List, show, replay, export and purge dead letters."""
 
 
 # -- shared options --------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def _topic_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--topic",
         metavar="T",
         shell_complete=complete_consumer,
-        help="Consumer or topic: its dead-letter topic.",
+        help="The consumer or topic whose messages were rejected.",
     )
     @click.option("--dlq-topic", metavar="D", help="The dead-letter topic itself.")
     @functools.wraps(command)
@@ -121,7 +121,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--reason", "reasons", metavar="R", multiple=True, help="Only this reason.")
     @click.option("--origin", metavar="TOPIC[/P]", help="Only those that came from there.")
-    @click.option("--since", metavar="POSITION", help="Only from here: a time, -2h, an offset.")
+    @click.option("--since", metavar="POSITION", help="Only from here on: a time, -2h, an offset.")
     @click.option("--until", metavar="POSITION", help="Only those before this position.")
     @functools.wraps(command)
     def with_filter(
@@ -140,7 +140,7 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _file_option = click.option(
-    "--file", metavar="FILE", type=click.Path(path_type=Path), help="Read a file."
+    "--file", metavar="FILE", type=click.Path(path_type=Path), help="Read a file of dead letters."
 )
 _FindTopic = Callable[["ClusterOptions"], "DeadLetterTopic"]
 _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -168,7 +168,7 @@ def list_command(
 ) -> None:
     """Count the dead letters by reason, or list each of them.
 
-    Joins no group. --file reads a file of them: an export, or what a replay rejected.
+    Joins no group. --file reads an export, or the rejected messages of a replay.
     """
     from consumer_fleet.dlq.list import ListRequest, list_letters
 
@@ -191,7 +191,7 @@ def list_command(
     "--through",
     metavar="CONSUMER",
     shell_complete=complete_consumer,
-    help="The consumer that decodes it; default by its origin.",
+    help="The consumer that decodes it; default: by origin.",
 )
 @_json_option
 @click.option("--raw", is_flag=True, help="Only the message's value, byte for byte.")
@@ -229,20 +229,20 @@ def show_command(
     "--through",
     metavar="CONSUMER",
     shell_complete=complete_consumer,
-    help="For all of them; default by their origin.",
+    help="Use this consumer for all; default: by origin.",
 )
 @click.option(
     "--rejects",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="For rejected messages; default DLQ-TOPIC.rejected.recording.",
+    help="File for rejected messages; default DLQ-TOPIC.rejected.recording.",
 )
 @click.option("--yes", is_flag=True, help="Confirm sending to another machine.")
 @click.option("--dry-run", is_flag=True, help="Only print what would be replayed.")
 @_json_option
 @program_options(*DELIVERY)
 def replay_command(options: OptionsRequest, find_topic: _FindTopic, **values: Any) -> None:
-    """Send dead letters through their consumer again, fixed if need be.
+    """Send dead letters through their consumer again, with fixes if needed.
 
     Each is restored first: without its dlq.* headers, and with the event id that it had.
     """

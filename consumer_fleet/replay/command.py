@@ -73,7 +73,7 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
     help="Deliver them through this consumer.",
 )
 @click.option("--from", "start", metavar="POSITION", default="earliest", help="Default: earliest.")
-@click.option("--to", "end", metavar="POSITION", default="latest", help="Default: the end.")
+@click.option("--to", "end", metavar="POSITION", default="latest", help="Default: latest.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="At most N messages.")
 @click.option(
     "--speed", metavar="S", default="max", callback=_speed,
@@ -98,7 +98,11 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
     help="With --through: file for rejected messages.",
 )  # fmt: skip
 @click.option("--transform", metavar="M:F", help="With --through: a function that fixes messages.")
-@click.option("--yes", is_flag=True, help="Confirm what requires confirmation.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Confirm writing to the source topic, or delivering to another machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @program_options(
     program_option("upstream_dsn", metavar="DSN", help="With --through: the first destination."),
@@ -109,8 +113,8 @@ def _speed(_: click.Context, parameter: click.Parameter, text: str) -> float | N
 def replay_command(**values: Any) -> None:
     """Replay FILE, a recording, or a topic: into another topic, or through a consumer.
 
-    Writing into the topic that the messages came from, and delivering to a DSN on another machine,
-    requires confirmation with --yes.
+    Requires confirmation with --yes to write into the topic that the messages came from, or to
+    deliver to a DSN on another machine.
     """
     from consumer_fleet.replay.batches import ReplayRequest
 
