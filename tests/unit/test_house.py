@@ -28,6 +28,10 @@ MAX_PARAMETERS = 7
 # Names of classes that the package may hold twice: a protocol and its implementation.
 SHARED_CLASS_NAMES: frozenset[str] = frozenset()
 
+_ABOUT_THE_REPOSITORY = {
+    ROOT / "tests" / "unit" / f"test_{name}" for name in ("house", "requirements")
+}
+
 RETIRED = {
     "fix": r"mend(?:s|ed|ing)?",
     "again, or re-…": r"anew",
@@ -196,6 +200,28 @@ def test_no_two_classes_of_the_package_share_a_name() -> None:
             if len(places) > 1 and name not in SHARED_CLASS_NAMES | _to_do("class")
         ]
     )
+
+
+def test_unit_tests_mirror_the_source() -> None:
+    """``tests/unit/<package>/test_<module>[_<aspect>].py``"""
+    unit = ROOT / "tests" / "unit"
+    assert_none(
+        [
+            f"{where(path)}: no such module"
+            for path in tracked()
+            if path.is_relative_to(unit)
+            and path.name.startswith("test_")
+            and path.parent / path.stem not in _ABOUT_THE_REPOSITORY
+            and not _has_module(path.relative_to(unit))
+        ]
+    )
+
+
+def _has_module(test: Path) -> bool:
+    source = ROOT if test.parts[0] == "bench" else ROOT / "consumer_fleet"
+    words = test.stem.removeprefix("test_").split("_")
+    names = ("_".join(words[:count]) for count in range(1, len(words) + 1))
+    return any((source / test.parent / f"{name}.py").exists() for name in names)
 
 
 def test_no_text_uses_a_retired_word() -> None:

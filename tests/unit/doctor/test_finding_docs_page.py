@@ -1,4 +1,4 @@
-"""docs/doctor.md names the checks that there are."""
+"""docs/doctor.md explains every check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PARTS = "kafka|topic|group|dead_letters|destination|machine"
-# group.protocol is a setting of librdkafka's.
+# group.protocol is a setting of librdkafka.
 NAME = re.compile(rf"configuration|service|({PARTS})\.(?!protocol)[a-z]+")
 
 
