@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,11 +45,11 @@ class ReadableValue:
 
     def redacted(self) -> Any:
         """The content as plain data fit for JSON, without secrets."""
-        return _redacted(self.content)
+        return _convert(self.content, hide=True)
 
     def plain(self) -> Any:
         """The content as plain data, with whatever is in it."""
-        return _plain(self.content)
+        return _convert(self.content, hide=False)
 
 
 def read_unknown(value: bytes) -> ReadableValue:
@@ -136,67 +135,52 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def _redacted(content: Any, depth: int = 0) -> Any:
+def _convert(content: Any, *, hide: bool, depth: int = 0) -> Any:
+    """Plain data fit for JSON; with ``hide``, without secrets and with bytes cut short."""
     if depth > _MAX_DEPTH:
         return "…"
     if isinstance(content, dict):
         return {
-            str(name): _redacted_member(str(name), item, depth) for name, item in content.items()
+            str(name): _member(str(name), item, hide=hide, depth=depth)
+            for name, item in content.items()
         }
     if isinstance(content, list | tuple):
-        return _redacted_list(content, depth)
+        # As Sentry's events hold the headers of a request: pairs of a name and a value.
+        if len(content) == 2 and isinstance(content[0], str) and isinstance(content[1], str):
+            return [content[0], _member(content[0], content[1], hide=hide, depth=depth)]
+        return [_convert(item, hide=hide, depth=depth + 1) for item in content]
     if isinstance(content, bytes):
-        return _preview(content, depth)
+        return _from_bytes(content, hide=hide, depth=depth)
+    return _scalar(content, hide=hide)
+
+
+def _scalar(content: Any, *, hide: bool) -> Any:
     if isinstance(content, str):
-        return without_credentials(content)
-    return _scalar(content)
-
-
-def _redacted_list(content: Sequence[Any], depth: int) -> list[Any]:
-    # As Sentry's events hold the headers of a request: pairs of a name and a value.
-    if len(content) == 2 and isinstance(content[0], str) and isinstance(content[1], str):
-        return [content[0], _redacted_member(content[0], content[1], depth)]
-    return [_redacted(item, depth + 1) for item in content]
-
-
-def _redacted_member(name: str, item: Any, depth: int) -> Any:
-    if is_secret(name) and item not in (None, "", [], {}):
-        return REDACTED
-    return _redacted(item, depth + 1)
-
-
-def _preview(data: bytes, depth: int) -> Any:
-    """The JSON in the bytes, or their beginning."""
-    if data[:1] in (b"{", b"["):
-        inner = read_json(data)
-        if inner.damage is None:
-            return _redacted(inner.content, depth + 1)
-    try:
-        text = data[:_PREVIEW_BYTES].decode()
-    except UnicodeDecodeError:
-        return f"<{len(data):,} bytes: {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}>"
-    return without_credentials(text) + ("…" if len(data) > _PREVIEW_BYTES else "")
-
-
-def _plain(content: Any, depth: int = 0) -> Any:
-    if depth > _MAX_DEPTH:
-        return None
-    if isinstance(content, dict):
-        return {str(name): _plain(item, depth + 1) for name, item in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(item, depth + 1) for item in content]
-    if isinstance(content, bytes):
-        inner = read_json(content) if content[:1] in (b"{", b"[") else None
-        if inner is not None and inner.damage is None:
-            return inner.content
-        return content.decode(errors="backslashreplace")
-    return content if isinstance(content, str) else _scalar(content)
-
-
-def _scalar(content: Any) -> Any:
+        return without_credentials(content) if hide else content
     if isinstance(content, float) and not math.isfinite(content):
         return str(content)  # MessagePack has them, JSON does not
     if content is None or isinstance(content, bool | int | float):
         return content
     # An extension type or a timestamp of MessagePack.
     return repr(content)
+
+
+def _member(name: str, item: Any, *, hide: bool, depth: int) -> Any:
+    if hide and is_secret(name) and item not in (None, "", [], {}):
+        return REDACTED
+    return _convert(item, hide=hide, depth=depth + 1)
+
+
+def _from_bytes(data: bytes, *, hide: bool, depth: int) -> Any:
+    """The JSON in the bytes, else their text; if hidden, only the beginning of the text."""
+    if data[:1] in (b"{", b"["):
+        inner = read_json(data)
+        if inner.damage is None:
+            return _convert(inner.content, hide=hide, depth=depth + 1)
+    if not hide:
+        return data.decode(errors="backslashreplace")
+    try:
+        text = data[:_PREVIEW_BYTES].decode()
+    except UnicodeDecodeError:
+        return f"<{len(data):,} bytes: {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}>"
+    return without_credentials(text) + ("…" if len(data) > _PREVIEW_BYTES else "")

@@ -248,30 +248,25 @@ def _header(name: object, value: Any) -> Any:
     return _filtered_or_none(value)
 
 
-def _device(device: Any) -> Any:
-    """Remove names and ids: owners name devices after themselves."""
-    scrubbed = _any(device)
-    if isinstance(scrubbed, dict):
-        for name in ("name", "device_unique_identifier", "unique_identifier", "id"):
-            if scrubbed.get(name) is not None:
-                scrubbed[name] = FILTERED
-    return scrubbed
+def _without(*names: str) -> Callable[[Any], Any]:
+    """Scrub an object, and filter these members of it."""
+
+    def scrub(value: Any) -> Any:
+        scrubbed = _any(value)
+        if isinstance(scrubbed, dict):
+            scrubbed |= {name: FILTERED for name in names if scrubbed.get(name) is not None}
+        return scrubbed
+
+    return scrub
 
 
-def _named_person(value: Any) -> Any:
-    """Scrub a feedback or a user report: its ``name`` is the name of a person."""
-    scrubbed = _any(value)
-    if isinstance(scrubbed, dict) and scrubbed.get("name") is not None:
-        scrubbed["name"] = FILTERED
-    return scrubbed
+# Owners name devices after themselves. The name in a feedback or a user report is a person's.
+_device: Final = _without("name", "device_unique_identifier", "unique_identifier", "id")
+_named_person: Final = _without("name")
 
 
 def _filtered_or_none(value: Any) -> Any:
     return None if value is None else FILTERED
-
-
-def _dropped(_: Any) -> None:
-    return None
 
 
 _MEMBERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
@@ -284,13 +279,13 @@ _MEMBERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "request": _request,
         "response": _request,
         "headers": _headers,
-        "cookies": _dropped,
+        "cookies": lambda _: None,
         "query_string": _filtered_or_none,
-        "env": _dropped,
+        "env": lambda _: None,
         "device": _device,
         "feedback": _named_person,
-        "geo": _dropped,
+        "geo": lambda _: None,
         # Relay's notes about removed data, with the original values.
-        "_meta": _dropped,
+        "_meta": lambda _: None,
     }
 )
