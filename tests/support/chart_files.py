@@ -19,7 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.sources import MAPPING_FIELDS
 from consumer_fleet.bootstrap.validate_snuba import RESERVED_GROUPS, RESERVED_PREFIXES
-from consumer_fleet.consumers.registry import CONSUMERS
+from consumer_fleet.consumers.registry import CONSUMERS, GROUP_PREFIX
 from consumer_fleet.doctor.machine_checks import needed_memory_mib
 from consumer_fleet.kafka import clients as configuration
 from consumer_fleet.metrics.definitions import DEFINITIONS, Metric
@@ -124,7 +124,7 @@ def program() -> str:
     per_worker = _memory_mib(2) - _memory_mib(1)
     facts = {
         "consumers": [definition.name for definition in CONSUMERS],
-        "groupPrefix": CONSUMERS[0].default_group.removesuffix(CONSUMERS[0].name),
+        "groupPrefix": GROUP_PREFIX,
         "reservedGroups": list(RESERVED_GROUPS),
         "reservedGroupPrefixes": list(RESERVED_PREFIXES),
         "defaults": {name: Options.model_fields[name].default for name in _NEEDED_DEFAULTS},
