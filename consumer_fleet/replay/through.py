@@ -187,7 +187,7 @@ class ThroughReplay:
         log.info(
             "replaying",
             source=through.name,
-            messages=source.left(0),
+            messages=source.rest(0).left,
             consumer=through.consumer,
             workers=app.options.worker_count,
         )

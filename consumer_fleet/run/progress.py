@@ -47,7 +47,6 @@ class Figures:
     filtered: int = 0
     dead_lettered: int = 0
     retried: int = 0
-    dropped: int = 0
     lag: int | None = 0
     rate: float = 0.0
     trouble: list[DestinationStatus] = field(default_factory=list)
@@ -130,7 +129,6 @@ class Progress:
             filtered=outcomes.filtered.total(),
             dead_lettered=outcomes.rejected.total(),
             retried=sum(status.retried for status in statuses),
-            dropped=sum(status.dropped for status in statuses),
             lag=lag,
             rate=rate,
             trouble=[status for status in statuses if status.state != "open"],

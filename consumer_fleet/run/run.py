@@ -30,7 +30,7 @@ from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.shutdown import Shutdown
-from consumer_fleet.run.sources import Hooks, LocalChunkConsumer
+from consumer_fleet.run.sources import Hooks, LocalChunkConsumer, Rest
 from consumer_fleet.strategies.dead_letter import DeadLetterStore
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
@@ -56,11 +56,8 @@ class Source(Protocol):
     def open(self, hooks: Hooks) -> ChunkConsumer | LocalChunkConsumer:
         """Return what arroyo's loop polls. Called once, after ``wait``."""
 
-    def left(self, settled: int) -> int | None:
-        """Return how many messages are left, None if unknown."""
-
-    def share(self, settled: int) -> float | None:
-        """Return how much is done, from 0 to 1, None if unknown."""
+    def rest(self, settled: int) -> Rest:
+        """Return how much is left, given the number of settled messages."""
 
     def is_settled(self, settled: int) -> bool:
         """Whether nothing was left when the run was asked to stop."""
@@ -204,9 +201,7 @@ class Run:
             self.is_complete = True
             self.shutdown.request("the source is at its end")
         if self._do_duties() and self._progress is not None:
-            settled = self.pool.outcomes.total
-            left, share = self.source.left(settled), self.source.share(settled)
-            self._progress.show(self.pool, left, share)
+            self._progress.show(self.pool, *self.source.rest(self.pool.outcomes.total))
 
     @property
     def _is_at_end(self) -> bool:

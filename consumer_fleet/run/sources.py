@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from arroyo.backends.abstract import Consumer
 from arroyo.types import BrokerValue, Partition, Topic
@@ -33,6 +33,13 @@ class Hooks:
     wait: Callable[[float], None]
 
 
+class Rest(NamedTuple):
+    """The messages that are left, and the share that is done, from 0 to 1; None if unknown."""
+
+    left: int | None
+    share: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Length:
     """How long a source is: ``total`` messages, or else a function for the share that is read."""
@@ -40,13 +47,10 @@ class Length:
     total: int | None = None
     read: Callable[[], float] | None = None
 
-    def left(self, settled: int) -> int | None:
-        return None if self.total is None else max(0, self.total - settled)
-
-    def share(self, settled: int) -> float | None:
+    def rest(self, settled: int) -> Rest:
         if self.total:
-            return min(1.0, settled / self.total)
-        return None if self.read is None else min(1.0, self.read())
+            return Rest(max(0, self.total - settled), min(1.0, settled / self.total))
+        return Rest(self.total, None if self.read is None else min(1.0, self.read()))
 
 
 # -- a consumer group ------------------------------------------------------------------------------
@@ -107,14 +111,11 @@ class GroupSource:
         )
         return self.consumer
 
-    def left(self, settled: int) -> int | None:
+    def rest(self, settled: int) -> Rest:
         """Return the lag of this member, or the rest of ``length``."""
         if self.length is not None:
-            return self.length.left(settled)
-        return 0 if self.consumer is None else sum(self.consumer.lag().values())
-
-    def share(self, settled: int) -> float | None:
-        return None if self.length is None else self.length.share(settled)
+            return self.length.rest(settled)
+        return Rest(0 if self.consumer is None else sum(self.consumer.lag().values()), None)
 
     def is_settled(self, _settled: int) -> bool:
         return self.is_replayed()
@@ -142,11 +143,8 @@ class LocalSource:
         self.consumer = LocalChunkConsumer(Topic(self.topic), self.partitions, self.chunks, hooks)
         return self.consumer
 
-    def left(self, settled: int) -> int | None:
-        return self.length.left(settled)
-
-    def share(self, settled: int) -> float | None:
-        return self.length.share(settled)
+    def rest(self, settled: int) -> Rest:
+        return self.length.rest(settled)
 
     def is_settled(self, settled: int) -> bool:
         return self.consumer is not None and self.consumer.at_end and settled >= self.consumer.given

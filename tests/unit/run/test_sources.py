@@ -9,7 +9,7 @@ from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.run.sources import Hooks, LocalChunkConsumer
+from consumer_fleet.run.sources import Hooks, Length, LocalChunkConsumer
 from tests.support.records import record
 
 TOPIC = Topic("t")
@@ -129,3 +129,20 @@ def test_all_partitions_are_assigned_by_the_first_poll_and_revoked_once() -> Non
         reading.consumer.close()
     assert [len(partitions) for partitions in reading.revoked] == [3]
     assert reading.consumer.closed
+
+
+@pytest.mark.parametrize(
+    ("length", "settled", "expected"),
+    [
+        (Length(), 3, (None, None)),
+        (Length(0), 0, (0, None)),
+        (Length(4), 1, (3, 0.25)),
+        (Length(4), 5, (0, 1.0)),
+        (Length(read=lambda: 0.5), 3, (None, 0.5)),
+        (Length(read=lambda: 1.5), 3, (None, 1.0)),
+    ],
+)
+def test_the_rest_is_known_by_count_or_by_what_is_read(
+    length: Length, settled: int, expected: tuple[int | None, float | None]
+) -> None:
+    assert length.rest(settled) == expected
