@@ -36,7 +36,8 @@ ARGS ?=
 # Tests of more than tests/unit need servers and tools.
 ONLY_UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$(filter tests/%,$(ARGS))),,yes))
 PYTEST := $(BIN)/pytest
-OR_NONE := || test $$? = 5  # no test of this kind among those that ARGS chooses
+# pytest's code for no tests: ARGS may choose none of this kind.
+OR_NONE := || test $$? = 5
 # More than the cores: most tests wait rather than compute. At most 5: each may start a broker.
 TEST_PROCESSES ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
 

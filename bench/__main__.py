@@ -37,11 +37,13 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("--only", choices=_PARTS, action="append", help="may be repeated")
-    parser.add_argument("--messages", type=int, default=100_000, help="in a run for speed")
+    parser.add_argument(
+        "--only", choices=_PARTS, action="append", help="measure only this; repeat for more"
+    )
+    parser.add_argument("--messages", type=int, default=100_000, help="messages per speed run")
     parser.add_argument("--memory-messages", type=int, default=500_000)
     parser.add_argument("--workers", type=int, action="append", help="default: 1 and 2")
-    parser.add_argument("--runs", type=int, default=3, help="of each contender")
+    parser.add_argument("--runs", type=int, default=3, help="runs per contender")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--stock-batch", type=int, default=500, help="messages per stock batch")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a limit is missed")

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--payload-bytes", type=int, default=1200)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument(
-        "--window", type=int, default=1000, help="envelopes captured and not settled"
+        "--window", type=int, default=1000, help="envelopes captured but not settled"
     )
     parser.add_argument("--compression", default="none")
     parser.add_argument("--posts", choices=POSTS, default="socket")

@@ -201,7 +201,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.recordings", description=__doc__)
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--gigabytes", type=float, default=5.0, help="for the memory; 0: not")
+    parser.add_argument(
+        "--gigabytes", type=float, default=5.0, help="size of the memory test; 0 skips it"
+    )
     given = parser.parse_args()
     found: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
