@@ -95,7 +95,7 @@ class _Commands(click.Group):
                 if sys.stdout is not None:  # it may be closed from the start
                     sys.stdout.flush()
         except FleetError as error:
-            # It may name what others have named: a topic of a file, a member of a group.
+            # It may repeat names from outside: a topic in a file, a member of a group.
             click.echo(f"consumer: {printable_lines(str(error))}", err=True)
             sys.exit(error.exit_code)
         except (click.exceptions.Exit, click.Abort, click.ClickException):

@@ -18,7 +18,7 @@ A command turns its command line into **one frozen request object** and hands th
 
 ``program_options`` adds ``--config``, ``--set`` and those of the program's options that the command
 names itself; they arrive together, as the ``options`` of the request. `resolve_cluster` (or
-``resolve_options``) is called once per process, and what it returns goes down as it is.
+``resolve_options``) is called once per process, and its result is passed down as it is.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def program_option(name: str, **attributes: Any) -> ProgramOption:
 def _kafka_properties(
     _: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Repeated ``K=V`` as options ``kafka_config.K``, so that they leave what ``--set
-    kafka_config=…`` says of other properties.
+    """Repeated ``K=V`` as options ``kafka_config.K``, so that they keep other
+    properties from ``--set kafka_config=…``.
     """
     found = {}
     for number, value in enumerate(values, start=1):

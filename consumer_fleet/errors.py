@@ -13,7 +13,7 @@
     ├── GroupIsActive           75  a group's offsets can't be moved while it has members
     └── RejectedMessage             one message is bad; it becomes a dead letter, never an exit
 
-``FleetError.exit_code`` is what the process exits with; the numbers are those of sysexits.h.
+``FleetError.exit_code`` is the process's exit code; the numbers are those of sysexits.h.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FleetError(Exception):
 
 
 class ConfigurationError(FleetError):
-    """An option, a configuration file or a service is wrong: says which, where, and what to do."""
+    """An option, a file or a service is wrong: says which, where, and how to fix it."""
 
     exit_code = EXIT_CONFIGURATION
 

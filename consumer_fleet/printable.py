@@ -31,7 +31,7 @@ def _escaped(character: str) -> str:
 
 
 def printable_bytes(data: bytes) -> str:
-    """As text where it is UTF-8, with ``\\xNN`` for what is not."""
+    """As text, with ``\\xNN`` for bytes that are not UTF-8."""
     return printable(data.decode(errors="backslashreplace"))
 
 

@@ -31,7 +31,7 @@ _CLEAR_LINE = "\r\x1b[2K"
 class FleetHandler(logging.StreamHandler[TextIO]):
     """Our handler on the root logger; its class tells it from handlers that others put there.
 
-    Without a stream it writes to whatever ``sys.stderr`` is at the time, so that log lines and a
+    Without a stream it writes to ``sys.stderr`` as it is at that moment, so that log lines and a
     live line on the terminal can share it.
     """
 

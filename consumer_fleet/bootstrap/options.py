@@ -247,7 +247,7 @@ class Options(BaseModel):
     __str__ = BaseModel.__repr__
 
     def with_defaults(self, **values: object) -> Options:
-        """These options with other defaults: whatever a source has given wins."""
+        """These options with other defaults. A value that a source has given wins."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return Options(**{**values, **given})
 

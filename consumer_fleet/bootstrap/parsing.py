@@ -1,8 +1,8 @@
 """The text forms of options: how they are read from any source, and shown without secrets.
 
 The functions that read are pydantic validators: they turn a text form into the field's own type,
-pass other values on for pydantic to judge, and raise ``ValueError`` with a message that says what
-is expected and never repeats the value (it may be a secret).
+pass other values on for pydantic to judge, and raise ``ValueError`` that names the
+expected form and never repeats the value (it may be a secret).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Service(Protocol):
     def validate(self) -> None:
         """Check that the service can be used. Called in the parent only; may block for seconds.
 
-        Whatever it raises stops the start.
+        Any exception stops the start.
         """
 
     def setup(self) -> None:
@@ -163,7 +163,7 @@ def load_plugins(
         try:
             entry_point.load()(registry)
         except Exception as error:
-            # Somebody else's code: whatever it raises must not stop a consumer by default.
+            # A plugin may raise anything, and must not stop a consumer by default.
             if options.plugins_strict:
                 raise ConfigurationError(
                     f"plugin {entry_point.name!r} ({entry_point.value}) failed: "

@@ -33,7 +33,7 @@ MAPPING_FIELDS = ("kafka_config", "metrics_tags", "snuba_topic_map")
 CONFIG_VARIABLE = "CONSUMER_CONF"
 FILE_NAME = "config.yml"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
-# What an import passes through: here, and in Python itself.
+# An import passes through these files: this one, and Python's own.
 _NOT_THE_USERS = (__file__, importlib.__file__, "<frozen ")
 
 PREFIX = "CONSUMER_"
@@ -139,7 +139,7 @@ def command_line_layer(given: Mapping[str, object]) -> Layer:
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:
     """``CONSUMER_<NAME>``. An empty variable counts as not set: compose files and charts pass on
-    what they don't know as empty.
+    unset values as empty ones.
 
     One Kafka property may have a variable of its own, so that a password can come from a secret
     store: CONSUMER_KAFKA_CONFIG_SASL_PASSWORD is ``sasl.password``.

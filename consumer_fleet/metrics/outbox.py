@@ -1,15 +1,15 @@
 """From measurements to a DogStatsD server: summed up here, sent by a thread with datadog's client.
 
-datadog's client could aggregate and send from threads of its own, and it was tried. What it can't
-promise is why this outbox exists:
+datadog's client can aggregate and send from threads of its own. This outbox exists because of the
+promises that the client does not keep:
 
 - Importing it takes longer than the rest of a worker's start. Here it is imported in the sending
-  thread, and what is measured meanwhile is summed up.
+  thread, and measurements add up meanwhile.
 - Its background sender queues finished packets, which expire after 10 s: while an agent restarts or
   a name server hangs, counters are lost. Here they go on adding up.
 - A fork waits for its threads without limit, so for as long as a name server hangs.
 - It sends nothing at exit by itself, and its ``stop`` has no upper bound.
-- Its sums can't be read. `Outbox.snapshot` is what replays in tests compare.
+- Its sums can't be read. Replays in tests compare `Outbox.snapshot`.
 
 The protocol, full packets and sockets are the client's.
 """
@@ -58,7 +58,7 @@ class MetricsBackend(Protocol):
     """Receives batches. Made, called and closed in the sending thread only."""
 
     def send(self, batch: Batch) -> None:
-        """Send what can be sent without a long wait. An error is logged, and not retried."""
+        """Send without a long wait. An error is logged, and the batch is not retried."""
 
     def close(self) -> None: ...
 
@@ -215,14 +215,14 @@ class Outbox:
         assert self._open_backend is not None
         try:
             return self._open_backend()
-        except Exception as error:  # foreign code: metrics never stop what is measured
+        except Exception as error:  # foreign code: metrics never stop the program
             self._complain("metrics_backend_not_opened", error)
             return None
 
     def _send(self, backend: MetricsBackend, batch: Batch) -> None:
         try:
             backend.send(batch)
-        except Exception as error:  # foreign code: metrics never stop what is measured
+        except Exception as error:  # foreign code: metrics never stop the program
             self._complain("metrics_not_sent", error)
 
     def _complain(self, event: str, error: Exception) -> None:

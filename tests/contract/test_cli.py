@@ -1,4 +1,4 @@
-"""The command as its users meet it: what is wrong is said in a line, with a named exit code."""
+"""The command as its users meet it: an error is one line, with a named exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLACES = (*BROKERS, *DSN)
 
 @dataclass(frozen=True)
 class Bad:
-    """Bad input: the arguments of ``consumer run``, and what has to be said of it."""
+    """Bad input: the arguments of ``consumer run``, and words of the expected error."""
 
     name: str
     arguments: tuple[str, ...]
@@ -116,7 +116,7 @@ BAD = (
 
 
 def output_of(run: subprocess.CompletedProcess[str]) -> str:
-    """What it said, with the line breaks of click's boxes and rich's tables taken out."""
+    """The output, without the line breaks of click's boxes and rich's tables."""
     said = run.stdout + run.stderr
     assert "Traceback" not in said, said
     assert SECRET not in said, said

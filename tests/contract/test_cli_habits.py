@@ -1,4 +1,4 @@
-"""What every command has in common: help, examples, width, hints, and a quick start."""
+"""The habits of every command: help, examples, width, hints, and a quick start."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_help_fits_a_terminal(path: tuple[str, ...]) -> None:
 
 
 @EVERY
-def test_help_says_what_the_command_does_in_a_sentence(path: tuple[str, ...]) -> None:
+def test_help_describes_the_command_in_a_sentence(path: tuple[str, ...]) -> None:
     sentence = COMMANDS[path].get_short_help_str(limit=200)
     assert sentence[:1].isupper()
     assert sentence.endswith(".")
@@ -85,7 +85,7 @@ def test_help_says_what_the_command_does_in_a_sentence(path: tuple[str, ...]) ->
 
 
 @EVERY
-def test_every_option_says_what_it_is(path: tuple[str, ...]) -> None:
+def test_every_option_has_a_description(path: tuple[str, ...]) -> None:
     silent = [each.opts[0] for each in options(path) if not each.help and not each.hidden]
     assert silent == []
 

@@ -90,9 +90,7 @@ def test_measuring_goes_on_when_no_server_listens() -> None:
     assert recorder.snapshot().total("jobs") == 3
 
 
-def test_what_was_measured_is_sent_when_the_process_ends(
-    tmp_path: Path, server: StatsdServer
-) -> None:
+def test_measurements_are_sent_when_the_process_ends(tmp_path: Path, server: StatsdServer) -> None:
     body = """
     metrics.configure_metrics(host="127.0.0.1", port=port)
     metrics.incr("dlq.produced", amount=7)
@@ -115,7 +113,7 @@ def test_a_backend_that_hangs_does_not_keep_the_process_from_ending(
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_a_child_sends_what_it_measures_and_nothing_of_its_parent_s(
+def test_a_child_sends_its_own_measurements_and_none_of_its_parents(
     tmp_path: Path, server: StatsdServer, method: str
 ) -> None:
     body = f"""
@@ -147,7 +145,7 @@ def test_a_plain_fork_starts_a_thread_of_its_own(tmp_path: Path, server: StatsdS
     assert sorted(server.receive_rest()) == ["dlq.failed:1|c", "dlq.produced:1|c"]
 
 
-def test_arroyo_s_metrics_are_installed_once(tmp_path: Path, server: StatsdServer) -> None:
+def test_arroyos_metrics_are_installed_once(tmp_path: Path, server: StatsdServer) -> None:
     body = """
     from arroyo.utils.metrics import get_metrics
     from consumer_fleet.metrics.arroyo_bridge import install

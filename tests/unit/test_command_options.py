@@ -1,4 +1,4 @@
-"""One frozen request per command line: what the program's options and its own ones become."""
+"""One frozen request per command line, with the program's options in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_command_line_is_one_request(show: click.Command, shown: list[ShowRequ
     assert shown == [ShowRequest(options, limit=3)]
 
 
-def test_what_is_not_given_is_not_in_the_request(
+def test_unset_options_are_not_in_the_request(
     show: click.Command, shown: list[ShowRequest]
 ) -> None:
     result = CliRunner().invoke(show, [])

@@ -1,4 +1,4 @@
-"""The generated pages of docs/ say what the program says."""
+"""The generated pages of docs/ are those of the program."""
 
 from __future__ import annotations
 

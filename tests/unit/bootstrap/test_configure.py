@@ -37,7 +37,7 @@ def real(**given: object) -> Options:
 
 @pytest.fixture
 def bootstrap() -> Iterator[Bootstrap]:
-    """A process's bootstrap; what a boot leaves in the test's process is taken back."""
+    """A process's bootstrap; the traces of a boot in the test's process are removed."""
     former = Bootstrap()
     yield former
     if former._app is not None and former._app.transport is not None:
@@ -236,7 +236,7 @@ print(app.options.group, apps.ready)
     assert completed.stdout.split() == ["parent", "True"]
 
 
-def test_an_unknown_option_in_django_settings_is_an_error_with_its_place(tmp_path: Path) -> None:
+def test_an_unknown_option_in_django_settings_is_an_error_with_its_location(tmp_path: Path) -> None:
     answer = in_django(tmp_path, "CONSUMER = {'groop': 'x'}\n")
     assert answer["error"] == (
         "Django settings shop_settings, CONSUMER['groop']: unknown option; did you mean group?"

@@ -47,7 +47,7 @@ def options(**given: object) -> Options:
 
 @pytest.fixture(autouse=True)
 def _process_state() -> Iterator[None]:
-    """What a boot leaves in the test's process is taken back."""
+    """Remove the traces of a boot from the test's process."""
     yield
     sentry_sdk.get_global_scope().set_client(None)
     root = logging.getLogger()
@@ -204,7 +204,7 @@ def test_json_logs_have_one_object_per_line_with_event_and_fields() -> None:
     }
 
 
-def test_the_standard_librarys_loggers_end_in_the_same_place() -> None:
+def test_the_standard_librarys_loggers_share_the_handler() -> None:
     stream = io.StringIO()
     configure_logging("json", "info", stream=stream)
     logging.getLogger("arroyo.processing").warning("paused %s", "p0", extra={"partition": 0})
@@ -309,7 +309,7 @@ def test_an_unknown_format_or_level_is_an_error(given: dict[str, str]) -> None:
 
 
 class FakeService:
-    """A service that notes what is asked of it, and fails where it is told to."""
+    """A service that notes its calls, and fails where the test wants it."""
 
     def __init__(self, name: str, calls: list[str], fail_at: str = "") -> None:
         self.name = name
@@ -423,7 +423,7 @@ def test_only_the_services_in_use_are_checked(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_built_in_services_need_is_checked(tmp_path: Path) -> None:
+def test_the_needs_of_built_in_services_are_checked(tmp_path: Path) -> None:
     not_pem = tmp_path / "not.pem"
     not_pem.write_text("hello")
     bad: list[tuple[dict[str, object], str]] = [

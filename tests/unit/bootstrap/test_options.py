@@ -1,4 +1,4 @@
-"""Options: their text forms, their limits, where they come from, and what errors may say."""
+"""Options: text forms, limits, sources, and errors that show no secret."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_the_environment_beats_the_file(config: Path) -> None:
     assert resolved.origins["group"] == "environment CONSUMER_GROUP"
 
 
-def test_what_is_given_beats_other_defaults() -> None:
+def test_a_given_value_beats_other_defaults() -> None:
     given = options(envelope_origin=False, kafka_config="a=b", upstream_dsn=None)
     changed = given.with_defaults(envelope_origin=True, workers="1", upstream_dsn=DSN)
     assert changed.envelope_origin is False
@@ -236,7 +236,7 @@ def test_mappings_merge_key_by_key_over_the_sources(config: Path) -> None:
     )
 
 
-def test_what_the_command_line_leaves_open_does_not_count() -> None:
+def test_an_unset_command_line_option_does_not_count() -> None:
     given = {"group": None, "bootstrap_servers": (), "no_dlq": None}
     resolved = resolve_options(OptionsRequest(given), {"CONSUMER_NO_DLQ": "1"})
     assert resolved.origins["group"] == "default"
@@ -328,7 +328,7 @@ def test_a_file_that_is_nested_without_end_is_an_error(text: str, config: Path) 
     assert error(config=config) == f"{config}: nested too deeply"
 
 
-def test_a_place_that_can_not_be_looked_at_is_an_error_that_names_its_source(
+def test_an_unreadable_path_is_an_error_that_names_its_source(
     tmp_path: Path,
 ) -> None:
     too_long = tmp_path / ("x" * 300)
@@ -351,7 +351,7 @@ def test_the_same_option_in_two_spellings_is_an_error(config: Path) -> None:
 # Errors
 
 
-def test_errors_of_all_sources_are_listed_together_each_with_its_place(config: Path) -> None:
+def test_errors_of_all_sources_are_listed_together_each_with_its_location(config: Path) -> None:
     config.write_text("connections: many\nwrokers: 3\n")
     message = error({"log_level": "loud"}, config, {"CONSUMER_WORKERS": "0"})
     assert "the configuration has 4 problems" in message
@@ -443,7 +443,7 @@ def test_a_worker_gets_the_options_as_they_are() -> None:
     assert worker.with_defaults(max_in_flight_mb=1).max_in_flight_mb == 8
 
 
-def test_what_is_given_is_never_changed_nor_shared() -> None:
+def test_given_values_are_neither_changed_nor_shared() -> None:
     tags = {"region": "eu"}
     given: dict[str, object] = {"metrics_tags": tags}
     resolved = resolve_options(OptionsRequest(given), {"CONSUMER_METRICS_TAGS": "zone=a"})
@@ -522,7 +522,7 @@ def test_the_second_destination_alone_must_get_every_message(rate: float, mode: 
         ({"cpu.max": "nonsense\n"}, "nonsense\n", 3, 3),
     ],
 )
-def test_usable_cpus_are_what_the_scheduler_and_the_quota_allow(
+def test_usable_cpus_respect_the_scheduler_and_the_quota(
     files: dict[str, str], self_cgroup: str, affinity: int, cpus: int, tmp_path: Path
 ) -> None:
     for name, text in files.items():

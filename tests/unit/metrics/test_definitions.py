@@ -47,7 +47,7 @@ def measured_literally() -> Iterator[tuple[str, str, str]]:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", _KINDS[called], name
 
 
-def test_whatever_the_code_measures_is_declared_as_that_kind() -> None:
+def test_every_measurement_in_the_code_is_declared_as_that_kind() -> None:
     declared = {(metric.kind, metric.name) for metric in DEFINITIONS}
     measured = list(measured_literally())
     assert measured

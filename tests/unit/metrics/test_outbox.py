@@ -142,7 +142,7 @@ def test_measurements_are_sent_at_the_interval_without_a_flush() -> None:
     assert backend.sending.wait(5)
 
 
-def test_a_backend_s_error_is_logged_once_a_while_and_never_raised(
+def test_a_backends_error_is_logged_once_a_minute_and_never_raised(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     backend = FailingBackend()
@@ -154,7 +154,7 @@ def test_a_backend_s_error_is_logged_once_a_while_and_never_raised(
     assert capsys.readouterr().out.count("metrics_not_sent") == 1
 
 
-def test_a_backend_that_can_not_be_opened_is_tried_again() -> None:
+def test_opening_a_backend_is_retried_and_loses_no_counter() -> None:
     backend = StuckBackend()
     backend.released.set()
     tries: list[int] = []

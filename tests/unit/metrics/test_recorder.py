@@ -1,4 +1,4 @@
-"""Names, tags and timers: what a measurement becomes before it is sent."""
+"""Measurements before they are sent: names, tags, values and timers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_thread_is_started_without_a_backend(recorder: Recorder) -> None:
     assert recorder.flush(0.0)
 
 
-def test_a_call_s_tag_wins_over_the_thread_s_and_the_caller_s_dict_is_left_alone(
+def test_a_calls_tag_wins_over_the_threads_and_the_callers_dict_is_unchanged(
     recorder: Recorder,
 ) -> None:
     tags = {"queue": "call"}
@@ -110,7 +110,7 @@ def test_a_tag_with_a_value_per_message_raises_in_strict_mode(recorder: Recorder
         (lambda r: r.incr("jobs", tags={"colour": "red"}), "tag 'colour' is not declared"),
     ],
 )
-def test_what_is_not_declared_raises_in_strict_mode_each_time(
+def test_an_undeclared_metric_raises_in_strict_mode_each_time(
     recorder: Recorder, measure: Callable[[Recorder], None], problem: str
 ) -> None:
     recorder.configure(strict=True)
@@ -119,7 +119,7 @@ def test_what_is_not_declared_raises_in_strict_mode_each_time(
             measure(recorder)
 
 
-def test_what_is_not_declared_is_logged_once_and_dropped(
+def test_an_undeclared_metric_is_logged_once_and_dropped(
     recorder: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):
@@ -144,7 +144,7 @@ def test_a_value_that_is_not_a_finite_number_is_logged_and_dropped(
         recorder.gauge("depth", amount)  # type: ignore[arg-type]  # a caller's bug
 
 
-def test_a_tag_value_that_can_not_be_hashed_does_not_raise(recorder: Recorder) -> None:
+def test_an_unhashable_tag_value_does_not_raise(recorder: Recorder) -> None:
     recorder.incr("jobs", tags={"queue": ["a"]})  # type: ignore[dict-item]  # a caller's bug
     assert recorder.snapshot().counters == {("jobs", (("queue", "['a']"),)): 1}
 
@@ -159,7 +159,7 @@ def test_a_sampled_counter_stands_for_the_calls_left_out(
     assert recorder.snapshot().total("jobs") == 8
 
 
-def test_a_timer_tags_success_failure_and_what_the_block_adds() -> None:
+def test_a_timer_tags_success_failure_and_the_blocks_own_tags() -> None:
     backend = KeepingBackend()
     recorder = Recorder(METRICS)
     recorder.configure(lambda: backend, interval_s=60)
@@ -196,7 +196,7 @@ def test_configuring_again_sends_the_rest_to_the_backend_before() -> None:
     assert [batch.counters for batch in second.batches] == [{("jobs", ()): 2}]
 
 
-def test_arroyo_s_metrics_arrive_under_the_prefix_with_merged_tags(recorder: Recorder) -> None:
+def test_arroyos_metrics_arrive_under_the_prefix_with_merged_tags(recorder: Recorder) -> None:
     recorder.configure(strict=True)
     bridge = ArroyoMetrics(recorder, {"consumer": "events", "status": "none"})
 
