@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, Literal, TypeAlias
 
@@ -40,6 +41,7 @@ Step: TypeAlias = Literal[
 _CHECK: Final = "kafka.server"
 _STEP_TIMEOUT_S: Final = 3.0
 _DEFAULT_PORT: Final = 9092
+_KEY_STORES: Final = ("ssl.keystore.location", "ssl.certificate.pem", "ssl.key.pem")
 _SEEN: Final[Mapping[Step, str]] = {
     "name": "the name does not resolve",
     "connection": "no connection",
@@ -135,8 +137,14 @@ def connect(server: str, kafka: Mapping[str, Any]) -> None:
     host, port = split_server(server)
     context = _tls_context(kafka) if is_tls(kafka) else None
     with _open(host, port) as plain:
-        if context is not None:
+        if context is None:
+            return
+        try:
             _shake_hands(plain, host, context)
+        except ServerFailure as failure:
+            # Only librdkafka can open these key stores: its own handshake decides.
+            if failure.step != "tls" or not any(kafka.get(name) for name in _KEY_STORES):
+                raise
 
 
 def _open(host: str, port: int) -> socket.socket:
@@ -177,9 +185,11 @@ def _shake_hands(plain: socket.socket, host: str, context: ssl.SSLContext) -> No
 
 def _tls_context(kafka: Mapping[str, Any]) -> ssl.SSLContext:
     """As librdkafka's settings have it, as far as Python's TLS knows them."""
-    location = kafka.get("ssl.ca.location")
+    location = str(kafka.get("ssl.ca.location") or "probe")
+    is_folder = Path(location).is_dir()
     context = ssl.create_default_context(
-        cafile=str(location) if location not in (None, "", "probe") else None,
+        cafile=None if location == "probe" or is_folder else location,
+        capath=location if is_folder else None,
         cadata=kafka.get("ssl.ca.pem"),
     )
     if str(kafka.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":

@@ -211,6 +211,27 @@ def test_a_certificate_for_another_name_is_told_apart_from_an_unknown_one(
     assert "ssl.ca.location" not in finding.fix
 
 
+def test_a_key_store_that_only_librdkafka_can_open_is_no_failure_of_the_handshake(
+    certificate: Path,
+) -> None:
+    demanding = server_context(certificate)
+    demanding.load_verify_locations(certificate)
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    demanding.maximum_version = ssl.TLSVersion.TLSv1_2
+    trusting = {"security.protocol": "ssl", "ssl.ca.location": str(certificate)}
+    with raw_server(b"", demanding) as server:
+        with pytest.raises(ServerFailure) as caught:
+            connect(server, trusting)
+        assert caught.value.step == "tls"
+        connect(server, {**trusting, "ssl.keystore.location": "client.p12"})
+
+
+def test_a_folder_of_authorities_is_read_as_such(certificate: Path, tmp_path: Path) -> None:
+    with raw_server(b"", server_context(certificate)) as server:
+        step = failed_step(server, security_protocol="ssl", ssl_ca_location=str(tmp_path))
+    assert step == "certificate"
+
+
 def test_tls_at_a_broker_that_speaks_none_is_told() -> None:
     with raw_server(b"nonsense that is not TLS") as server:
         finding = server_finding(server, security_protocol="sasl_ssl")
