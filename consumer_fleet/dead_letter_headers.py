@@ -40,7 +40,7 @@ class Facts(NamedTuple):
     group: str
 
     @property
-    def place(self) -> str:
+    def position(self) -> str:
         return f"{self.topic}/{self.partition}@{self.offset}"
 
 

@@ -36,32 +36,37 @@ def _quota(cgroup_root: Path, self_cgroup: Path) -> float | None:
     A quota on any ancestor holds too, so every level from the own group to the root is read.
     Inside a container the root usually is the own group.
     """
-    own = "/"
-    for line in _read(self_cgroup).splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers == "" or "cpu" in controllers.split(","):
-            own = path
-    levels = _ancestors(own)
+    levels = group_levels(self_cgroup, "", "cpu")
     quotas = [_quota_v2(cgroup_root / level) for level in levels]
     for mount in ("cpu", "cpu,cpuacct"):
         quotas += [_quota_v1(cgroup_root / mount / level) for level in levels]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _ancestors(path: str) -> list[str]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
+def group_levels(self_cgroup: Path, *controllers: str) -> list[str]:
+    """The own group of one of these controllers ("" is cgroup v2) and its ancestors, as paths
+    below the controller's mount.
+    """
+    own = ""
+    for line in read_or_empty(self_cgroup).splitlines():
+        _, names, path = [*line.split(":", 2), "", ""][:3]
+        if set(names.split(",")) & set(controllers):
+            own = path
+    parts = [part for part in own.split("/") if part not in ("", "..")]
     return ["/".join(parts[:length]) for length in range(len(parts), -1, -1)]
 
 
 def _quota_v2(group: Path) -> float | None:
-    fields = _read(group / "cpu.max").split()
+    fields = read_or_empty(group / "cpu.max").split()
     if len(fields) != 2 or fields[0] == "max":
         return None
     return _ratio(fields[0], fields[1])
 
 
 def _quota_v1(group: Path) -> float | None:
-    return _ratio(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+    return _ratio(
+        read_or_empty(group / "cpu.cfs_quota_us"), read_or_empty(group / "cpu.cfs_period_us")
+    )
 
 
 def _ratio(quota: str, period: str) -> float | None:
@@ -73,7 +78,7 @@ def _ratio(quota: str, period: str) -> float | None:
     return quota_us / period_us if quota_us > 0 and period_us > 0 else None
 
 
-def _read(path: Path) -> str:
+def read_or_empty(path: Path) -> str:
     try:
         return path.read_text()
     except OSError:

@@ -212,7 +212,7 @@ def head() -> str:
 
 def line(letter: Letter, width: int) -> str:
     """Return one dead letter on one line."""
-    origin = "-" if letter.origin is None else printable(letter.origin.place)
+    origin = "-" if letter.origin is None else printable(letter.origin.position)
     time = at(letter.record.timestamp_ms)[5:] or "-"
     reason = shortened(printable(letter.reason), 17)
     detail = _detail(letter)[2:]

@@ -232,7 +232,7 @@ def _facts(letter: Letter) -> Iterator[str]:
     if facts.detail:
         yield f"Detail    {printable(facts.detail)}"
     time = f", {at(origin.timestamp_ms)}" if origin.timestamp_ms is not None else ""
-    yield f"Origin    {printable(origin.place)}{time}"
+    yield f"Origin    {printable(origin.position)}{time}"
     yield f"Rejected  by group {printable(facts.group) or 'unknown'}"
 
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from consumer_fleet.bootstrap.cpus import CGROUP_ROOT, SELF_CGROUP, usable_cpus
+from consumer_fleet.bootstrap.cpus import (
+    CGROUP_ROOT,
+    SELF_CGROUP,
+    group_levels,
+    read_or_empty,
+    usable_cpus,
+)
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
 from consumer_fleet.humanize import counted
@@ -69,7 +75,7 @@ def memory_limit(
         ),
         *(
             int(line.split()[1]) * 1024
-            for line in _read(meminfo).splitlines()
+            for line in read_or_empty(meminfo).splitlines()
             if line.startswith("MemTotal:")
         ),
     ]
@@ -111,27 +117,13 @@ def _temporary_folder() -> Folder:
 
 def _groups(root: Path, self_cgroup: Path, controller: str) -> Iterator[Path]:
     """The process's own group and those above it, which limit it too."""
-    own = ""
-    for line in _read(self_cgroup).splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controller in controllers.split(","):
-            own = path
-    parts = [part for part in own.split("/") if part not in ("", "..")]
-    for length in range(len(parts), -1, -1):
-        yield root.joinpath(*parts[:length])
+    return (root / level for level in group_levels(self_cgroup, controller))
 
 
 def _number(path: Path) -> int | None:
     """A limit; None if the file is missing or says ``max``."""
-    text = _read(path).strip()
+    text = read_or_empty(path).strip()
     return int(text) if text.isdecimal() else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 _MIB: Final = 1024 * 1024

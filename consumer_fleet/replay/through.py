@@ -302,7 +302,7 @@ class RejectsFile:
             headers, origin = restored.headers, restored.origin
             facts = origin._replace(reason=facts.reason, detail=facts.detail, group=self._by)
         log.warning(
-            "replay_rejected", origin=facts.place, reason=facts.reason, detail=facts.detail[:200]
+            "replay_rejected", origin=facts.position, reason=facts.reason, detail=facts.detail[:200]
         )
         ticket = FileTicket()
         record = letter.record._replace(headers=with_facts(headers, facts))

@@ -66,7 +66,7 @@ def test_500_poison_messages_are_listed_fixed_and_delivered_exactly_once(
     ends = scene.kafka.end_offsets(scene.dlq)
     assert sum(ends.values()) == 500
     found = [restore(Record.from_kafka(message).headers) for message in scene.kafka.read(scene.dlq)]
-    places = Counter(each.origin.place for each in found if each is not None)
+    places = Counter(each.origin.position for each in found if each is not None)
     assert places.total() == len(places) == 500
 
     refused_set.clear()
@@ -127,7 +127,7 @@ def test_what_is_still_bad_goes_to_the_rejects_file_and_not_back_to_the_topic(
         first = originals[record.offset]
         assert first is not None
         assert restored.headers == ()
-        assert restored.origin.place == first.origin.place
+        assert restored.origin.position == first.origin.position
         assert restored.last == restored.origin, "the last rejection replaces the earlier one"
         reason = "transform_failed" if value == b"blow up" else restored.last.reason
         assert restored.last.reason == reason

@@ -81,7 +81,7 @@ def test_what_is_rejected_is_in_a_file_that_can_be_replayed_in_its_turn(
     restored = restore(left.headers)
     assert restored is not None
     assert restored.last == restored.origin
-    assert restored.origin.place == "ingest-events/0@1000"
+    assert restored.origin.position == "ingest-events/0@1000"
     assert Recording(rejected).header.topic == "ingest-events"
 
 
