@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.errors import ConfigurationError
@@ -108,12 +108,21 @@ def admin_config(base: Mapping[str, Any]) -> dict[str, Any]:
     return {**shared, "allow.auto.create.topics": False}
 
 
-_INTERVAL_S = 30.0
+# librdkafka's codes for what every client has to tell apart.
+OUT_OF_RANGE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
+NO_ACCESS = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
+
+_THROTTLE_S = 30.0
 _NUMBERS = re.compile(r"\d+")
 
 
 class LogThrottle(logging.Filter):
-    """Passes a line once per ``_INTERVAL_S``; lines that differ only in numbers are the same.
+    """Passes a line once per ``_THROTTLE_S``; lines that differ only in numbers are the same.
 
     A client whose brokers are away reconnects many times per second and logs each failure.
     """
@@ -127,10 +136,10 @@ class LogThrottle(logging.Filter):
         now = self._clock()
         text = _NUMBERS.sub("", record.getMessage())
         passed_at = self._passed_at.get(text)
-        if passed_at is not None and now - passed_at < _INTERVAL_S:
+        if passed_at is not None and now - passed_at < _THROTTLE_S:
             return False
         self._passed_at = {
-            known: at for known, at in self._passed_at.items() if now - at < _INTERVAL_S
+            known: at for known, at in self._passed_at.items() if now - at < _THROTTLE_S
         }
         self._passed_at[text] = now
         return True
@@ -156,16 +165,11 @@ def make_client(
         ) from error
 
 
-def make_admin_client(base_config: Mapping[str, Any]) -> AdminClient:
-    """An admin client for the cluster that every client of this program shares."""
-    return make_client(AdminClient, admin_config(base_config))
-
-
 log = structlog.get_logger(__name__)
 
-_INTERVAL_MS = 5_000
+_STATISTICS_INTERVAL_MS = 5_000
 # Once may be the moment between dropping the last one and reconnecting.
-_TIMES = 2
+_REPORTS_WITHOUT_BROKER = 2
 # In librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, only
 # point to brokers: the group's coordinator, for one, has the address of a learned broker.
 _SOURCES = ("configured", "learned")
@@ -178,20 +182,20 @@ class BrokerWatch:
     """
 
     def __init__(self) -> None:
-        self._times = 0
+        self._reports = 0
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"statistics.interval.ms": _INTERVAL_MS, "stats_cb": self._on_statistics}
+        return {"statistics.interval.ms": _STATISTICS_INTERVAL_MS, "stats_cb": self._on_statistics}
 
     @property
     def none_known(self) -> bool:
         """True within three intervals, and from then on."""
-        return self._times >= _TIMES
+        return self._reports >= _REPORTS_WITHOUT_BROKER
 
     def _on_statistics(self, document: str) -> None:
         brokers = json.loads(document)["brokers"].values()
         knows_one = any(broker["source"] in _SOURCES for broker in brokers)
-        self._times = 0 if knows_one else self._times + 1
-        if self._times == _TIMES:
+        self._reports = 0 if knows_one else self._reports + 1
+        if self._reports == _REPORTS_WITHOUT_BROKER:
             log.error("brokers_forgotten", what_now="replacing the Kafka client")

@@ -32,7 +32,13 @@ from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, split_into_chunks
-from consumer_fleet.kafka.clients import BrokerWatch, make_client
+from consumer_fleet.kafka.clients import (
+    LOGIN_REFUSED,
+    NO_ACCESS,
+    OUT_OF_RANGE,
+    BrokerWatch,
+    make_client,
+)
 from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions
 
 log = structlog.get_logger(__name__)
@@ -42,12 +48,6 @@ MAX_WAIT_S = 0.05
 OnAssign: TypeAlias = Callable[[Mapping[Partition, int]], None]
 OnRevoke: TypeAlias = Callable[[Sequence[Partition]], None]
 
-_OUT_OF_RANGE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
-_NO_ACCESS = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 
@@ -262,14 +262,14 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def _handle_error(self, error: KafkaError, partition: Partition | None) -> None:
         code = error.code()
-        if code in _OUT_OF_RANGE and partition is not None:
+        if code in OUT_OF_RANGE and partition is not None:
             if partition not in self._positions.tell():
                 return  # revoked within this read: its new owner resets it
             try:
                 self._apply_reset(partition)
             except FleetError as failure:
                 self._on_failure(failure)
-        elif code in _NO_ACCESS:
+        elif code in NO_ACCESS:
             self._on_failure(ConfigurationError(f"Kafka refuses access: {error.str()}"))
         elif code in _NO_TOPIC:
             self._on_failure(ConfigurationError(f"the topic is gone: {error.str()}"))
@@ -299,7 +299,7 @@ class ChunkConsumer(Consumer[Chunk]):
             log.error("kafka_unreachable", error=error.str(), what_now="retrying")
         elif error.fatal():
             self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
-        elif error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
+        elif error.code() in LOGIN_REFUSED:
             self._on_failure(ConfigurationError(f"Kafka refuses the login: {error.str()}"))
         else:
             log.debug("kafka_client_error", error=error.str())

@@ -10,10 +10,10 @@ from time import monotonic, sleep
 from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer_fleet.errors import ConfigurationError, FleetError, GroupIsActive, KafkaUnreachable
-from consumer_fleet.kafka.clients import make_admin_client, make_client, unjoined_config
+from consumer_fleet.kafka.clients import NO_ACCESS, admin_config, make_client, unjoined_config
 from consumer_fleet.kafka.reader import PartitionId, Range
 
 _Answer = TypeVar("_Answer")
@@ -26,11 +26,6 @@ _TRANSIENT = (
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError._WAIT_COORD,
-)
-_NO_ACCESS = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 _HAS_MEMBERS = (
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -96,7 +91,7 @@ class Groups:
         self._servers = str(base_config.get("bootstrap.servers", ""))
         self._clients: dict[str, Consumer] = {}
         self._leaderless: set[PartitionId] = set()
-        self.admin = make_admin_client(base_config)
+        self.admin = make_client(AdminClient, admin_config(base_config))
 
     # -- topics and groups -----------------------------------------------------------------------
 
@@ -263,7 +258,7 @@ class Groups:
             sleep(_RETRY_S)
 
     def _translate(self, error: KafkaError, what: str) -> FleetError:
-        if error.code() in _NO_ACCESS:
+        if error.code() in NO_ACCESS:
             return ConfigurationError(f"Kafka refuses access to {what}: {error.str()}")
         if error.code() in _HAS_MEMBERS:
             return GroupIsActive(f"{what} has active members: stop them first ({error.str()})")

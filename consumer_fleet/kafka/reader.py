@@ -10,7 +10,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.clients import BrokerWatch, make_client, unjoined_config
+from consumer_fleet.kafka.clients import (
+    LOGIN_REFUSED,
+    NO_ACCESS,
+    OUT_OF_RANGE,
+    BrokerWatch,
+    make_client,
+    unjoined_config,
+)
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 
 log = structlog.get_logger(__name__)
@@ -20,8 +27,6 @@ PartitionId: TypeAlias = tuple[str, int]
 
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
-_OUT_OF_RANGE = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
-_NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 class Range(NamedTuple):
@@ -165,22 +170,19 @@ class TopicReader:
         return taken
 
     def _raise(self, error: KafkaError, index: int) -> None:
-        if error.code() in _OUT_OF_RANGE:
+        if error.code() in OUT_OF_RANGE:
             raise ConfigurationError(
                 f"{self.topic}/{index}: offset {self._next[index]} was deleted by retention while "
                 "it was to be read: start again from earliest"
             )
-        if error.code() in _NO_ACCESS:
+        if error.code() in NO_ACCESS:
             raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
         if error.fatal():
             raise self._unreachable(error)
         log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in (
-            KafkaError._AUTHENTICATION,
-            KafkaError.SASL_AUTHENTICATION_FAILED,
-        ):
+        if error.fatal() or error.code() in LOGIN_REFUSED:
             self._error = error
 
     def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
@@ -284,7 +286,7 @@ class TopicReader:
 _WAIT_S = 0.02
 _BATCH = 1000
 _ENDS = (
-    *_OUT_OF_RANGE,
+    *OUT_OF_RANGE,
     KafkaError._PARTITION_EOF,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_PARTITION,
