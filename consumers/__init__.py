@@ -1,1 +1,1 @@
-"""What runs: the command line, the registry, and one file per consumer."""
+"""Message formats, one file per consumer, and the registry of consumers."""

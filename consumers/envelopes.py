@@ -39,7 +39,7 @@ from consumer_fleet.consumers.view import ReadableValue, read_envelope
 
 # Members that Relay adds to an event and that an SDK does not send.
 _ADDED_BY_RELAY: Final = ("_metrics", "grouping_config", "key_id", "project", "received")
-# Where an SDK would have sent it: a made-up place, since nothing may ever be routed by it.
+# The DSN of an SDK; not a real one, so that nothing can be routed by it.
 _SDK_DSN: Final = "https://example@o0.ingest.example.invalid/1"
 
 

@@ -33,7 +33,7 @@ from consumer_fleet.errors import RejectedMessage
 # Versions 0 and 1 differ from 2 in their other operations only; an insert reads the same.
 _VERSIONS: Final = (0, 1, 2)
 
-# Replacements: they tell a store what to do with the events that it holds.
+# Replacements: instructions to a store about the events that it holds.
 _REPLACEMENTS: Final = frozenset(
     {
         "start_delete_groups",
@@ -57,7 +57,7 @@ _REPLACEMENTS: Final = frozenset(
     }
 )
 
-# Members of a stored event that no SDK sends, and why they stay behind.
+# Members of a stored event that no SDK sends, and why they are left out.
 _SERVER_ASSIGNED: Final[Mapping[str, str]] = MappingProxyType(
     {
         "_fingerprint_info": "which of the project's fingerprint rules matched",
@@ -65,7 +65,7 @@ _SERVER_ASSIGNED: Final[Mapping[str, str]] = MappingProxyType(
         "_ref": "a reference into the store",
         "_ref_version": "a reference into the store",
         "datetime": "the timestamp once more",
-        "errors": "what went wrong at ingestion; the upstream notes its own",
+        "errors": "errors of ingestion; the upstream notes its own",
         "grouping_config": "the project's grouping; the upstream has its own",
         "hashes": "the result of grouping",
         "hierarchical_hashes": "the result of grouping",
@@ -89,7 +89,7 @@ _SERVER_TAG_PREFIX: Final = "sentry:"
 # Interfaces that hold {"values": [...]}; a null in place of the list, or in it, means "none".
 _CHAINS: Final = ("exception", "threads", "breadcrumbs")
 
-# An event with one of these says what happened; another one needs the row's message for that.
+# An event with one of these has its own text; another event gets the row's message.
 _SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct", "expectstaple")
 
 

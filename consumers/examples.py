@@ -19,7 +19,7 @@ _LARGE_BYTES: Final = 8 * 1024
 
 
 def example_messages(consumer: str) -> Iterator[bytes]:
-    """The consumer's examples again and again, each with a new event id and the present time.
+    """Repeat the consumer's examples, each with a new event id and the present time.
 
     Raises ConfigurationError for a consumer that does not exist or has no examples.
     """

@@ -27,7 +27,7 @@ JsonObject: TypeAlias = dict[str, Any]
 
 
 class Visitor(Protocol):
-    """Sees each part of a message and returns what replaces it. It may change what it is given."""
+    """Sees each part of a message and returns its replacement; it may change the part itself."""
 
     def frame(self, members: JsonObject) -> JsonObject:
         """The members around the payloads: a row, an envelope's or an item's header."""
@@ -155,7 +155,7 @@ class JsonFormat(MessageFormat):
         return self.to_envelope(document, message)
 
     def to_envelope(self, document: JsonObject, message: RawMessage) -> Envelope | Skipped:
-        """What ``decode`` returns for a message that is a JSON object."""
+        """Return the result of ``decode`` for a message that is a JSON object."""
         event_id = event_id_of(document, message)
         payload = dump_json({**document, "event_id": event_id}, "the message")
         return build(event_id, (make_item(self.item_type, payload),))
@@ -175,7 +175,7 @@ class JsonFormat(MessageFormat):
 
 class MsgpackFormat(MessageFormat):
     """Messages that are a MessagePack map, as Relay writes them: by default, ``payload`` is one
-    item's JSON and ``event_id`` stands beside it.
+    item's JSON and ``event_id`` is beside it.
     """
 
     item_type: ClassVar[str] = "event"
@@ -184,7 +184,7 @@ class MsgpackFormat(MessageFormat):
         return self.to_envelope(unpack(value_of(message)), message)
 
     def to_envelope(self, fields: JsonObject, message: RawMessage) -> Envelope | Skipped:
-        """What ``decode`` returns for a message that is a map."""
+        """Return the result of ``decode`` for a message that is a map."""
         payload = bytes_of(fields, "payload")
         return build(event_id_of(fields, message), (make_item(self.item_type, payload),))
 
@@ -229,7 +229,7 @@ class MsgpackFormat(MessageFormat):
         return bytes(msgpack.packb(fields))
 
 
-# -- Parts that formats are made of ----------------------------------------------------------------
+# -- Helpers for formats ---------------------------------------------------------------------------
 
 
 def value_of(message: RawMessage) -> bytes:
@@ -258,7 +258,7 @@ def load_json(raw: bytes, subject: str) -> object:
 
 
 def dump_json(value: object, subject: str) -> bytes:
-    """Serialise what ``load_json`` gave."""
+    """Serialise a value that ``load_json`` returned."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:

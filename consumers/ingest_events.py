@@ -1,4 +1,4 @@
-"""The ``ingest-events`` topic: what Relay writes for Sentry, in MessagePack.
+"""The ``ingest-events`` topic: MessagePack maps that Relay writes for Sentry.
 
 Relay with processing on writes one map per message, with a ``type`` (getsentry/relay,
 ``relay-server/src/services/store.rs``). Its topics for transactions, attachments and feedback
@@ -138,12 +138,12 @@ def _content(attachment: JsonObject, index: int) -> bytes:
         return bytes_of(attachment, "data")
     chunks, size = attachment.get("chunks"), attachment.get("size")
     if attachment.get("stored_id") is not None:
-        place = "in an object store"
+        where = "in an object store"
     elif chunks:
-        place = f"in other messages ({brief(chunks)} chunks)"
+        where = f"in other messages ({brief(chunks)} chunks)"
     elif size:
-        place = "missing"
+        where = "missing"
     else:
         return b""
     name = brief(attachment.get("name"))
-    raise RejectedMessage("attachment_chunks", f"attachment {index}, {name}: its bytes are {place}")
+    raise RejectedMessage("attachment_chunks", f"attachment {index}, {name}: its bytes are {where}")

@@ -91,8 +91,8 @@ class SkippedConsumer:
 
 
 def every_consumer() -> Iterator[ConsumerDefinition]:
-    """This program's consumers, then those of other distributions. Lazy: a caller that finds what
-    it looks for among the first loads none of the others.
+    """This program's consumers, then those of other distributions, which are loaded only if the
+    caller gets to them.
     """
     yield from CONSUMERS
     yield from _installed()[0]

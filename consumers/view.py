@@ -21,7 +21,7 @@ _SECRET: Final = re.compile(
 )
 _MAX_DEPTH: Final = 50
 _PREVIEW_BYTES: Final = 200
-# What msgpack raises for bytes that it did not make.
+# msgpack raises these for bytes that are not MessagePack.
 _MSGPACK_ERRORS: Final = (
     ValueError,
     TypeError,
@@ -33,7 +33,7 @@ _MSGPACK_ERRORS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ReadableValue:
-    """``content`` is what was read, possibly with bytes in it; None where nothing is readable.
+    """``content`` is the readable part, possibly with bytes in it; None if nothing is readable.
 
     ``damage`` says how the bytes are damaged, and ``position`` at which of them, if known.
     """

@@ -1,1 +1,1 @@
-"""Recordings of topics: what is recorded, what is left out, and what is taken out of it."""
+"""``consumer record``: reads a range of a topic, filters it, scrubs it, and writes it to a file."""

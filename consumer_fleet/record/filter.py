@@ -174,7 +174,7 @@ def _explain(error: ParseError) -> str:
     return f"unexpected {error.token_value!r}"
 
 
-# Nodes whose first child alone sees the message; the others see what the first one found.
+# Nodes whose first child alone sees the message; the others see the result of the first.
 _CHAINS: Final = frozenset(
     {"subexpression", "index_expression", "projection", "value_projection", "filter_projection",
      "pipe"}

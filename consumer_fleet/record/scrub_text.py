@@ -98,7 +98,7 @@ CREDENTIALS: Final[tuple[tuple[re.Pattern[str], Replacement], ...]] = (
         rf"(?:,\s*{_PARAMETER})*)?",
         rf"\1{FILTERED}",
     ),
-    # Cookie: to the end of the line, or of what is quoted.
+    # Cookie: to the end of the line or of the quotes.
     _case(
         rf"(cookie[\w.-]{{0,40}}{_ENDS_NAME}\s*:\s*(?![\s\"'`\\{{\[]))"
         r"(?:=\\*\"[^\"\r\n]*\"|[^\r\n\"'`\\]|'(?=[\w;=%.-]))++",

@@ -75,7 +75,7 @@ class TopicRecorder:
         self.recorded = Recorded(messages=writer.counts)
 
     def run(self, stop_requested: Callable[[], bool], progress: TransferProgress) -> Recorded:
-        """Blocks until the end. Raises what the reader and the writer raise."""
+        """Blocks until the end. Raises the errors of the reader and the writer."""
         flush_at = monotonic() + _FLUSH_INTERVAL_S
         while not self._reader.at_end and self._left != 0 and not stop_requested():
             messages = self._reader.read(self._read_messages, _READ_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""What the codecs make is accepted, and shown rightly, by a real Sentry-compatible server."""
+"""The codecs' envelopes are accepted and shown correctly by a real Sentry-compatible server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def deliver(bugsink: Bugsink, decode: Decode, value: bytes) -> str:
 
 
 def expected_title(row: dict[str, Any]) -> tuple[str, str]:
-    """What the example says itself: its last exception, its message, or its row's message."""
+    """The example's own title: its last exception, its message, or its row's message."""
     data = row["data"]
     chain = [each for each in (data.get("exception") or {}).get("values") or [] if each]
     if chain:

@@ -1,4 +1,4 @@
-"""Which group and topic a name stands for."""
+"""Names resolve to a consumer, a group and topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base classes of message formats: what a simple topic gets without writing it."""
+"""The base classes of message formats, which a simple topic uses as they are."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_an_attachment_by_itself_keeps_the_id_of_its_event() -> None:
         (packed(type="attachment", attachment={"chunks": 0, "size": 3}), "missing"),
     ],
 )
-def test_an_attachment_that_is_elsewhere_is_rejected_with_its_place(raw: bytes, where: str) -> None:
+def test_an_attachment_elsewhere_is_rejected_with_its_location(raw: bytes, where: str) -> None:
     error = rejection(raw)
     assert error.reason == "attachment_chunks"
     assert where in error.detail
@@ -116,7 +116,7 @@ def test_a_user_report_takes_the_id_of_the_event_that_it_is_about() -> None:
     assert [(item.type, item.payload) for item in envelope.items] == [("user_report", payload)]
 
 
-def test_a_message_without_an_id_gets_the_one_of_its_place() -> None:
+def test_a_message_without_an_id_gets_the_one_of_its_position() -> None:
     raw = packed(type="event", payload=b"{}", event_id=None)
     assert decoded(raw).event_id == message(raw).derived_event_id()
 

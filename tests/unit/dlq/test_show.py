@@ -1,4 +1,4 @@
-"""A dead letter as it is shown: where it is damaged, what it says, no secret, nothing live."""
+"""``dlq show``: the position of damage, the content, no secrets, no terminal controls."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_damage_is_named_with_its_position(
         assert decoded.position == position
 
 
-def test_what_stands_before_the_damage_is_shown() -> None:
+def test_the_part_before_the_damage_is_shown() -> None:
     whole = msgpack.packb({"type": "event", "project_id": 3, "payload": b"x" * 100})
     decoded = view_of(whole[:-10], "ingest-events")
     assert decoded.redacted() == {"type": "event", "project_id": 3}

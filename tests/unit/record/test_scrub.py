@@ -1,4 +1,4 @@
-"""``--scrub``: nothing personal is left, and what is left is still a message of its consumer."""
+"""``--scrub``: nothing personal is left, and the rest is still valid for its consumer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consumer_fleet.record.scrub_text import scrub_text
 from tests.support.messages import examples, message
 from tests.support.mutations import damaged_bytes
 
-# What must not be found anywhere in what is recorded.
+# Must not occur anywhere in a recording.
 PERSONAL = (
     "jane",
     "doe",
@@ -364,7 +364,7 @@ def test_text_is_replaced_where_it_is_recognised(text: str, expected: str | None
 
 
 def nested(document: object, depth: int) -> str:
-    """JSON in JSON, as it stands in a text that has lost its own quotes."""
+    """JSON in JSON, as in a text that has lost its own quotes."""
     text = json.dumps(document)
     for _ in range(depth):
         text = json.dumps(text)[1:-1]
@@ -468,7 +468,7 @@ def test_no_credential_is_left_in_any_text(text: str) -> None:
         ("--no-auth --retries 3", None),
     ],
 )
-def test_what_stands_around_a_credential_stays(text: str, expected: str | None) -> None:
+def test_the_text_around_a_credential_stays(text: str, expected: str | None) -> None:
     assert scrub_text(text) == (text if expected is None else expected)
 
 
