@@ -35,7 +35,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         return build_image(tmp_path_factory.mktemp("image"))
     except MissingPart as error:
         require("a part of the cluster", str(error))
-        raise
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +46,6 @@ def cluster(image: Image) -> Iterator[Cluster]:
             running = Cluster(folder)
         except MissingPart as error:
             require("a program of Kubernetes", str(error))
-            raise
         stack.callback(running.close)
         running.load_image(image.archive)
         yield running
@@ -61,7 +59,6 @@ def kafka(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"), host=cluster.host_address)
     except MissingPart as error:
         require("Kafka", str(error))
-        raise
     try:
         broker.start()
         yield broker

@@ -28,7 +28,6 @@ def tool(program: str) -> str:
         return str(go_tool(program))
     except MissingPart as missing:
         require(program, str(missing))
-        raise
 
 
 def try_render(values: Values | Path, *arguments: str) -> subprocess.CompletedProcess[str]:
