@@ -107,7 +107,7 @@ def test_a_message_without_a_key_on_a_compacted_topic_is_explained(
     said = consumer(
         kafka, "replay", path, "--to-topic", topic(2, {"cleanup.policy": "compact"}), code=65
     )
-    assert "a compacted topic takes no message without a key" in said
+    assert "a compacted topic refuses messages without a key" in said
 
 
 def test_dead_letters_do_not_go_back_into_their_topic_unless_it_is_said(

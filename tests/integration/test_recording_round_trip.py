@@ -184,7 +184,7 @@ def test_a_scrubbed_recording_holds_nothing_personal(
     command = ("record", "--topic", source, "-o", str(path), "--scrub")
     assert "--format" in consumer(kafka, *command, code=2)
     said = consumer(kafka, *command, "--format", "envelopes")
-    assert "replaced whole, since they can't be parsed: 1" in said
+    assert "replaced as a whole because they can't be parsed: 1" in said
     recording = Recording(path)
     records = [record for _, record in recording.messages()]
     assert recording.header.scrubbed
@@ -229,7 +229,8 @@ def test_what_was_asked_for_and_is_gone_is_in_the_summary_and_in_the_log(
     assert Recording(Path(path)).header.ranges == {0: (20, 25), 1: (5, 25)}
     (warning,) = [line for line in run.stderr.splitlines() if "offsets_gone" in line]
     assert '"asked_for": 5' in warning
-    assert "gone before they were recorded: 15 offsets" in consumer(kafka, "record", *place)
+    said = consumer(kafka, "record", *place)
+    assert "deleted by Kafka before they were recorded: 15 offsets" in said
 
 
 def test_an_empty_range_writes_nothing_and_says_what_the_topic_has(
