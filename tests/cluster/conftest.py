@@ -18,7 +18,7 @@ from tests.cluster.leftovers import own_folder
 from tests.cluster.receiver import Receiver
 from tests.cluster.release import Release
 from tests.cluster.scene import Scene
-from tests.support.kafka_broker import KafkaBroker
+from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.requirements import MissingPart, require
 
 Figure: TypeAlias = Callable[[str, object], None]
@@ -55,15 +55,9 @@ def cluster(image: Image) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def kafka(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A broker on this machine at an address that pods reach."""
-    try:
-        broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"), host=cluster.host_address)
-    except MissingPart as error:
-        require("Kafka", str(error))
-    try:
-        broker.start()
+    folder = tmp_path_factory.mktemp("kafka")
+    with running_broker(folder=folder, host=cluster.host_address) as broker:
         yield broker
-    finally:
-        broker.close()
 
 
 @pytest.fixture(scope="session")

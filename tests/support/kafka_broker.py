@@ -56,11 +56,14 @@ _SETTINGS: Mapping[str, object] = {
 
 @contextmanager
 def running_broker(
-    settings: Mapping[str, object] | None = None, *, folder: Path | None = None
+    settings: Mapping[str, object] | None = None,
+    *,
+    folder: Path | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[KafkaBroker]:
     """Run a broker for the block; a machine without Java or Kafka skips the test."""
     try:
-        broker = KafkaBroker(settings, folder=folder)
+        broker = KafkaBroker(settings, folder=folder, host=host)
     except MissingPart as error:
         require("Kafka", str(error))
     try:
