@@ -135,7 +135,6 @@ def get(name: str) -> ConsumerDefinition:
 def forget_installed() -> None:
     """Look for other distributions again: for tests that install one."""
     _installed.cache_clear()
-    _load_format.cache_clear()
 
 
 def _entries() -> list[EntryPoint]:
@@ -188,8 +187,8 @@ def _distribution(entry: EntryPoint) -> str:
     return "an unknown distribution" if entry.dist is None else entry.dist.name
 
 
-@cache
 def _load_format(path: str) -> MessageFormat:
+    # Not cached: a test that restores sys.modules would keep a class that no longer pickles.
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()  # type: ignore[no-any-return]  # checked by its users' types
