@@ -61,17 +61,15 @@ def serve(ready: Connection) -> None:
 
 
 class CountingReceipt:
+    abandoned = False
+
     def __init__(self) -> None:
         self.delivered = 0
 
-    @property
-    def abandoned(self) -> bool:
-        return False
-
-    def accepted(self, destination: str) -> None:
+    def accepted(self, number: int, destination: str) -> None:
         pass
 
-    def settled(self, rejection: RejectedMessage | None) -> None:
+    def done(self, number: int, rejection: RejectedMessage | None) -> None:
         assert rejection is None, rejection
         self.delivered += 1
 
@@ -95,12 +93,13 @@ def deliver(port: int, arguments: argparse.Namespace) -> None:
     raw = serialize(build("a" * 32, [item]), dsn="https://k@h/1", sent_at="2025-01-01T00:00:00Z")
     for _ in range(arguments.runs):
         receipt = CountingReceipt()
-        left = arguments.envelopes
+        started = 0
         wall, cpu = time.perf_counter(), time.process_time()
         while receipt.delivered < arguments.envelopes:
-            while left and transport.in_flight < arguments.window:
-                transport.capture(parse(raw), receipt, sampling_key="a" * 32)
-                left -= 1
+            most = min(receipt.delivered + arguments.window, arguments.envelopes)
+            while started < most:
+                transport.capture(parse(raw), receipt, started, sampling_key="a" * 32)
+                started += 1
             transport.run_once(1.0)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         rate, per_cpu = arguments.envelopes / wall, arguments.envelopes / cpu

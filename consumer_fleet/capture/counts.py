@@ -23,27 +23,20 @@ class Incr(Protocol):
 
 
 class Count:
-    """One series. Any thread may add to it."""
+    """One series. Only the loop's driver adds to it."""
 
-    __slots__ = ("_lock", "_reported", "key", "tags", "total")
+    __slots__ = ("_reported", "key", "tags", "total")
 
     def __init__(self, key: str, tags: Mapping[str, str] | None) -> None:
         self.key = key
         self.tags = tags
         self.total = 0
         self._reported = 0
-        self._lock = threading.Lock()
-
-    def add(self) -> None:
-        """One more."""
-        with self._lock:
-            self.total += 1
 
     def take_new(self) -> int:
         """The number added since the last call."""
-        with self._lock:
-            new = self.total - self._reported
-            self._reported = self.total
+        total = self.total
+        new, self._reported = total - self._reported, total
         return new
 
 
@@ -54,11 +47,16 @@ class PeriodicCounts:
         self._incr = incr
         self._report_due = clock() + _INTERVAL_S
         self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], Count] = {}
+        self._report_lock = threading.Lock()
 
     def count(self, key: str, tags: Mapping[str, str] | None = None) -> Count:
         """The count of one series; keep it where it is used often."""
         series = (key, tuple(tags.items()) if tags else ())
         return self._counts.setdefault(series, Count(key, tags))
+
+    def add(self, key: str, tags: Mapping[str, str] | None = None) -> None:
+        """Add one to a series that is used rarely."""
+        self.count(key, tags).total += 1
 
     def report_if_due(self, now: float) -> None:
         """Report if a second has passed since the last report."""
@@ -67,10 +65,11 @@ class PeriodicCounts:
             self.report()
 
     def report(self) -> None:
-        """Hand the increments since the last report to the metrics."""
-        for count in list(self._counts.values()):
-            if new := count.take_new():
-                self._incr(count.key, tags=count.tags, amount=new)
+        """Hand the increments since the last report to the metrics. Any thread."""
+        with self._report_lock:
+            for count in list(self._counts.values()):
+                if new := count.take_new():
+                    self._incr(count.key, tags=count.tags, amount=new)
 
 
 DestinationState: TypeAlias = Literal["open", "backing_off", "paused", "throttled"]
@@ -112,7 +111,7 @@ class DestinationStatus:
 
 
 class Ledger:
-    """Counts since the start. Any thread changes the pending ones, only the driver the others."""
+    """A destination's counts since the start. Only the loop's driver changes them."""
 
     def __init__(self, destination: str, incr: Incr, clock: Callable[[], float]) -> None:
         self.retried = 0
@@ -122,58 +121,33 @@ class Ledger:
         self.pending_bytes = 0
         self._tags = {"destination": destination}
         self._counts = PeriodicCounts(incr, clock)
-        self._requests = self._counts.count("internal.sent_requests", self._tags)
-        self._accepted = self._counts.count("capture.accepted", self._tags)
-        self._lock = threading.Lock()
-        self.count_request = self._requests.add
-        self.count_accepted = self._accepted.add
+        self.requests = self._counts.count("internal.sent_requests", self._tags)
+        self.accepted_envelopes = self._counts.count("capture.accepted", self._tags)
+        self.report_if_due = self._counts.report_if_due
+        self.report = self._counts.report
 
     @property
     def accepted(self) -> int:
-        """Envelopes that the destination took."""
-        return self._accepted.total
-
-    def admit(self, size_bytes: int, budget_bytes: int | None) -> bool:
-        """Count an envelope as pending, unless that would exceed the budget; None is no budget."""
-        with self._lock:
-            if budget_bytes is not None and self.pending_bytes + size_bytes > budget_bytes:
-                return False
-            self.pending += 1
-            self.pending_bytes += size_bytes
-            return True
-
-    def release(self, size_bytes: int) -> None:
-        """Undo an `admit`: the destination is done with the envelope."""
-        with self._lock:
-            self.pending -= 1
-            self.pending_bytes -= size_bytes
+        """Envelopes that the destination accepted."""
+        return self.accepted_envelopes.total
 
     def count_retried(self, cause: str) -> None:
         self.retried += 1
-        self._counts.count("capture.retried", {**self._tags, "cause": cause}).add()
+        self._counts.add("capture.retried", {**self._tags, "cause": cause})
 
     def count_rejected(self, status: int) -> None:
-        self._counts.count("capture.rejected", {**self._tags, "status": str(status)}).add()
+        self._counts.add("capture.rejected", {**self._tags, "status": str(status)})
 
     def count_dropped(self, reason: str) -> None:
-        with self._lock:
-            self.dropped += 1
-        self._counts.count("capture.dropped", {**self._tags, "reason": reason}).add()
+        self.dropped += 1
+        self._counts.add("capture.dropped", {**self._tags, "reason": reason})
 
     def count_ambiguous(self) -> None:
         self.ambiguous += 1
-        self._counts.count("capture.ambiguous", self._tags).add()
+        self._counts.add("capture.ambiguous", self._tags)
 
     def count_throttled(self) -> None:
-        self._counts.count("capture.throttled", self._tags).add()
+        self._counts.add("capture.throttled", self._tags)
 
     def count_pause(self, status: int) -> None:
-        self._counts.count("capture.paused", {**self._tags, "status": str(status)}).add()
-
-    def report_if_due(self, now: float) -> None:
-        """Hand the counts to the metrics if a second has passed since the last report."""
-        self._counts.report_if_due(now)
-
-    def report(self) -> None:
-        """Hand the counts to the metrics now."""
-        self._counts.report()
+        self._counts.add("capture.paused", {**self._tags, "status": str(status)})

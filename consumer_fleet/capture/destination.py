@@ -9,9 +9,8 @@ import random as random_module
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from consumer_fleet import metrics
 from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
@@ -34,9 +33,6 @@ from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
-# Called by the loop's driver when the destination is done with an envelope: None if it accepted
-# the envelope, else the reason why it never will.
-OnDone: TypeAlias = Callable[[RejectedMessage | None], None]
 OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ...]], Posts]
 
 # A longer Retry-After of a 5xx is cut to this.
@@ -44,26 +40,38 @@ _LONGEST_RETRY_AFTER_S: Final = 300.0
 _ABANDONED: Final = RejectedMessage("abandoned", "nothing waits for it any more")
 
 
-def _never() -> bool:
-    return False
+class Recipient(Protocol):
+    """The owner of envelopes, which it knows by number. The loop's driver calls it."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nothing waits for the envelopes any more: they need not be sent."""
+
+    def done(self, number: int, rejection: RejectedMessage | None) -> None:
+        """The envelope was accepted, or is rejected for good. Called exactly once."""
 
 
-@dataclass(slots=True)
 class _Parcel:
     """An envelope on its way. A partial 429 shrinks ``envelope`` to the items not yet accepted."""
 
-    envelope: Envelope
-    on_done: OnDone
-    size_bytes: int
-    is_abandoned: Callable[[], bool]
-    attempts: int = 0
+    __slots__ = ("attempts", "envelope", "is_probe", "number", "recipient", "size_bytes")
+
+    def __init__(
+        self, envelope: Envelope, recipient: Recipient, number: int, size_bytes: int
+    ) -> None:
+        self.envelope = envelope
+        self.recipient = recipient
+        self.number = number
+        self.size_bytes = size_bytes
+        self.attempts = 0
+        self.is_probe = False
 
 
 class Destination:
     """Deliver each envelope until it is accepted or rejected, whatever that takes.
 
-    A destination that is not ``required`` drops envelopes beyond its budget of bytes. `send` may be
-    called by any thread; everything else runs in the loop's driver.
+    A destination that is not ``required`` drops envelopes beyond its budget of bytes. Everything
+    but `status` belongs to the thread that drives the loop.
     """
 
     def __init__(
@@ -80,7 +88,6 @@ class Destination:
         self.name = name
         self.dsn = dsn
         self.required = options.required
-        self._loop = loop
         self._clock = clock = loop.clock
         self._wall_clock = wall_clock
         self._random = random
@@ -109,37 +116,35 @@ class Destination:
         # After the pump: requests that a turn's pump has queued start in the same turn.
         self._posts = open_posts(loop, options, tuple(headers))
 
-    def send(
-        self,
-        envelope: Envelope,
-        on_done: OnDone,
-        is_abandoned: Callable[[], bool] = _never,
-    ) -> None:
-        """Queue one envelope. Any thread; never blocks; the envelope is not changed.
+    def send(self, envelope: Envelope, recipient: Recipient, number: int) -> None:
+        """Queue one envelope. Never blocks; the envelope is not changed.
 
-        ``on_done`` is called once: by the loop's driver, or by this thread if a destination that is
-        not required has no room. `drop_abandoned` asks ``is_abandoned``.
+        The recipient learns the end later, or at once if a destination that is not required has
+        no room.
         """
         size_bytes = 0
+        ledger = self._ledger
         if self._budget_bytes is not None:
             size_bytes = sum(len(item.payload) + len(item.header) for item in envelope.items)
-        if self._ledger.admit(size_bytes, self._budget_bytes):
-            self._ready.append(_Parcel(envelope, on_done, size_bytes, is_abandoned))
-            self._loop.wake()
-        else:
-            self._drop("over_budget")
-            on_done(RejectedMessage("over_budget", f"{self.name}: its queue is full"))
+            if ledger.pending_bytes + size_bytes > self._budget_bytes:
+                self._drop("over_budget")
+                detail = f"{self.name}: its queue is full"
+                recipient.done(number, RejectedMessage("over_budget", detail))
+                return
+            ledger.pending_bytes += size_bytes
+        ledger.pending += 1
+        self._ready.append(_Parcel(envelope, recipient, number, size_bytes))
 
     def drop_abandoned(self) -> None:
-        """Drop the envelopes that nothing waits for any more. For the loop's driver.
+        """Drop the envelopes that nothing waits for any more.
 
         An envelope that is being sent at the moment is dropped if it fails.
         """
-        gone = [parcel for parcel in self._ready if parcel.is_abandoned()]
-        gone += [parcel for _, _, parcel in self._waiting if parcel.is_abandoned()]
+        gone = [parcel for parcel in self._ready if parcel.recipient.abandoned]
+        gone += [parcel for _, _, parcel in self._waiting if parcel.recipient.abandoned]
         if gone:
-            self._ready = deque(parcel for parcel in self._ready if not parcel.is_abandoned())
-            self._waiting = [entry for entry in self._waiting if not entry[2].is_abandoned()]
+            self._ready = deque(parcel for parcel in self._ready if not parcel.recipient.abandoned)
+            self._waiting = [entry for entry in self._waiting if not entry[2].recipient.abandoned]
             heapq.heapify(self._waiting)
         for parcel in gone:
             self._finish(parcel, _ABANDONED)
@@ -199,11 +204,12 @@ class Destination:
 
     def _start(self, parcel: _Parcel) -> None:
         body = self._compress(serialize_after(self._current_members(), parcel.envelope))
-        self._ledger.count_request()
-        is_probe = self._gate.started()
-        self._posts.post(body, partial(self._on_answer, parcel, is_probe))
+        self._ledger.requests.total += 1
+        parcel.is_probe = self._gate.started()
+        self._posts.post(body, partial(self._on_answer, parcel))
 
-    def _on_answer(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+    def _on_answer(self, parcel: _Parcel, answer: Answer) -> None:
+        is_probe = parcel.is_probe
         verdict = judge(answer.status)
         limits: dict[str, float] = {}
         if verdict is Verdict.LIMITED or answer.rate_limits is not None:
@@ -225,7 +231,7 @@ class Destination:
             elif verdict is Verdict.REJECTED:
                 self._on_rejection(parcel, answer)
             else:
-                self._ledger.count_accepted()
+                self._ledger.accepted_envelopes.total += 1
                 self._finish(parcel, None)
 
     def _on_failure(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
@@ -277,7 +283,7 @@ class Destination:
         self._finish(parcel, RejectedMessage(reason, detail))
 
     def _retry(self, parcel: _Parcel, status: int, at_least_s: float) -> None:
-        if parcel.is_abandoned():
+        if parcel.recipient.abandoned:
             self._finish(parcel, _ABANDONED)
             return
         self._ledger.count_retried(f"http_{status}" if status else "network")
@@ -296,8 +302,9 @@ class Destination:
         heapq.heappush(self._waiting, (due, next(self._numbers), parcel))
 
     def _finish(self, parcel: _Parcel, rejection: RejectedMessage | None) -> None:
-        self._ledger.release(parcel.size_bytes)
-        parcel.on_done(rejection)
+        self._ledger.pending -= 1
+        self._ledger.pending_bytes -= parcel.size_bytes
+        parcel.recipient.done(parcel.number, rejection)
 
     def _drop(self, reason: str) -> None:
         self._ledger.count_dropped(reason)

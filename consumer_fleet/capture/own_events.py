@@ -14,6 +14,7 @@ import sentry_sdk
 
 from consumer_fleet.capture.counts import Incr
 from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.errors import RejectedMessage
 
 
 class LostEvents:
@@ -78,3 +79,18 @@ def _comes_from_capture(innermost: FrameType | None) -> bool:
         has_left = has_left or not is_ours
         frame = frame.f_back
     return False
+
+
+class OwnEventRecipient:
+    """The recipient of own events, which nothing waits for."""
+
+    abandoned = False
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+
+    def accepted(self, number: int, destination: str) -> None:
+        """Nothing to remember: an own event is never sent again."""
+
+    def done(self, number: int, rejection: RejectedMessage | None) -> None:
+        self.in_flight -= 1

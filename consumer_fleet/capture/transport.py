@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Collection
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple
 
 import sentry_sdk.envelope
 import sentry_sdk.transport
@@ -15,13 +16,13 @@ import structlog
 
 from consumer_fleet import metrics
 from consumer_fleet.capture.counts import DestinationStatus, Incr, PeriodicCounts
+from consumer_fleet.capture.delivery import CaptureRecipient, Delivery
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
-from consumer_fleet.capture.own_events import LostEvents, is_current_event_safe
+from consumer_fleet.capture.own_events import LostEvents, OwnEventRecipient, is_current_event_safe
 from consumer_fleet.capture.socket_posts import open_posts
-from consumer_fleet.errors import RejectedMessage
 
 log = structlog.get_logger(__name__)
 
@@ -32,68 +33,12 @@ _TURN_S: Final = 1.0
 _FLUSH_CALLBACK_AFTER_S: Final = 0.1
 
 
-class Receipt(Protocol):
-    """How the pipeline learns of an envelope's delivery. Called by the loop's driver."""
+class _OwnEvent(NamedTuple):
+    """An own event, or a client report, on its way to the driver."""
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether nothing waits for the envelope any more: it need not be sent."""
-
-    def accepted(self, destination: str) -> None:
-        """One destination accepted the envelope: at most once per destination, at any time.
-
-        Best-effort destinations may do so after `settled`.
-        """
-
-    def settled(self, rejection: RejectedMessage | None) -> None:
-        """Every required destination is done: exactly once. None means delivered."""
-
-
-class Delivery:
-    """A captured envelope: settles its receipt once the required destinations are done."""
-
-    # One for all: it is held for a few instructions, and own events are rare.
-    _lock = threading.Lock()
-
-    def __init__(self, receipt: Receipt | None, on_settled: Callable[[], None]) -> None:
-        self._receipt = receipt
-        self._on_settled = on_settled
-        self._rejection: RejectedMessage | None = None
-        # Capturing itself counts as one, so that an answer that comes before all destinations
-        # have been asked does not settle anything.
-        self._open = 1
-
-    def is_abandoned(self) -> bool:
-        """Own events have no receipt and are never given up."""
-        return self._receipt is not None and self._receipt.abandoned
-
-    def expect(self) -> None:
-        """A required destination is about to get the envelope."""
-        with self._lock:
-            self._open += 1
-
-    def done(self, destination: str, required: bool, rejection: RejectedMessage | None) -> None:
-        """A destination is done with the envelope."""
-        if rejection is None and self._receipt is not None:
-            self._receipt.accepted(destination)
-        if not required:
-            return
-        if self._rejection is None:
-            self._rejection = rejection
-        self._close_one()
-
-    def all_asked(self) -> None:
-        """Every destination that is to get the envelope has it."""
-        self._close_one()
-
-    def _close_one(self) -> None:
-        with self._lock:
-            self._open -= 1
-            is_settled = self._open == 0
-        if is_settled:
-            self._on_settled()
-            if self._receipt is not None:
-                self._receipt.settled(self._rejection)
+    envelope: Envelope
+    to_upstream: bool
+    to_saas: bool
 
 
 class MultiplexingTransport(sentry_sdk.transport.Transport):
@@ -115,9 +60,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(options)
-        self.in_flight = 0
+        self._destinations = [each for each in (upstream, saas) if each is not None]
         self._upstream = upstream
         self._saas = saas
+        # By far the most frequent case: nothing needs to be kept per envelope.
+        self._is_simple = saas is None and upstream is not None and upstream.required
         self._loop = loop
         self._upstream_metrics_enabled = upstream_metrics_enabled
         self._saas_sample_rate = saas_sample_rate
@@ -126,15 +73,18 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._to_upstream = self._counts.count("internal.captured.events.upstream")
         self._to_saas = self._counts.count("internal.captured.events.relay")
         self._lost = LostEvents(incr)
-        self._own_in_flight = 0
-        self._lock = threading.Lock()  # for the own events, which come from any thread
+        # Own events come from any thread; the driver takes them from here.
+        self._inbox: deque[_OwnEvent] = deque()
+        self._own = OwnEventRecipient()
         self._capturing = threading.local()
         self._thread: threading.Thread | None = None
+        loop.attach(self._take_own)
 
     def capture(
         self,
         envelope: Envelope,
-        receipt: Receipt,
+        recipient: CaptureRecipient,
+        number: int,
         *,
         sampling_key: str,
         skip: Collection[str] = (),
@@ -144,13 +94,19 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         ``skip`` names destinations that accepted the envelope before a worker died. The same
         ``sampling_key`` gets the same decision about the saas sample rate at each delivery.
         """
-        self.in_flight += 1
-        delivery = Delivery(receipt, self._settle)
-        try:
-            self._capture_anything(envelope, delivery, sampling_key=sampling_key, skip=skip)
-        except BaseException:
-            self.in_flight -= 1  # it is never settled: the caller gets the error
-            raise
+        if self._is_simple and not skip:
+            assert self._upstream is not None
+            self._to_upstream.total += 1
+            if not self._upstream_metrics_enabled:
+                envelope = _without_statsd(envelope)
+            if envelope.items:
+                self._upstream.send(envelope, recipient, number)
+            else:
+                self._count_filtered(self._upstream)
+                recipient.done(number, None)
+            return
+        to_saas = self._is_sampled(sampling_key)
+        self._capture_anything(envelope, recipient, number, to_saas=to_saas, skip=skip)
 
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         """Take an own event from the SDK: any thread, no receipt, best effort."""
@@ -159,79 +115,100 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             return
         self._capturing.is_active = True
         try:
-            self._capture_own(envelope)
-        finally:
-            self._capturing.is_active = False
-
-    def _capture_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
-        with self._lock:
-            has_room = self._own_in_flight < _OWN_EVENTS_MAX and not self._loop.is_closed
-            self._own_in_flight += has_room
-        if not has_room:
-            self._lost.add("queue_overflow", "error")
-            return
-        try:
-            self._send_own(envelope)
+            self._enqueue_own(envelope)
         except Exception:
             # The SDK would raise it in the code that logged something: it ends here, in the log.
             log.exception("own_event_failed")
-            self._settle_own()
             self._lost.add("internal_sdk_error", "error")
+        finally:
+            self._capturing.is_active = False
 
-    def _send_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
+    def _enqueue_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
+        is_full = len(self._inbox) + self._own.in_flight >= _OWN_EVENTS_MAX
+        if is_full or self._loop.is_closed:
+            self._lost.add("queue_overflow", "error")
+            return
         frames = parse(envelope.serialize())
-        is_transaction = any(item.type == "transaction" for item in frames.items)
-        kind = "transactions" if is_transaction else "envelopes"
-        self._counts.count(f"internal.captured.events.{kind}").add()
-        delivery = Delivery(None, self._settle_own)
-        key = frames.event_id or ""
-        self._capture_anything(frames, delivery, sampling_key=key, is_own=True)
+        is_sampled = self._saas is not None and self._is_sampled(frames.event_id or "")
+        # Decided here: it depends on the stack and the scope of the thread that captures.
+        is_safe = not is_sampled or is_current_event_safe()
+        if not is_safe:
+            self._incr("internal.uncaptured.events.relay", tags={"reason": "unsafe"})
+        self._inbox.append(_OwnEvent(frames, True, is_sampled and is_safe))
+        self._loop.wake()
+
+    def _take_own(self) -> float:
+        """The loop's pump: capture the own events of all threads."""
+        if not self._inbox:
+            return math.inf
+        self._capturing.is_active = True
+        try:
+            while self._inbox:
+                self._capture_own(self._inbox.popleft())
+        finally:
+            self._capturing.is_active = False
+        return -math.inf  # the destinations' pumps have run before: another turn starts requests
+
+    def _capture_own(self, event: _OwnEvent) -> None:
+        if event.to_upstream:
+            is_transaction = any(item.type == "transaction" for item in event.envelope.items)
+            kind = "transactions" if is_transaction else "envelopes"
+            self._counts.add(f"internal.captured.events.{kind}")
+        skip = () if event.to_upstream else ("upstream",)
+        self._own.in_flight += 1
+        try:
+            self._capture_anything(event.envelope, self._own, 0, to_saas=event.to_saas, skip=skip)
+        except Exception:
+            log.exception("own_event_failed")
+            self._own.in_flight -= 1
+            self._lost.add("internal_sdk_error", "error")
 
     def _capture_anything(
         self,
         envelope: Envelope,
-        delivery: Delivery,
+        recipient: CaptureRecipient,
+        number: int,
         *,
-        sampling_key: str,
+        to_saas: bool,
         skip: Collection[str] = (),
-        is_own: bool = False,
     ) -> None:
         """Send the envelope to the upstream, then to saas; a failure of one never stops the other.
 
         The upstream comes first because its loss would go unnoticed the longest.
         """
+        delivery = Delivery(recipient, number, self._destinations)
         failures: list[Exception] = []
-        upstream, saas = self._upstream, self._saas
-        if upstream is not None and upstream.name not in skip:
-            self._to_upstream.add()
-            copy = self._for_upstream(envelope)
-            self._send(upstream, copy, delivery, failures)
-        if saas is not None and saas.name not in skip and self._is_sampled(sampling_key):
-            if is_own and not is_current_event_safe():
-                self._incr("internal.uncaptured.events.relay", tags={"reason": "unsafe"})
-            else:
-                self._to_saas.add()
+        for position, destination in enumerate(self._destinations):
+            if destination.name in skip:
+                continue
+            if destination is self._upstream:
+                self._to_upstream.total += 1
+                is_whole = self._upstream_metrics_enabled
+                copy = envelope if is_whole else _without_statsd(envelope)
+                self._send(destination, copy, delivery, position, failures)
+            elif to_saas:
+                self._to_saas.total += 1
                 # The envelope as it came, with the items that were left out for the upstream.
-                self._send(saas, envelope, delivery, failures)
+                self._send(destination, envelope, delivery, position, failures)
         if failures:
             raise failures[0]
-        delivery.all_asked()
+        delivery.close_one()
 
     def _send(
         self,
         destination: Destination,
         envelope: Envelope,
         delivery: Delivery,
+        position: int,
         failures: list[Exception],
     ) -> None:
         if not envelope.items:
-            self._counts.count("capture.filtered", {"destination": destination.name}).add()
+            self._count_filtered(destination)
             return
         if destination.required:
             delivery.expect()
-        on_done = partial(delivery.done, destination.name, destination.required)
         try:
-            destination.send(envelope, on_done, delivery.is_abandoned)
+            destination.send(envelope, delivery, position)
         except Exception as error:  # a bug in one must not cost the other its data
             log.exception("destination_failed", destination=destination.name)
             if destination.required:
@@ -240,31 +217,17 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 tags = {"destination": destination.name, "reason": "internal_error"}
                 self._incr("capture.dropped", tags=tags)
 
-    def _for_upstream(self, envelope: Envelope) -> Envelope:
-        """Return the envelope itself, or a copy without its statsd items.
-
-        Items are told by their own type: the SDK's data categories no longer know statsd.
-        """
-        if self._upstream_metrics_enabled or not _has_statsd(envelope):
-            return envelope
-        items = tuple(item for item in envelope.items if item.type != "statsd")
-        return envelope._replace(items=items)
+    def _count_filtered(self, destination: Destination) -> None:
+        self._counts.add("capture.filtered", {"destination": destination.name})
 
     def _is_sampled(self, sampling_key: str) -> bool:
         if self._saas_sample_rate >= 1.0:
             return True
         return zlib.crc32(sampling_key.encode()) / 2**32 < self._saas_sample_rate
 
-    def _settle(self) -> None:
-        self.in_flight -= 1
-
-    def _settle_own(self) -> None:
-        with self._lock:
-            self._own_in_flight -= 1
-
     def drop_abandoned(self) -> None:
         """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""
-        for destination in self._destinations():
+        for destination in self._destinations:
             destination.drop_abandoned()
 
     def run_once(self, timeout_s: float) -> None:
@@ -288,11 +251,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def statuses(self) -> list[DestinationStatus]:
         """Return the state and counts of each destination. Any thread."""
-        return [destination.status() for destination in self._destinations()]
+        return [destination.status() for destination in self._destinations]
 
     def accepted(self) -> list[int]:
         """Count each destination's accepted envelopes, in the order of `statuses`. Any thread."""
-        return [destination.ledger.accepted for destination in self._destinations()]
+        return [destination.ledger.accepted for destination in self._destinations]
 
     def flush(
         self,
@@ -308,7 +271,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if self._saas is not None and not self._loop.is_closed:
             report = self._lost.take_report()
             if report is not None:
-                self._saas.send(report, _ignore)
+                self._inbox.append(_OwnEvent(report, False, True))
         start = time.monotonic()
         deadline = start + timeout
         while self._pending() and not self._loop.is_closed:
@@ -320,7 +283,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 callback = None
             self._loop.run_once(min(deadline - now, _FLUSH_CALLBACK_AFTER_S))
         self._counts.report()
-        for destination in self._destinations():
+        for destination in self._destinations:
             destination.ledger.report()
 
     def kill(self) -> None:
@@ -329,7 +292,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def is_healthy(self) -> bool:
         """Whether every destination is being sent to freely."""
-        return all(destination.is_healthy for destination in self._destinations())
+        return all(destination.is_healthy for destination in self._destinations)
 
     def record_lost_event(
         self,
@@ -345,22 +308,21 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._lost.add(reason, data_category or "default", quantity)
 
     def _pending(self) -> int:
-        return sum(destination.pending for destination in self._destinations())
-
-    def _destinations(self) -> list[Destination]:
-        return [each for each in (self._upstream, self._saas) if each is not None]
+        waiting = sum(destination.pending for destination in self._destinations)
+        return len(self._inbox) + waiting
 
 
-def _has_statsd(envelope: Envelope) -> bool:
+def _without_statsd(envelope: Envelope) -> Envelope:
+    """Return the envelope itself, or a copy without its statsd items.
+
+    Items are told by their own type: the SDK's data categories no longer know statsd.
+    """
     # A plain loop: nearly all envelopes pass here, and a generator costs as much as a parse.
-    for item in envelope.items:  # noqa: SIM110 - see above
+    for item in envelope.items:
         if item.type == "statsd":
-            return True
-    return False
-
-
-def _ignore(_rejection: RejectedMessage | None) -> None:
-    """Report nothing about a client report."""
+            items = tuple(item for item in envelope.items if item.type != "statsd")
+            return envelope._replace(items=items)
+    return envelope
 
 
 def build_transport(

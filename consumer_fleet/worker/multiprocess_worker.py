@@ -11,7 +11,6 @@ import gc
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import monotonic
@@ -28,7 +27,7 @@ from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
 from consumer_fleet.errors import EXIT_BUG, FleetError, RejectedMessage
 from consumer_fleet.worker import protocol
-from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task, TaskMessage
+from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +106,7 @@ def serve(
     Raises EOFError, BrokenPipeError or ConnectionResetError when the parent is gone, and whatever
     a bug raises; the caller ends the worker then.
     """
+    shared.beat()  # or the silence of the boot would count against the first message
     connection.send_bytes(protocol.encode_ready(monotonic()))
     _Worker(decode, transport, connection, shared, options, prepare).run()
 
@@ -117,68 +117,62 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-class _Receipt:
-    """Pass an envelope's delivery on to its task's receipts.
+class _RunningTask:
+    """A task in the worker: the next message to start, and the receipts to send.
 
-    It is abandoned if its partition has moved: the new owner delivers the message.
+    It is the recipient of its envelopes, which it knows by their numbers. It is abandoned if its
+    partition has moved: the new owner delivers the messages.
     """
 
-    __slots__ = ("_index", "_task")
-
-    def __init__(self, task: _RunningTask, index: int) -> None:
-        self._task = task
-        self._index = index
-
-    @property
-    def abandoned(self) -> bool:
-        return self._task.cancelled
-
-    def accepted(self, destination: str) -> None:
-        self._task.accepted(self._index, destination)
-
-    def settled(self, rejection: RejectedMessage | None) -> None:
-        if rejection is None:
-            self._task.delivered(self._index)
-        else:
-            self._task.rejected(self._index, rejection)
-
-
-class _RunningTask:
-    """A task in the worker: the messages to start, and the receipts to send."""
-
-    def __init__(self, task: Task, note: Callable[[_RunningTask], None]) -> None:
+    def __init__(self, task: Task, worker: _Worker) -> None:
         self.task = task
-        self.waiting: deque[TaskMessage] = deque(task.messages)
-        self.unsettled = len(task.messages)
-        self.cancelled = False
-        self._receipts = Receipts(task.task_id)
-        self._note = note
+        # The position of the next message to start.
+        self.next = 0
+        self.unsettled = len(task.numbers)
+        self.abandoned = False
+        self.receipts = Receipts(task.task_id)
+        self._worker = worker
+        self._delivered = worker.shared.receipts
+        self._region = task.region
 
-    def delivered(self, index: int) -> None:
+    def done(self, number: int, rejection: RejectedMessage | None) -> None:
+        """Called by the transport: a captured message is settled."""
+        worker = self._worker
+        worker.in_flight -= 1
+        if self.abandoned:
+            return
         self.unsettled -= 1
-        self._receipts.delivered.append(index)
-        self._note(self)
+        if rejection is None:
+            # Here and now: a death of this worker must not lose it.
+            self._delivered[self._region + number] = 1
+            worker.has_deliveries = True
+        else:
+            self.receipts.rejected.append((number, rejection.reason, rejection.detail))
+            worker.news[self.task.task_id] = self
+        if self.unsettled == 0:
+            worker.news[self.task.task_id] = self
 
-    def filtered(self, index: int, reason: str) -> None:
+    def accepted(self, number: int, destination: str) -> None:
+        """Called by the transport: one of two destinations has the message."""
+        self.receipts.accepted.append((number, destination))
+        self._worker.news[self.task.task_id] = self
+
+    def filtered(self, number: int, reason: str) -> None:
         self.unsettled -= 1
-        self._receipts.filtered.append((index, reason))
-        self._note(self)
+        self.receipts.filtered.append((number, reason))
+        self._worker.news[self.task.task_id] = self
 
-    def rejected(self, index: int, rejection: RejectedMessage) -> None:
+    def rejected(self, number: int, rejection: RejectedMessage) -> None:
         self.unsettled -= 1
-        self._receipts.rejected.append((index, rejection.reason, rejection.detail))
-        self._note(self)
+        self.receipts.rejected.append((number, rejection.reason, rejection.detail))
+        self._worker.news[self.task.task_id] = self
 
-    def accepted(self, index: int, destination: str) -> None:
-        self._receipts.accepted.append((index, destination))
-        self._note(self)
-
-    def take_receipts(self) -> Receipts:
-        receipts, self._receipts = self._receipts, Receipts(self.task.task_id)
-        if receipts.accepted:
-            # Useful only while another destination has not accepted the message yet.
-            settled = {*receipts.delivered, *(index for index, _, _ in receipts.rejected)}
-            receipts.accepted = [entry for entry in receipts.accepted if entry[0] not in settled]
+    def take_receipts(self) -> Receipts | None:
+        """The receipts to send, if any."""
+        receipts = self.receipts
+        if not (receipts.filtered or receipts.rejected or receipts.accepted):
+            return None
+        self.receipts = Receipts(self.task.task_id)
         return receipts
 
 
@@ -196,7 +190,12 @@ class _Worker:
         self._prepare = prepare
         self._transport = transport
         self._connection = connection
-        self._shared = shared
+        self.shared = shared
+        # Messages that are captured and not settled.
+        self.in_flight = 0
+        self.has_deliveries = False
+        # Tasks with receipts to send, or that are done.
+        self.news: dict[int, _RunningTask] = {}
         self._window = options.connections * _WINDOW_PER_CONNECTION
         self._names_origin = options.envelope_origin
         self._best_effort = {
@@ -207,9 +206,8 @@ class _Worker:
             )
             if delivery == "best-effort"
         }
-        # Tasks with messages to start, in order of arrival; and those with receipts to send.
+        # Tasks with messages to start, in order of arrival.
         self._tasks: deque[_RunningTask] = deque()
-        self._news: dict[int, _RunningTask] = {}
         self._by_id: dict[int, _RunningTask] = {}
         self._stopping = False
         self._status_due = 0.0
@@ -218,7 +216,7 @@ class _Worker:
         """Take tasks, start messages, drive delivery, report: until stopped and empty."""
         self._transport.register(self._connection.fileno())
         while True:
-            self._shared.beat()
+            self.shared.beat()
             self._read_frames()
             more = self._start_messages()
             if self._stopping and not self._by_id:
@@ -226,7 +224,7 @@ class _Worker:
             # Receipts of what was settled at once (filtered, rejected) must not wait for sockets.
             self._send_receipts()
             self._transport.run_once(0.0 if more else _IDLE_WAIT_S)
-            self._shared.note_accepted(self._transport.accepted())
+            self.shared.note_accepted(self._transport.accepted())
             self._send_receipts()
             self._send_status()
         self._send_receipts()
@@ -259,7 +257,7 @@ class _Worker:
                 return
             kind, fields = protocol.decode(frame)
             if kind is Kind.TASK:
-                task = _RunningTask(protocol.as_task(fields), self._note_news)
+                task = _RunningTask(protocol.as_task(fields), self)
                 self._tasks.append(task)
                 self._by_id[task.task.task_id] = task
             elif kind is Kind.CANCEL:
@@ -268,72 +266,96 @@ class _Worker:
     def _cancel(self, task_id: int) -> None:
         task = self._by_id.pop(task_id, None)
         if task is not None:
-            task.cancelled = True
-            task.waiting.clear()
+            task.abandoned = True
+            task.next = len(task.task.numbers)
+            self.news.pop(task_id, None)
             self._transport.drop_abandoned()
-
-    def _note_news(self, task: _RunningTask) -> None:
-        self._news[task.task.task_id] = task
+            self._connection.send_bytes(protocol.encode_done(task_id))
 
     def _start_messages(self) -> bool:
         """Decode and capture a burst of messages. True if more may start now."""
-        for _ in range(_BURST):
-            while self._tasks and not self._tasks[0].waiting:
-                self._tasks.popleft()
-            if not self._tasks or self._transport.in_flight >= self._window:
-                return False
-            task = self._tasks[0]
-            message = task.waiting.popleft()
-            self._shared.begin(task.task.task_id, message.number)
-            self._start(task, message)
-            self._shared.end()
-        return True
+        left = min(_BURST, self._window - self.in_flight)
+        tasks = self._tasks
+        while tasks and left > 0:
+            task = tasks[0]
+            begin, end = task.next, min(task.next + left, len(task.task.numbers))
+            left -= end - begin
+            for position in range(begin, end):
+                task.next = position + 1
+                self._start(task, position)
+            if task.next >= len(task.task.numbers):
+                tasks.popleft()
+        self.shared.end()
+        return bool(tasks) and self.in_flight < self._window
 
-    def _start(self, task: _RunningTask, message: TaskMessage) -> None:
-        topic, partition = task.task.topic, task.task.partition
-        number, offset, timestamp_ms, value, accepted_by, key, headers = message
-        raw = RawMessage(topic, partition, offset, timestamp_ms, value, key, headers or ())
+    # In one piece: it runs for each message, and each call costs.
+    def _start(self, running: _RunningTask, position: int) -> None:
+        task = running.task
+        number = task.numbers[position]
+        self.shared.begin(task.task_id, number)
+        raw = RawMessage(
+            task.topic,
+            task.partition,
+            task.offsets[position],
+            task.timestamps_ms[position],
+            task.values[position],
+        )
         try:
-            raw, decoded = self._prepare_and_decode(raw)
+            if self._prepare is None:
+                decoded = self._decode(raw)
+            else:
+                raw = raw._replace(key=task.keys[position], headers=task.headers[position])
+                raw, decoded = self._prepare_and_decode(raw, self._prepare)
         except RejectedMessage as rejection:
-            task.rejected(number, rejection)
+            running.rejected(number, rejection)
             return
         except MemoryError:
             # The message need not be the cause: end, and let the parent count its suspects.
             raise
         except Exception as error:
-            log.exception("codec_error", topic=topic, partition=partition, offset=offset)
+            log.exception(
+                "codec_error", topic=raw.topic, partition=raw.partition, offset=raw.offset
+            )
             detail = f"{type(error).__name__}: {error}"
-            task.rejected(number, RejectedMessage("codec_error", detail))
+            running.rejected(number, RejectedMessage("codec_error", detail))
             return
         if isinstance(decoded, Skipped):
-            task.filtered(number, decoded.reason)
+            running.filtered(number, decoded.reason)
             return
         if self._names_origin:
             decoded = with_origin(decoded, raw.topic, raw.partition, raw.offset)
+        self.in_flight += 1
         self._transport.capture(
             decoded,
-            _Receipt(task, number),
+            running,
+            number,
             sampling_key=decoded.event_id or f"{raw.topic}/{raw.partition}/{raw.offset}",
-            skip=accepted_by,
+            skip=task.accepted_by.get(number, ()),
         )
 
-    def _prepare_and_decode(self, raw: RawMessage) -> tuple[RawMessage, Envelope | Skipped]:
+    def _prepare_and_decode(
+        self, raw: RawMessage, prepare: Prepare
+    ) -> tuple[RawMessage, Envelope | Skipped]:
         """Return the message as its codec saw it, and the result of decoding it."""
-        if self._prepare is None:
-            return raw, self._decode(raw)
-        prepared = self._prepare(raw)
+        prepared = prepare(raw)
         if isinstance(prepared, Skipped):
             return raw, prepared
         return prepared, self._decode(prepared)
 
     def _send_receipts(self) -> None:
-        for task in self._news.values():
-            if not task.cancelled:
-                self._connection.send_bytes(protocol.encode_receipts(task.take_receipts()))
-            if task.unsettled == 0:
-                self._by_id.pop(task.task.task_id, None)
-        self._news.clear()
+        if self.has_deliveries:
+            self.has_deliveries = False
+            if self.shared.announce():
+                self._connection.send_bytes(protocol.NEWS)
+        if not self.news:
+            return
+        for task_id, task in self.news.items():
+            receipts = task.take_receipts()
+            if receipts is not None:
+                self._connection.send_bytes(protocol.encode_receipts(receipts))
+            if task.unsettled == 0 and self._by_id.pop(task_id, None) is not None:
+                self._connection.send_bytes(protocol.encode_done(task_id))
+        self.news.clear()
 
     def _send_status(self) -> None:
         now = monotonic()
@@ -341,5 +363,5 @@ class _Worker:
             self._status_due = now + _STATUS_INTERVAL_S
             statuses = self._transport.statuses()
             losable = sum(status.pending for status in statuses if status.name in self._best_effort)
-            self._shared.note_losable(losable)
+            self.shared.note_losable(losable)
             self._connection.send_bytes(protocol.encode_status(statuses))

@@ -28,7 +28,7 @@ from consumer_fleet.metrics import incr
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
-from consumer_fleet.worker.protocol import Kind, Receipts, Suspect, Task
+from consumer_fleet.worker.protocol import Kind, Receipts, Regions, Suspect
 from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,9 @@ class Slot:
     process: WorkerHandle | None = None
     ready: bool = False
     tasks: dict[int, Assignment] = field(default_factory=dict)
+    # Tasks that were abandoned and whose worker has not said DONE: their regions.
+    cancelled: dict[int, tuple[int, int]] = field(default_factory=dict)
+    regions: Regions = field(default_factory=Regions)
     restart_at: float = 0.0
     failed_boots: int = 0
     short_lives: int = 0
@@ -78,7 +81,7 @@ class Slot:
         if suspect is None or assignment is None:
             return None
         chunk = assignment.work.chunk
-        offset = chunk.records[suspect.index].offset
+        offset = chunk.records[suspect.number].offset
         return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
 
 
@@ -109,8 +112,6 @@ class WorkerPool:
         self.is_hopeless = False
         self.restarts = 0
 
-    # -- for the strategy -----------------------------------------------------------------------
-
     def start(self) -> None:
         """Start all workers. Does not wait for their boot: work may be queued already."""
         for slot in self._slots:
@@ -133,7 +134,7 @@ class WorkerPool:
         self._backlog = deque(a for a in self._backlog if not a.work.abandoned)
         for slot in self._slots:
             for task_id in [t for t, a in slot.tasks.items() if a.work.abandoned]:
-                del slot.tasks[task_id]
+                slot.cancelled[task_id] = slot.tasks.pop(task_id).extent
                 if slot.process is not None:
                     slot.process.send(protocol.encode_cancel(task_id))
 
@@ -166,9 +167,8 @@ class WorkerPool:
                 process.kill()
                 process.join(5.0)
             self._take_frames(slot)
+            self._take_deliveries(slot)
             self._retire(slot)
-
-    # -- for people -----------------------------------------------------------------------------
 
     def statuses(self) -> list[DestinationStatus]:
         """One status per destination, over all workers and their predecessors."""
@@ -194,8 +194,6 @@ class WorkerPool:
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process is not None]
 
-    # -- handing out ----------------------------------------------------------------------------
-
     def _dispatch(self) -> None:
         kept: deque[Assignment] = deque()
         while self._backlog:
@@ -204,38 +202,44 @@ class WorkerPool:
             assignment.indexes = [i for i in assignment.indexes if not work.is_settled(i)]
             if not assignment.indexes:
                 continue
-            slot = self._choose(alone=assignment.alone)
+            slot = self._choose(assignment)
             if slot is None:
                 kept.append(assignment)
             else:
                 self._give(slot, assignment)
         self._backlog = kept
 
-    def _choose(self, *, alone: bool) -> Slot | None:
-        free = [slot for slot in self._slots if slot.can_take]
-        if alone:
+    def _choose(self, assignment: Assignment) -> Slot | None:
+        length = len(assignment.work.chunk.records)
+        free = [slot for slot in self._slots if slot.can_take and slot.regions.fits(length)]
+        if assignment.alone:
             free = [slot for slot in free if not slot.tasks]
         return min(free, key=lambda slot: slot.outstanding, default=None)
 
     def _give(self, slot: Slot, assignment: Assignment) -> None:
         task_id, self._next_task_id = self._next_task_id, self._next_task_id + 1
+        if slot.process is None:
+            return
+        work = assignment.work
+        length = len(work.chunk.records)
+        assignment.region = region = slot.regions.take(length)
+        slot.process.shared.receipts[region : region + length] = bytes(length)
         slot.tasks[task_id] = assignment
-        partition = assignment.work.chunk.partition
         whole = self._spec.prepare is not None
-        messages = assignment.work.messages(assignment.indexes, whole=whole)
-        task = Task(task_id, partition.topic.name, partition.index, messages)
-        if slot.process is not None:
-            slot.process.send(protocol.encode_task(task))
-
-    # -- receipts -------------------------------------------------------------------------------
+        task = work.task(task_id, region, assignment.indexes, whole=whole)
+        slot.process.send(protocol.encode_task(task))
 
     def _take_frames(self, slot: Slot) -> None:
         if slot.process is None:
             return
+        if slot.process.shared.take_news():
+            self._take_deliveries(slot)
         for frame in slot.process.take_frames():
             kind, fields = protocol.decode(frame)
             if kind is Kind.RECEIPTS:
                 self._settle(slot, protocol.as_receipts(fields))
+            elif kind is Kind.DONE:
+                self._end_task(slot, fields[0])
             elif kind is Kind.STATUS:
                 slot.statuses = protocol.as_statuses(fields)
             elif kind is Kind.READY:
@@ -251,7 +255,6 @@ class WorkerPool:
         if assignment is None:
             return
         work = assignment.work
-        self.outcomes.count_delivered(sum(work.settle(index) for index in receipts.delivered))
         for index, reason in receipts.filtered:
             if work.settle(index):
                 self.outcomes.count_filtered(reason)
@@ -260,10 +263,25 @@ class WorkerPool:
                 self.outcomes.count_rejected(reason)
         for index, destination in receipts.accepted:
             work.accepted(index, destination)
-        if all(work.is_settled(index) for index in assignment.indexes):
-            del slot.tasks[receipts.task_id]
 
-    # -- supervision ----------------------------------------------------------------------------
+    def _take_deliveries(self, slot: Slot) -> None:
+        """Settle what the worker has marked as delivered; also after its death."""
+        if slot.process is None:
+            return
+        receipts = slot.process.shared.receipts
+        for assignment in slot.tasks.values():
+            start, length = assignment.extent
+            delivered = assignment.work.settle_delivered(receipts[start : start + length].tobytes())
+            self.outcomes.count_delivered(delivered)
+
+    def _end_task(self, slot: Slot, task_id: int) -> None:
+        """The worker writes no more into the task's region: take the last receipts, free it."""
+        if task_id in slot.tasks:
+            self._take_deliveries(slot)
+            extent = slot.tasks.pop(task_id).extent
+        else:
+            extent = slot.cancelled.pop(task_id)
+        slot.regions.give_back(*extent)
 
     def _start(self, slot: Slot) -> None:
         slot.process = self._start_worker(self._spec, slot.number, self._news.set)
@@ -295,6 +313,7 @@ class WorkerPool:
             return
         process.join(5.0)
         self._take_frames(slot)
+        self._take_deliveries(slot)
         # The last status is up to half a second older than the counts in shared memory.
         slot.statuses = [
             replace(status, accepted=accepted)
@@ -315,7 +334,7 @@ class WorkerPool:
         if process.shared.losable:
             incr("capture.dropped", amount=process.shared.losable, tags={"reason": "worker_died"})
         if suspect is not None and suspect.task_id in slot.tasks:
-            self._blame(slot.tasks[suspect.task_id], suspect.index, cause)
+            self._blame(slot.tasks[suspect.task_id], suspect.number, cause)
         self._give_back(slot)
         if not slot.ready:
             self._boot_failed(slot, f"it ended during its boot ({cause}, exit code {exit_code})")
@@ -346,6 +365,8 @@ class WorkerPool:
         for task_id in sorted(slot.tasks, reverse=True):
             self._backlog.appendleft(slot.tasks[task_id])
         slot.tasks.clear()
+        slot.cancelled.clear()
+        slot.regions = Regions()
         if resent:
             incr("worker.resent", amount=resent)
 

@@ -7,23 +7,28 @@ subset of a chunk, and may be sent again without the settled ones.
 
 ::
 
-    parent → worker   TASK     task id, topic, partition, [[number, offset, timestamp_ms, value,
-                               destinations that accepted it before, key, headers], …]; the
-                               last two only where the run prepares messages
+    parent → worker   TASK     task id, topic, partition, region, and the messages in columns:
+                               numbers, offsets, timestamps, values, keys and headers (both
+                               empty unless the run prepares messages), {number: destinations
+                               that accepted it before}
                       CANCEL   task id: start no more of its messages
                       STOP     finish what was sent, then exit
     worker → parent   READY    the worker has booted and takes tasks: the time
                       FAILED   its boot failed: the error's text, its exit code
-                      RECEIPTS task id, [number of delivered, …], [[number, reason], …] filtered,
-                               [[number, reason, detail], …] rejected,
-                               [[number, destination], …] accepted by one of several destinations
+                      NEWS     messages were delivered: see the shared memory
+                      RECEIPTS task id, [[number, reason], …] filtered, [[number, reason, detail],
+                               …] rejected, [[number, destination], …] accepted by one of several
+                      DONE     task id: it writes no more to the task's region
                       STATUS   [destination status as a map, …]
+
+A delivered message is one byte in shared memory, at its number in the task's region. The byte is
+there as soon as the answer is, and stays there when the worker dies.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from multiprocessing.context import SpawnContext
@@ -45,38 +50,35 @@ class Kind(IntEnum):
     FAILED = 4
     RECEIPTS = 5
     STATUS = 6
+    NEWS = 7
+    DONE = 8
 
 
-class TaskMessage(NamedTuple):
-    """One message of a task. ``number`` is its index in the task's chunk; ``accepted_by`` names
-    destinations not to send it to again.
+class Task(NamedTuple):
+    """Messages of one partition for one worker, in columns.
+
+    ``region`` is where the chunk's receipts begin in the shared memory. ``keys`` and ``headers``
+    are empty unless the run prepares messages.
     """
-
-    number: int
-    offset: int
-    timestamp_ms: int | None
-    value: bytes | None
-    accepted_by: Sequence[str]
-    key: bytes | None = None
-    headers: Headers | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Messages of one partition for one worker."""
 
     task_id: int
     topic: str
     partition: int
-    messages: Sequence[TaskMessage]
+    region: int
+    numbers: Sequence[int]
+    offsets: Sequence[int]
+    timestamps_ms: Sequence[int | None]
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    headers: Sequence[Headers]
+    accepted_by: Mapping[int, Sequence[str]]
 
 
 @dataclass(slots=True)
 class Receipts:
-    """The outcomes of messages of one task since the last receipts."""
+    """The outcomes of messages of one task since the last receipts, but for deliveries."""
 
     task_id: int
-    delivered: list[int] = field(default_factory=list)
     filtered: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     accepted: list[tuple[int, str]] = field(default_factory=list)
@@ -88,7 +90,7 @@ def _frame(*fields: object) -> bytes:
 
 
 def encode_task(task: Task) -> bytes:
-    return _frame(Kind.TASK, task.task_id, task.topic, task.partition, task.messages)
+    return _frame(Kind.TASK, *task)
 
 
 def encode_cancel(task_id: int) -> bytes:
@@ -108,11 +110,17 @@ def encode_receipts(receipts: Receipts) -> bytes:
     return _frame(
         Kind.RECEIPTS,
         receipts.task_id,
-        receipts.delivered,
         receipts.filtered,
         receipts.rejected,
         receipts.accepted,
     )
+
+
+NEWS = _frame(Kind.NEWS)
+
+
+def encode_done(task_id: int) -> bytes:
+    return _frame(Kind.DONE, task_id)
 
 
 def encode_status(statuses: Sequence[DestinationStatus]) -> bytes:
@@ -126,51 +134,85 @@ def decode(frame: bytes) -> tuple[Kind, list[Any]]:
 
 
 def as_task(fields: Sequence[Any]) -> Task:
-    task_id, topic, partition, messages = fields
-    return Task(task_id, topic, partition, [TaskMessage(*message) for message in messages])
+    return Task(*fields)
 
 
 def as_receipts(fields: Sequence[Any]) -> Receipts:
-    task_id, delivered, filtered, rejected, accepted = fields
-    return Receipts(task_id, delivered, filtered, rejected, accepted)
+    return Receipts(*fields)
 
 
 def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:
     return [DestinationStatus(**status) for status in fields[0]]
 
 
-_BEAT_NS, _TASK, _INDEX, _LOSABLE, _ACCEPTED = range(5)
+_BEAT_NS, _TASK, _NUMBER, _LOSABLE, _HAS_NEWS, _ACCEPTED = range(6)
 _DESTINATIONS = 2
 _NO_TASK = -1
+# Bytes for receipts: each message that is stuck may keep the region of a whole chunk.
+_RECEIPT_BYTES = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
+class Suspect(NamedTuple):
     """The message that a worker is decoding: the cause, should the worker end now."""
 
     task_id: int
-    index: int
+    number: int
 
 
 class SharedState:
-    """Numbers shared by a worker and its parent. Picklable only into a spawned process."""
+    """Memory shared by a worker and its parent. Picklable only into a spawned process."""
 
     def __init__(self, context: SpawnContext) -> None:
-        self._cells = context.RawArray("q", _ACCEPTED + _DESTINATIONS)
+        self._arrays = (
+            context.RawArray("q", _ACCEPTED + _DESTINATIONS),
+            context.RawArray("B", _RECEIPT_BYTES),
+        )
+        self._open_views()
         self._cells[_TASK] = _NO_TASK
         self.beat()
+
+    def _open_views(self) -> None:
+        cells, receipts = self._arrays
+        # A memoryview takes half the time of an array of ctypes.
+        self._cells = memoryview(cells).cast("B").cast("q")
+        # One byte per message: 1 is delivered.
+        self.receipts = memoryview(receipts).cast("B")
+
+    def __getstate__(self) -> object:
+        return self._arrays
+
+    def __setstate__(self, arrays: Any) -> None:
+        self._arrays = arrays
+        self._open_views()
 
     def beat(self) -> None:
         """The worker is alive. CLOCK_MONOTONIC is the same clock in every process."""
         self._cells[_BEAT_NS] = time.monotonic_ns()
 
-    def begin(self, task_id: int, index: int) -> None:
+    def begin(self, task_id: int, number: int) -> None:
         """The worker begins to decode a message: the cause, should it die before ``end``."""
-        self._cells[_INDEX] = index
-        self._cells[_TASK] = task_id
+        cells = self._cells
+        cells[_NUMBER] = number
+        cells[_TASK] = task_id
 
     def end(self) -> None:
         self._cells[_TASK] = _NO_TASK
+
+    def announce(self) -> bool:
+        """The worker has written receipts. Returns whether to tell the parent, which does not
+        know of any since it last looked.
+        """
+        if self._cells[_HAS_NEWS]:
+            return False
+        self._cells[_HAS_NEWS] = 1
+        return True
+
+    def take_news(self) -> bool:
+        """Whether there may be receipts since the last call. Call it before reading them."""
+        if not self._cells[_HAS_NEWS]:
+            return False
+        self._cells[_HAS_NEWS] = 0
+        return True
 
     def note_losable(self, envelopes: int) -> None:
         """Note the envelopes that wait for best-effort destinations: a death drops them."""
@@ -178,22 +220,55 @@ class SharedState:
 
     def note_accepted(self, envelopes: Sequence[int]) -> None:
         """Note each destination's accepted envelopes, in the order of the worker's statuses."""
-        self._cells[_ACCEPTED : _ACCEPTED + len(envelopes)] = envelopes
+        for position, number in enumerate(envelopes, _ACCEPTED):
+            self._cells[position] = number
 
     @property
     def silent_s(self) -> float:
-        return (time.monotonic_ns() - int(self._cells[_BEAT_NS])) / 1e9
+        return (time.monotonic_ns() - self._cells[_BEAT_NS]) / 1e9
 
     @property
     def suspect(self) -> Suspect | None:
-        task_id = int(self._cells[_TASK])
-        return None if task_id == _NO_TASK else Suspect(task_id, int(self._cells[_INDEX]))
+        task_id = self._cells[_TASK]
+        return None if task_id == _NO_TASK else Suspect(task_id, self._cells[_NUMBER])
 
     @property
     def losable(self) -> int:
-        return int(self._cells[_LOSABLE])
+        return self._cells[_LOSABLE]
 
     @property
     def accepted(self) -> list[int]:
         """Accepted envelopes by destination; 0 where there is none."""
-        return list(self._cells[_ACCEPTED:])
+        return self._cells[_ACCEPTED:].tolist()
+
+
+class Regions:
+    """The parent's book of a worker's receipt bytes: which are in use.
+
+    A region may be used again only after the worker's DONE: until then it may still be written.
+    """
+
+    def __init__(self, size: int = _RECEIPT_BYTES) -> None:
+        self._free: list[tuple[int, int]] = [(0, size)]  # (start, length), in order
+
+    def fits(self, length: int) -> bool:
+        return any(free >= length for _, free in self._free)
+
+    def take(self, length: int) -> int:
+        """Returns where the region begins. Call only if it ``fits``."""
+        for index, (start, free) in enumerate(self._free):
+            if free >= length:
+                self._free[index : index + 1] = (
+                    [(start + length, free - length)] if free > length else []
+                )
+                return start
+        raise ValueError(f"no free region of {length} bytes")
+
+    def give_back(self, start: int, length: int) -> None:
+        merged: list[tuple[int, int]] = []
+        for each in sorted([*self._free, (start, length)]):
+            if merged and sum(merged[-1]) == each[0]:
+                merged[-1] = (merged[-1][0], merged[-1][1] + each[1])
+            else:
+                merged.append(each)
+        self._free = merged

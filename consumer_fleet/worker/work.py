@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.metrics import incr
-from consumer_fleet.worker.protocol import TaskMessage
+from consumer_fleet.worker.protocol import Task
 
 
 @dataclass(slots=True)
@@ -31,8 +31,9 @@ class Work:
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
-        # False: not settled. True: delivered or filtered. A DeadLetter: rejected.
-        self._outcomes: list[bool | DeadLetter] = [False] * len(chunk.records)
+        # One byte per message, as in a worker's shared memory: 1 is settled.
+        self._settled = bytearray(len(chunk.records))
+        self._dead_letters: dict[int, DeadLetter] = {}
         self._accepted_by: dict[int, list[str]] = {}
         self._prefix = 0
         self.unsettled = len(chunk.records)
@@ -44,25 +45,31 @@ class Work:
     @property
     def done(self) -> bool:
         """Every message is settled and was taken by ``advance``."""
-        return self._prefix == len(self._outcomes)
+        return self._prefix == len(self._settled)
 
     def is_settled(self, index: int) -> bool:
-        return self._outcomes[index] is not False
+        return bool(self._settled[index])
 
     def settle(self, index: int) -> bool:
         """A message is delivered or filtered. False if it was settled before."""
-        return self._set(index, True)
+        if self._settled[index]:
+            return False
+        self._settled[index] = 1
+        self.unsettled -= 1
+        return True
+
+    def settle_delivered(self, receipts: bytes) -> int:
+        """Settle the messages whose byte is 1. Returns how many were not settled before."""
+        settled = int.from_bytes(self._settled) | int.from_bytes(receipts)
+        self._settled[:] = settled.to_bytes(len(receipts))
+        before, self.unsettled = self.unsettled, self._settled.count(0)
+        return before - self.unsettled
 
     def reject(self, index: int, reason: str, detail: str) -> bool:
         """A message can't be delivered. False if it was settled before."""
-        return self._set(index, DeadLetter(self.chunk.records[index], reason, detail))
-
-    def _set(self, index: int, outcome: bool | DeadLetter) -> bool:
-        if self._outcomes[index] is not False:
+        if not self.settle(index):
             return False
-        self._outcomes[index] = outcome
-        self._accepted_by.pop(index, None)
-        self.unsettled -= 1
+        self._dead_letters[index] = DeadLetter(self.chunk.records[index], reason, detail)
         return True
 
     def accepted(self, index: int, destination: str) -> None:
@@ -70,39 +77,44 @@ class Work:
         if not self.is_settled(index):
             self._accepted_by.setdefault(index, []).append(destination)
 
+    def accepted_by(self, index: int) -> list[str]:
+        """The destinations that have accepted a message that is not settled."""
+        return self._accepted_by.get(index, [])
+
     def advance(self) -> Advance | None:
         """Return how far the contiguous settled prefix has grown since the last call, if it has."""
         start = self._prefix
-        while self._prefix < len(self._outcomes) and self._outcomes[self._prefix] is not False:
-            self._prefix += 1
+        end = self._settled.find(0, start)
+        self._prefix = len(self._settled) if end < 0 else end
         if self._prefix == start:
             return None
-        outcomes = self._outcomes[start : self._prefix]
+        letters = sorted(index for index in self._dead_letters if index < self._prefix)
         return Advance(
             next_offset=self.chunk.records[self._prefix - 1].offset + 1,
-            settled=len(outcomes),
-            dead_letters=[outcome for outcome in outcomes if isinstance(outcome, DeadLetter)],
+            settled=self._prefix - start,
+            dead_letters=[self._dead_letters.pop(index) for index in letters],
         )
 
-    def messages(self, indexes: list[int], *, whole: bool = False) -> list[TaskMessage]:
-        """The messages at these indexes, for a task; ``whole``: with key and headers."""
+    def task(self, task_id: int, region: int, numbers: list[int], *, whole: bool) -> Task:
+        """A task for these messages; ``whole``: with keys and headers."""
+        partition = self.chunk.partition
         records = self.chunk.records
-        messages = [
-            TaskMessage(
-                index,
-                records[index].offset,
-                records[index].timestamp_ms,
-                records[index].value,
-                self._accepted_by.get(index, ()),
-            )
-            for index in indexes
-        ]
-        if not whole:
-            return messages
-        return [
-            message._replace(key=records[index].key, headers=records[index].headers)
-            for index, message in zip(indexes, messages, strict=True)
-        ]
+        chosen = records if len(numbers) == len(records) else [records[n] for n in numbers]
+        return Task(
+            task_id,
+            partition.topic.name,
+            partition.index,
+            region,
+            numbers,
+            [record.offset for record in chosen],
+            [record.timestamp_ms for record in chosen],
+            [record.value for record in chosen],
+            [record.key for record in chosen] if whole else [],
+            [record.headers for record in chosen] if whole else [],
+            {n: self._accepted_by[n] for n in numbers if n in self._accepted_by}
+            if self._accepted_by
+            else {},
+        )
 
 
 @dataclass(slots=True)
@@ -111,8 +123,15 @@ class Assignment:
 
     work: Work
     indexes: list[int]
+    # Where the chunk's receipts begin in the worker's shared memory, once a worker has it.
+    region: int = 0
     # The message was taken for the cause of a worker's end: it goes alone.
     alone: bool = False
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The region's start and length."""
+        return self.region, len(self.work.chunk.records)
 
 
 @dataclass(slots=True)

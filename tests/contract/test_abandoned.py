@@ -8,7 +8,7 @@ import pytest
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.errors import RejectedMessage
-from tests.support.capturing import delivery_loop, drive_until, event, make_destination
+from tests.support.capturing import delivery_loop, drive_until, event, make_destination, send
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 
@@ -42,7 +42,7 @@ def test_abandoned_envelopes_are_dropped_and_the_others_sent(
     destination = make_destination(loop, server.dsn(), connections=1)
     leaving, staying = Owner(), Owner()
     for owner in (leaving, staying, leaving, staying):
-        destination.send(event(), owner.answers.append, owner.is_gone)
+        send(destination, event(), owner.answers.append, owner.is_gone)
     drive_until(loop.run_once, lambda: len(server.requests) >= 4)
     leaving.gone = True
     destination.drop_abandoned()
@@ -63,7 +63,7 @@ def test_an_abandoned_envelope_is_not_retried(server: ScriptedReceiver, loop: De
 
     server.respond(leave_then_fail)
     destination = make_destination(loop, server.dsn())
-    destination.send(event(), owner.answers.append, owner.is_gone)
+    send(destination, event(), owner.answers.append, owner.is_gone)
     drive_until(loop.run_once, lambda: destination.pending == 0)
     assert [answer.reason for answer in owner.answers if answer] == ["abandoned"]
     assert len(server.requests) == 1
@@ -80,7 +80,7 @@ def test_an_abandoned_envelope_that_is_accepted_counts_as_accepted(
 
     server.respond(leave_then_take)
     destination = make_destination(loop, server.dsn())
-    destination.send(event(), owner.answers.append, owner.is_gone)
+    send(destination, event(), owner.answers.append, owner.is_gone)
     drive_until(loop.run_once, lambda: destination.pending == 0)
     assert owner.answers == [None]
     assert len(server.envelopes) == 1

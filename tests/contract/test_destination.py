@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.support.capturing import (
     event,
     event_ids,
     make_destination,
+    send,
 )
 from tests.support.certificate import server_context
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
@@ -51,7 +51,7 @@ def test_each_envelope_is_delivered_once(loop: DeliveryLoop, receiver: ScriptedR
     destination = make_destination(loop, receiver.dsn())
     outcomes: Outcomes = []
     for event_id in event_ids(500):
-        destination.send(event(event_id), outcomes.append)
+        send(destination, event(event_id), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 500)
     assert outcomes == [None] * 500
     assert sorted(str(each.event_id) for each in receiver.envelopes) == event_ids(500)
@@ -63,7 +63,7 @@ def test_connections_are_reused_and_bounded(loop: DeliveryLoop, receiver: Script
     destination = make_destination(loop, receiver.dsn(), connections=3)
     outcomes: Outcomes = []
     for event_id in event_ids(100):
-        destination.send(event(event_id), outcomes.append)
+        send(destination, event(event_id), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 100)
     assert len({request.connection for request in receiver.requests}) <= 3
 
@@ -71,7 +71,7 @@ def test_connections_are_reused_and_bounded(loop: DeliveryLoop, receiver: Script
 def test_a_request_is_what_relay_expects(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
     destination = make_destination(loop, receiver.dsn(project=7, key="abc"))
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     (request,) = receiver.requests
     assert request.path == "/api/7/envelope/"
@@ -91,7 +91,7 @@ def test_the_dsn_in_an_envelope_is_never_followed(
         header = (
             b'{"dsn":"%s","sent_at":"2001-01-01T00:00:00Z"}' % stranger.dsn(key="theirs").encode()
         )
-        destination.send(parse(header + b'\n{"type":"event"}\n{}\n'), outcomes.append)
+        send(destination, parse(header + b'\n{"type":"event"}\n{}\n'), outcomes.append)
         drive_until(loop.run_once, lambda: bool(outcomes))
         assert stranger.requests == []
     sent = orjson.loads(receiver.requests[0].body.split(b"\n")[0])
@@ -105,7 +105,7 @@ def test_sent_at_is_the_time_of_sending(loop: DeliveryLoop, receiver: ScriptedRe
     outcomes: Outcomes = []
     for moment in (1_700_000_000.9, 1_700_000_001.1):
         now[0] = moment
-        destination.send(event(), outcomes.append)
+        send(destination, event(), outcomes.append)
         drive_until(loop.run_once, lambda: destination.pending == 0)
     sent = [orjson.loads(each.body.split(b"\n")[0])["sent_at"] for each in receiver.requests]
     assert sent == ["2023-11-14T22:13:20Z", "2023-11-14T22:13:21Z"]
@@ -131,7 +131,7 @@ def test_unknown_items_pass_byte_for_byte(loop: DeliveryLoop, receiver: Scripted
             b'{"n": 1.0 , "n":18446744073709551617,"x":"\\u00e9"}', None, tuple(items)
         )
         sent.append(envelope)
-        destination.send(envelope, outcomes.append)
+        send(destination, envelope, outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 40)
     assert [request.envelope for request in receiver.requests] == sent
     rest = b',"n": 1.0 , "n":18446744073709551617,"x":"\\u00e9"}'
@@ -146,7 +146,7 @@ def test_bodies_are_compressed_as_asked(
         pytest.importorskip("brotli")
     destination = make_destination(loop, receiver.dsn(), compression=encoding)
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert receiver.requests[0].headers["content-encoding"] == encoding
     assert receiver.envelopes == [event()]
@@ -163,7 +163,7 @@ def test_a_temporary_failure_is_retried(
     receiver.respond_in_turn(trouble, trouble, 200)
     destination = make_destination(loop, receiver.dsn())
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert outcomes == [None]
     assert len(receiver.envelopes) == 1
@@ -175,7 +175,7 @@ def test_an_unreachable_server_is_retried(loop: DeliveryLoop) -> None:
         dsn = gone.dsn()
     destination = make_destination(loop, dsn)
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: destination.status().retried >= 3)
     assert outcomes == []
     assert destination.ledger.ambiguous == 0  # nothing was sent, so nothing can be there twice
@@ -187,7 +187,7 @@ def test_a_lost_answer_is_counted_as_ambiguous(
     receiver.respond_in_turn(Reply(delay_s=30), 200)
     destination = make_destination(loop, receiver.dsn(), request_timeout_s=0.3)
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert outcomes == [None]
     assert destination.ledger.ambiguous == 1
@@ -218,7 +218,7 @@ def test_a_cut_head_is_not_an_answer(loop: DeliveryLoop, head: bytes) -> None:
         thread.start()
         destination = make_destination(loop, f"http://k@127.0.0.1:{server.getsockname()[1]}/1")
         outcomes: Outcomes = []
-        destination.send(event(), outcomes.append)
+        send(destination, event(), outcomes.append)
         drive_until(loop.run_once, lambda: bool(outcomes))
         assert outcomes == [None]
         assert destination.status().retried == 1
@@ -233,7 +233,7 @@ def test_after_five_failures_only_probes_are_sent(
     destination = make_destination(loop, receiver.dsn(), connections=1)
     outcomes: Outcomes = []
     for event_id in event_ids(200):
-        destination.send(event(event_id), outcomes.append)
+        send(destination, event(event_id), outcomes.append)
     drive_until(loop.run_once, lambda: len(receiver.requests) >= 5)
     drive_for(loop.run_once, 0.6)  # probes after 0.05, 0.1, 0.2 and 0.4 s: at most four
     assert destination.status().state == "backing_off"
@@ -251,7 +251,7 @@ def test_retry_after_of_an_overloaded_server_is_honoured(
     receiver.respond_in_turn(Reply(503, {"Retry-After": "1"}), 200)
     destination = make_destination(loop, receiver.dsn())
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     first, second = receiver.requests
     assert second.received_at_s - first.received_at_s >= 0.99
@@ -266,7 +266,7 @@ def test_a_refusal_pauses_and_resumes_by_itself(
     outcomes: Outcomes = []
     with structlog.testing.capture_logs() as logs:
         for event_id in event_ids(50):
-            destination.send(event(event_id), outcomes.append)
+            send(destination, event(event_id), outcomes.append)
         drive_until(loop.run_once, lambda: len(receiver.requests) >= 5)  # the last is a probe
         assert destination.status().state == "paused"
         assert outcomes == []
@@ -291,7 +291,7 @@ def test_a_pause_is_counted_again_with_each_probe_that_is_refused(
     receiver.respond(lambda _: Reply(200 if len(receiver.requests) >= 3 else 401))
     destination = make_destination(loop, receiver.dsn(), incr=metrics.incr)
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert destination.status().state == "open"
     destination.ledger.report()
@@ -304,7 +304,7 @@ def test_while_paused_one_envelope_at_a_time_is_tried(
     receiver.respond(403)
     destination = make_destination(loop, receiver.dsn(), connections=8)
     for event_id in event_ids(100):
-        destination.send(event(event_id), lambda _: None)
+        send(destination, event(event_id), lambda _: None)
     drive_for(loop.run_once, 1.0)  # the probe after 0.5 s; the next is due at 1.5 s
     assert len(receiver.requests) == 9
 
@@ -314,7 +314,7 @@ def test_redirects_are_not_followed(loop: DeliveryLoop, receiver: ScriptedReceiv
         target = f"http://127.0.0.1:{elsewhere.port}/api/1/envelope/"
         receiver.respond(Reply(308, {"Location": target}))
         destination = make_destination(loop, receiver.dsn())
-        destination.send(event(), lambda _: None)
+        send(destination, event(), lambda _: None)
         drive_until(loop.run_once, lambda: destination.status().state == "paused")
         drive_for(loop.run_once, 0.1)
         assert elsewhere.requests == []
@@ -334,9 +334,9 @@ def test_a_rejection_stops_nothing_else(
     destination = make_destination(loop, receiver.dsn(), connections=1)
     rejected: Outcomes = []
     accepted: Outcomes = []
-    destination.send(event("a" * 32), accepted.append)
-    destination.send(event(bad), rejected.append)
-    destination.send(event("c" * 32), accepted.append)
+    send(destination, event("a" * 32), accepted.append)
+    send(destination, event(bad), rejected.append)
+    send(destination, event("c" * 32), accepted.append)
     drive_until(loop.run_once, lambda: destination.pending == 0)
     assert accepted == [None, None]
     (rejection,) = rejected
@@ -349,8 +349,8 @@ def test_a_long_answer_is_cut(loop: DeliveryLoop, receiver: ScriptedReceiver) ->
     receiver.respond_in_turn(Reply(400, body=b"x" * 3_000_000), 200)
     destination = make_destination(loop, receiver.dsn(), connections=1)
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 2)
     assert outcomes[0] is not None
     assert outcomes[0].reason == "http_400"
@@ -369,7 +369,7 @@ def test_a_partial_429_resends_only_the_limited_items(
     outcomes: Outcomes = []
     attachment = make_item("attachment", b"\n\0data")
     whole = event("d" * 32, attachment, make_item("session", b"{}"))
-    destination.send(whole, outcomes.append)
+    send(destination, whole, outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert outcomes == [None]
     first, second = receiver.requests
@@ -387,7 +387,7 @@ def test_a_limited_event_takes_its_attachments_along(
     destination = make_destination(loop, receiver.dsn())
     outcomes: Outcomes = []
     more = [make_item("attachment", b"1"), make_item("session", b"{}"), make_item("profile", b"{}")]
-    destination.send(event("d" * 32, *more), outcomes.append)
+    send(destination, event("d" * 32, *more), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert types_of(receiver.requests[1].envelope) == ["event", "attachment", "profile"]
 
@@ -402,8 +402,8 @@ def test_a_429_that_names_nothing_holds_everything(
     receiver.respond_in_turn(Reply(429, headers), 200)
     destination = make_destination(loop, receiver.dsn(), connections=1)
     outcomes: Outcomes = []
-    destination.send(event("1" * 32, make_item("session", b"{}")), outcomes.append)
-    destination.send(build(None, [make_item("check_in", b"{}")]), outcomes.append)
+    send(destination, event("1" * 32, make_item("session", b"{}")), outcomes.append)
+    send(destination, build(None, [make_item("check_in", b"{}")]), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 2)
     first, *rest = receiver.requests
     assert len(rest) == 2
@@ -417,7 +417,7 @@ def test_a_429_without_headers_means_a_minute(receiver: ScriptedReceiver) -> Non
     with delivery_loop(lambda: moment[0]) as loop:
         destination = make_destination(loop, receiver.dsn())
         outcomes: Outcomes = []
-        destination.send(event(), outcomes.append)
+        send(destination, event(), outcomes.append)
         drive_until(loop.run_once, lambda: destination.status().state == "throttled")
         moment[0] += 59.9
         drive_for(loop.run_once, 0.1)
@@ -433,9 +433,9 @@ def test_other_categories_flow_past_a_limited_one(
     receiver.respond_in_turn(Reply(200, {"X-Sentry-Rate-Limits": "60:error:organization"}), 200)
     destination = make_destination(loop, receiver.dsn(), connections=1)
     outcomes: Outcomes = []
-    destination.send(event("1" * 32), outcomes.append)
-    destination.send(event("2" * 32), outcomes.append)
-    destination.send(build("3" * 32, [make_item("transaction", b"{}")]), outcomes.append)
+    send(destination, event("1" * 32), outcomes.append)
+    send(destination, event("2" * 32), outcomes.append)
+    send(destination, build("3" * 32, [make_item("transaction", b"{}")]), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 2)
     assert [each.event_id for each in receiver.envelopes] == ["1" * 32, "3" * 32]
     assert destination.pending == 1
@@ -447,7 +447,7 @@ def test_an_endless_429_is_not_asked_in_a_hot_loop(
 ) -> None:
     receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "0:error"}))
     destination = make_destination(loop, receiver.dsn())
-    destination.send(event(), lambda _: None)
+    send(destination, event(), lambda _: None)
     drive_for(loop.run_once, 0.6)
     assert 1 < len(receiver.requests) <= 5
     assert destination.pending == 1
@@ -464,7 +464,7 @@ def test_a_best_effort_destination_drops_beyond_its_budget_and_counts_each(
     outcomes: Outcomes = []
     with structlog.testing.capture_logs() as logs:
         for _ in range(10):
-            destination.send(build(None, [make_item("event", b"x" * 250)]), outcomes.append)
+            send(destination, build(None, [make_item("event", b"x" * 250)]), outcomes.append)
     assert [outcome.reason for outcome in outcomes if outcome] == ["over_budget"] * 7
     assert destination.pending == 3
     assert destination.status().dropped == 7
@@ -473,7 +473,7 @@ def test_a_best_effort_destination_drops_beyond_its_budget_and_counts_each(
     assert [entry["event"] for entry in logs] == ["envelopes_dropped"]
     receiver.respond(200)
     drive_until(loop.run_once, lambda: destination.pending == 0)
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: len(outcomes) == 11)
     assert outcomes[-1] is None  # what was delivered made room again
 
@@ -484,47 +484,17 @@ def test_a_best_effort_rejection_is_counted_as_dropped(
     metrics = CountedMetrics()
     receiver.respond(413)
     destination = make_destination(loop, receiver.dsn(), required=False, incr=metrics.incr)
-    destination.send(event(), lambda _: None)
+    send(destination, event(), lambda _: None)
     drive_until(loop.run_once, lambda: destination.pending == 0)
     destination.ledger.report()
     assert metrics.total("capture.dropped", reason="http_413") == 1
-
-
-def test_any_thread_may_send(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
-    destination = make_destination(loop, receiver.dsn())
-    outcomes: Outcomes = []
-
-    def send_many(first: int) -> None:
-        for number in range(first, first + 100):
-            destination.send(event(f"{number:032x}"), outcomes.append)
-
-    threads = [threading.Thread(target=send_many, args=(index * 100,)) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    drive_until(loop.run_once, lambda: len(outcomes) == 400)
-    for thread in threads:
-        thread.join()
-    assert len({each.event_id for each in receiver.envelopes}) == 400
-
-
-def test_a_send_from_another_thread_ends_the_wait(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
-) -> None:
-    destination = make_destination(loop, receiver.dsn())
-    outcomes: Outcomes = []
-    timer = threading.Timer(0.1, destination.send, (event(), outcomes.append))
-    timer.start()
-    start = time.monotonic()
-    while not outcomes:
-        loop.run_once(10.0)
-    assert time.monotonic() - start < 5
 
 
 def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path) -> None:
     with ScriptedReceiver(server_context(certificate)) as receiver:
         destination = make_destination(loop, receiver.dsn(), ca_file=certificate)
         outcomes: Outcomes = []
-        destination.send(event(), outcomes.append)
+        send(destination, event(), outcomes.append)
         drive_until(loop.run_once, lambda: bool(outcomes))
         assert receiver.envelopes == [event()]
         assert receiver.requests[0].headers["content-encoding"] == "gzip"
@@ -533,7 +503,7 @@ def test_a_ca_file_of_the_users_is_trusted(loop: DeliveryLoop, certificate: Path
 def test_an_unknown_certificate_gets_nothing(loop: DeliveryLoop, certificate: Path) -> None:
     with ScriptedReceiver(server_context(certificate)) as receiver:
         destination = make_destination(loop, receiver.dsn())
-        destination.send(event(), lambda _: None)
+        send(destination, event(), lambda _: None)
         drive_until(loop.run_once, lambda: destination.status().retried >= 5)
         assert "certificate" in destination.status().reason
         assert receiver.requests == []
@@ -547,6 +517,6 @@ def test_the_environments_proxy_is_used(
     monkeypatch.setenv("no_proxy", "")
     destination = make_destination(loop, "http://key@sentry.invalid/1")
     outcomes: Outcomes = []
-    destination.send(event(), outcomes.append)
+    send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert receiver.requests[0].path == "http://sentry.invalid/api/1/envelope/"

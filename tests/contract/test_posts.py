@@ -215,9 +215,8 @@ def test_an_answer_that_is_cut_at_any_byte_is_ambiguous(
             client.post()
             last = client.post()
             if kind is CurlPosts and last == Answer(200):
-                # libcurl sends a request again by itself if a kept connection ends early in the
-                # head of the answer: on a new connection, whose first answer is complete.
-                assert b"\r\n\r\n" not in answer[:cut]
+                # libcurl may send a request again by itself if a kept connection ends: on a new
+                # connection, whose first answer is complete.
                 continue
             assert (last.status, last.is_ambiguous) == (0, True), cut
             assert last.error

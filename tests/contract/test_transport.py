@@ -78,7 +78,7 @@ def capture(
     transport: MultiplexingTransport, envelope: Envelope, **options: Any
 ) -> RecordedReceipt:
     receipt = RecordedReceipt()
-    transport.capture(envelope, receipt, **{"sampling_key": envelope.event_id or "", **options})
+    transport.capture(envelope, receipt, 0, **{"sampling_key": envelope.event_id or "", **options})
     return receipt
 
 
@@ -97,9 +97,7 @@ def types_of(server: ScriptedReceiver) -> list[list[str]]:
 def test_both_destinations_get_each_envelope_and_the_receipt_settles_once(setting: Setting) -> None:
     transport = setting.both()
     receipts = [capture(transport, event(event_id)) for event_id in event_ids(50)]
-    assert transport.in_flight == 50
     settle(transport, *receipts)
-    assert transport.in_flight == 0
     assert all(each.settlements == [None] for each in receipts)
     assert all(sorted(each.accepted_by) == ["saas", "upstream"] for each in receipts)
     for server in (setting.upstream_server, setting.saas_server):
@@ -192,10 +190,9 @@ def test_an_exception_in_upstream_does_not_reach_saas(
     monkeypatch.setattr(upstream, "send", broken_send)
     receipt = RecordedReceipt()
     with pytest.raises(LookupError):  # our own bug: upstream is required, so it must be seen
-        transport.capture(event(), receipt, sampling_key="k")
+        transport.capture(event(), receipt, 0, sampling_key="k")
     drive_until(transport.run_once, lambda: receipt.accepted_by == ["saas"])
     assert receipt.settlements == []
-    assert transport.in_flight == 0
 
 
 def test_an_exception_in_a_best_effort_destination_costs_only_its_copy(
@@ -266,8 +263,8 @@ def test_kill_ends_at_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("consumer_fleet.capture.transport._TURN_S", 10.0)
     setting.upstream_server.respond(Reply(delay_s=20))
     transport = setting.transport(setting.destination("upstream"))
-    transport.start_thread()
     receipt = capture(transport, event())
+    transport.start_thread()
     setting.upstream_server.wait_until(lambda: bool(setting.upstream_server._requests))
     start = time.monotonic()
     transport.kill()
@@ -283,8 +280,8 @@ def test_kill_is_possible_from_within_a_turn(
 ) -> None:
     transport = setting.transport(setting.destination("upstream"))
     receipt = RecordedReceipt()
-    monkeypatch.setattr(receipt, "accepted", lambda _name: transport.kill())
-    transport.capture(event(), receipt, sampling_key="k")
+    monkeypatch.setattr(receipt, "done", lambda *_: transport.kill())
+    transport.capture(event(), receipt, 0, sampling_key="k")
     drive_until(transport.run_once, lambda: setting.loop.is_closed)
     transport.run_once(0.1)
 
@@ -348,11 +345,12 @@ def test_an_own_event_that_begins_in_capture_does_not_go_to_saas(
     transport = setting.both()
     receipt = RecordedReceipt()
 
-    def captures(_name: str) -> None:
+    def captures(_number: int, _rejection: object) -> None:
         transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+        receipt.settlements.append(None)
 
-    monkeypatch.setattr(receipt, "accepted", captures)
-    transport.capture(event(), receipt, sampling_key="k", skip=["saas"])
+    monkeypatch.setattr(receipt, "done", captures)
+    transport.capture(event(), receipt, 0, sampling_key="k", skip=["saas"])
     settle(transport, receipt)
     transport.flush(10)
     assert setting.saas_server.requests == []
@@ -372,6 +370,7 @@ def test_an_error_while_capturing_does_not_recurse(
 
     monkeypatch.setattr(transport._upstream, "send", captures_again)
     transport.capture_envelope(own)
+    transport.run_once(0)
     assert calls == [1]
     assert setting.metrics.total("internal.lost_events", reason="recursion") == 1
     monkeypatch.undo()
@@ -386,15 +385,48 @@ def test_a_bug_never_reaches_the_code_that_logged_something(
     transport = setting.both()
     monkeypatch.setattr(transport._upstream, "send", broken_send)
     transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+    transport.run_once(0)
     assert setting.metrics.total("internal.lost_events", reason="internal_sdk_error") == 1
 
 
 def test_own_events_are_bounded_while_nothing_takes_them(setting: Setting) -> None:
-    transport = setting.transport(setting.destination("upstream"))
-    for _ in range(1100):
+    setting.upstream_server.respond(503)
+    transport = setting.transport(setting.destination("upstream", connections=1))
+    for _ in range(550):
         transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+    transport.run_once(0)
+    for _ in range(550):
+        transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+    transport.run_once(0)
     assert [each.pending for each in transport.statuses()] == [1000]
     assert setting.metrics.total("internal.lost_events", reason="queue_overflow") == 100
+
+
+def test_any_thread_may_capture_own_events(setting: Setting) -> None:
+    transport = setting.transport(setting.destination("upstream"))
+
+    def capture_many() -> None:
+        for _ in range(100):
+            transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+
+    threads = [threading.Thread(target=capture_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    drive_until(transport.run_once, lambda: len(setting.upstream_server.requests) == 400)
+    for thread in threads:
+        thread.join()
+    transport.flush(5)
+    assert setting.metrics.total("internal.captured.events.upstream") == 400
+
+
+def test_an_own_event_from_another_thread_ends_the_wait(setting: Setting) -> None:
+    transport = setting.transport(setting.destination("upstream"))
+    own = SdkEnvelope(items=[SdkItem(b"{}", type="event")])
+    threading.Timer(0.1, transport.capture_envelope, (own,)).start()
+    start = time.monotonic()
+    while not setting.upstream_server.requests:
+        transport.run_once(10.0)
+    assert time.monotonic() - start < 5
 
 
 def test_losses_in_the_sdk_are_reported_to_saas_only(setting: Setting) -> None:

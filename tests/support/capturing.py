@@ -41,21 +41,48 @@ class CountedMetrics:
 
 
 class RecordedReceipt:
-    """A receipt that records its calls."""
+    """Remembers what became of one captured envelope."""
+
+    abandoned = False
 
     def __init__(self) -> None:
         self.accepted_by: list[str] = []
         self.settlements: list[RejectedMessage | None] = []
 
-    @property
-    def abandoned(self) -> bool:
-        return False
-
-    def accepted(self, destination: str) -> None:
+    def accepted(self, number: int, destination: str) -> None:
         self.accepted_by.append(destination)
 
-    def settled(self, rejection: RejectedMessage | None) -> None:
+    def done(self, number: int, rejection: RejectedMessage | None) -> None:
         self.settlements.append(rejection)
+
+
+class _Callback:
+    """A recipient of one envelope, as a function."""
+
+    def __init__(
+        self,
+        on_done: Callable[[RejectedMessage | None], None],
+        is_abandoned: Callable[[], bool],
+    ) -> None:
+        self._on_done = on_done
+        self._is_abandoned = is_abandoned
+
+    @property
+    def abandoned(self) -> bool:
+        return self._is_abandoned()
+
+    def done(self, _number: int, rejection: RejectedMessage | None) -> None:
+        self._on_done(rejection)
+
+
+def send(
+    destination: Destination,
+    envelope: Envelope,
+    on_done: Callable[[RejectedMessage | None], None],
+    is_abandoned: Callable[[], bool] = lambda: False,
+) -> None:
+    """Send one envelope; ``on_done`` gets None once it is accepted, else the rejection."""
+    destination.send(envelope, _Callback(on_done, is_abandoned), 0)
 
 
 @contextmanager

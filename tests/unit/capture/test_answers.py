@@ -157,7 +157,7 @@ def test_counts_reach_the_metrics_once_a_second() -> None:
     metrics = CountedMetrics()
     tally = PeriodicCounts(metrics.incr, clock)
     for _ in range(3):
-        tally.count("k", {"destination": "a"}).add()
+        tally.add("k", {"destination": "a"})
     tally.report_if_due(clock.now + 0.9)
     assert metrics.total("k") == 0
     tally.report_if_due(clock.now + 1.0)

@@ -16,7 +16,6 @@ from consumer_fleet.errors import ConfigurationError, RejectedMessage
 from consumer_fleet.kafka.chunk import Chunk, Record
 from consumer_fleet.replay.transform import DecodeByOrigin, Restore, load_transform
 from consumer_fleet.worker import protocol
-from consumer_fleet.worker.protocol import Task
 from consumer_fleet.worker.work import Work
 
 FACTS = Facts("http_400", "no", "ingest-events", 3, 41, 1_700_000_000_123, "my-group")
@@ -128,11 +127,11 @@ def test_the_working_directory_is_searched_last(
 def test_a_task_carries_key_and_headers_only_where_the_run_prepares_messages() -> None:
     record = Record(41, 1, b"key", b"value", (("h", b"1"), ("n", None)))
     work = Work(Chunk(Partition(Topic("t"), 3), (record,), 8))
-    for whole, key, headers in ((False, None, None), (True, b"key", [["h", b"1"], ["n", None]])):
-        task = Task(1, "t", 3, work.messages([0], whole=whole))
-        (message,) = protocol.as_task(protocol.decode(protocol.encode_task(task))[1]).messages
-        assert (message.offset, message.value, message.key) == (41, b"value", key)
-        assert message.headers == headers
+    for whole, keys, headers in ((False, [], []), (True, [b"key"], [[["h", b"1"], ["n", None]]])):
+        sent = protocol.encode_task(work.task(1, 0, [0], whole=whole))
+        task = protocol.as_task(protocol.decode(sent)[1])
+        assert (task.offsets, task.values, task.keys) == ([41], [b"value"], keys)
+        assert task.headers == headers
 
 
 def test_dead_letters_of_several_topics_go_to_their_own_codecs() -> None:

@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.worker import protocol
-from consumer_fleet.worker.protocol import Kind, Receipts, Task, TaskMessage
+from consumer_fleet.worker.protocol import Kind, Receipts, Task
 
 BINARY = bytes(range(256))
+
+
+def task(values: list[bytes | None], timestamp_ms: int | None = 0, **more: Any) -> Task:
+    numbers = list(range(len(values)))
+    timestamps_ms = [timestamp_ms] * len(values)
+    columns = Task(2**40, "töpic", 3, 500, numbers, numbers, timestamps_ms, values, [], [], {})
+    return columns._replace(**more)
 
 
 @pytest.mark.parametrize("value", [None, b"", BINARY, "ünïcode".encode(), b"\xff\xfe"])
 @pytest.mark.parametrize("timestamp_ms", [None, 0, 1_700_000_000_000])
 def test_a_task_arrives_as_it_was_sent(value: bytes | None, timestamp_ms: int | None) -> None:
-    messages = [
-        TaskMessage(0, 2**62, timestamp_ms, value, []),
-        TaskMessage(7, 0, timestamp_ms, BINARY, ["upstream", "saas"]),
-    ]
-    kind, fields = protocol.decode(protocol.encode_task(Task(2**40, "töpic", 3, messages)))
+    sent = task(
+        [value, BINARY],
+        timestamp_ms,
+        numbers=[0, 7],
+        offsets=[2**62, 0],
+        accepted_by={7: ["upstream", "saas"]},
+    )
+    kind, fields = protocol.decode(protocol.encode_task(sent))
     assert kind is Kind.TASK
-    assert protocol.as_task(fields) == Task(2**40, "töpic", 3, messages)
+    assert protocol.as_task(fields) == sent
 
 
 def test_a_tombstone_is_not_an_empty_value_on_the_other_side() -> None:
-    messages = [TaskMessage(0, 0, 0, None, []), TaskMessage(1, 1, 0, b"", [])]
-    _, fields = protocol.decode(protocol.encode_task(Task(1, "t", 0, messages)))
-    assert [message.value for message in protocol.as_task(fields).messages] == [None, b""]
+    _, fields = protocol.decode(protocol.encode_task(task([None, b""])))
+    assert protocol.as_task(fields).values == [None, b""]
 
 
 def test_receipts_arrive_as_they_were_sent() -> None:
     _, fields = protocol.decode(
         protocol.encode_receipts(
-            Receipts(9, [1, 2], [(3, "tombstone")], [(4, "http_400", "nö")], [(5, "saas")])
+            Receipts(9, [(3, "tombstone")], [(4, "http_400", "nö")], [(5, "saas")])
         )
     )
     back = protocol.as_receipts(fields)
-    assert (back.task_id, back.delivered) == (9, [1, 2])
+    assert back.task_id == 9
     assert [tuple(each) for each in back.filtered] == [(3, "tombstone")]
     assert [tuple(each) for each in back.rejected] == [(4, "http_400", "nö")]
     assert [tuple(each) for each in back.accepted] == [(5, "saas")]
@@ -45,7 +56,7 @@ def test_receipts_arrive_as_they_were_sent() -> None:
 @pytest.mark.parametrize("text", ["\ud800", "a\udcffb", "\x00", "😀"])
 def test_any_text_of_a_codecs_error_can_be_a_reason(text: str) -> None:
     """A codec may quote half a surrogate pair: JSON can hold one, UTF-8 can't."""
-    rejected = Receipts(1, [], [(0, text)], [(1, text, text)], [])
+    rejected = Receipts(1, [(0, text)], [(1, text, text)], [])
     kind, fields = protocol.decode(protocol.encode_receipts(rejected))
     assert kind is Kind.RECEIPTS
     ((index, reason, detail),) = protocol.as_receipts(fields).rejected
@@ -67,12 +78,14 @@ def test_statuses_arrive_as_they_were_sent() -> None:
 
 def test_the_small_frames_arrive_as_they_were_sent() -> None:
     assert protocol.decode(protocol.encode_cancel(2**40)) == (Kind.CANCEL, [2**40])
+    assert protocol.decode(protocol.encode_done(7)) == (Kind.DONE, [7])
+    assert protocol.decode(protocol.NEWS) == (Kind.NEWS, [])
     assert protocol.decode(protocol.encode_failed("why", 78)) == (Kind.FAILED, ["why", 78])
 
 
 def test_the_stop_sentinel_is_not_another_frame() -> None:
     frames = [
-        protocol.encode_task(Task(1, "t", 0, [TaskMessage(0, 0, 0, protocol.STOP, [])])),
+        protocol.encode_task(task([protocol.STOP])),
         protocol.encode_cancel(1),
     ]
     assert protocol.STOP not in frames

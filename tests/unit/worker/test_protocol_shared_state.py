@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from consumer_fleet.worker.protocol import SharedState, Suspect
+from consumer_fleet.worker.protocol import Regions, SharedState, Suspect
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -19,6 +19,7 @@ def write(shared: SharedState, connection: Connection) -> None:
     shared.begin(2**40, 499)
     shared.note_losable(17)
     shared.note_accepted([2**40, 5])
+    shared.receipts[4711] = 1
     shared.beat()
     connection.send_bytes(b"written")
     connection.recv_bytes()
@@ -40,6 +41,7 @@ def test_the_parent_sees_what_a_worker_wrote_even_after_its_death() -> None:
     assert shared.suspect == Suspect(2**40, 499)
     assert shared.losable == 17
     assert shared.accepted == [2**40, 5]
+    assert shared.receipts.tobytes().index(b"\1") == 4711
     assert 0.0 <= shared.silent_s < before + 60
     ours.send_bytes(b"go on")
     assert ours.recv_bytes() == b"ended"
@@ -49,6 +51,28 @@ def test_the_parent_sees_what_a_worker_wrote_even_after_its_death() -> None:
     assert process.exitcode == -signal.SIGKILL
     assert shared.suspect == Suspect(2**40 + 1, 3)
     ours.close()
+
+
+def test_the_parent_is_told_of_receipts_once_until_it_has_looked() -> None:
+    shared = SharedState(CONTEXT)
+    assert not shared.take_news()
+    assert [shared.announce() for _ in range(3)] == [True, False, False]
+    assert shared.take_news()
+    assert not shared.take_news()
+    assert shared.announce()
+
+
+def test_a_region_is_given_once_until_it_is_given_back() -> None:
+    regions = Regions(100)
+    starts = [regions.take(40), regions.take(40), regions.take(20)]
+    assert sorted(starts) == [0, 40, 80]
+    assert not regions.fits(1)
+    regions.give_back(0, 40)
+    regions.give_back(80, 20)
+    assert regions.fits(40)
+    assert not regions.fits(41), "the middle is in use"
+    regions.give_back(40, 40)
+    assert regions.take(100) == 0
 
 
 def test_a_new_state_has_no_suspect_and_a_fresh_beat() -> None:

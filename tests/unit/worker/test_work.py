@@ -58,7 +58,28 @@ def test_offsets_with_gaps_commit_past_the_last_message() -> None:
 def test_a_message_sent_again_names_who_accepted_it_before() -> None:
     work = Work(chunk(0, 2))
     work.accepted(1, "upstream")
-    assert [(m.number, list(m.accepted_by)) for m in work.messages([0, 1])] == [
-        (0, []),
-        (1, ["upstream"]),
-    ]
+    assert work.task(1, 0, [0, 1], whole=False).accepted_by == {1: ["upstream"]}
+
+
+def test_deliveries_in_shared_memory_settle_once_and_spare_other_outcomes() -> None:
+    work = Work(chunk(0, 4))
+    work.reject(0, "bad", "")
+    assert work.settle_delivered(b"\0\1\0\1") == 2
+    assert work.settle_delivered(b"\0\1\0\1") == 0
+    assert work.unsettled == 1
+    assert not work.is_settled(2)
+    assert work.settle_delivered(b"\1\1\1\1") == 1
+    advance = work.advance()
+    assert advance is not None
+    assert (advance.next_offset, advance.settled) == (4, 4)
+    assert [letter.reason for letter in advance.dead_letters] == ["bad"]
+
+
+def test_a_task_carries_the_unsettled_messages_in_columns() -> None:
+    work = Work(chunk(10, 3))
+    task = work.task(7, 100, [0, 2], whole=True)
+    assert (task.task_id, task.region, task.numbers) == (7, 100, [0, 2])
+    assert task.offsets == [10, 12]
+    assert task.values == [work.chunk.records[n].value for n in (0, 2)]
+    assert len(task.keys) == len(task.headers) == 2
+    assert work.task(7, 100, [0], whole=False).keys == []
