@@ -56,7 +56,7 @@ def test_the_json_has_the_same_members_in_every_finding() -> None:
 
 
 @pytest.mark.timed
-def test_nothing_that_answers_is_told_in_the_time_that_is_promised_and_hides_nothing() -> None:
+def test_nothing_that_answers_is_reported_in_the_time_that_is_promised_and_hides_nothing() -> None:
     (closed,) = free_ports(1)
     # A backlog of nobody: connections are taken by the kernel, and nothing ever answers.
     with (
@@ -118,7 +118,7 @@ def test_the_environment_and_the_file_count_as_they_do_for_run(tmp_path: Any) ->
         (("--tpoic", "events"), 2, "--topic"),
     ],
 )
-def test_a_wrong_command_line_or_configuration_is_told_by_the_exit_code(
+def test_a_wrong_command_line_or_configuration_is_reported_by_the_exit_code(
     arguments: tuple[str, ...], code: int, says: str
 ) -> None:
     run = run_command("doctor", *arguments)

@@ -65,7 +65,7 @@ def test_a_destination_is_sent_two_reports_as_a_worker_would_send_them() -> None
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404, 413, 429, 503])
-def test_an_answer_that_is_not_an_acceptance_is_told_after_one_report(status: int) -> None:
+def test_an_answer_that_is_not_an_acceptance_is_reported_after_one_report(status: int) -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond(Reply(status, body=f"no {KEY} here".encode()))
         finding = examined(receiver.dsn(key=KEY))["destination.answer"]
@@ -87,7 +87,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert {request.path for request in receiver.requests} == {"/api/1/envelope/"}
 
 
-def test_a_server_whose_clock_is_wrong_is_told() -> None:
+def test_a_server_whose_clock_is_wrong_is_reported() -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond(Reply(200))
         assert examined(receiver.dsn())["destination.clock"].status == "ok"
@@ -99,7 +99,7 @@ def test_a_server_whose_clock_is_wrong_is_told() -> None:
         assert "destination.clock" not in examined(dsn), "that is no date"
 
 
-def test_a_server_that_hangs_or_hangs_up_is_told_in_time() -> None:
+def test_a_server_that_hangs_or_hangs_up_is_reported_in_time() -> None:
     with ScriptedReceiver() as receiver:
         receiver.respond(Reply(delay_s=30))
         seen = examined(receiver.dsn())["destination.reach"].seen
@@ -109,7 +109,7 @@ def test_a_server_that_hangs_or_hangs_up_is_told_in_time() -> None:
         assert "accepted the connection but did not answer" in seen
 
 
-def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_told_apart() -> None:
+def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_distinguished() -> None:
     (port,) = free_ports(1)
     finding = examined(f"http://{KEY}@127.0.0.1:{port}/1")["destination.reach"]
     assert "unreachable" in finding.seen
@@ -117,7 +117,7 @@ def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_has_are_told_apart
     assert "nobody.invalid does not resolve" in finding.seen
 
 
-def test_an_unknown_certificate_is_told_and_a_known_one_is_dated(certificate: Path) -> None:
+def test_an_unknown_certificate_is_reported_and_a_known_one_is_dated(certificate: Path) -> None:
     with ScriptedReceiver(server_context(certificate)) as receiver:
         finding = examined(receiver.dsn())["destination.reach"]
         assert "its certificate is not trusted" in finding.seen
@@ -128,7 +128,7 @@ def test_an_unknown_certificate_is_told_and_a_known_one_is_dated(certificate: Pa
         assert "expires in 3 days" in finding.seen
 
 
-def test_tls_at_a_port_that_speaks_none_is_told() -> None:
+def test_tls_at_a_port_without_tls_is_reported() -> None:
     with ScriptedReceiver() as receiver:
         finding = examined(receiver.dsn().replace("http://", "https://"))["destination.reach"]
         assert "TLS fails" in finding.seen
@@ -158,7 +158,7 @@ def failed_step(server: str, **kafka: str) -> str:
     return caught.value.step
 
 
-def test_the_steps_before_the_protocol_are_told_apart() -> None:
+def test_the_steps_before_the_protocol_are_distinguished() -> None:
     (port,) = free_ports(1)
     assert failed_step("nobody.invalid:9092") == "name"
     assert failed_step(f"127.0.0.1:{port}") == "connection"
@@ -176,14 +176,14 @@ def test_the_steps_before_the_protocol_are_told_apart() -> None:
     ],
     ids=["silence", "http", "error", "alert"],
 )
-def test_a_server_that_is_not_kafka_is_told(answer: bytes, says: str) -> None:
+def test_a_server_that_is_not_kafka_is_reported(answer: bytes, says: str) -> None:
     with raw_server(answer) as server:
         finding = server_finding(server)
     assert finding.status == "problem"
     assert says in finding.seen
 
 
-def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(
+def test_tls_with_an_unknown_certificate_is_reported_and_with_a_known_one_goes_on(
     certificate: Path,
 ) -> None:
     with raw_server(b"", server_context(certificate)) as server:
@@ -198,7 +198,7 @@ def test_tls_with_an_unknown_certificate_is_told_and_with_a_known_one_goes_on(
         )
 
 
-def test_a_certificate_for_another_name_is_told_apart_from_an_unknown_one(
+def test_a_certificate_for_another_name_is_distinguished_from_an_unknown_one(
     certificate: Path,
 ) -> None:
     with raw_server(b"", server_context(certificate)) as server:
@@ -211,7 +211,7 @@ def test_a_certificate_for_another_name_is_told_apart_from_an_unknown_one(
     assert "ssl.ca.location" not in finding.fix
 
 
-def test_a_key_store_that_only_librdkafka_can_open_is_no_failure_of_the_handshake(
+def test_a_key_store_that_only_librdkafka_can_open_is_not_a_failure_of_the_handshake(
     certificate: Path,
 ) -> None:
     demanding = server_context(certificate)
@@ -232,21 +232,21 @@ def test_a_folder_of_authorities_is_read_as_such(certificate: Path, tmp_path: Pa
     assert step == "certificate"
 
 
-def test_tls_at_a_broker_that_speaks_none_is_told() -> None:
+def test_tls_at_a_broker_without_tls_is_reported() -> None:
     with raw_server(b"nonsense that is not TLS") as server:
         finding = server_finding(server, security_protocol="sasl_ssl")
     assert "TLS fails" in finding.seen
     assert "SASL_PLAINTEXT" in finding.fix
 
 
-def test_a_port_that_expects_tls_is_told(certificate: Path) -> None:
+def test_a_port_that_expects_tls_is_reported(certificate: Path) -> None:
     with raw_server(b"", server_context(certificate)) as server:
         finding = server_finding(server)
     assert "it expects TLS, and security.protocol is PLAINTEXT" in finding.seen
     assert "security.protocol in kafka_config to SSL" in finding.fix
 
 
-def test_a_file_of_the_tls_settings_that_can_t_be_used_is_told() -> None:
+def test_a_file_of_the_tls_settings_that_can_t_be_used_is_reported() -> None:
     finding = server_finding(
         "127.0.0.1:9", security_protocol="ssl", ssl_ca_location="/nonexistent/ca.pem"
     )

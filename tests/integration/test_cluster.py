@@ -34,7 +34,7 @@ def topics(kafka: KafkaBroker) -> set[str]:
     return set(kafka.admin.list_topics(timeout=30).topics)
 
 
-def test_a_missing_dead_letter_topic_is_made_to_last_and_with_room(
+def test_a_missing_dead_letter_topic_is_created_to_last_and_with_room(
     kafka: KafkaBroker, topic: TopicFactory, cluster: Cluster
 ) -> None:
     source = topic(config={"max.message.bytes": 2_000_000})
@@ -67,14 +67,14 @@ def test_a_topic_that_somebody_else_makes_at_the_same_time_is_theirs(
     assert kafka.partitions(theirs) == [0, 1, 2]
 
 
-def test_a_dead_letter_topic_that_can_t_be_made_is_an_error_with_ways_out(
+def test_a_dead_letter_topic_that_can_t_be_created_is_an_error_with_ways_out(
     topic: TopicFactory, cluster: Cluster
 ) -> None:
     with pytest.raises(ConfigurationError, match="not/a/name"):
         cluster.ensure_dead_letter_topic("not/a/name", topic())
 
 
-def test_a_missing_topic_is_an_error_and_is_not_made_by_asking(
+def test_a_missing_topic_is_an_error_and_is_not_created_by_asking(
     kafka: KafkaBroker, cluster: Cluster
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -132,7 +132,7 @@ def generous_kafka() -> Iterator[KafkaBroker]:
         yield broker
 
 
-def test_a_topic_is_not_made_by_a_broker_that_makes_what_it_is_asked_about(
+def test_a_topic_is_not_created_by_a_broker_that_makes_what_it_is_asked_about(
     generous_kafka: KafkaBroker,
 ) -> None:
     cluster = Cluster(client_config(generous_kafka.bootstrap_servers, {}))

@@ -118,7 +118,9 @@ def test_the_dead_letter_topic_that_the_start_makes_is_fine(
     }
 
 
-def test_a_dead_letter_topic_that_loses_is_told(kafka: KafkaBroker, topic: TopicFactory) -> None:
+def test_a_dead_letter_topic_that_loses_is_reported(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
     name = topic()
     own = topic(config={"retention.ms": "60000", "max.message.bytes": 5000})
     found = statuses(examined(cluster(kafka, name, dlq_topic=own)))
@@ -126,7 +128,7 @@ def test_a_dead_letter_topic_that_loses_is_told(kafka: KafkaBroker, topic: Topic
     assert found["dead_letters.size"] == ["warning"]
 
 
-def test_a_topic_that_is_missing_is_a_problem_and_is_not_made(kafka: KafkaBroker) -> None:
+def test_a_topic_that_is_missing_is_a_problem_and_is_not_created(kafka: KafkaBroker) -> None:
     found = examined(cluster(kafka, "no-such-topic"))
     assert [each.status for each in found["topic.exists"]] == ["problem"]
     assert "--create --topic no-such-topic" in found["topic.exists"][0].fix
@@ -134,7 +136,7 @@ def test_a_topic_that_is_missing_is_a_problem_and_is_not_made(kafka: KafkaBroker
     assert not {"no-such-topic", "no-such-topic-dlq"} & topics(kafka)
 
 
-def test_messages_that_are_deleted_before_they_are_read_are_told_with_the_way_out(
+def test_messages_that_are_deleted_before_they_are_read_are_reported_with_the_way_out(
     kafka: KafkaBroker, topic: TopicFactory
 ) -> None:
     name = topic(2)
@@ -186,7 +188,7 @@ def test_an_examination_does_not_disturb_the_group(kafka: KafkaBroker, topic: To
         client.close()
 
 
-def test_a_message_from_the_future_is_told(kafka: KafkaBroker, topic: TopicFactory) -> None:
+def test_a_message_from_the_future_is_reported(kafka: KafkaBroker, topic: TopicFactory) -> None:
     name = topic()
     # Not by more than an hour: a broker takes none of those.
     kafka.produce(name, [b"x"], timestamp_ms=int((time.time() + 1800) * 1000))

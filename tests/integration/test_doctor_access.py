@@ -54,7 +54,7 @@ def examined(servers: str, kafka: dict[str, str]) -> dict[str, Finding]:
     return by_check
 
 
-def test_each_missing_right_is_told_with_its_command_until_all_are_there(
+def test_each_missing_right_is_reported_with_its_command_until_all_are_there(
     secured: SecuredKafkaBroker,
 ) -> None:
     login = secured.login("alice")
@@ -109,7 +109,7 @@ def test_a_broker_that_makes_what_it_is_asked_about_is_not_asked_in_that_way(
     assert not {"envelopes", "envelopes-dlq"} & set(present)
 
 
-def test_a_wrong_password_is_told_as_such(secured: SecuredKafkaBroker) -> None:
+def test_a_wrong_password_is_reported_as_such(secured: SecuredKafkaBroker) -> None:
     found = examined(secured.sasl_servers, secured.login("alice", "not-hers"))
     assert found["kafka.server"].status == "ok"
     assert found["kafka.login"].status == "problem"
@@ -133,7 +133,7 @@ def test_a_wrong_password_is_told_as_such(secured: SecuredKafkaBroker) -> None:
         ({"security.protocol": "ssl"}, "TLS fails"),
     ],
 )
-def test_a_way_to_log_in_that_can_t_work_is_told(
+def test_a_way_to_log_in_that_can_t_work_is_reported(
     secured: SecuredKafkaBroker, settings: dict[str, str], says: str
 ) -> None:
     found = examined(secured.sasl_servers, settings)
@@ -142,13 +142,13 @@ def test_a_way_to_log_in_that_can_t_work_is_told(
     assert found["kafka.login"].status == "problem"
 
 
-def test_a_login_at_a_port_without_any_is_told(secured: SecuredKafkaBroker) -> None:
+def test_a_login_at_a_port_without_any_is_reported(secured: SecuredKafkaBroker) -> None:
     found = examined(secured.bootstrap_servers, secured.login("alice"))
     assert found["kafka.server"].status == "problem"
     assert "it has no SASL login on that port" in found["kafka.server"].seen
 
 
-def test_tls_is_told_apart_from_trust(secured: SecuredKafkaBroker) -> None:
+def test_tls_is_distinguished_from_trust(secured: SecuredKafkaBroker) -> None:
     plain = examined(secured.tls_servers, {})["kafka.server"]
     assert "it expects TLS" in plain.seen
     assert "security.protocol in kafka_config to SSL" in plain.fix

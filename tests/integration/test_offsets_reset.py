@@ -223,7 +223,7 @@ def test_what_can_not_be_read_is_an_upper_bound_and_never_nothing(
     }
 
 
-def test_who_may_not_read_the_topic_is_told_an_upper_bound(tmp_path: Path) -> None:
+def test_who_may_not_read_the_topic_is_reported_an_upper_bound(tmp_path: Path) -> None:
     try:
         broker = SecuredKafkaBroker(tmp_path)
     except MissingPart as error:
@@ -307,7 +307,7 @@ def test_a_move_is_in_the_log_even_where_something_else_commits_right_behind_it(
     assert (line["from_offset"], line["to_offset"], line["lost"]) == (3, 5, 2)
 
 
-def test_what_is_not_there_is_named_and_nothing_is_made(
+def test_what_is_missing_is_named_and_nothing_is_created(
     kafka: KafkaBroker, topic: TopicFactory
 ) -> None:
     reset = Reset(kafka, topic(1))
@@ -362,7 +362,7 @@ def test_a_consumer_that_never_ran_may_be_put_where_it_is_to_start(
     assert reset.committed() == {0: 5, 1: 0}
 
 
-def test_show_says_where_the_group_stands(kafka: KafkaBroker, topic: TopicFactory) -> None:
+def test_show_prints_the_position_of_the_group(kafka: KafkaBroker, topic: TopicFactory) -> None:
     hour_s = 3600
     name = topic(3, {"retention.ms": 10 * hour_s * 1000})
     reset = Reset(kafka, name)

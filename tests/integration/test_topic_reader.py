@@ -142,7 +142,7 @@ def test_what_retention_took_during_the_reading_is_named(
             read_all(reader)
 
 
-def test_offsets_that_were_asked_for_and_are_gone_are_told_once_by_partition(
+def test_offsets_that_were_asked_for_and_are_gone_are_reported_once_by_partition(
     kafka: KafkaBroker, topic: TopicFactory
 ) -> None:
     name = topic(3, KEEP)

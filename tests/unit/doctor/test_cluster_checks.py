@@ -43,7 +43,7 @@ def login(failure: str = "", *errors: KafkaError) -> Login:
     return Login(None, list(errors), failure)  # type: ignore[arg-type]  # not asked
 
 
-def test_a_refused_password_is_told_apart_from_a_broker_that_does_not_answer() -> None:
+def test_a_refused_password_is_distinguished_from_a_broker_that_does_not_answer() -> None:
     given = cluster(security_protocol="sasl_ssl", sasl_mechanism="PLAIN", sasl_password="hunter2")
     error = KafkaError(KafkaError._AUTHENTICATION, "invalid credentials")
     refused = describe_login(login("timed out", error), given)

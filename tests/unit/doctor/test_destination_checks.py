@@ -50,7 +50,7 @@ def test_an_accepted_report_is_fine() -> None:
     assert "accepts envelopes of project 7, in 50 ms" in found["destination.answer"].seen
 
 
-def test_an_answer_that_takes_long_is_a_warning() -> None:
+def test_a_slow_answer_is_a_warning() -> None:
     assert judged(reply(200, took_s=1.5))["destination.answer"].status == "warning"
 
 
@@ -135,7 +135,7 @@ def test_each_way_of_not_answering_is_a_problem_of_its_own(
     assert mended_by in finding.fix
 
 
-def test_a_connection_without_an_answer_is_told_apart_from_none() -> None:
+def test_a_connection_without_an_answer_is_distinguished_from_no_connection() -> None:
     answer = no_answer(pycurl.E_OPERATION_TIMEDOUT, is_connected=True, uses_proxy=True)
     seen = judged(answer)["destination.reach"].seen
     assert "it accepted the connection but did not answer" in seen

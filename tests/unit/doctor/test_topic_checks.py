@@ -168,14 +168,14 @@ def test_dead_letters_that_expire_are_a_warning_and_the_command_changes_only_tha
     assert found[-1].fix.endswith(fixed_by)
 
 
-def test_a_dead_letter_topic_that_takes_less_than_its_source_is_a_warning() -> None:
+def test_a_dead_letter_topic_that_accepts_less_than_its_source_is_a_warning() -> None:
     small = with_settings(KEPT, max_message_bytes=str(1048588 + 64 * 1024 - 1))
     found = list(judge_dead_letter_topic(small, WHOLE, SERVER))
     assert statuses(found)["dead_letters.size"] == "warning"
     assert f"max.message.bytes={1048588 + 64 * 1024}" in found[-1].fix
 
 
-def test_a_dead_letter_topic_without_enough_replicas_takes_nothing() -> None:
+def test_a_dead_letter_topic_without_enough_replicas_refuses_messages() -> None:
     short = replace(KEPT, partitions=(PartitionFacts(0, True, 3, 1),))
     found = [each.status for each in judge_dead_letter_topic(short, WHOLE, SERVER)]
     assert found == ["ok", "warning", "problem"]
@@ -233,11 +233,11 @@ def test_settings_that_may_not_be_read_are_a_warning() -> None:
     assert "DescribeConfigs --topic events" in finding.fix
 
 
-def test_a_coordinator_that_does_not_answer_is_no_refusal() -> None:
+def test_a_coordinator_that_does_not_answer_is_not_a_refusal() -> None:
     assert group_refused("g", refusal(KafkaError._TIMED_OUT), SERVER).status == "warning"
 
 
-def test_a_missing_dead_letter_topic_is_a_problem_only_where_it_can_t_be_made() -> None:
+def test_a_missing_dead_letter_topic_is_a_problem_only_where_it_can_t_be_created() -> None:
     assert judge_creation("events-dlq", None, SERVER).status == "ok"
     forbidden = judge_creation("events-dlq", refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED), SERVER)
     assert forbidden.status == "problem"

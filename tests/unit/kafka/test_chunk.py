@@ -56,7 +56,7 @@ def test_a_chunk_is_cut_by_count() -> None:
     assert split([Polled(0, n) for n in range(5)], count=2) == [(0, [0, 1]), (0, [2, 3]), (0, [4])]
 
 
-def test_a_chunk_is_cut_by_bytes_and_a_large_message_stands_alone() -> None:
+def test_a_chunk_is_cut_by_bytes_and_a_large_message_is_alone() -> None:
     sizes = [10, 10, 500, 10]
     messages = [Polled(0, n, b"x" * size) for n, size in enumerate(sizes)]
     assert split(messages, size=20) == [(0, [0, 1]), (0, [2]), (0, [3])]
@@ -68,7 +68,7 @@ def test_no_message_is_lost_or_repeated_by_cutting() -> None:
     assert sorted(offset for _, offsets in chunks for offset in offsets) == list(range(1000))
 
 
-def test_a_tombstone_an_empty_value_and_a_missing_timestamp_stay_what_they_are() -> None:
+def test_a_tombstone_an_empty_value_and_a_missing_timestamp_stay_as_they_are() -> None:
     tombstone = Record.from_kafka(Polled(0, 0, None))  # type: ignore[arg-type]  # a stand-in
     empty = Record.from_kafka(Polled(0, 1, b""))  # type: ignore[arg-type]  # a stand-in
     assert (tombstone.value, tombstone.timestamp_ms) == (None, None)
@@ -77,6 +77,6 @@ def test_a_tombstone_an_empty_value_and_a_missing_timestamp_stay_what_they_are()
 
 
 @pytest.mark.parametrize("timestamp_ms", [None, 1_700_000_000_000_000_000, 2**63 - 1, -(2**63)])
-def test_a_timestamp_that_is_no_time_is_1970(timestamp_ms: int | None) -> None:
+def test_a_timestamp_that_is_not_a_time_is_1970(timestamp_ms: int | None) -> None:
     chunk = Chunk(Partition(Topic("t"), 0), (Record(0, timestamp_ms, None, b"v", ()),), 1)
     assert chunk.as_broker_value().timestamp.timestamp() == 0

@@ -80,7 +80,7 @@ def test_a_setting_of_the_user_beats_a_default_of_ours() -> None:
     assert producer_config(base)["linger.ms"] == "50"
 
 
-def test_what_delivery_depends_on_stands_whatever_the_user_gives() -> None:
+def test_no_setting_of_the_user_changes_what_delivery_depends_on() -> None:
     base = {"enable.idempotence": "false", "acks": "0", "allow.auto.create.topics": "true"}
     assert producer_config(base)["enable.idempotence"] is True
     assert producer_config(base)["acks"] == "all"

@@ -21,10 +21,10 @@ def test_a_client_that_knows_a_broker_is_well_wherever_it_knows_it_from() -> Non
     assert not told(("configured",), ("learned", "logical"), ("internal", "learned")).none_known
 
 
-def test_none_twice_in_a_row_is_a_failure() -> None:
+def test_no_broker_in_two_reports_is_a_failure() -> None:
     assert told(("logical", "internal"), ()).none_known
 
 
-def test_none_once_is_a_client_that_is_about_to_start_again() -> None:
+def test_no_broker_in_one_report_may_be_a_reconnect() -> None:
     assert not told(("learned",), ()).none_known
     assert not told((), ("configured",), ()).none_known

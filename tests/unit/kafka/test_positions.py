@@ -263,7 +263,7 @@ def test_a_partition_that_was_never_fetched_has_no_known_lag(client: HandClient)
     assert assigned.positions.lag() == {}
 
 
-def test_a_control_record_at_the_end_is_no_lag(client: HandClient) -> None:
+def test_a_control_record_at_the_end_is_not_lag(client: HandClient) -> None:
     client.committed_offsets = {0: 48}
     assigned = Assigned(client, "earliest")
     assigned.start(0)

@@ -40,7 +40,7 @@ def test_settings_are_read_as_kafka_writes_them(
     assert parse_retention(settings) == expected
 
 
-def test_time_takes_a_message_when_it_is_as_old_as_the_retention() -> None:
+def test_a_message_is_lost_to_time_once_it_is_as_old_as_the_retention() -> None:
     retention = Retention(10 * HOUR_MS, None)
     assert retention.time_to_loss_s(stamp(4), NOW_S) == 6 * 3600
     assert retention.time_to_loss_s(stamp(10), NOW_S) == 0
@@ -68,7 +68,7 @@ def test_a_message_without_a_timestamp_has_no_known_end() -> None:
     assert Retention(HOUR_MS, 10).loss(None, NOW_S, waiting=1, mean_bytes=1) is None
 
 
-def test_size_takes_a_message_when_as_many_bytes_as_are_kept_lie_behind_it() -> None:
+def test_a_message_is_lost_to_size_once_as_many_bytes_as_are_kept_are_behind_it() -> None:
     retention = Retention(None, 108_000)
     # 500 messages of 108 stored bytes in two hours: half of what is kept.
     loss = retention.loss(stamp(2), NOW_S, waiting=500, mean_bytes=100)

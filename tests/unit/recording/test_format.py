@@ -103,7 +103,7 @@ def test_any_msgpack_library_can_walk_the_file(tmp_path: Path) -> None:
     assert sum(counts.values()) == len(pairs)
 
 
-def test_a_file_that_is_cut_anywhere_gives_all_whole_blocks(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_anywhere_yields_all_complete_blocks(tmp_path: Path) -> None:
     pairs = random_pairs(2, 60)
     path = write_recording(tmp_path / "r", pairs, batch=10)
     whole, parts = path.read_bytes(), walk(path)

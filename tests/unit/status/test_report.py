@@ -101,7 +101,7 @@ def test_what_waits_is_what_is_still_there_and_the_lag_is_as_kafkas_tool_has_it(
     assert (beyond.lag, beyond.waiting, beyond.past_end) == (-20, 0, True)
 
 
-def test_a_healthy_consumer_has_no_findings() -> None:
+def test_a_healthy_consumer_has_no_issues() -> None:
     assert kinds(status(row(hours_old=0.05, loss=Loss(9.9 * HOUR_S, "time")))) == []
     assert kinds(status(row(committed=100))) == []
 
@@ -122,7 +122,7 @@ def test_each_thing_that_is_wrong_is_found() -> None:
     assert kinds(status(partitions=0)) == [], "a topic that nobody asked for may be missing"
 
 
-def test_the_worst_stands_first() -> None:
+def test_the_worst_issue_is_first() -> None:
     one = status(row(0, owner=None, committed=100), row(1, start=70, hours_old=1.0))
     assert kinds(one) == ["lost", "stalled", "unowned"]
 
@@ -203,7 +203,7 @@ def test_the_place_of_a_partition_is_never_cut() -> None:
         assert f" of {end} " in shown or "of" not in shown
 
 
-def test_the_column_of_loss_tells_lost_from_due_from_estimated() -> None:
+def test_the_column_of_loss_distinguishes_lost_due_and_estimated() -> None:
     def cell(one: PartitionStatus) -> str:
         return text_of(report(status(one)), partitions=False).splitlines()[1].split()[-1]
 
