@@ -25,7 +25,7 @@ _EMBEDDED: Final = (
 
 
 def is_embedded(options: Options) -> bool:
-    """Whether nothing at all is configured."""
+    """True if nothing at all is configured."""
     try:
         return delivery_mode(options) == "embedded"
     except ConfigurationError:
@@ -126,7 +126,7 @@ def examine_service(service: Service) -> Finding:
 
 
 def examine_statsd(options: Options) -> Finding:
-    """Whether an agent listens, as far as UDP tells. An empty packet measures nothing."""
+    """Check for a listening agent, as far as UDP tells. An empty packet measures nothing."""
     path = options.statsd_socket_path
     family = socket.AF_INET if path is None else socket.AF_UNIX
     address: tuple[object, ...] | str = path or ""

@@ -77,7 +77,7 @@ def judge_replicas(check: str, topic: TopicFacts, server: str) -> Iterator[Findi
 
 
 def judge_retention(topic: TopicFacts, retention: Retention, server: str) -> Finding:
-    """How long an outage may last before messages are lost."""
+    """The outage that a topic's retention survives."""
     check = "topic.retention"
     if retention.compacts:
         return warning(

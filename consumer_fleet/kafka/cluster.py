@@ -151,7 +151,7 @@ class Cluster:
     # -- a topic that is consumed or written ----------------------------------------------------
 
     def partition_count(self, topic: str) -> int:
-        """How many partitions a topic has, 0 if it does not exist. Asking never creates it.
+        """The number of partitions of a topic, 0 if it does not exist. Never creates it.
 
         Raises KafkaUnreachable, or ConfigurationError where the topic may not be described or its
         name is invalid.
@@ -166,7 +166,7 @@ class Cluster:
         return len(found.partitions)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Raises ConfigurationError if it does not exist."""
+        """The number of partitions. Raises ConfigurationError if the topic does not exist."""
         count = self.partition_count(topic)
         if count:
             return count
@@ -176,7 +176,7 @@ class Cluster:
         )
 
     def end_offsets(self, topic: str) -> dict[Partition, int]:
-        """Where each partition ends now, open transactions left out."""
+        """The current end of each partition, without open transactions."""
         targets = [TopicPartition(topic, index) for index in range(self.partitions(topic))]
         answers = self.admin.list_offsets(
             {target: OffsetSpec.latest() for target in targets},  # type: ignore[no-untyped-call]  # unannotated there
@@ -245,8 +245,8 @@ class Cluster:
         return ClusterFacts(str(answer.cluster_id), brokers)
 
     def ask_broker(self, broker_id: int) -> KafkaError | None:
-        """Ask one broker for its settings, at the address that it advertises; gives why it did not
-        respond. That this user may not see them is a response.
+        """Ask one broker for its settings, at the address that it advertises; returns why it did
+        not respond. A refusal to show them is a response.
         """
         resource = ConfigResource(ResourceType.BROKER, str(broker_id))
         answers = self.admin.describe_configs([resource], request_timeout=_FACTS_TIMEOUT_S)
@@ -269,7 +269,7 @@ class Cluster:
         return {name: _topic_facts(name, described[name], settings[name]) for name in names}
 
     def try_creating(self, topic: str) -> KafkaError | None:
-        """Have the cluster validate a topic's creation; gives why it would refuse."""
+        """Have the cluster validate a topic's creation; returns why it would refuse."""
         request = NewTopic(topic, num_partitions=1, config={"retention.ms": "-1"})
         answer = self.admin.create_topics(
             [request], validate_only=True, request_timeout=_FACTS_TIMEOUT_S, operation_timeout=1.0
@@ -282,7 +282,7 @@ class Cluster:
         return None
 
     def group_operations(self, group: str) -> Operations:
-        """What this user may do to a group, whether it exists or not. Raises KafkaException.
+        """This user's rights to a group, which need not exist. Raises KafkaException.
 
         Retries for as long as a request may take: a coordinator that is just getting ready, for a
         cluster's first group too, responds with one error or another.

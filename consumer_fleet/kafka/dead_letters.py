@@ -78,7 +78,7 @@ class DeadLetterProducer:
 
     @property
     def blocked(self) -> bool:
-        """Whether dead letters wait for a topic that refuses them."""
+        """True while dead letters wait for a topic that refuses them."""
         return bool(self._retries)
 
     def _connect(self) -> Producer:

@@ -1,4 +1,4 @@
-"""Where a reset moves a group, and which messages that loses or repeats."""
+"""The plan of a reset: the new offsets, and the messages that it loses or repeats."""
 
 from __future__ import annotations
 

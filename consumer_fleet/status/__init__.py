@@ -1,1 +1,1 @@
-"""What every consumer of a cluster is doing, as ``consumer status`` shows it."""
+"""``consumer status``: the state of every consumer of a cluster."""

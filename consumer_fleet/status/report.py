@@ -36,7 +36,7 @@ class PartitionStatus:
 
     @property
     def next_offset(self) -> int:
-        """Where reading would continue."""
+        """The offset at which reading would continue."""
         return self.start if self.committed is None else max(self.start, self.committed)
 
     @property

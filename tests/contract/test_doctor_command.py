@@ -1,4 +1,4 @@
-"""``consumer doctor`` as its users meet it: output, exit codes, and how long it takes."""
+"""``consumer doctor`` from the outside: output, exit codes, and duration."""
 
 from __future__ import annotations
 

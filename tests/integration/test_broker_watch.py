@@ -1,4 +1,4 @@
-"""A client that has forgotten every broker is replaced, and nothing is lost or stands still."""
+"""A client that has forgotten every broker is replaced, and nothing is lost or stalls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a real cluster before a consumer joins."""
+"""The checks of a real cluster before a consumer joins."""
 
 from __future__ import annotations
 

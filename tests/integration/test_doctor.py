@@ -1,4 +1,4 @@
-"""``consumer doctor`` on a real cluster, which it only looks at, and on a real upstream."""
+"""``consumer doctor`` on a real cluster, which it only reads, and on a real upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``consumer offsets`` on real Kafka: what a reset says that it loses is what it loses."""
+"""``consumer offsets`` on real Kafka: a reset loses exactly what its plan says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``consumer status`` on real Kafka: what it says is what Kafka's own tool and the truth say."""
+"""``consumer status`` on real Kafka: its figures agree with Kafka's own tool."""
 
 from __future__ import annotations
 

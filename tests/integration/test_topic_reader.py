@@ -1,4 +1,4 @@
-"""A range of a topic is read whole, once, and without a trace on the cluster."""
+"""A range of a topic is read completely, once, and without a trace on the cluster."""
 
 from __future__ import annotations
 

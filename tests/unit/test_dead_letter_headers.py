@@ -1,4 +1,4 @@
-"""The headers of a dead letter: what is written is read again, and nothing else is."""
+"""The headers of a dead letter: only what was written is read back."""
 
 from __future__ import annotations
 

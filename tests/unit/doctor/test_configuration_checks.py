@@ -1,4 +1,4 @@
-"""``consumer doctor``: the options alone, and what the examination is about."""
+"""``consumer doctor``: findings about the options, and the consumers to check."""
 
 from __future__ import annotations
 

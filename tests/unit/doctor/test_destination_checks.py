@@ -1,4 +1,4 @@
-"""``consumer doctor``: what is concluded from a destination's answer."""
+"""``consumer doctor``: findings from a destination's answer."""
 
 from __future__ import annotations
 

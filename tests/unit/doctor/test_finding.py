@@ -1,4 +1,4 @@
-"""``consumer doctor``: how checks are run, and how what they find is shown."""
+"""``consumer doctor``: running checks, and showing their findings."""
 
 from __future__ import annotations
 

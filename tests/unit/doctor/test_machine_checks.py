@@ -1,4 +1,4 @@
-"""``consumer doctor``: what a machine allows, and whether that is enough."""
+"""``consumer doctor``: findings about the limits of a machine."""
 
 from __future__ import annotations
 

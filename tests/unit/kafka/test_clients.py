@@ -1,4 +1,4 @@
-"""Which librdkafka settings a user may give, and which client each of them reaches."""
+"""The librdkafka settings that a user may set, and the clients that they reach."""
 
 from __future__ import annotations
 

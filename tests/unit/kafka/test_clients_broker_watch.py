@@ -1,4 +1,4 @@
-"""When a client counts as one that knows no broker any more."""
+"""A client that has forgotten every broker is noticed."""
 
 from __future__ import annotations
 

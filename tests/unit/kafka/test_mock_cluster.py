@@ -1,4 +1,4 @@
-"""The embedded broker keeps what it is given, and refuses what it could not keep."""
+"""The embedded broker keeps all messages, and refuses those that do not fit."""
 
 from __future__ import annotations
 

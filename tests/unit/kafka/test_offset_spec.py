@@ -1,4 +1,4 @@
-"""Places as people write them, in one reading."""
+"""Offsets as people write them."""
 
 from __future__ import annotations
 

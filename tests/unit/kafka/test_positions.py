@@ -1,4 +1,4 @@
-"""Where a member stands: where it starts, what is lost, and when it is at the end."""
+"""The positions of a member: starting offsets, lost offsets, and the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits on their way: what is sent, what is tried again, what is dropped, and when it waits."""
+"""Commits in flight: sent, retried, dropped, and awaited."""
 
 from __future__ import annotations
 

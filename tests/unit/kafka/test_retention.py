@@ -1,4 +1,4 @@
-"""How soon retention takes what waits: by time, by size, and where it never does."""
+"""The time until retention deletes waiting messages: by time, by size, or never."""
 
 from __future__ import annotations
 

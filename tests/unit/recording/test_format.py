@@ -1,4 +1,4 @@
-"""A recording gives back what it was given, and as much as is whole of it when it is damaged."""
+"""A recording returns what was written, and every complete block if it is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``consumer status`` makes of what the cluster says: figures, issues, rows, JSON."""
+"""A report of ``consumer status``: figures, issues, rows, JSON."""
 
 from __future__ import annotations
 
