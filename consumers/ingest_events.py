@@ -8,13 +8,16 @@ larger one is spread over messages, or kept in an object store, and can't be mad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import msgspec
 
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, normalize_event_id
 from consumer_fleet.capture.items import OWN_ITEM_TYPES, item_type_of
-from consumer_fleet.codec import RawMessage
+from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers.format import (
     JsonObject,
     MsgpackFormat,
@@ -34,10 +37,54 @@ _ATTACHMENT_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+# How Relay begins an event's payload. The type is that of the whole event, not of a part of it.
+_RELAY_EVENT: Final = re.compile(
+    rb'\{"event_id":"[0-9a-f]{32}"(?:,"level":"[a-z]+")?(?:,"version":"[^"\\]*")?,"type":"([a-z]+)"'
+)
+
+
+class _PlainEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The usual message: an event without attachments, with the members that Relay writes."""
+
+    type: Literal["event"]
+    payload: bytes
+    event_id: str
+    start_time: int
+    project_id: int
+    remote_addr: str | None = None
+    attachments: Annotated[list[None], msgspec.Meta(max_length=0)] = []
+
+
+_decode_plain_event: Final = msgspec.msgpack.Decoder(_PlainEvent).decode
+_own_item_types: Final = frozenset(name.encode() for name in OWN_ITEM_TYPES)
+
+
+def _decode_fast(value: bytes) -> Envelope | None:
+    """The envelope of the usual message, which needs neither a general parser nor a search through
+    its payload. None if the message is any other one, valid or not.
+    """
+    try:
+        message = _decode_plain_event(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    event_id, payload = message.event_id, message.payload
+    beginning = _RELAY_EVENT.match(payload)
+    if beginning is None or beginning[1] in _own_item_types:
+        return None
+    if normalize_event_id(event_id) != event_id:
+        return None
+    item = Item(b'{"type":"event","length":%d}' % len(payload), "event", payload)
+    return Envelope(b'{"event_id":"%b"}' % event_id.encode(), event_id, (item,))
+
+
 class IngestEvents(MsgpackFormat):
     """Maps with a ``type``; payloads and attachments keep their bytes."""
 
     examples = "ingest-events"
+
+    def decode(self, message: RawMessage) -> Envelope | Skipped:
+        envelope = _decode_fast(message.value) if message.value else None
+        return super().decode(message) if envelope is None else envelope
 
     def to_envelope(self, fields: JsonObject, message: RawMessage) -> Envelope:
         kind = fields.get("type")
