@@ -86,7 +86,7 @@ KAFKA_CONFIG = program_option(
 UPSTREAM_DSN = program_option("upstream_dsn", metavar="DSN", help="Where every message goes first.")
 SAAS_DSN = program_option("saas_dsn", metavar="DSN", help="The second destination.")
 WORKERS = program_option(
-    "workers", metavar="N", type=int, help="Worker processes; default: usable CPUs."
+    "workers", metavar="N", type=int, help="Worker processes; default: usable CPUs - 1."
 )
 #: For commands that talk to a Kafka cluster, and for those that also deliver.
 CONNECTION = (BOOTSTRAP_SERVERS, KAFKA_CONFIG)

@@ -170,7 +170,10 @@ class Options(BaseModel):
 
     # Workers and limits
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; by default one per usable CPU."
+        None,
+        ge=1,
+        description="Worker processes; by default one less than usable CPUs, at least 1: the "
+        "parent needs one.",
     )
     max_in_flight_mb: Megabytes = Field(
         64, description="Megabytes of messages in flight; at the limit, reading pauses."
@@ -258,8 +261,8 @@ class Options(BaseModel):
 
     @property
     def worker_count(self) -> int:
-        """``workers``, or one per usable CPU."""
-        return self.workers or usable_cpus()
+        """``workers``, or one less than the usable CPUs: the parent is busy, too."""
+        return self.workers or max(1, usable_cpus() - 1)
 
     @property
     def capture(self) -> CaptureOptions:

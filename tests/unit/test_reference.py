@@ -39,7 +39,10 @@ def test_the_commands_page_has_every_command_with_usage_and_examples() -> None:
     assert {"consumer", "consumer run", "consumer doctor", "consumer completion"} <= set(sections)
     for path, text in sections.items():
         assert f"```\n{path} " in text, f"{path} has no usage"
-    assert "| `--workers N` | Worker processes; default: usable CPUs. |" in sections["consumer run"]
+    assert (
+        "| `--workers N` | Worker processes; default: usable CPUs - 1. |"
+        in sections["consumer run"]
+    )
     assert "Exit codes:\n\n```\n0 " in sections["consumer doctor"]
     assert "Examples:\n\n```\nconsumer doctor" in sections["consumer doctor"]
     assert "| `--help`" not in cli_page()

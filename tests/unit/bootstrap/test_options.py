@@ -535,4 +535,5 @@ def test_usable_cpus_respect_the_scheduler_and_the_quota(
 
 def test_this_machine_has_a_usable_cpu() -> None:
     assert usable_cpus() >= 1
-    assert options().worker_count == usable_cpus()
+    assert options().worker_count == max(1, usable_cpus() - 1)
+    assert options(workers=5).worker_count == 5
