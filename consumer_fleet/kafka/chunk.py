@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from arroyo.types import BrokerValue, Partition, Topic
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
@@ -47,17 +47,90 @@ class Record(NamedTuple):
         return len(self.value or b"") + len(self.key or b"")
 
 
+class KafkaRecords(Sequence[Record]):
+    """The records of messages that the client has read. A Record is made only when asked for:
+    most messages need no more than their offset, timestamp and value.
+    """
+
+    def __init__(self, messages: Sequence[KafkaMessage]) -> None:
+        self._messages = messages
+        self._columns: Columns | None = None
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> KafkaRecords: ...
+    def __getitem__(self, index: int | slice) -> Record | KafkaRecords:
+        if isinstance(index, slice):
+            return KafkaRecords(self._messages[index])
+        return Record.from_kafka(self._messages[index])
+
+    @property
+    def columns(self) -> Columns:
+        if self._columns is None:
+            messages = self._messages
+            stamps = [message.timestamp() for message in messages]
+            self._columns = Columns(
+                [message.offset() or 0 for message in messages],
+                [None if kind == TIMESTAMP_NOT_AVAILABLE else at for kind, at in stamps],
+                [message.value() for message in messages],
+            )
+        return self._columns
+
+
+class Columns(NamedTuple):
+    """The parts of messages that a worker needs, by column."""
+
+    offsets: Sequence[int]
+    timestamps_ms: Sequence[int | None]
+    values: Sequence[bytes | None]
+
+    def chosen(self, numbers: Sequence[int]) -> Columns:
+        """The columns of the messages with these indexes."""
+        return Columns(
+            [self.offsets[number] for number in numbers],
+            [self.timestamps_ms[number] for number in numbers],
+            [self.values[number] for number in numbers],
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Messages of one partition. ``size`` is the sum of their payload bytes; never empty."""
 
     partition: Partition
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     size: int
 
     @property
+    def columns(self) -> Columns:
+        if isinstance(self.records, KafkaRecords):
+            return self.records.columns
+        return Columns(
+            [record.offset for record in self.records],
+            [record.timestamp_ms for record in self.records],
+            [record.value for record in self.records],
+        )
+
+    def offset_of(self, index: int) -> int:
+        """The offset of one message."""
+        if isinstance(self.records, KafkaRecords):
+            return self.records.columns.offsets[index]
+        return self.records[index].offset
+
+    @property
     def next_offset(self) -> int:
-        return self.records[-1].offset + 1
+        return self.offset_of(-1) + 1
+
+    @property
+    def timestamp_ms(self) -> int | None:
+        """The first message's broker timestamp."""
+        if isinstance(self.records, KafkaRecords):
+            return self.records.columns.timestamps_ms[0]
+        return self.records[0].timestamp_ms
 
     @property
     def timestamp(self) -> datetime:
@@ -65,7 +138,7 @@ class Chunk:
         none, or one that no calendar has: a producer may count in nanoseconds.
         """
         try:
-            return datetime.fromtimestamp((self.records[0].timestamp_ms or 0) / 1000, tz=UTC)
+            return datetime.fromtimestamp((self.timestamp_ms or 0) / 1000, tz=UTC)
         except (ValueError, OverflowError):
             return datetime.fromtimestamp(0, tz=UTC)
 
@@ -102,31 +175,36 @@ def split_into_chunks(
     max_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
     """Group messages by partition, in order, and cut each group by count and by bytes."""
-    groups: dict[tuple[str, int], list[Record]] = {}
+    groups: dict[tuple[str, int], list[KafkaMessage]] = {}
     for message in messages:
         key = (message.topic() or "", message.partition() or 0)
-        groups.setdefault(key, []).append(Record.from_kafka(message))
-    for (topic, index), records in groups.items():
+        groups.setdefault(key, []).append(message)
+    for (topic, index), group in groups.items():
         partition = Partition(Topic(topic), index)
-        yield from cut_records(partition, records, max_messages=max_messages, max_bytes=max_bytes)
+        sizes = [len(each.value() or b"") + len(each.key() or b"") for each in group]
+        for start, end, size in _cuts(sizes, max_messages, max_bytes):
+            yield Chunk(partition, KafkaRecords(group[start:end]), size)
 
 
-def cut_records(
-    partition: Partition,
-    records: Sequence[Record],
-    *,
-    max_messages: int = CHUNK_MESSAGES,
-    max_bytes: int = CHUNK_BYTES,
-) -> Iterator[Chunk]:
-    """Cut one partition's records by count and by bytes.
+def cut_records(partition: Partition, records: Sequence[Record]) -> Iterator[Chunk]:
+    """Cut one partition's records by count and by bytes."""
+    sizes = [record.size for record in records]
+    for start, end, size in _cuts(sizes, CHUNK_MESSAGES, CHUNK_BYTES):
+        yield Chunk(partition, tuple(records[start:end]), size)
+
+
+def _cuts(
+    sizes: Sequence[int], max_messages: int, max_bytes: int
+) -> Iterator[tuple[int, int, int]]:
+    """Where chunks begin and end, and their bytes.
 
     A single message larger than ``max_bytes`` becomes a chunk of its own.
     """
-    start = size = 0
-    for end, record in enumerate(records):
-        full = end - start >= max_messages or size + record.size > max_bytes
+    start = total = 0
+    for end, size in enumerate(sizes):
+        full = end - start >= max_messages or total + size > max_bytes
         if full and end > start:
-            yield Chunk(partition, tuple(records[start:end]), size)
-            start, size = end, 0
-        size += record.size
-    yield Chunk(partition, tuple(records[start:]), size)
+            yield start, end, total
+            start, total = end, 0
+        total += size
+    yield start, len(sizes), total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,12 +142,12 @@ class Positions:
             return None
         self._next[partition] = chunk.next_offset
         self._unsettled.setdefault(partition, deque()).append(
-            (chunk.next_offset, chunk.records[0].timestamp_ms)
+            (chunk.next_offset, chunk.timestamp_ms)
         )
         end = self._ends.get(partition)
         if end is None or chunk.next_offset <= end:
             return chunk
-        records = tuple(record for record in chunk.records if record.offset < end)
+        records = chunk.records[: bisect_left(chunk.columns.offsets, end)]
         if not records:
             return None
         return Chunk(partition, records, sum(record.size for record in records))

@@ -81,7 +81,7 @@ class Slot:
         if suspect is None or assignment is None:
             return None
         chunk = assignment.work.chunk
-        offset = chunk.records[suspect.number].offset
+        offset = chunk.offset_of(suspect.number)
         return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
 
 

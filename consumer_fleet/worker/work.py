@@ -90,30 +90,29 @@ class Work:
             return None
         letters = sorted(index for index in self._dead_letters if index < self._prefix)
         return Advance(
-            next_offset=self.chunk.records[self._prefix - 1].offset + 1,
+            next_offset=self.chunk.offset_of(self._prefix - 1) + 1,
             settled=self._prefix - start,
             dead_letters=[self._dead_letters.pop(index) for index in letters],
         )
 
     def task(self, task_id: int, region: int, numbers: list[int], *, whole: bool) -> Task:
         """A task for these messages; ``whole``: with keys and headers."""
-        partition = self.chunk.partition
-        records = self.chunk.records
-        chosen = records if len(numbers) == len(records) else [records[n] for n in numbers]
+        chunk = self.chunk
+        columns = chunk.columns
+        if len(numbers) < len(chunk.records):
+            columns = columns.chosen(numbers)
+        records = [chunk.records[n] for n in numbers] if whole else []
+        known = self._accepted_by
         return Task(
             task_id,
-            partition.topic.name,
-            partition.index,
+            chunk.partition.topic.name,
+            chunk.partition.index,
             region,
             numbers,
-            [record.offset for record in chosen],
-            [record.timestamp_ms for record in chosen],
-            [record.value for record in chosen],
-            [record.key for record in chosen] if whole else [],
-            [record.headers for record in chosen] if whole else [],
-            {n: self._accepted_by[n] for n in numbers if n in self._accepted_by}
-            if self._accepted_by
-            else {},
+            *columns,
+            [record.key for record in records],
+            [record.headers for record in records],
+            {n: known[n] for n in numbers if n in known} if known else {},
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 from arroyo.types import Partition, Topic
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 
-from consumer_fleet.kafka.chunk import Chunk, Record, split_into_chunks
+from consumer_fleet.kafka.chunk import Chunk, Columns, Record, split_into_chunks
 
 
 class Polled:
@@ -80,3 +80,17 @@ def test_a_tombstone_an_empty_value_and_a_missing_timestamp_stay_as_they_are() -
 def test_a_timestamp_that_is_not_a_time_is_1970(timestamp_ms: int | None) -> None:
     chunk = Chunk(Partition(Topic("t"), 0), (Record(0, timestamp_ms, None, b"v", ()),), 1)
     assert chunk.as_broker_value().timestamp.timestamp() == 0
+
+
+def test_headers_and_keys_are_read_only_where_a_record_is_asked_for() -> None:
+    class Unreadable(Polled):
+        def headers(self) -> list[tuple[str, bytes | None]]:
+            raise SystemError("a header's name is not UTF-8")
+
+    messages = [Unreadable(0, offset) for offset in range(3)]
+    (chunk,) = split_into_chunks(messages)  # type: ignore[arg-type]  # a stand-in
+    assert chunk.columns == Columns([0, 1, 2], [None, 5, 5], [b"v"] * 3)
+    assert chunk.columns.chosen([2]) == Columns([2], [5], [b"v"])
+    assert (chunk.next_offset, chunk.timestamp_ms, chunk.size) == (3, None, 3)
+    with pytest.raises(SystemError):
+        _ = chunk.records[0]

@@ -47,7 +47,7 @@ def test_the_first_outcome_of_a_message_stands() -> None:
 
 def test_offsets_with_gaps_commit_past_the_last_message() -> None:
     first, second = chunk(3, 1), chunk(9, 1)
-    gapped = type(first)(first.partition, first.records + second.records, 0)
+    gapped = type(first)(first.partition, (*first.records, *second.records), 0)
     work = Work(gapped)
     work.settle(0)
     assert work.advance().next_offset == 4  # type: ignore[union-attr]  # it has advanced
