@@ -84,9 +84,8 @@ class Destination:
         incr: Incr = metrics.incr,
         open_posts: OpenPosts = open_posts,
     ) -> None:
-        name, dsn = options.name, options.dsn
-        self.name = name
-        self.dsn = dsn
+        self.name = name = options.name
+        self.dsn = dsn = options.dsn
         self.required = options.required
         self._clock = clock = loop.clock
         self._wall_clock = wall_clock
