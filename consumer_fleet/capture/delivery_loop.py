@@ -67,10 +67,6 @@ class DeliveryLoop:
             with suppress(OSError):  # its owner has closed it, and so has ended the watch
                 self._epoll.unregister(fd)
 
-    def register(self, fd: int) -> None:
-        """End `run_once` early when ``fd`` is readable. Nothing is read from it."""
-        self.watch(fd, select.EPOLLIN, _ignore)
-
     def defer(self, call: Callable[[], None]) -> None:
         """Call it in this turn, once all descriptors that are ready have been handled."""
         self._deferred.append(call)
@@ -162,7 +158,3 @@ class DeliveryLoop:
         # and its flag would stay, which silences all later ones. What a wake-up announces now,
         # this turn's last pumps see.
         self._wake_sent = False
-
-
-def _ignore(_mask: int) -> None:
-    """Whoever registered the descriptor reads it after the turn."""

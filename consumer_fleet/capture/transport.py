@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import threading
 import time
 import zlib
@@ -17,7 +18,7 @@ import structlog
 from consumer_fleet import metrics
 from consumer_fleet.capture.counts import DestinationStatus, Incr, PeriodicCounts
 from consumer_fleet.capture.delivery import CaptureRecipient, Delivery
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.delivery_loop import DeliveryLoop, OnReady
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, parse
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
@@ -235,9 +236,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._counts.report_if_due(self._loop.clock())
         self._loop.run_once(timeout_s)
 
-    def register(self, fd: int) -> None:
-        """Wake `run_once` when ``fd`` is readable; the caller reads it."""
-        self._loop.register(fd)
+    def register(self, fd: int, on_readable: OnReady) -> None:
+        """Have `run_once` call ``on_readable``, which reads, when ``fd`` is readable."""
+        self._loop.watch(fd, select.EPOLLIN, on_readable)
 
     def start_thread(self) -> None:
         """Drive delivery from a daemon thread, until `kill`."""

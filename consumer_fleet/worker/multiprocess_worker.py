@@ -214,10 +214,9 @@ class _Worker:
 
     def run(self) -> None:
         """Take tasks, start messages, drive delivery, report: until stopped and empty."""
-        self._transport.register(self._connection.fileno())
+        self._transport.register(self._connection.fileno(), self._read_frame)
         while True:
             self.shared.beat()
-            self._read_frames()
             more = self._start_messages()
             if self._stopping and not self._by_id:
                 break
@@ -245,23 +244,23 @@ class _Worker:
             statuses.append(status)
         return statuses
 
-    def _read_frames(self) -> None:
-        """Read all frames that have arrived, even while no message may start.
+    def _read_frame(self, _mask: int) -> None:
+        """Read one frame, which is there; called again in the next turn if there are more.
 
-        The parent bounds what it sends, and only a read shows that the parent is gone.
+        Frames are read even while no message may start: the parent bounds what it sends, and only
+        a read shows that the parent is gone.
         """
-        while self._connection.poll():
-            frame = self._connection.recv_bytes()
-            if frame == protocol.STOP:
-                self._stopping = True
-                return
-            kind, fields = protocol.decode(frame)
-            if kind is Kind.TASK:
-                task = _RunningTask(protocol.as_task(fields), self)
-                self._tasks.append(task)
-                self._by_id[task.task.task_id] = task
-            elif kind is Kind.CANCEL:
-                self._cancel(fields[0])
+        frame = self._connection.recv_bytes()
+        if frame == protocol.STOP:
+            self._stopping = True
+            return
+        kind, fields = protocol.decode(frame)
+        if kind is Kind.TASK:
+            task = _RunningTask(protocol.as_task(fields), self)
+            self._tasks.append(task)
+            self._by_id[task.task.task_id] = task
+        elif kind is Kind.CANCEL:
+            self._cancel(fields[0])
 
     def _cancel(self, task_id: int) -> None:
         task = self._by_id.pop(task_id, None)

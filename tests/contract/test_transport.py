@@ -290,7 +290,7 @@ def test_a_readable_pipe_ends_the_wait(setting: Setting) -> None:
     transport = setting.both()
     reader, writer = os.pipe()
     try:
-        transport.register(reader)
+        transport.register(reader, lambda _mask: None)
         timer = threading.Timer(0.1, os.write, (writer, b"x"))
         timer.start()
         start = time.monotonic()
