@@ -38,8 +38,10 @@ ONLY_UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$
 PYTEST := $(BIN)/pytest
 # pytest's code for no tests: ARGS may choose none of this kind.
 OR_NONE := || test $$? = 5
-# More than the cores: most tests wait rather than compute. At most 5: each may start a broker.
-TEST_PROCESSES ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? cores + 1 : 5)))
+# More than the cores, since most tests wait rather than compute; unit tests compute. At most 5: each
+# process may start a broker.
+CORES := $(shell nproc)
+TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5))))
 
 .PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench lock wheel clean
 
