@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
+from consumer_fleet.bootstrap.redaction import guard
 from consumer_fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
 from consumer_fleet.printable import printable_lines
 
@@ -64,6 +65,11 @@ _COMMANDS = {
 
 class _Commands(click.Group):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        guard(sys.stdout)
+        guard(sys.stderr)
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

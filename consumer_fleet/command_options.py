@@ -63,13 +63,18 @@ def _kafka_properties(
     """Repeated ``K=V`` as options ``kafka_config.K``, so that they keep other
     properties from ``--set kafka_config=…``.
     """
+    from consumer_fleet.bootstrap.parsing import is_secret_property, split_pairs
+
     found = {}
     for number, value in enumerate(values, start=1):
-        name, separator, rest = value.partition("=")
-        if not separator or not name:
-            # Without the text: it may be a secret.
-            raise click.BadParameter(f"number {number} is not NAME=VALUE", param=parameter)
-        found[f"kafka_config.{name}"] = rest
+        # A password is taken as it is; other values don't hold commas before a NAME=.
+        is_secret = is_secret_property(value.partition("=")[0])
+        for pair in [value] if is_secret else split_pairs(value) or [value]:
+            name, separator, rest = pair.partition("=")
+            if not separator or not name.strip():
+                # Without the text: it may be a secret.
+                raise click.BadParameter(f"number {number} is not NAME=VALUE", param=parameter)
+            found[f"kafka_config.{name.strip()}"] = rest
     return found
 
 

@@ -16,6 +16,7 @@ from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure_sdk import configure_sdk
 from consumer_fleet.bootstrap.logging_setup import configure_logging, print_framed
 from consumer_fleet.bootstrap.options import Options, check_destinations, dangerous_modes
+from consumer_fleet.bootstrap.redaction import guard, learn_environment, learn_option
 from consumer_fleet.bootstrap.services import builtin_services, load_plugins, setup_services
 from consumer_fleet.bootstrap.sources import load_django
 from consumer_fleet.bootstrap.validate_snuba import Role, validate_snuba
@@ -114,10 +115,11 @@ class Bootstrap:
         """Boot this process; a second call returns the first one's App. Blocks for live checks.
 
         1. Return at once where it is configured already.
-        2. Make this program's own warnings visible.
-        3. Load Django, where DJANGO_SETTINGS_MODULE asks for it.
-        4. ``initialize_app``.
-        5. Remember the App, last: a configure that failed can be called again.
+        2. Learn the secrets that no output may repeat.
+        3. Make this program's own warnings visible.
+        4. Load Django, where DJANGO_SETTINGS_MODULE asks for it.
+        5. ``initialize_app``.
+        6. Remember the App, last: a configure that failed can be called again.
 
         ``options`` come from ``resolve_options`` in the parent, and from the parent in a worker,
         pickled: a file that changes in between changes nothing. Raises ConfigurationError.
@@ -127,14 +129,29 @@ class Bootstrap:
             if self._app is not None:
                 return self._app
             # 2.
+            environ = os.environ if environ is None else environ
+            _learn_secrets(options, environ)
+            if role == "worker":
+                guard(sys.stderr)
+            # 3.
             warnings.filterwarnings("default", category=Warning, module=_OWN_MODULES)
-            # 3. In workers as well: a plugin or a codec may use the settings.
-            load_django(os.environ if environ is None else environ)
-            # 4.
-            transport = initialize_app(options, role, worker_number)
+            # 4. In workers as well: a plugin or a codec may use the settings.
+            load_django(environ)
             # 5.
+            transport = initialize_app(options, role, worker_number)
+            # 6.
             self._app = App(options, transport)
             return self._app
+
+
+def _learn_secrets(options: Options, environ: Mapping[str, str]) -> None:
+    """A worker has read none of the sources itself, and has its own standard error."""
+    learn_environment(environ)
+    for dsn in (options.upstream_dsn, options.saas_dsn):
+        if dsn is not None:
+            learn_option(f"://{dsn.public_key}:{dsn.secret_key or ''}@")
+    learn_option(options.kafka_config)
+    learn_option(options.snuba_url)
 
 
 _process = Bootstrap()

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.redaction import redact_all
 from consumer_fleet.bootstrap.validate_snuba import Role
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def make_before_send(
 
     def before_send(event: Event, _hint: Hint) -> Event | None:
         event["tags"] = {**tags, **(event.get("tags") or {})}
-        return event
+        # An error's text may repeat a secret, like a line of the log.
+        redacted: Event = redact_all(event)
+        return redacted
 
     return before_send
 

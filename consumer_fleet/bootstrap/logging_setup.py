@@ -11,6 +11,7 @@ import click
 import structlog
 from structlog.typing import EventDict, Processor
 
+from consumer_fleet.bootstrap.redaction import redact
 from consumer_fleet.printable import printable_lines, without_credentials
 
 LogFormat: TypeAlias = Literal["human", "json"]
@@ -46,6 +47,9 @@ class FleetHandler(logging.StreamHandler[TextIO]):
         if self._clears_line and self.stream.isatty():
             self.stream.write(_CLEAR_LINE)
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def configure_logging(

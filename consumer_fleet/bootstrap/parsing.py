@@ -15,7 +15,10 @@ from consumer_fleet.printable import REDACTED, without_userinfo
 
 # A comma separates pairs only where another key follows, so that a value may hold commas:
 # ``bootstrap.servers=a:9092,b:9092,security.protocol=SSL``.
-_PAIR_SEPARATOR = re.compile(r",(?=\s*[A-Za-z0-9_.\-]+=)")
+# A new line does where a key with a dot follows, as in a file of properties: PEM has none.
+PAIR_SEPARATOR = re.compile(
+    r",(?=\s*[A-Za-z0-9_.\-]+=)|[\r\n]+(?=\s*[a-z][a-z0-9_\-]*(?:\.[a-z0-9_\-]+)+\s*=)"
+)
 # A protocol prefix and brackets around an IPv6 address are librdkafka's own notation.
 _BROKER = re.compile(
     r"^(?:[A-Za-z_]+://)?(?:[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})$"
@@ -49,11 +52,12 @@ def as_items(value: object) -> object:
 
 
 def as_mapping(value: object) -> object:
-    """``k=v,k=v``, a JSON object, a list of ``k=v``, or a mapping, as a flat mapping of text."""
+    """``k=v,k=v``, a JSON object, a list of such pairs, or a mapping, as a flat mapping of text."""
     if isinstance(value, str):
         value = _mapping_of_text(value)
     if isinstance(value, list | tuple):
-        value = dict(_pair(entry) for entry in value)
+        pairs = (pair for entry in value for pair in split_pairs(str(entry)))
+        value = dict(_pair(pair) for pair in pairs)
     if not isinstance(value, dict):
         raise ValueError("expected pairs like key=value, or a mapping")  # noqa: TRY004 - pydantic turns only ValueError into an error of the field
     return dict(_flattened(value))
@@ -67,11 +71,16 @@ def _mapping_of_text(text: str) -> object:
         except json.JSONDecodeError as error:
             # ``from None``: the original holds the whole text, which may hold a password.
             raise ValueError(f"not valid JSON at column {error.colno}: {error.msg}") from None
-    return [pair for pair in _PAIR_SEPARATOR.split(text) if pair.strip()]
+    return split_pairs(text)
 
 
-def _pair(entry: object) -> tuple[str, str]:
-    key, equals, value = str(entry).partition("=")
+def split_pairs(text: str) -> list[str]:
+    """``k=v,k=v`` as its pairs."""
+    return [pair for pair in PAIR_SEPARATOR.split(text) if pair.strip()]
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    key, equals, value = entry.partition("=")
     if not equals or not key.strip():
         raise ValueError("expected pairs like key=value, comma-separated, or a JSON object")
     return key.strip(), value.strip()

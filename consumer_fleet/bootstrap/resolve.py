@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import as_mapping, normalised_key
+from consumer_fleet.bootstrap.redaction import learn_environment, learn_option, redact
 from consumer_fleet.bootstrap.sources import (
     FIELDS,
     MAPPING_FIELDS,
@@ -66,6 +67,7 @@ def resolve_options(request: OptionsRequest, environ: Mapping[str, str] | None =
     lists every problem.
     """
     environ = os.environ if environ is None else environ
+    learn_environment(environ)
     layers = (
         file_layer(find_config(request.config, environ)),
         django_layer(environ),
@@ -95,6 +97,10 @@ def set_pairs(pairs: Iterable[str]) -> dict[str, object]:
 
 
 def _validated(layers: Sequence[Layer]) -> Resolved:
+    # Before anything is judged: an error must not repeat them either.
+    for layer in layers:
+        for given in layer.values:
+            learn_option(given.raw)
     problems = [problem for layer in layers for problem in layer.problems]
     winners: dict[str, RawValue] = {}
     values: dict[str, object] = {}
@@ -132,8 +138,8 @@ def _mapping(raw: object) -> dict[str, str]:
 
 def _configuration_error(problems: Sequence[str]) -> ConfigurationError:
     if len(problems) == 1:
-        return ConfigurationError(problems[0])
-    listed = "\n".join(f"  - {problem}" for problem in problems)
+        return ConfigurationError(redact(problems[0]))
+    listed = "\n".join(f"  - {redact(problem)}" for problem in problems)
     return ConfigurationError(f"the configuration has {len(problems)} problems:\n{listed}")
 
 

@@ -103,6 +103,8 @@ def _split(value: str) -> SplitResult:
         raise _bad("it has no host")
     if port == 0:
         raise _bad("its port is 0")
+    if "," in parts.path or "@" in parts.path:
+        raise _bad("it goes on after the address (one destination takes one DSN)")
     if not parts.username:
         raise _bad("it has no public key before the @")
     if parts.query or parts.fragment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import certifi
 
 from consumer_fleet.capture.options import DestinationOptions
+from consumer_fleet.errors import ConfigurationError
 
 # Relay closes idle connections after 5 s; a request that meets the close would be ambiguous.
 IDLE_CONNECTION_AGE_S: Final = 4
@@ -18,6 +20,11 @@ IDLE_CONNECTION_AGE_S: Final = 4
 BODY_CAP_BYTES: Final = 64 * 1024
 # The time that a slow line may take for a big body, on top of the request's timeout.
 _SLOWEST_UPLOAD_BYTES_PER_S: Final = 1024 * 1024
+_PROXY: Final = re.compile(
+    r"(?:[a-z][a-z0-9+.\-]*://)?(?:[!-.0-9;-?A-~]*(?::[!-.0-9:-?A-~]*)?@)?"
+    r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?(?:/[!-?A-~]*)?",
+    re.IGNORECASE,
+)
 
 
 class Answer(NamedTuple):  # made for each request; a frozen dataclass takes three times as long
@@ -65,10 +72,18 @@ def authorities(ca_file: str | os.PathLike[str] | None) -> bytes:
 def proxy_from_environment(url: str) -> str:
     """The proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` ask for.
 
-    Empty if there is none.
+    Empty if there is none. Raises ConfigurationError, without its text, if it is not a URL.
     """
     parts = urlsplit(url)
     proxies = getproxies()
     if not proxies or proxy_bypass(parts.netloc):
         return ""
-    return proxies.get(parts.scheme) or proxies.get("all", "")
+    name = parts.scheme if proxies.get(parts.scheme) else "all"
+    proxy = proxies.get(name, "")
+    if proxy and not _PROXY.fullmatch(proxy):
+        raise ConfigurationError(
+            f"the proxy in {name}_proxy is not a valid URL; expected "
+            "http://USER:PASSWORD@HOST:PORT, where a user or password writes /, @, a space "
+            "and letters outside ASCII in percent-encoding, like %2F"
+        )
+    return proxy

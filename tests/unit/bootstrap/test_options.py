@@ -395,6 +395,10 @@ SECRETS_IN_BAD_PLACES: list[tuple[dict[str, object], dict[str, str], str]] = [
     ({}, {}, f"upstream_dsn: '{SECRET}\n"),
     ({}, {}, f"kafka_config: {{sasl.password: !!int {SECRET}}}\n"),
     ({}, {}, f"sasl: {{passwort: {SECRET}}}\n"),
+    ({"kafka_config": [f"k v,sasl.password={SECRET}"]}, {}, ""),
+    ({"upstream_dsn": f"https://a@s.example/1,https://{SECRET}@s.example/2"}, {}, ""),
+    ({"snuba_url": f"http://user:pa ss/{SECRET}@snuba"}, {}, ""),
+    ({"log_level": f"sasl.password: {SECRET}"}, {}, ""),
     ({"no_dlq": True, "dlq_topic": "t", "upstream_dsn": f"https://{SECRET}@s.example/1"}, {}, ""),
 ]
 
