@@ -12,7 +12,6 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
-    NO_ACCESS,
     OUT_OF_RANGE,
     BrokerWatch,
     make_client,
@@ -27,6 +26,8 @@ PartitionId: TypeAlias = tuple[str, int]
 
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
+# Not of a group: reading joins none, so a group that it may not use is no obstacle.
+_NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 class Range(NamedTuple):
@@ -175,7 +176,7 @@ class TopicReader:
                 f"{self.topic}/{index}: offset {self._next[index]} was deleted by retention while "
                 "it was to be read: start again from earliest"
             )
-        if error.code() in NO_ACCESS:
+        if error.code() in _NO_ACCESS:
             raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
         if error.fatal():
             raise self._unreachable(error)
