@@ -22,6 +22,8 @@ from tests.support.consumer_process import clean_environment
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_all, post_event
 
+pytestmark = pytest.mark.timed
+
 EVENTS = 10_000
 LIST_LIMIT_S = 1.0
 EVENT_LIMIT_S = 0.3
