@@ -5,7 +5,7 @@ This one takes all that librdkafka has in one call and returns it by partition.
 
 Promises beyond arroyo's interface:
 
-* ``poll`` never blocks longer than ``MAX_WAIT_S``, so receipts and commits never wait for input.
+* ``poll`` blocks longer than ``MAX_WAIT_S`` only if no receipt or commit waits for it.
 * While any partition is paused, and in a call that ran a rebalance, ``poll`` returns nothing:
   arroyo asserts the first and drops what it gets in the second.
 * After a rebalance a retained partition resumes at its last settled offset: arroyo discards the
@@ -44,6 +44,7 @@ from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions
 log = structlog.get_logger(__name__)
 
 MAX_WAIT_S = 0.05
+IDLE_WAIT_S = 0.25
 
 OnAssign: TypeAlias = Callable[[Mapping[Partition, int]], None]
 OnRevoke: TypeAlias = Callable[[Sequence[Partition]], None]
@@ -216,12 +217,13 @@ class ChunkConsumer(Consumer[Chunk]):
     # -- reading --------------------------------------------------------------------------------
 
     def poll(self, timeout: float | None = None) -> BrokerValue[Chunk] | None:
-        """The next chunk, or None after at most ``MAX_WAIT_S``. Runs rebalance callbacks."""
+        """The next chunk, or None if there is none in time. Runs rebalance callbacks."""
         self._on_poll()
         self._rebalanced = False
         held = bool(self._paused)
         if held or not self._ready:
-            self._read(MAX_WAIT_S if timeout is None else min(timeout, MAX_WAIT_S))
+            longest_s = MAX_WAIT_S if self._positions.is_any_unsettled else IDLE_WAIT_S
+            self._read(longest_s if timeout is None else min(timeout, longest_s))
         if self._brokers.none_known:
             self._reconnect()
         if self._rewind:

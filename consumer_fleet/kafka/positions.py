@@ -186,6 +186,11 @@ class Positions:
         firsts = {p: chunks[0][1] for p, chunks in self._unsettled.items() if chunks}
         return {p: timestamp_ms for p, timestamp_ms in firsts.items() if timestamp_ms is not None}
 
+    @property
+    def is_any_unsettled(self) -> bool:
+        """Whether a chunk that was read is not settled yet."""
+        return any(self._unsettled.values())
+
     def unsettled(self) -> list[tuple[Partition, int]]:
         """Partitions with chunks in flight, and the offset up to which each is settled."""
         return [(p, offset) for p, offset in self._settled.items() if self._next[p] > offset]
