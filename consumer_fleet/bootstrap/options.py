@@ -167,6 +167,11 @@ class Options(BaseModel):
     ca_file: Path | None = Field(
         None, description="PEM file of the certificate authorities to trust, instead of certifi's."
     )
+    client_certificate: Path | None = Field(
+        None,
+        description="PEM file with the certificate and the key to show to destinations that ask "
+        "for one.",
+    )
 
     # Workers and limits
     workers: int | None = Field(
@@ -286,6 +291,7 @@ class Options(BaseModel):
             connect_timeout_s=self.connect_timeout_s,
             request_timeout_s=self.request_timeout_s,
             ca_file=self.ca_file,
+            client_certificate=self.client_certificate,
             best_effort_budget_bytes=self.best_effort_budget_mb * 1024 * 1024,
         )
 

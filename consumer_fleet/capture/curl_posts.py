@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import select
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -237,6 +238,9 @@ def make_handle(options: DestinationOptions, headers: tuple[str, ...]) -> Handle
         # pycurl's wheel brings an OpenSSL that doesn't know the system's certificates.
         pycurl.CAINFO: authorities(options.ca_file),
     }
+    if options.client_certificate is not None:
+        path = os.fsencode(options.client_certificate)
+        settings |= {pycurl.SSLCERT: path, pycurl.SSLKEY: path}
     for option, value in settings.items():
         handle.setopt(option, value)
     return handle

@@ -15,6 +15,7 @@ class DestinationOptions:
 
     ``name`` is ``upstream`` or ``saas``. One that is not ``required`` drops envelopes once
     ``best_effort_budget_bytes`` of them are waiting. ``connections`` are per process.
+    ``client_certificate`` is a PEM file with a certificate and its key.
     """
 
     name: str
@@ -25,6 +26,7 @@ class DestinationOptions:
     connect_timeout_s: float = 5.0
     request_timeout_s: float = 30.0
     ca_file: Path | None = None
+    client_certificate: Path | None = None
     best_effort_budget_bytes: int = 16 * 1024 * 1024
 
 

@@ -156,4 +156,6 @@ def _make_context(options: DestinationOptions) -> ssl.SSLContext:
     # As in libcurl: a trusted certificate ends the chain, whether or not it is a root.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["http/1.1"])
+    if options.client_certificate is not None:
+        context.load_cert_chain(options.client_certificate)
     return context

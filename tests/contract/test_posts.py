@@ -19,7 +19,7 @@ from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.capture.socket_posts import SocketPosts
 from tests.support.capturing import delivery_loop, drive_for, drive_until
-from tests.support.certificate import server_context
+from tests.support.certificate import key_of, server_context
 from tests.support.raw_server import OK, RawConnection, RawServer
 
 HEADERS = ("Content-Type: application/x-sentry-envelope", "X-Sentry-Auth: Sentry sentry_key=k")
@@ -484,6 +484,23 @@ def test_tls(
         assert len(resumed) == 2
         if kind is SocketPosts:
             assert resumed == [False, True]
+
+
+def test_a_client_certificate_is_shown(
+    loop: DeliveryLoop, kind: type[Any], certificate: Path, tmp_path: Path
+) -> None:
+    context = server_context(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate)
+    ours = tmp_path / "ours.pem"
+    ours.write_bytes(certificate.read_bytes() + key_of(certificate).read_bytes())
+    with RawServer(answering(OK), tls=context) as server:
+        shown = Client(loop, kind, server.dsn(), ca_file=certificate, client_certificate=ours)
+        assert shown.post() == Answer(200)
+        without = Client(loop, kind, server.dsn(), ca_file=certificate)
+        answer = without.post()
+        assert answer.status == 0
+        assert answer.error
 
 
 def test_a_tls_answer_that_is_cut_is_ambiguous(
