@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import ssl
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 
 from consumer_fleet.capture.answer_parser import KnownHead
-from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.dialing import Resolver
 from consumer_fleet.capture.dsn import client_name
@@ -27,9 +27,12 @@ from consumer_fleet.capture.posts import (
 
 def open_posts(loop: DeliveryLoop, options: DestinationOptions, headers: tuple[str, ...]) -> Posts:
     """Connections of our own, or libcurl's where the environment asks for a proxy."""
-    if proxy_from_environment(options.dsn.envelope_url):
-        return CurlPosts(loop, options, headers)
-    return SocketPosts(loop, options, headers)
+    if not proxy_from_environment(options.dsn.envelope_url):
+        return SocketPosts(loop, options, headers)
+    # Imported only where it is used: libcurl takes memory in each worker.
+    curl_posts = importlib.import_module("consumer_fleet.capture.curl_posts")
+    posts: Posts = curl_posts.CurlPosts(loop, options, headers)
+    return posts
 
 
 class SocketPosts:
