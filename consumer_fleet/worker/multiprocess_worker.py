@@ -132,7 +132,7 @@ class _RunningTask:
         self.abandoned = False
         self.receipts = Receipts(task.task_id)
         self._worker = worker
-        self._delivered = worker.shared.receipts
+        self._marks = worker.shared.receipts
         self._region = task.region
 
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
@@ -144,7 +144,7 @@ class _RunningTask:
         self.unsettled -= 1
         if rejection is None:
             # Here and now: a death of this worker must not lose it.
-            self._delivered[self._region + number] = 1
+            self._marks[self._region + number] |= protocol.DELIVERED
             worker.has_deliveries = True
         else:
             self.receipts.rejected.append((number, rejection.reason, rejection.detail))
@@ -154,8 +154,9 @@ class _RunningTask:
 
     def accepted(self, number: int, destination: str) -> None:
         """Called by the transport: one of two destinations has the message."""
-        self.receipts.accepted.append((number, destination))
-        self._worker.news[self.task.task_id] = self
+        # Not after the task's end: its region may be another's then.
+        if self.unsettled and not self.abandoned:
+            self._marks[self._region + number] |= protocol.ACCEPTED_BY[destination]
 
     def filtered(self, number: int, reason: str) -> None:
         self.unsettled -= 1
@@ -170,7 +171,7 @@ class _RunningTask:
     def take_receipts(self) -> Receipts | None:
         """The receipts to send, if any."""
         receipts = self.receipts
-        if not (receipts.filtered or receipts.rejected or receipts.accepted):
+        if not (receipts.filtered or receipts.rejected):
             return None
         self.receipts = Receipts(self.task.task_id)
         return receipts

@@ -261,8 +261,6 @@ class WorkerPool:
         for index, reason, detail in receipts.rejected:
             if work.reject(index, reason, detail):
                 self.outcomes.count_rejected(reason)
-        for index, destination in receipts.accepted:
-            work.accepted(index, destination)
 
     def _take_deliveries(self, slot: Slot) -> None:
         """Settle what the worker has marked as delivered; also after its death."""
@@ -271,8 +269,8 @@ class WorkerPool:
         receipts = slot.process.shared.receipts
         for assignment in slot.tasks.values():
             start, length = assignment.extent
-            delivered = assignment.work.settle_delivered(receipts[start : start + length].tobytes())
-            self.outcomes.count_delivered(delivered)
+            marks = receipts[start : start + length].tobytes()
+            self.outcomes.count_delivered(assignment.work.settle_delivered(marks))
 
     def _end_task(self, slot: Slot, task_id: int) -> None:
         """The worker writes no more into the task's region: take the last receipts, free it."""
@@ -362,6 +360,11 @@ class WorkerPool:
     def _give_back(self, slot: Slot) -> None:
         """Put the worker's tasks back, ahead of newer ones and in their order."""
         resent = slot.outstanding
+        if slot.process is not None:
+            for assignment in slot.tasks.values():
+                start, length = assignment.extent
+                marks = slot.process.shared.receipts[start : start + length].tobytes()
+                assignment.work.note_accepted(marks)
         for task_id in sorted(slot.tasks, reverse=True):
             self._backlog.appendleft(slot.tasks[task_id])
         slot.tasks.clear()

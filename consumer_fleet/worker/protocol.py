@@ -17,12 +17,13 @@ subset of a chunk, and may be sent again without the settled ones.
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
                       RECEIPTS task id, [[number, reason], …] filtered, [[number, reason, detail],
-                               …] rejected, [[number, destination], …] accepted by one of several
+                               …] rejected
                       DONE     task id: it writes no more to the task's region
                       STATUS   [destination status as a map, …]
 
-A delivered message is one byte in shared memory, at its number in the task's region. The byte is
-there as soon as the answer is, and stays there when the worker dies.
+A message that was delivered, or that one of two destinations has accepted, is marked by a byte in
+shared memory, at its number in the task's region. The byte is there as soon as the answer is, and
+stays there when the worker dies.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from multiprocessing.context import SpawnContext
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -76,12 +78,11 @@ class Task(NamedTuple):
 
 @dataclass(slots=True)
 class Receipts:
-    """The outcomes of messages of one task since the last receipts, but for deliveries."""
+    """The outcomes of messages of one task since the last receipts, except deliveries."""
 
     task_id: int
     filtered: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
-    accepted: list[tuple[int, str]] = field(default_factory=list)
 
 
 def _frame(*fields: object) -> bytes:
@@ -112,7 +113,6 @@ def encode_receipts(receipts: Receipts) -> bytes:
         receipts.task_id,
         receipts.filtered,
         receipts.rejected,
-        receipts.accepted,
     )
 
 
@@ -150,6 +150,8 @@ _DESTINATIONS = 2
 _NO_TASK = -1
 # Bytes for receipts: each message that is stuck may keep the region of a whole chunk.
 _RECEIPT_BYTES = 128 * 1024
+DELIVERED = 1
+ACCEPTED_BY = MappingProxyType({"upstream": 2, "saas": 4})
 
 
 class Suspect(NamedTuple):
@@ -175,7 +177,7 @@ class SharedState:
         cells, receipts = self._arrays
         # A memoryview takes half the time of an array of ctypes.
         self._cells = memoryview(cells).cast("B").cast("q")
-        # One byte per message: 1 is delivered.
+        # One byte per message: DELIVERED, and ACCEPTED_BY for each of several destinations.
         self.receipts = memoryview(receipts).cast("B")
 
     def __getstate__(self) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.metrics import incr
-from consumer_fleet.worker.protocol import Task
+from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Task
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class Work:
         self.chunk = chunk
         # One byte per message, as in a worker's shared memory: 1 is settled.
         self._settled = bytearray(len(chunk.records))
+        self._delivered_bits = int.from_bytes(bytes([DELIVERED]) * len(chunk.records))
         self._dead_letters: dict[int, DeadLetter] = {}
         self._accepted_by: dict[int, list[str]] = {}
         self._prefix = 0
@@ -58,12 +59,20 @@ class Work:
         self.unsettled -= 1
         return True
 
-    def settle_delivered(self, receipts: bytes) -> int:
-        """Settle the messages whose byte is 1. Returns how many were not settled before."""
-        settled = int.from_bytes(self._settled) | int.from_bytes(receipts)
-        self._settled[:] = settled.to_bytes(len(receipts))
+    def settle_delivered(self, marks: bytes) -> int:
+        """Settle the messages with the mark DELIVERED. Returns how many were not settled before."""
+        delivered = int.from_bytes(marks) & self._delivered_bits
+        settled = int.from_bytes(self._settled) | delivered
+        self._settled[:] = settled.to_bytes(len(marks))
         before, self.unsettled = self.unsettled, self._settled.count(0)
         return before - self.unsettled
+
+    def note_accepted(self, marks: bytes) -> None:
+        """Note which destinations have accepted messages that are not settled, by their marks."""
+        for destination, bit in ACCEPTED_BY.items():
+            for index, mark in enumerate(marks):
+                if mark & bit and not self._settled[index]:
+                    self.accepted(index, destination)
 
     def reject(self, index: int, reason: str, detail: str) -> bool:
         """A message can't be delivered. False if it was settled before."""
@@ -74,12 +83,9 @@ class Work:
 
     def accepted(self, index: int, destination: str) -> None:
         """One of several destinations has accepted it: it need not be sent there again."""
-        if not self.is_settled(index):
-            self._accepted_by.setdefault(index, []).append(destination)
-
-    def accepted_by(self, index: int) -> list[str]:
-        """The destinations that have accepted a message that is not settled."""
-        return self._accepted_by.get(index, [])
+        known = self._accepted_by.setdefault(index, [])
+        if destination not in known:
+            known.append(destination)
 
     def advance(self) -> Advance | None:
         """Return how far the contiguous settled prefix has grown since the last call, if it has."""

@@ -234,7 +234,8 @@ def test_a_destination_that_had_accepted_before_the_death_is_not_sent_to_again(
         work = work_of([b"a", b"b"])
         running.pool.submit(work)
         running.until(
-            lambda: all(work.accepted_by(number) for number in (0, 1)), "upstream's receipts"
+            lambda: [s.accepted for s in running.pool.statuses() if s.name == "upstream"] == [2],
+            "upstream's answers",
         )
         os.kill(running.pool.pids()[0], signal.SIGKILL)
         saas.respond(200)

@@ -75,6 +75,16 @@ def test_deliveries_in_shared_memory_settle_once_and_spare_other_outcomes() -> N
     assert [letter.reason for letter in advance.dead_letters] == ["bad"]
 
 
+def test_marks_of_one_destination_settle_nothing_and_go_with_the_next_task() -> None:
+    work = Work(chunk(0, 4))
+    marks = bytes([2, 4, 6 | 1, 0])
+    assert work.settle_delivered(marks) == 1
+    work.note_accepted(marks)
+    work.note_accepted(marks)
+    task = work.task(1, 0, [0, 1, 3], whole=False)
+    assert task.accepted_by == {0: ["upstream"], 1: ["saas"]}
+
+
 def test_a_task_carries_the_unsettled_messages_in_columns() -> None:
     work = Work(chunk(10, 3))
     task = work.task(7, 100, [0, 2], whole=True)
