@@ -34,6 +34,12 @@ export interface Stacktrace {
 export interface Mechanism {
   type: string | null;
   handled: boolean | null;
+  /** Ids are unique in the event. They link exceptions: see `exceptionTree`. */
+  exceptionId: string | null;
+  parentId: string | null;
+  isGroup: boolean;
+  /** The member of the parent that refers to the exception: `__cause__`, `errors[0]`. */
+  source: string | null;
   data: JsonObject;
   dataMeta: JsonValue | undefined;
 }

@@ -3,6 +3,7 @@ import {
   asBoolean,
   asObject,
   asText,
+  isNumeric,
   isObject,
   type JsonObject,
   type JsonValue,
@@ -120,9 +121,17 @@ function readMechanism(
   return {
     type: asText(value.type),
     handled: asBoolean(value.handled),
+    exceptionId: readId(value.exception_id),
+    parentId: readId(value.parent_id),
+    isGroup: asBoolean(value.is_exception_group) ?? false,
+    source: typeof value.source === 'string' && value.source !== '' ? value.source : null,
     data: { ...asObject(value.data), ...asObject(value.meta) },
     dataMeta: { ...asObject(member(meta, 'data')), ...asObject(member(meta, 'meta')) },
   };
+}
+
+function readId(value: JsonValue | undefined): string | null {
+  return isNumeric(value) ? asText(value) : null;
 }
 
 function readThread({ value, meta }: Described): Thread {

@@ -1,9 +1,12 @@
+import { useMemo } from 'react';
+
 import { AnnotatedText } from '../../context/AnnotatedText';
 import type { CoverageCache } from '../../context/coverageCache';
 import { ShowMore, usePages } from '../../context/pages';
 import { revealInvisibleText, SafeText } from '../../context/SafeText';
 import { member } from '../../json';
-import type { EventModel, ExceptionValue, Mechanism } from '../../model/event';
+import type { EventModel, Mechanism } from '../../model/event';
+import { exceptionTree, type ExceptionNode } from '../../model/exceptionTree';
 import { StackTrace } from '../stacktrace/StackTrace';
 import { formatCount } from '../format';
 import { KeyValues } from './KeyValues';
@@ -11,28 +14,37 @@ import { Section } from './Section';
 
 // Each exception may have hundreds of frames.
 const PAGE_SIZE = 5;
+// A chain of any length must still fit a narrow page.
+const MAX_INDENT = 6;
+const UNNAMED = 'Unnamed exception';
 
 interface Props {
   event: EventModel;
   coverage: CoverageCache | null;
 }
 
-/** The exception chain, last raised first; each was caused by the one below it. */
+/** The exceptions as a tree, the last raised first, each followed by those that belong to it. */
 export function Exceptions({ event, coverage }: Props) {
-  const chain = event.exceptions.toReversed();
-  const pages = usePages(chain, { size: PAGE_SIZE });
-  if (chain.length === 0) return null;
+  const { exceptions, platform, sdkName } = event;
+  const nodes = useMemo(
+    () => exceptionTree(exceptions, platform, sdkName),
+    [exceptions, platform, sdkName],
+  );
+  const pages = usePages(nodes, { size: PAGE_SIZE });
+  if (nodes.length === 0) return null;
+  const isBranched = nodes.some(({ depth }, index) => depth !== index);
   return (
     <Section
-      title={chain.length === 1 ? 'Exception' : 'Exceptions'}
-      note={chain.length > 1 ? formatCount(chain.length, 'exception') : undefined}
+      title={nodes.length === 1 ? 'Exception' : 'Exceptions'}
+      note={nodes.length > 1 ? formatCount(nodes.length, 'exception') : undefined}
     >
-      {pages.shown.map((exception, index) => (
+      {pages.shown.map((node, index) => (
         <ExceptionBlock
           key={index}
           event={event}
-          exception={exception}
-          isCause={index > 0}
+          node={node}
+          // A chain needs no indentation: its order says it all.
+          indent={isBranched ? Math.min(node.depth, MAX_INDENT) : 0}
           coverage={coverage}
         />
       ))}
@@ -43,17 +55,17 @@ export function Exceptions({ event, coverage }: Props) {
 
 interface BlockProps {
   event: EventModel;
-  exception: ExceptionValue;
-  isCause: boolean;
+  node: ExceptionNode;
+  indent: number;
   coverage: CoverageCache | null;
 }
 
-function ExceptionBlock({ event, exception, isCause, coverage }: BlockProps) {
-  const { type, value, module, mechanism, stacktrace, meta } = exception;
-  const title = type ?? 'Unnamed exception';
+function ExceptionBlock({ event, node, indent, coverage }: BlockProps) {
+  const { type, value, module, mechanism, stacktrace, meta } = node.exception;
+  const title = type ?? UNNAMED;
   return (
-    <article className="exception" aria-label={revealInvisibleText(title)}>
-      {isCause && <p className="cause">caused by</p>}
+    <article className="exception" data-depth={indent} aria-label={revealInvisibleText(title)}>
+      <RelationLine node={node} />
       <h4 className="exception-type">
         {module !== null && !isAssembly(module) && (
           <span className="exception-module">
@@ -85,13 +97,53 @@ function ExceptionBlock({ event, exception, isCause, coverage }: BlockProps) {
   );
 }
 
+/** A sentence of three parts: the parent, the relation, and the exception below the line. */
+function RelationLine({ node: { relation, parent, problem } }: { node: ExceptionNode }) {
+  if (problem !== null) return <p className="cause">{problem}</p>;
+  if (relation === null || parent === null) return null;
+  const name = <SafeText text={parent.type ?? UNNAMED} />;
+  switch (relation.kind) {
+    case 'member of group':
+      return <p className="cause">member of group {name}</p>;
+    case 'suppressed':
+      return <p className="cause">suppressed by {name}</p>;
+    case 'caused by':
+    case 'during handling of':
+      return (
+        <p className="cause">
+          {name} {relation.kind}
+        </p>
+      );
+    case 'raised after':
+      return (
+        <p className="cause">
+          {name} raised after
+          <span className="dim"> (the event does not say whether this is its cause)</span>
+        </p>
+      );
+    case 'linked':
+      return (
+        <p className="cause">
+          below {name}
+          {relation.source !== null && (
+            <>
+              {' as '}
+              <SafeText text={relation.source} />
+            </>
+          )}
+          <span className="dim"> (the event does not say whether this is its cause)</span>
+        </p>
+      );
+  }
+}
+
 /** .NET names the assembly here, which is not a prefix of the type's name. */
 function isAssembly(module: string): boolean {
   return module.includes(', Version=');
 }
 
 function MechanismFacts({ mechanism }: { mechanism: Mechanism }) {
-  const { type, handled, data, dataMeta } = mechanism;
+  const { type, handled, isGroup, data, dataMeta } = mechanism;
   return (
     <div className="mechanism">
       {type !== null && (
@@ -104,6 +156,7 @@ function MechanismFacts({ mechanism }: { mechanism: Mechanism }) {
           {handled ? 'handled' : 'unhandled'}
         </span>
       )}
+      {isGroup && <span className="chip">exception group</span>}
       {Object.keys(data).length > 0 && <KeyValues values={data} meta={dataMeta} />}
     </div>
   );
