@@ -1,7 +1,7 @@
 """Measure how fast one process delivers envelopes: ``python bench/deliver.py --help``.
 
-The sink is a minimal server in a separate process, so that the figure per CPU-second counts the
-sender alone. Both figures count HTTP requests that were answered with 200.
+The sink is a minimal server in a separate process, so that the CPU time is the sender's alone. Both
+implementations of requests take turns, and all requests were answered with 200.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import statistics
 import time
 from multiprocessing.connection import Connection
 
@@ -16,7 +17,7 @@ from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.capture.envelope import build, make_item, parse, serialize
+from consumer_fleet.capture.envelope import build, make_item
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.socket_posts import SocketPosts
 from consumer_fleet.capture.transport import MultiplexingTransport
@@ -74,37 +75,48 @@ class CountingReceipt:
         self.delivered += 1
 
 
-def deliver(port: int, arguments: argparse.Namespace) -> None:
+def deliver(port: int, kind: str, arguments: argparse.Namespace) -> float:
+    """One run; returns the CPU time per envelope, in microseconds."""
     loop = DeliveryLoop()
-    destination = Destination(
-        DestinationOptions(
-            "upstream",
-            Dsn.parse(f"http://key@127.0.0.1:{port}/1"),
-            connections=arguments.connections,
-            compression=arguments.compression,
-        ),
-        loop,
-        open_posts=POSTS[arguments.posts],
+    options = DestinationOptions(
+        "upstream",
+        Dsn.parse(f"http://key@127.0.0.1:{port}/1"),
+        connections=arguments.connections,
+        compression=arguments.compression,
     )
+    destination = Destination(options, loop, open_posts=POSTS[kind])
     transport = MultiplexingTransport(
         destination, None, loop, upstream_metrics_enabled=False, saas_sample_rate=0.0
     )
     item = make_item("event", b"x" * arguments.payload_bytes)
-    raw = serialize(build("a" * 32, [item]), dsn="https://k@h/1", sent_at="2025-01-01T00:00:00Z")
-    for _ in range(arguments.runs):
-        receipt = CountingReceipt()
-        started = 0
-        wall, cpu = time.perf_counter(), time.process_time()
-        while receipt.delivered < arguments.envelopes:
-            most = min(receipt.delivered + arguments.window, arguments.envelopes)
-            while started < most:
-                transport.capture(parse(raw), receipt, started, sampling_key="a" * 32)
-                started += 1
-            transport.run_once(1.0)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        rate, per_cpu = arguments.envelopes / wall, arguments.envelopes / cpu
-        print(f"{rate:9,.0f} envelopes/s   {per_cpu:9,.0f} per CPU-second")
+    envelope = build("a" * 32, [item])
+    receipt = CountingReceipt()
+    started = 0
+    wall, cpu = time.perf_counter(), time.process_time()
+    while receipt.delivered < arguments.envelopes:
+        most = min(receipt.delivered + arguments.window, arguments.envelopes)
+        while started < most:
+            transport.capture(envelope, receipt, started, sampling_key="a" * 32)
+            started += 1
+        transport.run_once(1.0)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     transport.kill()
+    cpu_us: float = cpu / arguments.envelopes * 1e6
+    print(f"{kind:>6} {arguments.envelopes / wall:9,.0f} envelopes/s {cpu_us:7.1f} µs CPU")
+    return cpu_us
+
+
+def compare(port: int, arguments: argparse.Namespace) -> None:
+    """Take turns, so that whatever else the machine does affects both equally."""
+    rounds = [
+        {kind: deliver(port, kind, arguments) for kind in arguments.posts or POSTS}
+        for _ in range(arguments.runs)
+    ]
+    for kind in rounds[0]:
+        print(f"{kind:>6} median {statistics.median(each[kind] for each in rounds):.1f} µs CPU")
+    if len(rounds[0]) == len(POSTS):
+        ratios = [each["socket"] / each["curl"] for each in rounds]
+        print(f"socket ÷ curl, median: {statistics.median(ratios):.2f}")
 
 
 def main() -> None:
@@ -116,7 +128,7 @@ def main() -> None:
         "--window", type=int, default=1000, help="envelopes captured but not settled"
     )
     parser.add_argument("--compression", default="none")
-    parser.add_argument("--posts", choices=POSTS, default="socket")
+    parser.add_argument("--posts", choices=POSTS, action="append", help="default: both in turns")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -124,7 +136,7 @@ def main() -> None:
     sink = context.Process(target=serve, args=(writer,), daemon=True)
     sink.start()
     try:
-        deliver(reader.recv(), arguments)
+        compare(reader.recv(), arguments)
     finally:
         sink.terminate()
         sink.join()

@@ -35,6 +35,8 @@ class AnswerParser:
     def __init__(self, known_heads: dict[bytes, KnownHead]) -> None:
         self._known_heads = known_heads
         self._parser: httptools.HttpResponseParser | None = None
+        # Whether an answer took more than the look at known heads.
+        self._is_used = True
         self.answer: Answer | None = None
         self.begin()
 
@@ -44,6 +46,11 @@ class AnswerParser:
         self.keeps_alive = False
         # Whether a byte of the answer has arrived.
         self.has_begun = False
+        if self._is_used:
+            self._reset()
+
+    def _reset(self) -> None:
+        self._is_used = False
         self._status = 0
         self._is_head_complete = False
         self._ends_with_connection = False
@@ -73,6 +80,7 @@ class AnswerParser:
             self._remember(data[:head_end], len(data) - head_end)
 
     def _parse(self, data: bytes) -> None:
+        self._is_used = True
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         if not self._is_head_complete:

@@ -188,14 +188,15 @@ class Destination:
         while waiting and waiting[0][0] <= now:
             self._ready.append(heapq.heappop(waiting)[2])
         start_due = math.inf
+        gate = self._gate
         while self._ready and self._posts.idle:
-            start_due = self._gate.next_start()
-            if start_due > now:
-                break
-            start_due = math.inf
+            if gate.state != "open":
+                start_due = gate.next_start()
+                if start_due > now:
+                    break
+                start_due = math.inf
             parcel = self._ready.popleft()
-            limit_end = self._limit_end(parcel)
-            if limit_end > now:
+            if self._limits.is_any_set and (limit_end := self._limit_end(parcel)) > now:
                 self._wait_until(limit_end, parcel)
             else:
                 self._start(parcel)
@@ -209,6 +210,9 @@ class Destination:
 
     def _on_answer(self, parcel: _Parcel, answer: Answer) -> None:
         is_probe = parcel.is_probe
+        if 200 <= answer.status < 300 and answer.rate_limits is None:  # nearly always
+            self._on_acceptance(parcel)
+            return
         verdict = judge(answer.status)
         limits: dict[str, float] = {}
         if verdict is Verdict.LIMITED or answer.rate_limits is not None:
@@ -222,16 +226,22 @@ class Destination:
             self._on_failure(parcel, is_probe, answer)
         elif verdict is Verdict.REFUSED:
             self._on_refusal(parcel, is_probe, answer)
+        elif verdict is Verdict.LIMITED:
+            self._on_limit(parcel, limits, answer)
+        elif verdict is Verdict.REJECTED:
+            self._on_rejection(parcel, answer)
         else:
-            if self._gate.answered(is_probe=is_probe):
-                self._trouble.resumed()
-            if verdict is Verdict.LIMITED:
-                self._on_limit(parcel, limits, answer)
-            elif verdict is Verdict.REJECTED:
-                self._on_rejection(parcel, answer)
-            else:
-                self._ledger.accepted_envelopes.total += 1
-                self._finish(parcel, None)
+            self._on_acceptance(parcel)
+
+    def _on_response(self, parcel: _Parcel) -> None:
+        """The server dealt with the request, whatever its answer."""
+        if self._gate.answered(is_probe=parcel.is_probe):
+            self._trouble.resumed()
+
+    def _on_acceptance(self, parcel: _Parcel) -> None:
+        self._on_response(parcel)
+        self._ledger.accepted_envelopes.total += 1
+        self._finish(parcel, None)
 
     def _on_failure(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
@@ -259,6 +269,7 @@ class Destination:
         self._retry(parcel, answer.status, 0.0)
 
     def _on_limit(self, parcel: _Parcel, limits: dict[str, float], answer: Answer) -> None:
+        self._on_response(parcel)
         self._reason = self._describe(answer)
         if EVERYTHING not in limits:
             left = limited_items(parcel.envelope, limits)
@@ -272,6 +283,7 @@ class Destination:
         self._retry(parcel, answer.status, wait_s)
 
     def _on_rejection(self, parcel: _Parcel, answer: Answer) -> None:
+        self._on_response(parcel)
         self._reason = self._describe(answer)
         reason = f"http_{answer.status}"
         detail = f"{self.name}: {describe(answer, self._secrets)}"

@@ -223,10 +223,10 @@ class HttpConnection:
         except OSError as error:
             self._end(error.strerror or "connection error")
             return
-        if self._tls is not None or not data or self.on_answer is None:
+        if self._tls is None and data:
+            self._feed(data)
+        else:
             self._take(data)
-            return
-        self._feed(data)
 
     def _take(self, data: bytes) -> None:
         """Take bytes from the socket; none means that the connection has ended."""

@@ -64,8 +64,8 @@ class SocketPosts:
     def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
         now = self.loop.clock()
         connection = self._take_idle(now)
-        connection.deadline = now + timeout_s(self._options, len(body))
-        self._next_due = min(self._next_due, connection.deadline, connection.connect_deadline)
+        connection.deadline = deadline = now + timeout_s(self._options, len(body))
+        self._next_due = min(self._next_due, deadline)
         self._busy += 1
         connection.start(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), on_answer)
 
