@@ -37,8 +37,9 @@ from consumer_fleet.dlq.topic import (
 )
 from consumer_fleet.errors import EXIT_OK, FleetError
 from consumer_fleet.humanize import counted
-from consumer_fleet.kafka.chunk import CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Record
+from consumer_fleet.kafka.chunk import CHUNK_BYTES, CHUNK_MESSAGES, Chunk, Pair
 from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
+from consumer_fleet.recording.reader import chunks_of
 from consumer_fleet.replay.through import Through, ThroughReplay, remote_destinations
 from consumer_fleet.replay.transform import DecodeByOrigin, load_transform
 from consumer_fleet.run.sources import GroupSource, Length, LocalSource
@@ -198,7 +199,9 @@ class DeadLetterReplay:
         letters = stack.enter_context(
             LettersTopic(self._kafka, name, start=start, end=LATEST, within=plan.within)
         )
-        chunks = chunks_of(letters.letters_or_none(), Topic(name), self._request.chosen.selection)
+        chunks = chunks_of_letters(
+            letters.letters_or_none(), Topic(name), self._request.chosen.selection
+        )
         return LocalSource(name, partitions, chunks, Length(plan.counts.total))
 
     def _group_source(self, plan: ReplayPlan) -> GroupSource:
@@ -244,28 +247,19 @@ class DeadLetterReplay:
         return f"{position}\nA filtered replay commits nothing: repeated, it sends the same again."
 
 
-def chunks_of(
+def chunks_of_letters(
     letters: Iterator[Letter | None], topic: Topic, selection: Selection
 ) -> Iterator[Chunk | None]:
     """Yield the chosen letters as chunks, and None from time to time if there are none."""
-    held: dict[int, list[Record]] = {}
-    size = count = read = 0
+    held: list[Pair] = []
+    size = read = 0
     for letter in letters:
         if letter is not None and selection.takes(letter):
-            held.setdefault(letter.partition, []).append(letter.record)
+            held.append((letter.partition, letter.record))
             size += letter.record.size
-            count += 1
         read += 1
-        full = count >= CHUNK_MESSAGES or size >= CHUNK_BYTES
+        full = len(held) >= CHUNK_MESSAGES or size >= CHUNK_BYTES
         if letter is None or full or read >= _LETTERS_PER_TURN:
-            yield from _as_chunks(held, topic)
-            if not held:
-                yield None
-            held, size, count, read = {}, 0, 0, 0
-    yield from _as_chunks(held, topic)
-
-
-def _as_chunks(held: Mapping[int, list[Record]], topic: Topic) -> Iterator[Chunk]:
-    for index, records in held.items():
-        size = sum(record.size for record in records)
-        yield Chunk(Partition(topic, index), tuple(records), size)
+            yield from chunks_of(topic, held) if held else (None,)
+            held, size, read = [], 0, 0
+    yield from chunks_of(topic, held)

@@ -25,7 +25,7 @@ from consumer_fleet.doctor.topic_checks import examine_topics
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
-from consumer_fleet.kafka.groups import Member, OutOfRange, reset_command
+from consumer_fleet.kafka.groups import Member, reset_command
 from consumer_fleet.status.report import ConsumerStatus, PartitionStatus, name_partitions
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.targets import Target
@@ -206,12 +206,10 @@ def judge_positions(status: ConsumerStatus, policy: str) -> Finding:
         if known:
             return ok("group.position", group, f"{seen}, all in range")
         return ok("group.position", group, f"no committed offset yet; it starts at {policy}")
-    positions = [_position(group, topic, row) for row in bad]
-    seen = str(positions[0])
+    seen = _out_of_range(group, topic, bad[0])
     if len(bad) > 1:
-        lost = sum(position.lost for position in positions)
         where = name_partitions([row.index for row in bad])
-        seen = f"{where} of {topic}: {lost:,} offsets are lost; {seen}"
+        seen = f"{where} of {topic}: {sum(row.lost for row in bad):,} offsets are lost; {seen}"
     consequence = f"The consumer will continue at {policy} (auto_offset_reset)."
     if policy == "error":
         consequence = "auto_offset_reset is error: the consumer will stop here until it is reset."
@@ -224,9 +222,13 @@ def judge_positions(status: ConsumerStatus, policy: str) -> Finding:
     )
 
 
-def _position(group: str, topic: str, row: PartitionStatus) -> OutOfRange:
-    assert row.committed is not None  # it is out of range
-    return OutOfRange(group, topic, row.index, row.committed, row.start, row.end)
+def _out_of_range(group: str, topic: str, row: PartitionStatus) -> str:
+    # Past the end: the topic was recreated, or has lost its tail.
+    why = f"{row.lost:,} offsets are lost" if row.lost else "past the end"
+    return (
+        f"{topic}/{row.index}: group {group!r} is at offset {row.committed}, the broker stores "
+        f"{row.start} to {row.end}: {why}"
+    )
 
 
 def judge_lag(status: ConsumerStatus) -> Finding:

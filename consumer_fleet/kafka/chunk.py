@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeAlias, overload
 
 from arroyo.types import BrokerValue, Partition, Topic
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
@@ -13,7 +13,7 @@ from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.dead_letter_headers import Facts, Headers
 
-__all__ = ["Chunk", "DeadLetter", "Headers", "Record", "cut_records", "split_into_chunks"]
+__all__ = ["Chunk", "DeadLetter", "Headers", "Pair", "Record", "cut_records", "split_into_chunks"]
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024
@@ -45,6 +45,10 @@ class Record(NamedTuple):
     def size(self) -> int:
         """Payload bytes: key and value, without Kafka's own overhead."""
         return len(self.value or b"") + len(self.key or b"")
+
+
+#: A partition's index, and a message of it.
+Pair: TypeAlias = tuple[int, Record]
 
 
 class KafkaRecords(Sequence[Record]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,11 @@ from consumer_fleet.command_options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rich.table import Table
-
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
-    from consumer_fleet.kafka.offset_spec import OffsetSpec
-    from consumer_fleet.kafka.reader import PartitionId
-    from consumer_fleet.offsets.plan import MessageCount, Move
+    from consumer_fleet.offsets.plan import Move
     from consumer_fleet.targets import Target
+
 _EPILOG = """
 \b
 Examples:
@@ -61,7 +55,6 @@ Examples:
     consumer offsets reset --group my-group --topic my-topic \\
         --to 2026-01-31T12:00
 """
-_NO_WIDTH = 10_000
 
 
 def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,7 +95,7 @@ class ShowRequest:
 def show_command(request: ShowRequest) -> None:
     """Show each partition: the stored offsets, and the group's position."""
     from consumer_fleet.errors import ConfigurationError
-    from consumer_fleet.offsets.table import show_document, show_table
+    from consumer_fleet.offsets.table import print_status
     from consumer_fleet.status.sampler import Sampler
     from consumer_fleet.targets import one_target
 
@@ -113,11 +106,7 @@ def show_command(request: ShowRequest) -> None:
     (status,) = report.consumers
     if not status.topic_exists:
         raise ConfigurationError(f"topic {target.topic!r} does not exist on this cluster")
-    if request.as_json:
-        click.echo(json.dumps(show_document(status, report.at_s), indent=2))
-        return
-    click.echo(f"group {target.group} ({status.group.state}) on topic {target.topic}")
-    _print(show_table(status, report.at_s))
+    print_status(status, report.at_s, as_json=request.as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +148,8 @@ def reset(cluster: ClusterOptions, request: ResetRequest) -> None:
 
     from consumer_fleet.kafka.groups import Groups
     from consumer_fleet.kafka.offset_spec import parse_offset_spec
-    from consumer_fleet.offsets.plan import confirm, count_messages, execute, plan_reset
+    from consumer_fleet.offsets.plan import confirm, counted_moves, execute, plan_reset
+    from consumer_fleet.offsets.table import print_reset
     from consumer_fleet.targets import one_target
 
     target = one_target(request.name, request.group, cluster.options)
@@ -169,20 +159,13 @@ def reset(cluster: ClusterOptions, request: ResetRequest) -> None:
     may_be_new = request.group is None
     with Groups(cluster.kafka) as groups:
         moves = plan_reset(groups, target, to, request.partitions, may_be_new=may_be_new)
-        affected = {(target.topic, move.partition): move.affected for move in moves}
-        counts = count_messages(cluster.kafka, affected)
+        moves = counted_moves(cluster.kafka, target, moves)
         if request.execute:
             execute(groups, target, moves)
             # Before confirming: the group has moved, whatever has happened to it since.
-            _audit(target, moves, counts)
+            _audit(target, moves)
             confirm(groups, target, moves)
-    if request.as_json:
-        from consumer_fleet.offsets.table import reset_document
-
-        found = reset_document(target, to, moves, counts, executed=request.execute)
-        click.echo(json.dumps(found, indent=2))
-    else:
-        _print_reset(target, to, moves, counts, executed=request.execute)
+    print_reset(target, to, moves, executed=request.execute, as_json=request.as_json)
 
 
 def _refuse_reserved(group: str) -> None:
@@ -195,17 +178,15 @@ def _refuse_reserved(group: str) -> None:
         )
 
 
-def _audit(target: Target, moves: list[Move], counts: Mapping[PartitionId, MessageCount]) -> None:
+def _audit(target: Target, moves: list[Move]) -> None:
     import structlog
 
     from consumer_fleet.command_options import user_name
-    from consumer_fleet.offsets.table import move_row
 
     log = structlog.get_logger(__name__)
     for move in moves:
         if not move.moves:
             continue
-        row = move_row(move, counts[target.topic, move.partition])
         # A warning, so that every usual log level includes it.
         log.warning(
             "offsets_reset",
@@ -215,38 +196,8 @@ def _audit(target: Target, moves: list[Move], counts: Mapping[PartitionId, Messa
             partition=move.partition,
             from_offset=move.committed,
             to_offset=move.to,
-            lost=row["lost"],
-            repeated=row["repeated"],
+            lost=move.lost,
+            repeated=move.repeated_messages,
             gone=move.gone,
-            exact=row["exact"],
+            exact=move.count.exact,
         )
-
-
-def _print_reset(
-    target: Target,
-    to: OffsetSpec,
-    moves: list[Move],
-    counts: Mapping[PartitionId, MessageCount],
-    *,
-    executed: bool,
-) -> None:
-    from consumer_fleet.offsets.table import reset_table, total
-
-    click.echo(f"group {target.group} on topic {target.topic}, to {to}")
-    _print(reset_table(target.topic, moves, counts))
-    if any(move.clamped for move in moves):
-        click.echo("* The requested offset is not available: this is the nearest one.")
-    click.echo(total(moves, target.topic, counts))
-    if executed:
-        click.echo("Done: the group was moved.")
-    elif any(move.moves for move in moves):
-        click.echo("Nothing was moved. To move the group, add --execute.")
-    else:
-        click.echo("The group is already there.")
-
-
-def _print(table: Table) -> None:
-    """Print at full width: a narrow terminal wraps lines, since half an offset is wrong."""
-    from rich.console import Console
-
-    Console(width=_NO_WIDTH).print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import Any
 
@@ -16,10 +16,23 @@ from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader
 from consumer_fleet.targets import Target
 
 
+@dataclass(slots=True)
+class MessageCount:
+    """``exact`` unless ``messages`` is an upper bound. The timestamps are those of the first and
+    the last message, None if there are no messages or they were not found.
+    """
+
+    messages: int = 0
+    exact: bool = True
+    first_ms: int | None = None
+    last_ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """One partition. ``committed`` is None if the group has no offset: it counts as having
-    consumed nothing. ``stored`` are the offsets that the broker has.
+    consumed nothing. ``stored`` are the offsets that the broker has, and ``count`` is of the
+    messages between the two positions, once `counted_moves` has counted them.
     """
 
     partition: int
@@ -27,6 +40,7 @@ class Move:
     committed: int | None
     to: int
     clamped: bool = False
+    count: MessageCount = field(default_factory=MessageCount)
 
     @property
     def moves(self) -> bool:
@@ -46,6 +60,16 @@ class Move:
     def affected(self) -> Range:
         """At most one of the two is not empty."""
         return self.skipped if self.skipped.size else self.repeated
+
+    @property
+    def lost(self) -> int:
+        """Messages that would be skipped, or more, unless ``count`` is exact."""
+        return self.count.messages if self.skipped.size else 0
+
+    @property
+    def repeated_messages(self) -> int:
+        """Messages that would be sent again, or more, unless ``count`` is exact."""
+        return self.count.messages if self.repeated.size else 0
 
     @property
     def gone(self) -> int:
@@ -197,16 +221,13 @@ _EDGE_OFFSETS = 100
 _EDGE_TIMEOUT_S = 3.0
 
 
-@dataclass(slots=True)
-class MessageCount:
-    """``exact`` unless ``messages`` is an upper bound. The timestamps are those of the first and
-    the last message, None if there are no messages or they were not found.
+def counted_moves(base_config: Mapping[str, Any], target: Target, moves: list[Move]) -> list[Move]:
+    """The same moves, with the counts of the messages that they skip or repeat. Blocks for seconds
+    at most.
     """
-
-    messages: int = 0
-    exact: bool = True
-    first_ms: int | None = None
-    last_ms: int | None = None
+    affected = {(target.topic, move.partition): move.affected for move in moves}
+    counts = count_messages(base_config, affected)
+    return [replace(move, count=counts[target.topic, move.partition]) for move in moves]
 
 
 def count_messages(

@@ -9,12 +9,11 @@ from typing import TypeAlias
 
 from confluent_kafka import Message as KafkaMessage
 
-from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.kafka.chunk import Pair, Record
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.writer import RecordingWriter
 from consumer_fleet.run.progress import TransferProgress
 
-Pair: TypeAlias = tuple[int, Record]
 Keep: TypeAlias = Callable[[int, Record], bool]
 Change: TypeAlias = Callable[[Record], Record]
 
@@ -43,7 +42,7 @@ class Recorded:
     def total(self) -> int:
         return sum(self.messages.values())
 
-    def add(self, pairs: list[tuple[int, Record]]) -> None:
+    def add(self, pairs: list[Pair]) -> None:
         times = [record.timestamp_ms for _, record in pairs if record.timestamp_ms is not None]
         if not times:
             return

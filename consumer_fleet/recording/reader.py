@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import msgpack
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import RecordingError
-from consumer_fleet.kafka.chunk import Chunk, Record, cut_records
+from consumer_fleet.kafka.chunk import Chunk, Pair, Record, cut_records
 from consumer_fleet.recording.format import (
     END,
     FORMAT_VERSION,
@@ -27,8 +27,6 @@ from consumer_fleet.recording.format import (
     unpack_block,
     unpack_header,
 )
-
-Pair: TypeAlias = tuple[int, Record]
 
 
 class Recording:

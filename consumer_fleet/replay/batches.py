@@ -18,11 +18,10 @@ from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import EXIT_FINDINGS, ConfigurationError, FleetError, RecordingError
-from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.kafka.chunk import Pair, Record
 from consumer_fleet.kafka.offset_spec import parse_offset_spec
 from consumer_fleet.replay.rewrite import Rewriter, Shift
 from consumer_fleet.replay.source import (
-    Pair,
     RecordingMessages,
     ReplaySource,
     TopicMessages,

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.kafka.chunk import Pair, Record
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.targets import named_topic
-
-Pair: TypeAlias = tuple[int, Record]
 
 _READ_MESSAGES = 500
 _READ_TIMEOUT_S = 0.05

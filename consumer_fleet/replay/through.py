@@ -29,14 +29,13 @@ from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import restore, with_facts
 from consumer_fleet.errors import EXIT_OK, FleetError, OutputError
-from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Pair, Record
 from consumer_fleet.metrics import recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import chunks_of
 from consumer_fleet.recording.writer import RecordingWriter
 from consumer_fleet.replay.batches import ReplayRequest
-from consumer_fleet.replay.source import Pair
 from consumer_fleet.replay.transform import Restore, load_transform
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.run import Run, Steps

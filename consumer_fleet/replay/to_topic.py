@@ -14,11 +14,12 @@ from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.dead_letter_headers import restore
 from consumer_fleet.errors import EXIT_OK, EXIT_USAGE, ConfigurationError, FleetError
 from consumer_fleet.humanize import counted
+from consumer_fleet.kafka.chunk import Pair
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.topic_writer import TopicWriter
 from consumer_fleet.replay.batches import ReplayRequest
 from consumer_fleet.replay.rewrite import Rewriter
-from consumer_fleet.replay.source import Pair, ReplaySource
+from consumer_fleet.replay.source import ReplaySource
 from consumer_fleet.run.progress import TransferProgress, stderr_console
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.targets import named_topic

@@ -53,6 +53,12 @@ class PartitionStatus:
     def past_end(self) -> bool:
         return self.committed is not None and self.committed > self.end
 
+    def lag_s(self, now_s: float) -> float | None:
+        """Age of the oldest waiting message; 0 if none waits, None if unknown."""
+        if self.committed is not None and not self.waiting:
+            return 0.0
+        return None if self.oldest_ms is None else now_s - self.oldest_ms / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:

@@ -123,9 +123,6 @@ def _state(status: ConsumerStatus) -> str:
 
 
 def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
-    age = None if row.oldest_ms is None else now_s - row.oldest_ms / 1000
-    if row.committed is not None and not row.waiting:
-        age = 0.0
     committed = "-" if row.committed is None else str(row.committed)
     position = f"  {row.index}: {committed} of {row.end}"
     return (
@@ -133,7 +130,7 @@ def _partition_cells(row: PartitionStatus, now_s: float) -> tuple[str, ...]:
         "" if row.owner else "no owner",
         "",
         count(row.waiting),
-        duration(age),
+        duration(row.lag_s(now_s)),
         "-" if row.rate is None else count(round(row.rate)),
         loss(row),
     )

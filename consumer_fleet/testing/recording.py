@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from arroyo.types import Partition, Topic
+from arroyo.types import Topic
 from rich.console import Console
 
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RecordingError
-from consumer_fleet.kafka.chunk import Chunk, Record
+from consumer_fleet.kafka.chunk import Chunk, Pair, Record
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.mock_cluster import MockMessage as Message
 from consumer_fleet.kafka.offset_spec import OffsetSpec
@@ -24,7 +24,7 @@ from consumer_fleet.record.filter import LANGUAGE, FilterError, MessageFilter
 from consumer_fleet.record.scrub import Scrubber
 from consumer_fleet.record.topic_recorder import Change, Keep, TopicRecorder
 from consumer_fleet.recording.format import RecordingHeader
-from consumer_fleet.recording.reader import Recording
+from consumer_fleet.recording.reader import Recording, chunks_of
 from consumer_fleet.recording.writer import RecordingWriter
 from consumer_fleet.run.progress import TransferProgress
 from consumer_fleet.testing.expectation import ExpectationFiles
@@ -35,7 +35,6 @@ Messages: TypeAlias = Iterable[bytes | Message | None]
 
 # A fixed time: the same messages make the same envelopes in every run.
 _TIMESTAMP_MS: Final = 1_700_000_000_000
-_CHUNK_MESSAGES: Final = 500
 
 
 class MadeRecording:
@@ -58,17 +57,13 @@ class MadeRecording:
             ranges={index: (0, len(records)) for index, records in self._records.items()},
         )
 
-    def messages(self) -> Iterator[tuple[int, Record]]:
+    def messages(self) -> Iterator[Pair]:
         for index, records in self._records.items():
             for record in records:
                 yield index, record
 
     def chunks(self) -> Iterator[Chunk]:
-        for index, records in self._records.items():
-            partition = Partition(Topic(self.header.topic), index)
-            for start in range(0, len(records), _CHUNK_MESSAGES):
-                cut = tuple(records[start : start + _CHUNK_MESSAGES])
-                yield Chunk(partition, cut, sum(record.size for record in cut))
+        yield from chunks_of(Topic(self.header.topic), self.messages())
 
 
 def _record(offset: int, message: Message) -> Record:

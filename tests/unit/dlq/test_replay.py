@@ -13,7 +13,7 @@ from consumer_fleet.dlq.replay import (
     DeadLetterReplay,
     DeadLetterReplayRequest,
     ReplayPlan,
-    chunks_of,
+    chunks_of_letters,
 )
 from consumer_fleet.dlq.topic import DeadLetterTopic, ReplayPosition
 from consumer_fleet.errors import KafkaUnreachable
@@ -24,7 +24,7 @@ from tests.support.dead_letters import LETTERS, letter
 def test_chosen_letters_become_chunks_and_the_rest_leaves_turns_for_the_run_loop() -> None:
     letters = [letter(n, "http_400" if n % 3000 == 0 else "invalid_json") for n in range(9000)]
     selection = Selection.parse(("http_400",), None)
-    found = list(chunks_of(iter(letters), Topic("d"), selection))
+    found = list(chunks_of_letters(iter(letters), Topic("d"), selection))
     chunks = [chunk for chunk in found if chunk is not None]
     assert [r.offset for chunk in chunks for r in chunk.records] == [0, 3000, 6000]
     assert len(found) - len(chunks) >= 6, "nothing chosen for a thousand letters is a turn"
@@ -32,7 +32,7 @@ def test_chosen_letters_become_chunks_and_the_rest_leaves_turns_for_the_run_loop
 
 def test_chunks_are_cut_by_count_and_keep_partitions_apart() -> None:
     letters = [letter(n, partition=n % 2) for n in range(1200)]
-    chunks = [c for c in chunks_of(iter(letters), Topic("d"), Selection()) if c is not None]
+    chunks = [c for c in chunks_of_letters(iter(letters), Topic("d"), Selection()) if c is not None]
     assert all(len(chunk.records) <= 500 for chunk in chunks)
     for index in (0, 1):
         offsets = [r.offset for c in chunks if c.partition.index == index for r in c.records]
@@ -40,7 +40,7 @@ def test_chunks_are_cut_by_count_and_keep_partitions_apart() -> None:
 
 
 def test_what_is_held_goes_out_when_nothing_arrives() -> None:
-    found = list(chunks_of(iter([letter(1), None, None]), Topic("d"), Selection()))
+    found = list(chunks_of_letters(iter([letter(1), None, None]), Topic("d"), Selection()))
     assert [chunk and len(chunk.records) for chunk in found] == [1, None]
 
 
