@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeAlias, overload
+from typing import Any, Final, NamedTuple, TypeAlias, overload
 
+import structlog
 from arroyo.types import BrokerValue, Partition, Topic
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 from confluent_kafka import Message as KafkaMessage
@@ -15,8 +16,12 @@ from consumer_fleet.dead_letter_headers import Facts, Headers
 
 __all__ = ["Chunk", "DeadLetter", "Headers", "Pair", "Record", "cut_records", "split_into_chunks"]
 
+log = structlog.get_logger(__name__)
+
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024
+#: The name of a header whose own name is not UTF-8: the client library does not give its bytes.
+UNREADABLE_NAME: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 class Record(NamedTuple):
@@ -31,14 +36,13 @@ class Record(NamedTuple):
     @classmethod
     def from_kafka(cls, message: KafkaMessage) -> Record:
         kind, timestamp_ms = message.timestamp()
-        headers = message.headers()
         # Positional: keywords take half as long again, and this runs for each message.
         return cls(
             message.offset() or 0,
             None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
             message.key(),
             message.value(),
-            () if not headers else tuple(headers.items() if isinstance(headers, dict) else headers),
+            _headers_of(message),
         )
 
     @property
@@ -49,6 +53,42 @@ class Record(NamedTuple):
 
 #: A partition's index, and a message of it.
 Pair: TypeAlias = tuple[int, Record]
+
+
+def _headers_of(message: KafkaMessage) -> Headers:
+    try:
+        headers = message.headers()
+    except SystemError:  # confluent-kafka's answer to a name that is not UTF-8
+        return _readable_headers(message)
+    return () if not headers else tuple(headers.items() if isinstance(headers, dict) else headers)
+
+
+def _readable_headers(message: KafkaMessage) -> Headers:
+    """Every header's value in order, and each name that is UTF-8."""
+    _warn_of_header_name(message.topic() or "", message.partition() or 0, message.offset() or 0)
+    # The second call returns what the first has converted: in place of such a name, a tuple holds
+    # C's null pointer, which may be printed or sliced off, but reading it would crash the process.
+    headers: Any = message.headers()
+    return tuple(
+        (UNREADABLE_NAME, *each[1:]) if repr(each).startswith("(<NULL>") else each
+        for each in headers or ()
+    )
+
+
+_warned_topics: set[str] = set()
+
+
+def _warn_of_header_name(topic: str, partition: int, offset: int) -> None:
+    """Once per topic: where one producer does this, each of its messages may."""
+    if topic not in _warned_topics:
+        _warned_topics.add(topic)
+        log.warning(
+            "header_name_unreadable",
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            what_now=f"its name is not UTF-8: it counts as {UNREADABLE_NAME!r}, with its value",
+        )
 
 
 class KafkaRecords(Sequence[Record]):
