@@ -8,6 +8,7 @@ import difflib
 import errno
 import importlib
 import os
+import resource
 import select
 import sys
 import traceback
@@ -17,7 +18,14 @@ import click
 from click.shell_completion import get_completion_class
 
 from consumer_fleet.bootstrap.redaction import guard
-from consumer_fleet.errors import EXIT_BUG, EXIT_FORCED_INT, EXIT_NO_READER, EXIT_OUTPUT, FleetError
+from consumer_fleet.errors import (
+    EXIT_BUG,
+    EXIT_CONFIGURATION,
+    EXIT_FORCED_INT,
+    EXIT_NO_READER,
+    EXIT_OUTPUT,
+    FleetError,
+)
 from consumer_fleet.printable import printable_lines
 
 _EXIT_CODES = """
@@ -67,8 +75,9 @@ class _Commands(click.Group):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_closed_streams()
         guard(sys.stdout)
-        guard(sys.stderr)
+        guard(sys.stderr, may_be_lost=True)
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -111,9 +120,32 @@ class _Commands(click.Group):
         except Exception as error:
             if isinstance(error, OSError):
                 _exit_if_output_is_lost(error)
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+                    click.echo(
+                        f"consumer: too many open files: {error.strerror}; the limit of this "
+                        f"process is {limit} (ulimit -n). Raise it to 1024 or more.",
+                        err=True,
+                    )
+                    sys.exit(EXIT_CONFIGURATION)
             traceback.print_exc()
             click.echo("consumer: this is a bug in consumer-fleet; the trace is above", err=True)
             sys.exit(EXIT_BUG)
+
+
+def _open_closed_streams() -> None:
+    """Point standard streams that are closed to nowhere, in this process and in its workers.
+
+    Otherwise the next file or socket would get the number of one, and whatever a library writes.
+    ``sys.stdout`` stays None.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")
 
 
 def _exit_if_output_is_lost(error: OSError) -> None:

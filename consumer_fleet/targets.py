@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from consumer_fleet.bootstrap.parsing import TOPIC_MAX_CHARS
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
@@ -73,8 +74,18 @@ def consumer_of_topic(name: str, options: Options) -> ConsumerDefinition | None:
 
 
 def default_dead_letter_topic(topic: str) -> str:
-    """The name of a topic's dead-letter topic, unless the option ``dlq_topic`` names another."""
-    return f"{topic}{DEAD_LETTER_SUFFIX}"
+    """The name of a topic's dead-letter topic, unless the option ``dlq_topic`` names another.
+
+    Raises ConfigurationError where Kafka would not take it.
+    """
+    name = f"{topic}{DEAD_LETTER_SUFFIX}"
+    if len(name) > TOPIC_MAX_CHARS:
+        raise ConfigurationError(
+            f"the topic's name has {len(topic)} characters, and its dead-letter topic would have "
+            f"{len(name)}: Kafka takes {TOPIC_MAX_CHARS} at most. Name a dead-letter topic with "
+            "--set dlq_topic=NAME, or use --no-dlq."
+        )
+    return name
 
 
 def group_of(definition: ConsumerDefinition, options: Options) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import sys
 import threading
 import warnings
@@ -20,9 +21,15 @@ from consumer_fleet.bootstrap.redaction import guard, learn_environment, learn_o
 from consumer_fleet.bootstrap.services import builtin_services, load_plugins, setup_services
 from consumer_fleet.bootstrap.sources import load_django
 from consumer_fleet.bootstrap.validate_snuba import Role, validate_snuba
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.humanize import counted
 
 if TYPE_CHECKING:
     from consumer_fleet.capture.transport import MultiplexingTransport
+
+
+_FILES_TO_BOOT = 128
+_FILES_PER_WORKER = 4
 
 
 # More than 40 lines: the whole order of the boot, and its reasons, are read in one place.
@@ -33,7 +40,7 @@ def initialize_app(
 
     1. Line-buffered output, when debugging.
     2. Logging, so that all further steps can say what they do.
-    3. Warnings about dangerous choices (parent).
+    3. Warnings about dangerous choices, and the limit of open files (parent).
     4. Metrics.
     5. Plugins, before the services that they may add are set up.
     6. The options as a whole: every message needs a destination.
@@ -52,6 +59,8 @@ def initialize_app(
     # 3. Workers would only repeat it.
     if is_parent and (dangers := list(dangerous_modes(options))):
         print_framed("These options may lose data", dangers)
+    if is_parent:
+        check_open_files(options.worker_count)
     # 4.
     metrics.configure_metrics(
         host=options.statsd_host,
@@ -84,6 +93,24 @@ def _buffer_by_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
+
+
+def check_open_files(workers: int) -> None:
+    """Raise this process's limit as far as it may, and refuse one that is too low to boot.
+
+    Below it, each library fails in its own way, and librdkafka only says that no broker answers.
+    Workers inherit the limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _FILES_TO_BOOT + _FILES_PER_WORKER * workers
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigurationError(
+            f"this process may open {hard} files (ulimit -n), and {counted(workers, 'worker')} "
+            f"need {needed}. Raise the limit to 1024 or more, or lower workers."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 _OWN_MODULES = r"^consumer_fleet(\.|$)"
@@ -132,7 +159,7 @@ class Bootstrap:
             environ = os.environ if environ is None else environ
             _learn_secrets(options, environ)
             if role == "worker":
-                guard(sys.stderr)
+                guard(sys.stderr, may_be_lost=True)
             # 3.
             warnings.filterwarnings("default", category=Warning, module=_OWN_MODULES)
             # 4. In workers as well: a plugin or a codec may use the settings.

@@ -32,6 +32,7 @@ from consumer_fleet.bootstrap.parsing import (
     http_url,
     lower,
     shown,
+    topic_name,
 )
 from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
@@ -75,6 +76,7 @@ DsnText: TypeAlias = Annotated[InstanceOf[Dsn], BeforeValidator(as_dsn)]
 Items: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_items)]
 Pairs: TypeAlias = Annotated[dict[str, str], BeforeValidator(as_mapping)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
+TopicName: TypeAlias = Annotated[Name, AfterValidator(topic_name)]
 Megabytes: TypeAlias = Annotated[int, Field(ge=1)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
@@ -99,7 +101,7 @@ class Options(BaseModel):
 
     # Kafka
     topic: Name | None = Field(None, description="The consumer to run, by its logical topic.")
-    physical_topic: Name | None = Field(
+    physical_topic: TopicName | None = Field(
         None, description="The topic's name on the brokers, if it differs from the logical one."
     )
     bootstrap_servers: Annotated[tuple[Broker, ...], BeforeValidator(as_items)] = Field(
@@ -119,7 +121,7 @@ class Options(BaseModel):
     stop_at_end: bool = Field(
         False, description="Stop after reading each partition up to its end offset at the start."
     )
-    dlq_topic: Name | None = Field(
+    dlq_topic: TopicName | None = Field(
         None, description="Topic for rejected messages; by default the consumer's own."
     )
     no_dlq: bool = Field(

@@ -24,6 +24,8 @@ _BROKER = re.compile(
     r"^(?:[A-Za-z_]+://)?(?:[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})$"
 )
 
+TOPIC_MAX_CHARS = 249
+
 # librdkafka properties that hold a credential, or the way to one. The user name is hidden too: for
 # several providers it is half of an API key.
 _SECRET_PROPERTY = re.compile(r"password|secret|passphrase|token|key\.pem|^sasl\.|oauthbearer")
@@ -109,6 +111,15 @@ def as_dsn(value: object) -> object:
 def lower(value: object) -> object:
     """Choices are written in any case."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def topic_name(value: str) -> str:
+    """A name that Kafka takes for a topic."""
+    if value in (".", "..") or re.fullmatch(r"[A-Za-z0-9._\-]+", value) is None:
+        raise ValueError("expected letters, digits, dots, dashes and underscores, as Kafka does")
+    if len(value) > TOPIC_MAX_CHARS:
+        raise ValueError(f"has {len(value)} characters; Kafka takes {TOPIC_MAX_CHARS} at most")
+    return value
 
 
 def broker(value: str) -> str:

@@ -7,10 +7,13 @@ the process: the log's handler, both standard streams, and the events about our 
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 from urllib.parse import quote, unquote
 
@@ -146,17 +149,31 @@ def learn_environment(environ: Mapping[str, str]) -> None:
             learn_option(value, name)
 
 
-def guard(stream: TextIO | None) -> None:
+def guard(stream: TextIO | None, *, may_be_lost: bool = False) -> None:
     """Redact all text that is written to the stream from now on, whoever writes it.
 
-    In place, because click, rich and the interpreter each find the stream in their own way.
+    It is changed in place: click, rich and the interpreter each find the stream in their own way.
+    With ``may_be_lost`` an error in writing, such as a full disk, is ignored: there is no way to
+    report it, and it must not change the exit code. Characters that its encoding lacks are escaped.
     """
     if stream is None or "write" in vars(stream):
         return
-    write = stream.write
+    if isinstance(stream, io.TextIOWrapper):
+        is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+        # ASCII means that no locale is set. click would write UTF-8 to a stream of its own then.
+        encoding = "utf-8" if is_ascii else stream.encoding
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    write, flush = stream.write, stream.flush
+    ignored = (OSError,) if may_be_lost else ()
 
     def write_redacted(text: str) -> int:
-        write(redact(text))
+        with suppress(*ignored):
+            write(redact(text))
         return len(text)
 
+    def flush_if_possible() -> None:
+        with suppress(*ignored):
+            flush()
+
     stream.write = write_redacted  # type: ignore[method-assign]
+    stream.flush = flush_if_possible  # type: ignore[method-assign]

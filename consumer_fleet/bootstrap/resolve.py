@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import ValidationError
 
+from consumer_fleet.bootstrap.config_file import file_layer, find_config
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import as_mapping, normalised_key
 from consumer_fleet.bootstrap.redaction import learn_environment, learn_option, redact
@@ -25,11 +27,9 @@ from consumer_fleet.bootstrap.sources import (
     command_line_layer,
     django_layer,
     environment_layer,
-    file_layer,
-    find_config,
 )
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.printable import without_userinfo
+from consumer_fleet.printable import printable, without_userinfo
 
 # Their values stay out of every message.
 _NEVER_QUOTED = frozenset({"upstream_dsn", "saas_dsn", *MAPPING_FIELDS})
@@ -74,7 +74,11 @@ def resolve_options(request: OptionsRequest, environ: Mapping[str, str] | None =
         environment_layer(environ),
         command_line_layer(request.given),
     )
-    return _validated(layers)
+    resolved = _validated(layers)
+    for warning in (warning for layer in layers for warning in layer.warnings):
+        # The log is set up by these options, so it can't be used yet.
+        click.echo(f"consumer: warning: {printable(warning)}", err=True)
+    return resolved
 
 
 def set_pairs(pairs: Iterable[str]) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The sources of options: command line, environment, Django settings, configuration file.
 
-Each becomes a `Layer`: its options as plain data, with the location of each, before anything is
-validated. Case, dots and dashes in a name make no difference, and nested mappings and dotted keys
-are the same (``store: {use-relay-dsn-sample-rate: 1}``).
+Each becomes a `Layer` (the file in config_file.py): its options as plain data, with the location
+of each, before anything is validated. Case, dots and dashes in a name make no difference, and
+nested mappings and dotted keys are the same (``store: {use-relay-dsn-sample-rate: 1}``).
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ import difflib
 import importlib
 import os
 import re
-import shlex
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import normalised_key
@@ -31,7 +26,6 @@ FIELDS = tuple(Options.model_fields)
 MAPPING_FIELDS = ("kafka_config", "metrics_tags", "snuba_topic_map")
 
 CONFIG_VARIABLE = "CONSUMER_CONF"
-FILE_NAME = "config.yml"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 # An import passes through these files: this one, and Python's own.
 _NOT_THE_USERS = (__file__, importlib.__file__, "<frozen ")
@@ -59,11 +53,14 @@ class RawValue:
 @dataclass(slots=True)
 class Layer:
     """The options of one source. Unknown or repeated ones become ``problems``, which are reported
-    together with all others.
+    together with all others; ``warnings`` are reported if there are none.
     """
 
     origin: str
+    # Values from files and variables often end with a newline that nobody meant, such as secrets.
+    drops_newline: bool = False
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     _values: dict[tuple[str, str | None], RawValue] = field(default_factory=dict)
 
     def add(self, key: str, raw: object, location: str, origin: str | None = None) -> None:
@@ -82,6 +79,11 @@ class Layer:
         except TypeError as error:
             self.problems.append(f"{location}: {error}")
             return
+        if self.drops_newline and (stripped := _without_last_newline(plain)) != plain:
+            # Pairs as text, one a line, end with a newline on purpose.
+            if not (name in MAPPING_FIELDS and subkey is None and isinstance(plain, str)):
+                self.warnings.append(f"{location}: dropped the newline at the end of the value")
+            plain = stripped
         if plain is not None:
             value = plain if subkey is None else {subkey: plain}
             self._values[target] = RawValue(name, origin or self.origin, location, value)
@@ -125,6 +127,17 @@ def _plain(value: object) -> object:
     raise TypeError(f"expected text, a number, a list or a mapping, not {type(value).__name__}")
 
 
+def _without_last_newline(value: object) -> object:
+    """The value, where each text in it has lost one newline at its end."""
+    if isinstance(value, str):
+        return value.removesuffix("\n").removesuffix("\r") if value.endswith("\n") else value
+    if isinstance(value, dict):
+        return {key: _without_last_newline(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_last_newline(item) for item in value]
+    return value
+
+
 def command_line_layer(given: Mapping[str, object]) -> Layer:
     """Options by any spelling of their names, as click gives them."""
     layer = Layer("command line")
@@ -144,7 +157,7 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     One Kafka property may have a variable of its own, so that a password can come from a secret
     store: CONSUMER_KAFKA_CONFIG_SASL_PASSWORD is ``sasl.password``.
     """
-    layer = Layer("environment")
+    layer = Layer("environment", drops_newline=True)
     unprefixed = environ.get(_UNPREFIXED)
     if unprefixed and not environ.get(PREFIX + _UNPREFIXED):
         _add_variable(layer, _UNPREFIXED, _UNPREFIXED, unprefixed)
@@ -226,131 +239,3 @@ def django_layer(environ: Mapping[str, str]) -> Layer:
     for key, value in options.items():
         layer.add(str(key), value, f"Django settings {module}, CONSUMER[{str(key)!r}]")
     return layer
-
-
-def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: ``--config``, else CONSUMER_CONF, else the user's; None if there is none.
-
-    A directory stands for the config.yml in it. Raises ConfigurationError where a path that
-    somebody named does not exist; a missing default file is fine.
-    """
-    if config is not None:
-        return _named_file(config, "--config")
-    if environ.get(CONFIG_VARIABLE):
-        return _named_file(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
-    base = environ.get("XDG_CONFIG_HOME") or (
-        environ["HOME"] + "/.config" if environ.get("HOME") else None
-    )
-    if base is None:
-        return None
-    default = Path(base) / "consumer-fleet" / FILE_NAME
-    # Not Path.exists: it raises where a folder may not be searched.
-    return default if os.path.exists(default) else None  # noqa: PTH110 - see above
-
-
-def _named_file(named: Path, by: str) -> Path:
-    try:
-        path = named.expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(f"{by}: can't expand {named}: {error}") from error
-    try:
-        if path.is_dir():
-            path = path / FILE_NAME
-        exists = path.exists()
-    except OSError as error:
-        raise ConfigurationError(f"{by}: can't read {path}: {error.strerror}") from error
-    if not exists:
-        raise ConfigurationError(
-            f"{by}: there is no configuration file at {path}. "
-            f"Create one with: consumer config --example > {shlex.quote(str(path))}"
-        )
-    return path
-
-
-def file_layer(path: Path | None) -> Layer:
-    """The options in the file; none in an empty one, or where there is no file.
-
-    Raises ConfigurationError, with ``file:line:column``, on bad YAML.
-    """
-    layer = Layer(f"file {path}")
-    if path is None:
-        return layer
-    try:
-        _read_file(path, layer)
-    except RecursionError:
-        # From None: the trace is a thousand lines. An anchor inside itself nests without end.
-        raise ConfigurationError(f"{path}: nested too deeply") from None
-    return layer
-
-
-def _read_file(path: Path, layer: Layer) -> None:
-    root = _parse(path)
-    if root is None:
-        return
-    if not isinstance(root, yaml.MappingNode):
-        where = _at(path, root.start_mark)
-        raise ConfigurationError(f"{where}: expected options as a mapping, like `group: my-group`")
-    constructor = yaml.SafeLoader("")
-    for key, node in _flattened(path, root):
-        try:
-            value = constructor.construct_object(node, deep=True)
-        except yaml.MarkedYAMLError as error:
-            raise ConfigurationError(
-                f"{_at(path, node.start_mark)}: {_safe(error.problem)}"
-            ) from None
-        except (ValueError, AttributeError):
-            # It looks like a date or a number. From None: the value may be a secret.
-            raise ConfigurationError(
-                f"{_at(path, node.start_mark)}: not a valid date or number; if it is text, put "
-                "it in quotes"
-            ) from None
-        layer.add(key, value, f"file {path}:{node.start_mark.line + 1}, key {key}")
-
-
-def _parse(path: Path) -> yaml.Node | None:
-    """The document's root. None of the file's text gets into an error: it may be a secret."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"can't read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from None
-    try:
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigurationError(f"{_at(path, mark)}: {_safe(error.problem)}") from None
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        raise ConfigurationError(f"{path}:{line}:{column}: {error.reason}") from None
-    if isinstance(root, yaml.ScalarNode) and root.tag == "tag:yaml.org,2002:null":
-        return None
-    return root
-
-
-def _flattened(
-    path: Path, mapping: yaml.MappingNode, prefix: str = ""
-) -> Iterator[tuple[str, yaml.Node]]:
-    seen: set[str] = set()
-    for key_node, value_node in mapping.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: a key should be text")
-        name = str(key_node.value)
-        if name in seen:
-            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: key {name} is given twice")
-        seen.add(name)
-        key = f"{prefix}{name}"
-        if isinstance(value_node, yaml.MappingNode) and normalised_key(key) not in MAPPING_FIELDS:
-            yield from _flattened(path, value_node, f"{key}.")
-        else:
-            yield key, value_node
-
-
-def _at(path: Path, mark: Any) -> str:
-    return str(path) if mark is None else f"{path}:{mark.line + 1}:{mark.column + 1}"
-
-
-def _safe(problem: str | None) -> str:
-    """The parser's complaint, less what it quotes from the file except its own token names."""
-    return re.sub(r"'(?!<)[^']{2,}'", "…", problem or "not valid YAML")

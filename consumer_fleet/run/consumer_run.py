@@ -9,7 +9,7 @@ import click
 import structlog
 from arroyo.types import Partition
 
-from consumer_fleet.bootstrap.configure import App, configure
+from consumer_fleet.bootstrap.configure import App, check_open_files, configure
 from consumer_fleet.bootstrap.options import Options, delivery_mode
 from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.consumers import registry
@@ -40,7 +40,8 @@ def run_consumer(options: Options) -> int:
     3. The process boots: configure, initialize_app, validate_snuba, configure_sdk.
     4. The run is assembled, and ends with a signal, an error, or at the end of the topic.
     """
-    # 1.
+    # 1. The demonstration opens files before the boot looks at their limit.
+    check_open_files(options.worker_count)
     definition = _definition(options)
     with ExitStack() as stack:
         # 2.

@@ -11,6 +11,7 @@ from consumer_fleet.targets import (
     NamedTopic,
     Target,
     consumer_of_topic,
+    default_dead_letter_topic,
     group_of,
     named_topic,
     one_target,
@@ -96,3 +97,9 @@ def test_a_group_on_a_topic_is_named_by_the_consumer_or_by_both() -> None:
         one_target("any-topic", None, mapped)
     with pytest.raises(ConfigurationError, match="no consumer is named"):
         one_target(None, "g", mapped)
+
+
+def test_a_topic_too_long_for_a_dead_letter_topic_of_its_own_is_an_error() -> None:
+    assert default_dead_letter_topic("x" * 245) == "x" * 245 + "-dlq"
+    with pytest.raises(ConfigurationError, match=r"has 249 characters.* --set dlq_topic=NAME"):
+        default_dead_letter_topic("x" * 249)

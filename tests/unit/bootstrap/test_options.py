@@ -73,6 +73,79 @@ def test_nested_mappings_in_a_file_are_dotted_keys(config: Path) -> None:
     assert resolved.kafka_config == {"sasl.mechanism": "PLAIN"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0123",
+        "12:34:56",
+        "1_000",
+        "1.10",
+        "2024-05-01",
+        "yes",
+        "on",
+        "0b11",
+        "1__0",
+        "=",
+        "0.",
+        ".",
+    ],
+)
+def test_a_plain_scalar_that_yaml_1_2_or_its_digits_make_text_is_text(
+    text: str, config: Path
+) -> None:
+    config.write_text(f"metrics_tags: {{version: {text}}}\n")
+    assert from_file(config).metrics_tags == {"version": text}
+
+
+def test_numbers_switches_and_null_in_a_file_are_those_of_yaml_1_2(config: Path) -> None:
+    config.write_text(
+        "workers: 0x10\nconnections: 0o17\nmax_in_flight_mb: 1e2\nstall_timeout_s: 2.5\n"
+        "no_dlq: True\nstop_at_end: yes\ngroup: ~\n"
+    )
+    resolved = from_file(config)
+    assert (resolved.workers, resolved.connections, resolved.max_in_flight_mb) == (16, 15, 100)
+    assert (resolved.stall_timeout_s, resolved.no_dlq, resolved.stop_at_end) == (2.5, True, True)
+    assert resolved.group is None
+
+
+def test_values_from_a_file_or_a_variable_lose_one_newline_with_a_warning(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("group: |\n  mine\nkafka_config:\n  sasl.password: |\n    secret\n\n")
+    environ = {"CONSUMER_UPSTREAM_DSN": f"{DSN}\r\n", "CONSUMER_METRICS_TAGS": "a=b\n"}
+    resolved = from_file(config, environ)
+    assert resolved.group == "mine"
+    assert resolved.kafka_config == {"sasl.password": "secret"}
+    assert resolved.metrics_tags == {"a": "b"}
+    # Only one is dropped: a second one may belong to the value.
+    assert from_environment({"CONSUMER_METRICS_PREFIX": "a\n\n"}).metrics_prefix == "a\n"
+    warned = [
+        line for line in capsys.readouterr().err.splitlines() if "dropped the newline" in line
+    ]
+    assert len(warned) == 4
+    assert warned[0].startswith("consumer: warning: ")
+    assert any("CONSUMER_UPSTREAM_DSN" in line for line in warned)
+
+
+@pytest.mark.parametrize("source", ["--set", "environment", "list"])
+def test_tags_separated_by_a_comma_are_several_tags(source: str) -> None:
+    pairs = "a=b,c=d"
+    if source == "--set":
+        given = options(**set_pairs([f"metrics_tags={pairs}"]))
+    elif source == "list":
+        given = options(metrics_tags=[pairs])
+    else:
+        given = from_environment({"CONSUMER_METRICS_TAGS": pairs})
+    assert given.metrics_tags == {"a": "b", "c": "d"}
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "..", "x" * 250])
+@pytest.mark.parametrize("option", ["physical_topic", "dlq_topic"])
+def test_a_topic_that_kafka_would_refuse_is_an_error(option: str, name: str) -> None:
+    assert option.replace("_", "-") in error({option: name})
+    assert options(**{option: "x" * 249})
+
+
 def test_every_option_can_be_given_by_its_environment_variable_alone() -> None:
     environ = {
         "CONSUMER_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092",
@@ -308,9 +381,8 @@ def test_an_empty_file_holds_no_options(text: str, config: Path) -> None:
         ("group: \x07bell\n", 1, 8),
         ("group: !!python/object:os.system x\n", 1, 8),
         ("[a]: b\n", 1, 1),
-        # To YAML they look like dates and numbers, but they are not valid ones.
-        ("group: 2024-99-99\n", 1, 8),
-        ("workers: 2\ngroup: 0b_\n", 2, 8),
+        # They are marked as, or look like, a date or a number, but are not valid ones.
+        ("workers: 2\ngroup: !!int 0b_\n", 2, 8),
         ("group: !!timestamp tomorrow\n", 1, 8),
         (f"workers: {'1' * 5000}\n", 1, 10),
     ],
