@@ -1,7 +1,9 @@
-"""Numbers and times for narrow columns."""
+"""Numbers, times and hints for people."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
@@ -10,6 +12,12 @@ _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """``1 dead letter``, ``1,200 partitions``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The end of an error's sentence about an unknown name: a similar one, if there is one."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f": did you mean {close[0]!r}?" if close else "."
 
 
 def short_number(number: float) -> str:

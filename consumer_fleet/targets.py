@@ -88,6 +88,11 @@ def default_dead_letter_topic(topic: str) -> str:
     return name
 
 
+def dead_letter_topic_of(topic: str, options: Options) -> str | None:
+    """Where ``consumer run`` puts dead letters of that topic; None with ``no_dlq``."""
+    return None if options.no_dlq else options.dlq_topic or default_dead_letter_topic(topic)
+
+
 def group_of(definition: ConsumerDefinition, options: Options) -> str:
     """The group that the consumer runs with."""
     if options.topic == definition.name and options.group is not None:

@@ -7,7 +7,6 @@ entry point in the group ``consumer_fleet.consumers``: its name is the consumer'
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.humanize import did_you_mean
 
 if TYPE_CHECKING:
     from consumer_fleet.codec import Decode
@@ -125,8 +125,7 @@ def get(name: str) -> ConsumerDefinition:
         if skipped.name == name:
             raise ConfigurationError(f"the consumer {name!r} can't be used: {skipped.problem}")
     known = [each.name for each in every_consumer()]
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    hint = f": did you mean {close[0]!r}?" if close else "."
+    hint = did_you_mean(name, known, cutoff=0.7)
     raise ConfigurationError(
         f"there is no consumer {name!r}{hint} Known consumers: {', '.join(known)}."
     )

@@ -22,7 +22,6 @@ from consumer_fleet.command_options import (
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
-    from consumer_fleet.dlq.letters import LetterFilter
     from consumer_fleet.dlq.topic import DeadLetterTopic
 
 _EPILOG = """
@@ -158,13 +157,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON do
 @click.option("--limit", metavar="N", type=click.IntRange(0), help="With --each; default 100.")
 @_json_option
 def list_command(
-    options: OptionsRequest,
-    find_topic: _FindTopic,
-    file: Path | None,
-    chosen: LetterFilter,
-    each: bool,
-    limit: int | None,
-    as_json: bool,
+    options: OptionsRequest, find_topic: _FindTopic, file: Path | None, **values: Any
 ) -> None:
     """Count the dead letters by reason, or list each of them.
 
@@ -172,11 +165,11 @@ def list_command(
     """
     from consumer_fleet.dlq.list import ListRequest, list_letters
 
-    if limit is not None and not each:
+    if values["limit"] is not None and not values["each"]:
         raise click.UsageError("--limit goes with --each")
     cluster = resolve_cluster(options, needs_broker=file is None)
     source = find_topic(cluster) if file is None else file
-    list_letters(ListRequest(source, chosen, each, limit, as_json), cluster)
+    list_letters(ListRequest(source, **values), cluster)
 
 
 # -- show ------------------------------------------------------------------------------------------
@@ -196,13 +189,7 @@ def list_command(
 @_json_option
 @click.option("--raw", is_flag=True, help="Only the message's value, byte for byte.")
 def show_command(
-    options: OptionsRequest,
-    where: str,
-    find_topic: _FindTopic,
-    file: Path | None,
-    through: str | None,
-    as_json: bool,
-    raw: bool,
+    options: OptionsRequest, find_topic: _FindTopic, file: Path | None, **values: Any
 ) -> None:
     """Show one dead letter: its reason, headers and bytes, and how it decodes now.
 
@@ -211,11 +198,11 @@ def show_command(
     """
     from consumer_fleet.dlq.show import LetterRequest, show
 
-    if as_json and raw:
+    if values["as_json"] and values["raw"]:
         raise click.UsageError("--json and --raw exclude each other")
     cluster = resolve_cluster(options, needs_broker=file is None)
     source = find_topic(cluster) if file is None else file
-    show(LetterRequest(source, where, through, as_json, raw), cluster)
+    show(LetterRequest(source, **values), cluster)
 
 
 # -- replay ----------------------------------------------------------------------------------------
@@ -266,19 +253,12 @@ def replay_command(options: OptionsRequest, find_topic: _FindTopic, **values: An
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @_json_option
-def export_command(
-    options: OptionsRequest,
-    find_topic: _FindTopic,
-    chosen: LetterFilter,
-    output: Path,
-    force: bool,
-    as_json: bool,
-) -> None:
+def export_command(options: OptionsRequest, find_topic: _FindTopic, **values: Any) -> None:
     """Write whole dead letters to a file. Joins no group and moves none."""
     from consumer_fleet.dlq.export import ExportRequest, export
 
     cluster = resolve_cluster(options)
-    export(ExportRequest(chosen, output, force, as_json), find_topic(cluster), cluster)
+    export(ExportRequest(**values), find_topic(cluster), cluster)
 
 
 # -- purge -----------------------------------------------------------------------------------------

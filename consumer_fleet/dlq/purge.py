@@ -17,13 +17,13 @@ from consumer_fleet.dlq.letters import DeadLetterCounts, LettersTopic
 from consumer_fleet.dlq.topic import DeadLetterTopic, ReplayPosition, replay_position
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import counted
+from consumer_fleet.kafka.clients import NO_ACCESS
 from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import OffsetSpec
 
 log = structlog.get_logger(__name__)
 
 _REQUEST_TIMEOUT_S = 15.0
-_NO_ACCESS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _move_group(
 
 def _translated(error: KafkaError, target: TopicPartition) -> ConfigurationError | KafkaUnreachable:
     where = f"{target.topic}/{target.partition}"
-    if error.code() in _NO_ACCESS:
+    if error.code() in NO_ACCESS:
         return ConfigurationError(f"Kafka refuses to purge {where}: {error.str()}")
     if error.code() == KafkaError.POLICY_VIOLATION:
         return ConfigurationError(

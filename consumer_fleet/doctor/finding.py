@@ -17,7 +17,7 @@ from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import FleetError
 from consumer_fleet.humanize import counted
 from consumer_fleet.printable import printable, without_credentials
-from consumer_fleet.targets import default_dead_letter_topic, group_of, physical_topic
+from consumer_fleet.targets import dead_letter_topic_of, group_of, physical_topic
 
 Status: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -219,9 +219,10 @@ def subjects_of(options: Options, named: Iterable[str]) -> tuple[Subject, ...]:
 
 def _subject(definition: ConsumerDefinition, options: Options, *, is_wanted: bool) -> Subject:
     topic = physical_topic(definition, options)
-    dead_letter_topic = None
-    if not options.no_dlq:
-        dead_letter_topic = options.dlq_topic or default_dead_letter_topic(topic)
     return Subject(
-        definition.name, topic, group_of(definition, options), dead_letter_topic, is_wanted
+        definition.name,
+        topic,
+        group_of(definition, options),
+        dead_letter_topic_of(topic, options),
+        is_wanted,
     )

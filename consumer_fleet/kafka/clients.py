@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 
 # Each of these would break a promise; the value says what to use instead.
 OWNED_SETTINGS = {
@@ -116,6 +116,15 @@ NO_ACCESS = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
+
+
+def unreachable(base_config: Mapping[str, Any], why: str) -> KafkaUnreachable:
+    """The error of a cluster whose brokers do not answer."""
+    return KafkaUnreachable(
+        f"no Kafka broker answers at {base_config.get('bootstrap.servers', '')}: {why}; check "
+        "--bootstrap-servers, the network and the TLS or SASL settings"
+    )
+
 
 _THROTTLE_S = 30.0
 _NUMBERS = re.compile(r"\d+")

@@ -20,7 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.clients import admin_config, make_client
+from consumer_fleet.kafka.clients import admin_config, make_client, unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +100,7 @@ class Cluster:
         base_config: Mapping[str, Any],
         on_error: Callable[[KafkaError], None] | None = None,
     ) -> None:
+        self._base_config = base_config
         self._servers = str(base_config.get("bootstrap.servers", ""))
         config = admin_config(base_config)
         if on_error is not None:
@@ -114,10 +115,7 @@ class Cluster:
         """Block until a broker responds, for seconds at most. Raises KafkaUnreachable."""
         reason = self.connect()
         if reason is not None:
-            raise KafkaUnreachable(
-                f"no Kafka broker answers at {self._servers}: {reason}; check "
-                "--bootstrap-servers, the network and the TLS or SASL settings"
-            )
+            raise unreachable(self._base_config, reason)
 
     def wait_until_reachable(
         self, *, wait: Callable[[float], None], given_up: Callable[[], bool]

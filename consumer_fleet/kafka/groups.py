@@ -13,7 +13,13 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer_fleet.errors import ConfigurationError, FleetError, GroupIsActive, KafkaUnreachable
-from consumer_fleet.kafka.clients import NO_ACCESS, admin_config, make_client, unjoined_config
+from consumer_fleet.kafka.clients import (
+    NO_ACCESS,
+    admin_config,
+    make_client,
+    unjoined_config,
+    unreachable,
+)
 from consumer_fleet.kafka.reader import PartitionId, Range
 
 _Answer = TypeVar("_Answer")
@@ -101,10 +107,7 @@ class Groups:
             metadata = self.admin.list_topics(timeout=self._timeout_s)
         except KafkaException as error:
             self.admin.poll(0)  # lets librdkafka log why, for example a refused login
-            raise KafkaUnreachable(
-                f"no Kafka broker answers at {self._servers}: {error.args[0].str()}; check "
-                "--bootstrap-servers, the network and the TLS or SASL settings"
-            ) from error
+            raise unreachable(self._base_config, error.args[0].str()) from error
         found = {
             name: topic.partitions
             for name, topic in metadata.topics.items()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import Any
 
 from consumer_fleet.errors import ConfigurationError, GroupIsActive, KafkaUnreachable
+from consumer_fleet.humanize import did_you_mean
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.groups import Group, Groups
+from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import OffsetSpec
 from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader
 from consumer_fleet.targets import Target
@@ -97,7 +97,10 @@ def plan_reset(
     partitions = _partitions(groups, target, indexes)
     group = groups.describe([target.group])[target.group]
     if not group.exists and not may_be_new:
-        raise _no_group(groups, group)
+        hint = did_you_mean(group.name, groups.names())
+        raise ConfigurationError(
+            f"group {group.name!r} does not exist: it has never committed an offset{hint}"
+        )
     group.raise_if_active()
     committed = groups.committed(target.group, partitions)
     stored = groups.ranges(partitions)
@@ -162,8 +165,7 @@ def _partitions(groups: Groups, target: Target, indexes: tuple[int, ...]) -> lis
     topics = groups.topics()
     present = topics.get(target.topic)
     if present is None:
-        close = difflib.get_close_matches(target.topic, topics, n=1)
-        hint = f": did you mean {close[0]!r}?" if close else "."
+        hint = did_you_mean(target.topic, topics)
         raise ConfigurationError(f"topic {target.topic!r} does not exist on this cluster{hint}")
     for index in indexes:
         if index not in present:
@@ -171,14 +173,6 @@ def _partitions(groups: Groups, target: Target, indexes: tuple[int, ...]) -> lis
                 f"topic {target.topic!r} has no partition {index}: it has {len(present)}"
             )
     return [(target.topic, index) for index in sorted(set(indexes) or present)]
-
-
-def _no_group(groups: Groups, group: Group) -> ConfigurationError:
-    close = difflib.get_close_matches(group.name, groups.names(), n=1)
-    hint = f": did you mean {close[0]!r}?" if close else "."
-    return ConfigurationError(
-        f"group {group.name!r} does not exist: it has never committed an offset{hint}"
-    )
 
 
 def _wanted(

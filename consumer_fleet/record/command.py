@@ -171,8 +171,6 @@ def _record_range(
     reader: TopicReader,
     selection: tuple[MessageFilter | None, Scrubber | None],
 ) -> int:
-    from rich.console import Console
-
     from consumer_fleet.errors import EXIT_OK
     from consumer_fleet.record.topic_recorder import TopicRecorder
     from consumer_fleet.recording.writer import RecordingWriter
@@ -180,14 +178,12 @@ def _record_range(
     from consumer_fleet.run.shutdown import Shutdown
 
     shutdown = Shutdown(cluster.options.shutdown_timeout)
-    console = Console(stderr=True)
-    live = console.is_terminal and cluster.options.log_format != "json"
     total = None if request.follow else reader.total
     keep, scrubber = selection
     with RecordingWriter(request.output, header, overwrite=request.force) as writer:
         recorder = TopicRecorder(reader, writer, keep=keep, change=scrubber, limit=request.limit)
         with shutdown.signals():
-            with TransferProgress("record", total, console, live=live) as progress:
+            with TransferProgress.on_stderr(cluster.options, "record", total) as progress:
                 recorded = recorder.run(lambda: shutdown.requested, progress)
             writer.complete()
     facts = {

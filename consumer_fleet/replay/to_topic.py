@@ -20,7 +20,7 @@ from consumer_fleet.kafka.topic_writer import TopicWriter
 from consumer_fleet.replay.batches import ReplayRequest
 from consumer_fleet.replay.rewrite import Rewriter
 from consumer_fleet.replay.source import ReplaySource
-from consumer_fleet.run.progress import TransferProgress, stderr_console
+from consumer_fleet.run.progress import TransferProgress
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.targets import named_topic
 
@@ -46,10 +46,9 @@ def run_to_topic(request: ReplayRequest, to_topic: str, cluster: ClusterOptions)
         make_target()
         # 2.
         shutdown = Shutdown(cluster.options.shutdown_timeout)
-        console, live = stderr_console(cluster.options)
         with (
             shutdown.signals(),
-            TransferProgress("replay", source.total, console, live=live) as progress,
+            TransferProgress.on_stderr(cluster.options, "replay", source.total) as progress,
         ):
             written = replay_to_topic(
                 batches,

@@ -24,7 +24,7 @@ from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.run import Run, Steps
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import GroupSource
-from consumer_fleet.targets import default_dead_letter_topic
+from consumer_fleet.targets import dead_letter_topic_of
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 
 log = structlog.get_logger(__name__)
@@ -91,9 +91,7 @@ def assemble(definition: ConsumerDefinition, app: App) -> Run:
     options = app.options
     topic = options.physical_topic or definition.logical_topic
     group = options.group or definition.default_group
-    dead_letter_topic = None
-    if not options.no_dlq:
-        dead_letter_topic = options.dlq_topic or default_dead_letter_topic(topic)
+    dead_letter_topic = dead_letter_topic_of(topic, options)
     refuse_reserved_group(group)
     refuse_own_topic(topic, dead_letter_topic)
     refuse_long_drain(options)

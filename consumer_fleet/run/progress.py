@@ -31,7 +31,7 @@ _COLUMNS = 80
 _BAR_COLUMNS = 10
 
 
-def stderr_console(options: Options) -> tuple[Console, bool]:
+def _stderr_console(options: Options) -> tuple[Console, bool]:
     """Return where progress goes, and whether it may be a live line there."""
     console = Console(stderr=True)
     return console, console.is_terminal and options.log_format != "json"
@@ -104,7 +104,7 @@ class Progress:
 
     @classmethod
     def on_stderr(cls, options: Options, *, rejected_as: str, is_quiet: bool = False) -> Self:
-        console, live = stderr_console(options)
+        console, live = _stderr_console(options)
         return cls(console, live=live, rejected_as=rejected_as, is_quiet=is_quiet)
 
     def __enter__(self) -> Progress:
@@ -228,6 +228,11 @@ class TransferProgress:
         if live:
             self._bar = _bar(console, bounded=total is not None)
             self._task = self._bar.add_task(action, total=total, figures="")
+
+    @classmethod
+    def on_stderr(cls, options: Options, action: str, total: int | None) -> Self:
+        console, live = _stderr_console(options)
+        return cls(action, total, console, live=live)
 
     def show(self, done: int, messages: int, payload_bytes: int) -> None:
         """May be called as often as you like."""
