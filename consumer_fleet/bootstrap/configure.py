@@ -8,8 +8,8 @@ import resource
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,7 @@ class Bootstrap:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._app: App | None = None
+        self._booting_thread: int | None = None
 
     def configure(
         self,
@@ -149,9 +150,10 @@ class Bootstrap:
         6. Remember the App, last: a configure that failed can be called again.
 
         ``options`` come from ``resolve_options`` in the parent, and from the parent in a worker,
-        pickled: a file that changes in between changes nothing. Raises ConfigurationError.
+        pickled: a file that changes in between changes nothing. Raises ConfigurationError, also
+        where a plugin or Django's AppConfig.ready() calls it while it runs.
         """
-        with self._lock:
+        with self._booting():
             # 1.
             if self._app is not None:
                 return self._app
@@ -169,6 +171,21 @@ class Bootstrap:
             # 6.
             self._app = App(options, transport)
             return self._app
+
+    @contextmanager
+    def _booting(self) -> Iterator[None]:
+        if self._booting_thread == threading.get_ident():
+            raise ConfigurationError(
+                "configure was called again by something that it loads: a plugin, or "
+                "AppConfig.ready() in Django. A plugin gets the options from its registry; call "
+                "configure before or after the boot."
+            )
+        with self._lock:
+            self._booting_thread = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._booting_thread = None
 
 
 def _learn_secrets(options: Options, environ: Mapping[str, str]) -> None:

@@ -125,8 +125,8 @@ def setup_services(services: Iterable[Service], *, validate: bool) -> None:
             service.setup()
         except ServiceError:
             raise
-        except Exception as error:
-            # A plugin's service may raise anything; the user needs to know which one did.
+        except (Exception, SystemExit) as error:
+            # A plugin's service may raise anything, or exit; the user needs to know which one did.
             raise ServiceError(service.name, f"{type(error).__name__}: {error}") from error
 
 
@@ -162,8 +162,8 @@ def load_plugins(
         registry = PluginRegistry(options)
         try:
             entry_point.load()(registry)
-        except Exception as error:
-            # A plugin may raise anything, and must not stop a consumer by default.
+        except (Exception, SystemExit) as error:
+            # A plugin may raise anything, or exit, and must not stop a consumer by default.
             if options.plugins_strict:
                 raise ConfigurationError(
                     f"plugin {entry_point.name!r} ({entry_point.value}) failed: "

@@ -11,8 +11,10 @@ import difflib
 import importlib
 import os
 import re
+import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 
@@ -187,14 +189,16 @@ def _is_service_link(variable: str, value: str) -> bool:
 def load_django(environ: Mapping[str, str]) -> str | None:
     """Import the settings module and set Django up; the module's name, or None without one.
 
-    Django itself keeps a second call from doing anything. Raises ConfigurationError where Django
-    is not installed, or the module fails to import.
+    The working directory is importable, as with ``manage.py``. Django itself keeps a second call
+    from doing anything. Raises ConfigurationError where Django is not installed, the module fails
+    to import, or Django is loading its apps right now.
     """
     module = environ.get(SETTINGS_VARIABLE)
     if not module:
         return None
     try:
         import django  # noqa: PLC0415 - an optional dependency, and slow to import
+        from django.apps import apps  # noqa: PLC0415 - likewise
         from django.conf import settings  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise ConfigurationError(
@@ -202,19 +206,34 @@ def load_django(environ: Mapping[str, str]) -> str | None:
             "pip install 'consumer-fleet[django]', or unset the variable."
         ) from error
     os.environ[SETTINGS_VARIABLE] = module
+    _make_working_directory_importable()
+    # Django's own error for it says "populate() isn't reentrant".
+    is_loading = apps.loading and not apps.ready
     try:
         # Settings are lazy: reading one makes Django import the module, so that it fails here.
         settings.DEBUG  # noqa: B018 - the access is the point
         django.setup()
-    except Exception as error:
-        # The user's module runs here and may raise anything.
+    except (Exception, SystemExit) as error:
+        if is_loading:
+            raise ConfigurationError(
+                "the options were asked for while Django loads its apps, as by AppConfig.ready(): "
+                "do it after django.setup()."
+            ) from error
+        # The user's module runs here and may raise anything, or exit.
         raise ConfigurationError(
             f"{SETTINGS_VARIABLE}={module} can't be loaded: {_summary(error, *django.__path__)}"
         ) from error
     return module
 
 
-def _summary(error: Exception, *foreign: str) -> str:
+def _make_working_directory_importable() -> None:
+    with suppress(FileNotFoundError):  # the directory may have been removed
+        # Last: nothing in it takes the place of an installed package.
+        if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - sys.path holds text
+            sys.path.append(here)
+
+
+def _summary(error: BaseException, *foreign: str) -> str:
     """The exception in one line, with the innermost location in the user's own code."""
     frames = [
         frame

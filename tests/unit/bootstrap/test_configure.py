@@ -57,6 +57,29 @@ def test_a_second_call_returns_the_same_app(bootstrap: Bootstrap) -> None:
     assert first.options.group == "a"
 
 
+def test_a_plugin_that_configures_is_an_error_and_no_deadlock(
+    bootstrap: Bootstrap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[ConfigurationError] = []
+
+    def plugin(_options: Options) -> list[object]:
+        try:
+            bootstrap.configure(Options(), environ={})
+        except ConfigurationError as error:
+            errors.append(error)
+        return []
+
+    monkeypatch.setattr(configure_module, "load_plugins", plugin)
+    thread = threading.Thread(
+        target=bootstrap.configure, args=(Options(),), kwargs={"environ": {}}, daemon=True
+    )
+    thread.start()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert "configure was called again" in str(errors[0])
+    assert bootstrap.configure(Options(), environ={}).options == Options()
+
+
 def test_concurrent_calls_boot_once(bootstrap: Bootstrap) -> None:
     apps: list[App] = []
     threads = [
@@ -234,6 +257,70 @@ print(app.options.group, apps.ready)
         check=True,
     )
     assert completed.stdout.split() == ["parent", "True"]
+
+
+APP_THAT_CONFIGURES = """
+from django.apps import AppConfig
+class Shop(AppConfig):
+    name = "shop"
+    def ready(self):
+        from consumer_fleet.bootstrap import configure
+        from consumer_fleet.bootstrap.options import Options
+        from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
+        %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("configure.configure(Options())", "configure was called again"),
+        ("resolve_options(OptionsRequest())", "while Django loads its apps"),
+    ],
+)
+def test_an_app_of_django_that_configures_in_ready_is_an_error_and_no_deadlock(
+    call: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop_settings.py").write_text("INSTALLED_APPS = ['shop.Shop']\n")
+    (tmp_path / "shop.py").write_text(APP_THAT_CONFIGURES % call)
+    code = """
+from consumer_fleet.bootstrap import configure
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.errors import ConfigurationError
+try:
+    configure.configure(Options(), role="worker", worker_number=0)
+except ConfigurationError as error:
+    print(error)
+"""
+    completed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"DJANGO_SETTINGS_MODULE": "shop_settings", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert said in completed.stdout
+    assert "DJANGO_SETTINGS_MODULE=shop_settings can't be loaded" in completed.stdout
+
+
+def test_the_working_directory_is_importable_for_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "shop_settings.py").write_text("CONSUMER = {'group': 'here'}\n")
+    run = subprocess.run(
+        [Path(sys.executable).parent / "consumer", "config", "--json"],
+        cwd=tmp_path,
+        env={"DJANGO_SETTINGS_MODULE": "shop_settings", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert json.loads(run.stdout)["group"]["value"] == "here"
+
+
+def test_settings_that_exit_are_an_error_that_says_so(tmp_path: Path) -> None:
+    message = in_django(tmp_path, "raise SystemExit('no database')\n")["error"]
+    assert "SystemExit: no database" in message
 
 
 def test_an_unknown_option_in_django_settings_is_an_error_with_its_location(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ class FakeService:
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """A good plugin, one that fails after adding a service, and one that is not there."""
+    """A good plugin; others fail after adding a service, do not exist, or exit."""
 
     def good(registry: PluginRegistry) -> None:
         registry.add_service(FakeService("good", []))
@@ -339,14 +339,18 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
         registry.add_service(FakeService("bad", []))
         raise KeyError("missing")
 
+    def exits(registry: PluginRegistry) -> None:
+        sys.exit(3)
+
     provider = ModuleType("fleet_test_plugins")
-    provider.__dict__.update(good=good, bad=bad)
+    provider.__dict__.update(good=good, bad=bad, exits=exits)
     monkeypatch.setitem(sys.modules, "fleet_test_plugins", provider)
     group = "consumer_fleet.plugins"
     return [
         EntryPoint("z-good", "fleet_test_plugins:good", group),
         EntryPoint("a-bad", "fleet_test_plugins:bad", group),
         EntryPoint("absent", "fleet_no_such_module:register", group),
+        EntryPoint("exits", "fleet_test_plugins:exits", group),
     ]
 
 
@@ -357,10 +361,10 @@ def test_a_broken_plugin_is_reported_and_skipped_with_all_it_added(
         services = load_plugins(options(), plugins)
     assert [service.name for service in services] == ["good"]
     skipped = [entry["plugin"] for entry in logs if entry["event"] == "plugin_skipped"]
-    assert skipped == ["a-bad", "absent"]
+    assert skipped == ["a-bad", "absent", "exits"]
 
 
-@pytest.mark.parametrize("index", [1, 2])
+@pytest.mark.parametrize("index", [1, 2, 3])
 def test_a_broken_plugin_stops_the_boot_when_plugins_are_strict(
     index: int, plugins: list[EntryPoint]
 ) -> None:
