@@ -27,7 +27,7 @@ _ADVICE: Final = {
 
 
 class Verdict(Enum):
-    """What an answer means: exactly one of these."""
+    """The meaning of an answer: exactly one of these."""
 
     ACCEPTED = auto()
     LATER = auto()  # no answer, or a problem of the server: retry the envelope

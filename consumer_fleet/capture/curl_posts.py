@@ -182,7 +182,7 @@ class _Post:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         headers = self._limit_headers()
         if not headers and 200 <= status < 300:
-            return Answer(status)  # nobody reads the body of a success
+            return Answer(status)  # nothing reads the body of a success
         return Answer(
             status=status,
             rate_limits=headers.get(b"x-sentry-rate-limits"),

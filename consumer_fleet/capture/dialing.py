@@ -113,7 +113,7 @@ class Dial:
         self.is_over = False
 
     def turn(self, now: float) -> float:
-        """Do what is due; returns when to be called again."""
+        """Do everything that is due; returns when to be called again."""
         if self.is_over:
             return math.inf
         if self._left is None:

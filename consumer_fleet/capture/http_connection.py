@@ -74,7 +74,7 @@ class HttpConnection:
             self._dial = Dial(self._loop, self._pool.resolver, self._on_dialled)
 
     def turn(self, now: float) -> float:
-        """Do what is due; returns when to be called again."""
+        """Do everything that is due; returns when to be called again."""
         if self.on_answer is None:
             return math.inf
         if now >= self.deadline:

@@ -31,8 +31,8 @@ from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
 
 log = structlog.get_logger(__name__)
 
-# Envelopes captured and not settled: enough to keep every connection busy. A death of the worker
-# sends at most as many a second time.
+# Envelopes captured and not settled: enough to keep every connection busy while messages are
+# decoded.
 _WINDOW_PER_CONNECTION = 2
 _IDLE_WAIT_S = 0.5
 _STATUS_INTERVAL_S = 0.5

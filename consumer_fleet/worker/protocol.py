@@ -240,7 +240,7 @@ class SharedState:
 
     @property
     def accepted(self) -> list[int]:
-        """Accepted envelopes by destination; 0 where there is none."""
+        """Accepted envelopes by destination; 0 for a missing one."""
         return self._cells[_ACCEPTED:].tolist()
 
 
