@@ -32,6 +32,20 @@ SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 # An import passes through these files: this one, and Python's own.
 _NOT_THE_USERS = (__file__, importlib.__file__, "<frozen ")
 
+# Sentry's own settings that hold an option: the setting, the key in it, and the option.
+_OF_SENTRY = (
+    ("SENTRY_SEARCH", None, "search_backend"),
+    ("SENTRY_TAGSTORE", None, "tagstore_backend"),
+    ("SENTRY_TSDB", None, "tsdb_backend"),
+    ("SENTRY_EVENTSTREAM", None, "eventstream_backend"),
+    ("SENTRY_FEATURES", None, "features"),
+    ("SENTRY_SDK_UPSTREAM_METRICS_ENABLED", None, "sentry_sdk_upstream_metrics_enabled"),
+    ("SENTRY_OPTIONS", "store.use-relay-dsn-sample-rate", "store_use_relay_dsn_sample_rate"),
+    # Sentry's own pair: its "upstream", and "saas".
+    ("SENTRY_SDK_CONFIG", "dsn", "upstream_dsn"),
+    ("SENTRY_SDK_CONFIG", "relay_dsn", "saas_dsn"),
+)
+
 PREFIX = "CONSUMER_"
 # Known by this name to everyone who runs Sentry, so it counts without the prefix too.
 _UNPREFIXED = "SENTRY_SDK_UPSTREAM_METRICS_ENABLED"
@@ -89,6 +103,10 @@ class Layer:
         if plain is not None:
             value = plain if subkey is None else {subkey: plain}
             self._values[target] = RawValue(name, origin or self.origin, location, value)
+
+    def has(self, name: str) -> bool:
+        """Whether the option of this name is given."""
+        return (name, None) in self._values
 
     @property
     def values(self) -> list[RawValue]:
@@ -245,7 +263,7 @@ def _summary(error: BaseException, *foreign: str) -> str:
 
 
 def django_layer(environ: Mapping[str, str]) -> Layer:
-    """The options in the settings' ``CONSUMER`` dict."""
+    """The options in the settings' ``CONSUMER`` dict, then those in Sentry's own settings."""
     module = load_django(environ)
     layer = Layer(f"Django settings {module}")
     if module is None:
@@ -257,4 +275,17 @@ def django_layer(environ: Mapping[str, str]) -> Layer:
         raise ConfigurationError(f"Django settings {module}: CONSUMER should be a dict of options")
     for key, value in options.items():
         layer.add(str(key), value, f"Django settings {module}, CONSUMER[{str(key)!r}]")
+    for setting, key, option in _OF_SENTRY:
+        value = getattr(settings, setting, None)
+        name = setting
+        if key is not None and value is not None:
+            name = f"{setting}[{key!r}]"
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(f"Django settings {module}: {setting} should be a dict")
+            value = value.get(key)
+        if option == "features" and isinstance(value, Mapping):
+            value = [name for name, is_on in value.items() if is_on is True]
+        if value not in (None, "") and not layer.has(option):
+            where = f"Django settings {module}, {name}"
+            layer.add(option, value, where, origin=where)
     return layer

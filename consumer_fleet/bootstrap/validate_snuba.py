@@ -2,7 +2,8 @@
 
 Sentry's four backends are named by a short name or by the class path of Sentry's own settings, in
 any case: ``snuba`` (search, tagstore, tsdb, eventstream), ``redissnuba`` (tsdb), ``kafka``
-(eventstream). A service delegator is written ``delegator:NAME,NAME`` and fits if all its parts do.
+(eventstream). A service delegator is written ``delegator:NAME,NAME`` and fits if all its parts do;
+Sentry's own class of that name fits where Sentry takes it.
 """
 
 from __future__ import annotations
@@ -24,10 +25,22 @@ FEATURES_THAT_NEED_SNUBA = (
     "organizations:minute-resolution-sessions",
     "organizations:performance-view",
 )
+# Sentry itself takes it for Snuba's in these two settings, whatever its backends are
+# (getsentry/sentry, src/sentry/runner/initializer.py).
+_SENTRYS_DELEGATOR = "sentry.utils.services.servicedelegator"
 SNUBA_BACKENDS = {
-    "search_backend": ("snuba", "sentry.search.snuba.eventsdatasetsnubasearchbackend"),
+    "search_backend": (
+        "snuba",
+        "sentry.search.snuba.eventsdatasetsnubasearchbackend",
+        _SENTRYS_DELEGATOR,
+    ),
     "tagstore_backend": ("snuba", "sentry.tagstore.snuba.snubatagstorage"),
-    "tsdb_backend": ("snuba", "redissnuba", "sentry.tsdb.redissnuba.redissnubatsdb"),
+    "tsdb_backend": (
+        "snuba",
+        "redissnuba",
+        "sentry.tsdb.redissnuba.redissnubatsdb",
+        _SENTRYS_DELEGATOR,
+    ),
 }
 SNUBA_EVENTSTREAMS = (
     "kafka",

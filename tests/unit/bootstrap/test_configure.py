@@ -231,6 +231,74 @@ def test_django_settings_beat_the_file_and_the_environment_beats_them(tmp_path: 
     assert answer["group"] == "environment"
 
 
+SENTRYS_SETTINGS = """
+SENTRY_SEARCH = "sentry.utils.services.ServiceDelegator"
+SENTRY_TAGSTORE = "sentry.tagstore.snuba.SnubaTagStorage"
+SENTRY_TSDB = "sentry.tsdb.redissnuba.RedisSnubaTSDB"
+SENTRY_EVENTSTREAM = "sentry.eventstream.dummy.Dummy"
+SENTRY_FEATURES = {"organizations:discover": True, "organizations:incidents": False}
+SENTRY_SDK_UPSTREAM_METRICS_ENABLED = True
+SENTRY_OPTIONS = {"store.use-relay-dsn-sample-rate": 0.5, "system.secret-key": "x"}
+SENTRY_SDK_CONFIG = {"dsn": "https://a@upstream/1", "relay_dsn": "https://b@saas/2", "release": "x"}
+"""
+
+
+def options_in_django(tmp_path: Path, settings: str, **environ: str) -> dict[str, Any]:
+    (tmp_path / "shop_settings.py").write_text(settings)
+    run = subprocess.run(
+        [Path(sys.executable).parent / "consumer", "config", "--json"],
+        cwd=tmp_path,
+        env={"DJANGO_SETTINGS_MODULE": "shop_settings", "HOME": str(tmp_path), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return {name: entry["value"] for name, entry in json.loads(run.stdout).items()}
+
+
+def test_sentrys_own_settings_are_read(tmp_path: Path) -> None:
+    seen = options_in_django(tmp_path, SENTRYS_SETTINGS)
+    assert seen["search_backend"] == "sentry.utils.services.servicedelegator"
+    assert seen["tagstore_backend"] == "sentry.tagstore.snuba.snubatagstorage"
+    assert seen["tsdb_backend"] == "sentry.tsdb.redissnuba.redissnubatsdb"
+    assert seen["eventstream_backend"] == "sentry.eventstream.dummy.dummy"
+    assert seen["features"] == ["organizations:discover"]
+    assert seen["sentry_sdk_upstream_metrics_enabled"] is True
+    assert seen["store_use_relay_dsn_sample_rate"] == 0.5
+    assert seen["upstream_dsn"] == "https://***@upstream/1"
+    assert seen["saas_dsn"] == "https://***@saas/2"
+
+
+def test_an_eventstream_in_sentrys_settings_that_is_not_snubas_ends_the_boot(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop_settings.py").write_text(SENTRYS_SETTINGS)
+    run = subprocess.run(
+        [Path(sys.executable).parent / "consumer", "run", "--topic", "events"],
+        cwd=tmp_path,
+        env={
+            "DJANGO_SETTINGS_MODULE": "shop_settings",
+            "HOME": str(tmp_path),
+            "CONSUMER_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 78
+    assert "can't continue without Snuba: organizations:discover" in run.stderr
+
+
+def test_the_dict_and_the_environment_beat_sentrys_own_settings(tmp_path: Path) -> None:
+    settings = f"{SENTRYS_SETTINGS}CONSUMER = {{'eventstream-backend': 'kafka'}}\n"
+    seen = options_in_django(tmp_path, settings, CONSUMER_FEATURES="organizations:sso")
+    assert seen["eventstream_backend"] == "kafka"
+    assert seen["features"] == ["organizations:sso"]
+
+
 def test_django_is_set_up_and_its_dict_is_never_changed(tmp_path: Path) -> None:
     settings = "CONSUMER = {'kafka.config': {'debug': 'broker'}, 'GROUP': 'g'}\n"
     answer = in_django(tmp_path, settings, CONSUMER_KAFKA_CONFIG="client.id=me")

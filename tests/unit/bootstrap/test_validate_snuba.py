@@ -38,6 +38,8 @@ def options(**given: object) -> Options:
         {"eventstream_backend": "snuba"},
         {"tsdb_backend": "redissnuba"},
         {"search_backend": "delegator:snuba,snuba"},
+        {"search_backend": "sentry.utils.services.ServiceDelegator"},
+        {"tsdb_backend": "sentry.utils.services.ServiceDelegator"},
         {
             "search_backend": "sentry.search.snuba.EventsDatasetSnubaSearchBackend",
             "tagstore_backend": "sentry.tagstore.snuba.SnubaTagStorage",
@@ -86,6 +88,7 @@ def test_an_eventstream_that_is_not_snubas_is_refused_with_the_four_settings(
     [
         {"search_backend": "postgres"},
         {"tagstore_backend": "legacy"},
+        {"tagstore_backend": "sentry.utils.services.ServiceDelegator"},
         {"tsdb_backend": "redis"},
         {"search_backend": "redissnuba"},
         {"tsdb_backend": "delegator:redissnuba,redis"},
