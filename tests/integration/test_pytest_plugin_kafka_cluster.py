@@ -6,8 +6,8 @@ from itertools import islice
 
 import pytest
 
-from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.kafka.mock_cluster import MockClusterFull
+from consumer_fleet.run.demonstration import example_messages
 from consumer_fleet.testing import KafkaCluster, MadeRecording, Message, replay
 
 pytest_plugins = ["pytester"]

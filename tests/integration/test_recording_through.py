@@ -10,9 +10,9 @@ import subprocess
 from itertools import islice
 from pathlib import Path
 
-from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.run.demonstration import example_messages
 from tests.support.consumer_process import CONSUMER, clean_environment, run_command
 from tests.support.recordings import write_recording
 

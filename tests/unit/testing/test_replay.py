@@ -22,8 +22,8 @@ from consumer_fleet import metrics
 from consumer_fleet.bootstrap import configure
 from consumer_fleet.capture.envelope import Envelope, build, make_item
 from consumer_fleet.codec import RawMessage, Skipped
-from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.errors import ConfigurationError, RejectedMessage
+from consumer_fleet.run.demonstration import example_messages
 from consumer_fleet.testing import (
     Answer,
     MadeRecording,

@@ -11,9 +11,9 @@ import pytest
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers.events import StoredEvents
-from consumer_fleet.consumers.examples import example_messages
 from consumer_fleet.consumers.registry import CONSUMERS, ConsumerDefinition
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.run.demonstration import example_messages
 
 
 def decoded(definition: ConsumerDefinition, count: int) -> list[Envelope | Skipped]:
