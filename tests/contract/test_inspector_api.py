@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +439,20 @@ def test_concurrent_clients_do_not_interfere(receiver: Receiver) -> None:
         thread.join()
     assert {reply.status for reply in replies} == {200}
     assert receiver.store.counts().accepted == 40
+
+
+def test_an_entry_of_another_store_or_an_evicted_one_is_no_longer_stored() -> None:
+    with closing(Store(max_rows=100)) as store, Receiver(store) as receiver:
+        for _ in range(102):
+            receiver.store.add(raw_entry(RAW))
+        own = receiver.store.instance
+        entry = f"/api/events/{newest(receiver)}"
+        for path in (entry, f"{entry}/items/0", f"{entry}/raw"):
+            assert get(receiver, f"{path}?store={own}").status == 200
+            answer = get(receiver, f"{path}?store=0{own}")
+            detail = "no longer stored: the entry is from an earlier run"
+            assert (answer.status, answer.json["detail"]) == (404, detail)
+        evicted, unknown = get(receiver, "/api/events/1"), get(receiver, "/api/events/103")
+        assert evicted.json["detail"] == "no longer stored: the entry was evicted"
+        assert unknown.json["detail"] == "entry not found"
+        assert (evicted.status, unknown.status) == (404, 404)

@@ -10,6 +10,7 @@ import type { Summary } from '../src/api/types';
 
 const KEPT = Number(process.env.MOCK_EVENTS ?? 10_000);
 const NEW_EVERY_MS = Number(process.env.MOCK_EVERY_MS ?? 4_000);
+const STORE = 'mock';
 const FIXTURES = join(import.meta.dirname, '../src/fixtures');
 
 /** The inspector's API for `npm run dev`, with sample entries; `INSPECTOR_URL` names a real one. */
@@ -82,6 +83,7 @@ class MockStore {
     const count = this.#summaries.length;
     return {
       version: '0.1.0',
+      store: STORE,
       source: { kind: 'demo', name: 'embedded broker, topic events', problem: null },
       counts: { accepted: count, kept: count, kept_bytes: count * 4200 },
       coverage: true,
@@ -103,7 +105,7 @@ class MockStore {
     const older = matching.filter((one) => one.id < before).reverse();
     const events = older.slice(0, Number(query.get('limit') ?? 100));
     const next = events.length < older.length ? (events.at(-1)?.id ?? null) : null;
-    return { events, total: matching.length, next };
+    return { events, total: matching.length, next, store: STORE };
   }
 
   #entry(id: number, response: ServerResponse): void {

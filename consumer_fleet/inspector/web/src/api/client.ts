@@ -1,6 +1,6 @@
 import type { CoverageAnswer, CoverageQuery } from '../context/coverage';
 import { asArray, type JsonValue, member, parseJson } from '../json';
-import type { Entry, EventPage, Filters, Status } from './types';
+import type { Entry, EntryRef, EventPage, Filters, Status } from './types';
 
 /** An answer other than 2xx, with the server's one-line reason. */
 export class ApiError extends Error {
@@ -59,41 +59,47 @@ export async function fetchEvents(
   return (await (await get(`/api/events?${query}`, signal)).json()) as EventPage;
 }
 
-export async function fetchEntry(id: number, signal?: AbortSignal): Promise<Entry> {
-  const text = await (await get(`/api/events/${id}`, signal)).text();
-  const entry = JSON.parse(text) as Entry;
+export async function fetchEntry(ref: EntryRef, signal?: AbortSignal): Promise<Entry> {
+  const text = await (await get(entryPath(ref), signal)).text();
+  const entry = JSON.parse(text) as Omit<Entry, 'ref'>;
   // Numbers in the sender's headers must stay exact; the API's own are small.
   const exact = parseJson(text);
   const headers = asArray(member(exact, 'items')).map((item) => member(item, 'header') ?? null);
   return {
     ...entry,
+    ref,
     header: member(exact, 'header') ?? null,
     items: entry.items.map((item, index) => ({ ...item, header: headers[index] ?? null })),
   };
 }
 
-export function itemPath(id: number, index: number): string {
-  return `/api/events/${id}/items/${index}`;
+// With the store, a restarted server can't answer with another entry of the same number.
+function entryPath({ store, id }: EntryRef, part = ''): string {
+  return `/api/events/${id}${part}?${new URLSearchParams({ store })}`;
 }
 
-export function rawPath(id: number): string {
-  return `/api/events/${id}/raw`;
+export function itemPath(ref: EntryRef, index: number): string {
+  return entryPath(ref, `/items/${index}`);
+}
+
+export function rawPath(ref: EntryRef): string {
+  return entryPath(ref, '/raw');
 }
 
 export async function fetchItemText(
-  id: number,
+  ref: EntryRef,
   index: number,
   signal?: AbortSignal,
 ): Promise<string> {
-  return (await get(itemPath(id, index), signal)).text();
+  return (await get(itemPath(ref, index), signal)).text();
 }
 
 export async function fetchItemJson(
-  id: number,
+  ref: EntryRef,
   index: number,
   signal?: AbortSignal,
 ): Promise<JsonValue> {
-  return parseJson(await fetchItemText(id, index, signal));
+  return parseJson(await fetchItemText(ref, index, signal));
 }
 
 /** The newest entry with this event id, or null. */

@@ -45,11 +45,17 @@ export interface Summary {
 /** Identifies a store: entry ids are valid in one store only. */
 export type StoreId = string;
 
+/** An entry of one store. */
+export interface EntryRef {
+  store: StoreId;
+  id: number;
+}
+
 export interface EventPage {
   events: Summary[];
   total: number;
   next: number | null;
-  store?: StoreId;
+  store: StoreId;
 }
 
 export interface EnvelopeItem {
@@ -60,6 +66,7 @@ export interface EnvelopeItem {
 }
 
 export interface Entry {
+  ref: EntryRef;
   summary: Summary;
   header: JsonValue;
   items: EnvelopeItem[];
@@ -79,7 +86,7 @@ export interface Status {
   counts: { accepted: number; kept: number; kept_bytes: number };
   coverage: boolean;
   dsn: string | null;
-  store?: StoreId;
+  store: StoreId;
 }
 
 export interface Filters {

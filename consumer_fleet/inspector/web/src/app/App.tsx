@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
 
-import type { Filters } from '../api/types';
+import type { EntryRef, Filters, Summary } from '../api/types';
 import type { CoverageAnswers } from '../context/coverageCache';
 import { SafeText } from '../context/SafeText';
 import { DetailState, EntryDetail } from './detail/EntryDetail';
@@ -9,6 +9,7 @@ import type { FeedSnapshot } from './list/eventFeed';
 import { ListPane } from './list/ListPane';
 import { useFeed } from './list/useFeed';
 import { TopBar } from './TopBar';
+import type { Target } from './route';
 import { useRoute } from './useRoute';
 import { useStatus } from './useStatus';
 import { useTarget } from './useTarget';
@@ -18,15 +19,18 @@ export function App() {
   const [snapshot, feed] = useFeed(route.filters);
   const status = useStatus(snapshot.connection);
   const coverageAnswers = useCoverageAnswers(snapshot.restarts);
-  const target = useTarget(route.target);
+  const target = useTarget(route.target, snapshot.store);
   const { filters } = route;
+  const { store } = snapshot;
 
   const select = useCallback(
-    (id: number) => {
+    ({ event_id: eventId, id }: Summary) => {
+      if (store === null) return;
+      const entry = { store, id };
       // Arrow keys in the list must not fill the browser's history.
-      navigate({ target: String(id), filters }, route.target === null ? 'push' : 'replace');
+      navigate({ target: { eventId, entry }, filters }, route.target === null ? 'push' : 'replace');
     },
-    [navigate, filters, route.target],
+    [navigate, filters, route.target, store],
   );
   const applyFilters = useCallback(
     (next: Filters) => {
@@ -37,16 +41,12 @@ export function App() {
   const goBack = useCallback(() => {
     navigate({ target: null, filters });
   }, [navigate, filters]);
-  const forgetEntry = useCallback(() => {
-    navigate({ target: null, filters }, 'replace');
-  }, [navigate, filters]);
 
   useEffect(() => {
     feed.noteStore(status?.store);
   }, [feed, status?.store]);
-  useAtRestart(snapshot.restarts, forgetEntry);
 
-  const selectedId = target.phase === 'ready' ? target.value : null;
+  const selected = target.phase === 'ready' ? target.value : null;
   const view = route.target === null ? 'list' : 'detail';
   useKeptFocus(view);
   return (
@@ -61,21 +61,26 @@ export function App() {
         feed={feed}
         status={status}
         filters={filters}
-        selectedId={selectedId}
+        selectedId={selected?.id ?? null}
         onFilter={applyFilters}
         onSelect={select}
         onEnter={focusEntry}
       />
       <main id="entry" className="detail-pane" tabIndex={-1} aria-label="Event">
-        {selectedId !== null ? (
+        {selected !== null ? (
           <EntryDetail
-            key={selectedId}
-            id={selectedId}
+            key={`${selected.store}-${selected.id}`}
+            entry={selected}
             coverageAnswers={status?.coverage === true ? coverageAnswers : null}
             onBack={goBack}
           />
         ) : (
-          <NoEntry target={route.target} state={target} onBack={goBack} />
+          <NoEntry
+            target={route.target}
+            state={target}
+            failure={snapshot.failure}
+            onBack={goBack}
+          />
         )}
       </main>
     </div>
@@ -93,16 +98,6 @@ function useCoverageAnswers(restarts: number): CoverageAnswers {
 
 function newAnswers(): CoverageAnswers {
   return new Map();
-}
-
-/** After a restart, the id of the open entry is invalid: close it. */
-function useAtRestart(restarts: number, forgetEntry: () => void) {
-  const lastRestarts = useRef(restarts);
-  useLayoutEffect(() => {
-    if (lastRestarts.current === restarts) return;
-    lastRestarts.current = restarts;
-    forgetEntry();
-  }, [restarts, forgetEntry]);
 }
 
 /** A narrow page shows the list or an event: move the focus to the visible one. */
@@ -150,13 +145,20 @@ function focusEntry(event?: { preventDefault: () => void }) {
   document.getElementById('entry')?.focus();
 }
 
+const NO_EVENT =
+  'This event is not stored: it was evicted, the inspector has restarted, or it never arrived.';
+const NO_ENTRY =
+  'This entry is no longer stored: the link is from an earlier run of the inspector.';
+
 interface NoEntryProps {
-  target: string | null;
-  state: Loaded<number | null>;
+  target: Target | null;
+  state: Loaded<EntryRef | null>;
+  /** Why the list, which names the store, could not be loaded. */
+  failure: string | null;
   onBack: () => void;
 }
 
-function NoEntry({ target, state, onBack }: NoEntryProps) {
+function NoEntry({ target, state, failure, onBack }: NoEntryProps) {
   if (target === null) {
     return (
       <div className="detail-state detail-hint">
@@ -168,8 +170,8 @@ function NoEntry({ target, state, onBack }: NoEntryProps) {
     );
   }
   const text = {
-    loading: 'Searching for the event …',
-    ready: 'No stored entry has this event id.',
+    loading: failure ?? 'Searching for the event …',
+    ready: target.eventId === null ? NO_ENTRY : NO_EVENT,
     failed: state.phase === 'failed' ? state.failure : '',
   }[state.phase];
   return <DetailState onBack={onBack}>{text}</DetailState>;

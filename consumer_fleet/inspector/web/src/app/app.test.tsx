@@ -19,11 +19,15 @@ const DEAD = {
 
 const STATUS = {
   version: '1',
+  store: 'aa',
   source: { kind: 'demo', name: 'embedded', problem: null },
   counts: { accepted: 30, kept: 30, kept_bytes: 99 },
   coverage: false,
   dsn: 'http://key@127.0.0.1:4100/1',
 };
+
+const EVENT_30 = '1e'.padStart(32, '0');
+const LINK_30 = `#/event/${EVENT_30}/aa-30`;
 
 let requested: string[] = [];
 let answers: Record<string, () => Response> = {};
@@ -36,7 +40,7 @@ function json(body: unknown, status = 200): Response {
 function usualAnswers(): Record<string, () => Response> {
   return {
     '/api/status': () => json(STATUS),
-    '/api/events': () => json({ events: KEPT, total: 30, next: null }),
+    '/api/events': () => json({ events: KEPT, total: 30, next: null, store: 'aa' }),
     '/api/events/30': () => json(entry(30)),
     '/api/events/30/items/0': () => new Response(python),
     '/api/lookup/0000000000000000000000000000001e': () => json({ id: 30 }),
@@ -89,7 +93,7 @@ test('a row names each item type once, however many items there are', async () =
     summary(2, { culprit: '', item_types: types }),
     summary(1, { culprit: '', item_types: many }),
   ];
-  answers['/api/events'] = () => json({ events, total: 2, next: null });
+  answers['/api/events'] = () => json({ events, total: 2, next: null, store: 'aa' });
   await open();
   const rows = await within(await list()).findAllByRole('option');
   const shown = rows.map((row) => row.querySelector('.event-culprit')?.textContent);
@@ -103,9 +107,9 @@ test('arrow keys move the selection and update the address', async () => {
   (await list()).focus();
   await user.keyboard('{ArrowDown}');
   await within(await list()).findByRole('option', { selected: true });
-  expect(window.location.hash).toBe('#/events/30');
+  expect(window.location.hash).toBe(LINK_30);
   await user.keyboard('{ArrowDown}{ArrowDown}{ArrowUp}');
-  expect(window.location.hash).toBe('#/events/29');
+  expect(window.location.hash).toBe(`#/event/${EVENT_30.slice(0, -1)}d/aa-29`);
   await waitFor(async () => {
     expect((await list()).getAttribute('aria-activedescendant')).toBe('event-29');
   });
@@ -114,7 +118,7 @@ test('arrow keys move the selection and update the address', async () => {
 });
 
 test('an address opens its event', async () => {
-  await open('#/events/30');
+  await open(LINK_30);
   await screen.findByRole('heading', { level: 2, name: KEPT[0]?.title ?? '' });
   await screen.findByRole('heading', { name: 'Exceptions' });
   expect(screen.getByTestId('origin').textContent).toContain(
@@ -128,12 +132,39 @@ test('an address may contain an event id', async () => {
 });
 
 test('an evicted entry has a message', async () => {
-  await open('#/events/999');
+  await open(`#/event/${EVENT_30}/aa-999`);
   expect((await screen.findByRole('alert')).textContent).toBe('This entry is gone.');
 });
 
+test('an address with the entry of another store opens the event of its event id', async () => {
+  await open(`#/event/${EVENT_30}/other-7`);
+  await screen.findByRole('heading', { name: 'Exceptions' });
+  expect(requested).not.toContain('/api/events/7?store=aa');
+});
+
+test.each([
+  [`#/event/${'b'.repeat(32)}/other-30`, 'This event is not stored'],
+  [`#/event/${'b'.repeat(32)}`, 'This event is not stored'],
+  ['#/entry/other-30', 'This entry is no longer stored'],
+  ['#/events/30', 'This entry is no longer stored'],
+])('the address %s opens no other event', async (hash, message) => {
+  await open(hash);
+  await screen.findByText(message, { exact: false });
+  expect(requested.filter((path) => path.startsWith('/api/events/'))).toEqual([]);
+});
+
+test('an entry without an event id has an address, too', async () => {
+  const events = [summary(30, { event_id: null })];
+  answers['/api/events'] = () => json({ events, total: 1, next: null, store: 'aa' });
+  await open();
+  (await list()).focus();
+  await userEvent.keyboard('{ArrowDown}');
+  expect(window.location.hash).toBe('#/entry/aa-30');
+  await screen.findByRole('heading', { name: 'Exceptions' });
+});
+
 test('the JSON shows 64-bit integers exactly as sent', async () => {
-  await open('#/events/30');
+  await open(LINK_30);
   const user = userEvent.setup();
   await user.click(await screen.findByRole('tab', { name: 'JSON' }));
   await user.click(screen.getByRole('button', { name: 'Copy event' }));
@@ -141,20 +172,20 @@ test('the JSON shows 64-bit integers exactly as sent', async () => {
 });
 
 test('the envelope lists its items with sizes and downloads', async () => {
-  await open('#/events/30');
+  await open(LINK_30);
   await userEvent.click(await screen.findByRole('tab', { name: 'Envelope' }));
   const [item] = within(screen.getByRole('list', { name: 'Envelope items' })).getAllByRole(
     'listitem',
   );
   expect(item?.textContent).toContain('4.0 KiB');
   const link = screen.getByRole('link', { name: 'Download item 0' });
-  expect(link.getAttribute('href')).toBe('/api/events/30/items/0');
+  expect(link.getAttribute('href')).toBe('/api/events/30/items/0?store=aa');
 });
 
 test('a dead letter shows its reason', async () => {
   answers['/api/events/30'] = () =>
     json(entry(30, { summary: summary(30, { dead_letter: DEAD }) }));
-  await open('#/events/30');
+  await open(LINK_30);
   const notice = await screen.findByRole('region', { name: 'Dead letter' });
   expect(notice.textContent).toContain('Dead letter: refused');
   expect(notice.textContent).toContain('upstream answered 413');
@@ -164,14 +195,14 @@ test('a dead letter shows its reason', async () => {
 test('an undecodable message shows the reason and its first bytes', async () => {
   const undecodable = { error: 'the header is not JSON', hex_preview: 'de ad be ef' };
   answers['/api/events/30'] = () => json(entry(30, { items: [], event: null, undecodable }));
-  await open('#/events/30');
+  await open(LINK_30);
   await screen.findByText('the header is not JSON');
   screen.getByText('de ad be ef');
 });
 
 test('an event that is not valid JSON leaves the rest of its entry readable', async () => {
   answers['/api/events/30/items/0'] = () => new Response('{"broken": ');
-  await open('#/events/30');
+  await open(LINK_30);
   expect((await screen.findByRole('alert')).textContent).toContain('Not valid JSON');
   screen.getByRole('tab', { name: 'Envelope' });
 });
@@ -188,7 +219,7 @@ test('a search is sent to the server and kept in the address', async () => {
 
 test('filters are sent to the server and can be cleared', async () => {
   await open();
-  answers['/api/events'] = () => json({ events: [], total: 0, next: null });
+  answers['/api/events'] = () => json({ events: [], total: 0, next: null, store: 'aa' });
   await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Level' }), 'fatal');
   await userEvent.click(screen.getByRole('button', { name: 'Dead letters' }));
   await screen.findByText('No matching events');
@@ -200,7 +231,7 @@ test('filters are sent to the server and can be cleared', async () => {
 });
 
 test('without events, the page explains how to send one', async () => {
-  answers['/api/events'] = () => json({ events: [], total: 0, next: null });
+  answers['/api/events'] = () => json({ events: [], total: 0, next: null, store: 'aa' });
   await open();
   await screen.findByText('No events yet');
   await screen.findByText('http://key@127.0.0.1:4100/1');
@@ -217,7 +248,7 @@ test("a server's error is shown, and the request can be repeated", async () => {
 
 test('hostile content is text everywhere: no element, no link, no invisible character', async () => {
   answers['/api/events/30/items/0'] = () => json(hostileEvent);
-  await open('#/events/30');
+  await open(LINK_30);
   await screen.findByRole('heading', { name: 'Exception' });
   const page = document.body;
   expect(page.querySelector('script')).toBeNull();
@@ -240,19 +271,25 @@ test.each([
       answers['/api/status'] = () => json({ ...STATUS, store: 'new' });
     },
   ],
-])('after a restart noticed by %s, no entry is open and the list is new', async (_, tell) => {
-  const lists = ['old', 'old', 'new'];
-  answers['/api/events'] = () => {
-    const store = lists.shift() ?? 'new';
-    const title = `of the ${store} store`;
-    return json({ events: [summary(30, { title })], total: 1, next: null, store });
-  };
-  tell();
-  await open('#/events/30?level=error');
-  await within(await list()).findByText('of the new store');
-  expect(window.location.hash).toBe('#/events?level=error');
-  await screen.findByText('Select an event.');
-});
+])(
+  'after a restart noticed by %s, the list is new and the open event is searched',
+  async (_, tell) => {
+    const lists = ['old', 'old', 'new'];
+    answers['/api/events'] = () => {
+      const store = lists.shift() ?? 'new';
+      const title = `of the ${store} store`;
+      return json({ events: [summary(30, { title })], total: 1, next: null, store });
+    };
+    answers[`/api/lookup/${EVENT_30}`] = () => json({ detail: 'event not found' }, 404);
+    tell();
+    const hash = `#/event/${EVENT_30}/old-30?level=error`;
+    await open(hash);
+    await within(await list()).findByText('of the new store');
+    await screen.findByText('This event is not stored', { exact: false });
+    expect(window.location.hash).toBe(hash);
+    expect(requested).not.toContain('/api/events/30?store=new');
+  },
+);
 
 test('a failed source shows the reason', async () => {
   const source = { kind: 'topic', name: 'events', problem: 'the topic was deleted' };

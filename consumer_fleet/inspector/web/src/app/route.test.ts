@@ -1,25 +1,39 @@
 import { expect, test } from 'vitest';
 
 import { NO_FILTERS } from '../api/types';
-import { formatRoute, isEntryId, parseRoute } from './route';
+import { formatRoute, parseRoute } from './route';
+
+const EVENT_ID = 'f'.repeat(32);
+const ENTRY = { store: '8a0c', id: 17 };
+const FILTERS = { q: 'a&b=c #ü', type: 'error', level: 'fatal', isDeadOnly: true };
 
 test.each([
-  { target: null, filters: NO_FILTERS },
-  { target: '17', filters: NO_FILTERS },
-  { target: '17', filters: { q: 'a&b=c #ü', type: 'error', level: 'fatal', isDeadOnly: true } },
-  { target: 'f'.repeat(32), filters: { ...NO_FILTERS, q: 'x' } },
-])('a formatted route parses to the same route: %j', (route) => {
-  expect(parseRoute(formatRoute(route))).toEqual(route);
+  ['#/events', null],
+  [`#/event/${EVENT_ID}`, { eventId: EVENT_ID, entry: null }],
+  [`#/event/${EVENT_ID}/8a0c-17`, { eventId: EVENT_ID, entry: ENTRY }],
+  ['#/entry/8a0c-17', { eventId: null, entry: ENTRY }],
+  ['#/events/17', { eventId: null, entry: { store: null, id: 17 } }],
+])('the address %s is parsed and formatted', (hash, target) => {
+  expect(parseRoute(hash)).toEqual({ target, filters: NO_FILTERS });
+  expect(formatRoute({ target, filters: NO_FILTERS })).toBe(hash);
+  expect(parseRoute(formatRoute({ target, filters: FILTERS }))).toEqual({
+    target,
+    filters: FILTERS,
+  });
 });
 
-test.each(['', '#', '#/events', '#/events/', '#/events/../x', '#/events/1/2', '#/other/1'])(
+test('an event id is also read where links had it before', () => {
+  expect(parseRoute(`#/events/${EVENT_ID}`).target).toEqual({ eventId: EVENT_ID, entry: null });
+});
+
+test('an entry whose event id is not valid is named by its number and store', () => {
+  const target = { eventId: '../x', entry: ENTRY };
+  expect(formatRoute({ target, filters: NO_FILTERS })).toBe('#/entry/8a0c-17');
+});
+
+test.each(['', '#', '#/events/', '#/events/../x', '#/events/1/2', '#/other/1', '#/entry/17'])(
   'the address %j names no event',
   (hash) => {
     expect(parseRoute(hash).target).toBeNull();
   },
 );
-
-test('event ids and entry ids are distinguished', () => {
-  expect(isEntryId('17')).toBe(true);
-  expect(isEntryId('1'.repeat(32))).toBe(false);
-});

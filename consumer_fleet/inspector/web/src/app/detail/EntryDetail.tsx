@@ -1,7 +1,7 @@
 import { useCallback, useMemo, useState, type ReactNode } from 'react';
 
 import { fetchCoverage, fetchEntry, fetchItemJson } from '../../api/client';
-import type { Entry } from '../../api/types';
+import type { Entry, EntryRef } from '../../api/types';
 import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache';
 import type { JsonValue } from '../../json';
 import { readEvent } from '../../model/normalise';
@@ -14,7 +14,7 @@ import { Undecodable } from './Undecodable';
 import { useLoaded } from './useLoaded';
 
 interface Props {
-  id: number;
+  entry: EntryRef;
   /** Cached coverage answers; null if the server has no coverage. */
   coverageAnswers: CoverageAnswers | null;
   onBack: () => void;
@@ -26,19 +26,19 @@ interface Contents {
   payload: { value: JsonValue } | { failure: string } | null;
 }
 
-async function loadContents(id: number, signal: AbortSignal): Promise<Contents> {
-  const entry = await fetchEntry(id, signal);
+async function loadContents(ref: EntryRef, signal: AbortSignal): Promise<Contents> {
+  const entry = await fetchEntry(ref, signal);
   if (entry.event === null) return { entry, payload: null };
   try {
-    return { entry, payload: { value: await fetchItemJson(id, entry.event, signal) } };
+    return { entry, payload: { value: await fetchItemJson(ref, entry.event, signal) } };
   } catch (error) {
     return { entry, payload: { failure: error instanceof Error ? error.message : String(error) } };
   }
 }
 
 /** One entry: its event and envelope, its origin, and its delivery. */
-export function EntryDetail({ id, coverageAnswers, onBack }: Props) {
-  const load = useCallback((signal: AbortSignal) => loadContents(id, signal), [id]);
+export function EntryDetail({ entry, coverageAnswers, onBack }: Props) {
+  const load = useCallback((signal: AbortSignal) => loadContents(entry, signal), [entry]);
   const loaded = useLoaded(load);
   if (loaded.phase === 'loading') return <DetailState onBack={onBack}>Loading…</DetailState>;
   if (loaded.phase === 'failed') {

@@ -1,7 +1,7 @@
 import { useCallback, useState } from 'react';
 
 import { fetchItemText, itemPath, rawPath } from '../../api/client';
-import type { Entry, EnvelopeItem } from '../../api/types';
+import type { Entry, EntryRef, EnvelopeItem } from '../../api/types';
 import { AnnotatedText } from '../../context/AnnotatedText';
 import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
@@ -27,11 +27,11 @@ export function EnvelopeView({ entry }: { entry: Entry }) {
       <Section title="Items" note={formatCount(items.length, 'item')}>
         <ol className="items" aria-label="Envelope items">
           {pages.shown.map((item) => (
-            <Item key={item.index} entryId={summary.id} item={item} />
+            <Item key={item.index} entry={entry.ref} item={item} />
           ))}
         </ol>
         <ShowMore pages={pages} what="items" className="wide-button" />
-        <a className="button" href={rawPath(summary.id)} download={`envelope-${summary.id}.bin`}>
+        <a className="button" href={rawPath(entry.ref)} download={`envelope-${summary.id}.bin`}>
           Download the envelope ({formatBytes(summary.size_bytes)})
         </a>
       </Section>
@@ -39,7 +39,7 @@ export function EnvelopeView({ entry }: { entry: Entry }) {
   );
 }
 
-function Item({ entryId, item }: { entryId: number; item: EnvelopeItem }) {
+function Item({ entry, item }: { entry: EntryRef; item: EnvelopeItem }) {
   const [isShown, setIsShown] = useState(false);
   const { index, type, size_bytes: sizeBytes, header } = item;
   const filename = asText(member(header, 'filename'));
@@ -71,8 +71,8 @@ function Item({ entryId, item }: { entryId: number; item: EnvelopeItem }) {
         )}
         <a
           className="button"
-          href={itemPath(entryId, index)}
-          download={`envelope-${entryId}-item-${index}.bin`}
+          href={itemPath(entry, index)}
+          download={`envelope-${entry.id}-item-${index}.bin`}
           aria-label={`Download item ${index}`}
         >
           Download
@@ -81,17 +81,17 @@ function Item({ entryId, item }: { entryId: number; item: EnvelopeItem }) {
       {isShown && (
         <>
           <KeyValues values={asObject(header)} />
-          <Payload entryId={entryId} index={index} />
+          <Payload entry={entry} index={index} />
         </>
       )}
     </li>
   );
 }
 
-function Payload({ entryId, index }: { entryId: number; index: number }) {
+function Payload({ entry, index }: { entry: EntryRef; index: number }) {
   const load = useCallback(
-    (signal: AbortSignal) => fetchItemText(entryId, index, signal),
-    [entryId, index],
+    (signal: AbortSignal) => fetchItemText(entry, index, signal),
+    [entry, index],
   );
   const loaded = useLoaded(load);
   if (loaded.phase === 'loading') return <p className="hint">Loading…</p>;

@@ -22,7 +22,7 @@ export function Undecodable({ entry, problem }: Props) {
       <pre className="payload" aria-label="First bytes" tabIndex={0}>
         <SafeText text={problem.hex_preview} />
       </pre>
-      <a className="button" href={rawPath(id)} download={`message-${id}.bin`}>
+      <a className="button" href={rawPath(entry.ref)} download={`message-${id}.bin`}>
         Download the message ({formatBytes(sizeBytes)})
       </a>
     </>

@@ -1,6 +1,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useRef, useState, type KeyboardEvent } from 'react';
 
+import type { Summary } from '../../api/types';
 import { EventRow, ROW_HEIGHT_PX, rowId } from './EventRow';
 import type { EventFeed, FeedSnapshot } from './eventFeed';
 
@@ -13,7 +14,7 @@ interface Props {
   snapshot: FeedSnapshot;
   feed: EventFeed;
   selectedId: number | null;
-  onSelect: (id: number) => void;
+  onSelect: (summary: Summary) => void;
   /** Called at Enter in the list, to move to the event. */
   onEnter: () => void;
 }
@@ -54,7 +55,7 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
     if (target === null || row === undefined) return;
     event.preventDefault();
     virtualizer.scrollToIndex(target);
-    onSelect(row.id);
+    onSelect(row);
   };
 
   return (

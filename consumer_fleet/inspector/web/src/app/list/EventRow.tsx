@@ -13,7 +13,7 @@ interface Props {
   position: number;
   total: number;
   offsetPx: number;
-  onSelect: (id: number) => void;
+  onSelect: (summary: Summary) => void;
 }
 
 export function rowId(id: number): string {
@@ -42,7 +42,7 @@ export const EventRow = memo(function EventRow({
       // By the style object, not an attribute: the page's policy forbids inline styles.
       style={{ transform: `translateY(${offsetPx}px)`, height: ROW_HEIGHT_PX }}
       onClick={() => {
-        onSelect(id);
+        onSelect(summary);
       }}
     >
       <span className="event-title">

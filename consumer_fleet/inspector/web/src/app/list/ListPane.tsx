@@ -1,4 +1,4 @@
-import type { Filters, Status } from '../../api/types';
+import type { Filters, Status, Summary } from '../../api/types';
 import { formatCount } from '../format';
 import { EventList } from './EventList';
 import { isFiltered, type EventFeed, type FeedSnapshot } from './eventFeed';
@@ -12,7 +12,7 @@ interface Props {
   filters: Filters;
   selectedId: number | null;
   onFilter: (filters: Filters) => void;
-  onSelect: (id: number) => void;
+  onSelect: (summary: Summary) => void;
   onEnter: () => void;
 }
 

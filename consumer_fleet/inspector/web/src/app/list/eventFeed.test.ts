@@ -13,7 +13,7 @@ vi.mock('../../api/client', async (original) => ({
 vi.mock('../../api/stream', () => ({ openStream: vi.fn() }));
 
 let kept: Summary[] = [];
-let store: string | undefined;
+let store: string;
 let stream: StreamOptions | null = null;
 const feed = new EventFeed();
 
@@ -25,12 +25,12 @@ function page(filters: Filters, before: number | null, limit: number): EventPage
   const older = matching.filter((one) => before === null || one.id < before);
   const events = older.slice(0, limit);
   const next = older.length > limit ? (events.at(-1)?.id ?? null) : null;
-  return { events, total: matching.length, next, ...(store === undefined ? {} : { store }) };
+  return { events, total: matching.length, next, store };
 }
 
 beforeEach(() => {
   vi.useFakeTimers();
-  store = undefined;
+  store = 'one';
   kept = Array.from({ length: 700 }, (_, index) => summary(index + 1, { level: 'error' }));
   vi.mocked(fetchEvents).mockImplementation((filters, before, limit) =>
     Promise.resolve(page(filters, before, limit)),

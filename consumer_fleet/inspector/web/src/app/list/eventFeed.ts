@@ -21,6 +21,8 @@ export interface FeedSnapshot {
   next: number | null;
   isLoadingMore: boolean;
   connection: Connection;
+  /** The store of the entries; null until the server names it. */
+  store: StoreId | null;
   /** How often the server has restarted; entry ids are not valid across restarts. */
   restarts: number;
 }
@@ -43,6 +45,7 @@ const EMPTY: FeedSnapshot = {
   next: null,
   isLoadingMore: false,
   connection: 'connecting',
+  store: null,
   restarts: 0,
 };
 
@@ -76,16 +79,16 @@ export class EventFeed {
     const loading = new AbortController();
     this.#loading = loading;
     const { connection, restarts } = this.#snapshot;
-    this.#update({ ...EMPTY, filters, connection, restarts });
+    this.#update({ ...EMPTY, filters, connection, restarts, store: this.#store });
     try {
       const { page, newestId, store } = await loadFirst(filters, loading.signal);
       // open() or close() may have been called in the meantime.
       if (loading.signal.aborted) return;
       const isOther = this.#isOther(store);
-      this.#store = store ?? null;
+      this.#store = store;
       this.#counted = { total: page.total, newestId: page.events[0]?.id ?? newestId };
       this.#show([], page.events, page.next);
-      this.#update({ phase: 'ready', restarts: restarts + (isOther ? 1 : 0) });
+      this.#update({ phase: 'ready', store, restarts: restarts + (isOther ? 1 : 0) });
       this.#follow(newestId);
     } catch (error) {
       if (loading.signal.aborted) return;
@@ -258,7 +261,7 @@ interface FirstPage {
   /** The newest of all entries; the stream starts after it. */
   newestId: number;
   /** The store of that entry. If the page is from another store, the stream reports it. */
-  store: StoreId | undefined;
+  store: StoreId;
 }
 
 async function loadFirst(filters: Filters, signal: AbortSignal): Promise<FirstPage> {
