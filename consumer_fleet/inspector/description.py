@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import orjson
 
@@ -21,6 +21,10 @@ from consumer_fleet.inspector.entry import NewEntry
 _SECURITY_TYPES: Final = ("csp", "hpkp", "expectct", "expectstaple")
 _EVENT_TYPES: Final = frozenset({"error", "default", "generic", "nel", *_SECURITY_TYPES})
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "fatal"})
+# Levels of logs, which have one more.
+_SEVERITY: Final[Mapping[str, int]] = MappingProxyType(
+    {"trace": 0, "debug": 1, "info": 2, "warning": 3, "error": 4, "fatal": 5}
+)
 
 # Larger events are listed without being parsed, which would take several times their size. Servers
 # refuse events of more than 1 MiB.
@@ -107,7 +111,8 @@ def _describe_content(entry: NewEntry) -> tuple[Description, JsonObject]:
     if not items:
         return Description("empty", None, "an envelope without items", "", None), _NOTHING
     kind = one_line(items[0].type, _NAME_CHARS)
-    return Description(kind, None, _title_of_items(items), "", None), _NOTHING
+    found = _title_of_items(items)
+    return Description(kind, found.level, found.title, "", None), _NOTHING
 
 
 def _describe_event(item_type: str, event: JsonObject) -> Description:
@@ -206,29 +211,139 @@ def _tags(event: JsonObject) -> Iterator[str]:
                 yield f"{one_line(pair[0], _NAME_CHARS)}:{one_line(pair[1])}"
 
 
-def _title_of_items(items: tuple[Item, ...]) -> str:
+class _ItemTitle(NamedTuple):
+    title: str
+    level: str | None = None
+
+
+def _title_of_items(items: tuple[Item, ...]) -> _ItemTitle:
     describe_item = _ITEM_TITLES.get(items[0].type)
-    title = describe_item(_load(items[0].payload)) if describe_item is not None else ""
-    return title or one_line(", ".join(dict.fromkeys(item.type for item in items[:20])))
+    found = describe_item(_load(items[0].payload)) if describe_item is not None else None
+    if found is not None and found.title:
+        return found._replace(title=one_line(found.title))
+    return _ItemTitle(one_line(", ".join(dict.fromkeys(item.type for item in items[:20]))))
 
 
-def _session(session: JsonObject) -> str:
+def _logs(payload: JsonObject) -> _ItemTitle:
+    """The first of the most severe logs."""
+    logs = _objects(payload.get("items"))
+    if not logs:
+        return _ItemTitle("")
+    log = max(logs, key=lambda each: _SEVERITY.get(_log_level(each) or "", -1))
+    text = _first_line(log.get("body")) or "(no message)"
+    return _ItemTitle(text + _more(len(logs), "log"), _log_level(log))
+
+
+def _log_level(log: JsonObject) -> str | None:
+    level = log.get("level")
+    level = "warning" if level == "warn" else level
+    return level if isinstance(level, str) and level in _SEVERITY else None
+
+
+def _metrics(payload: JsonObject) -> _ItemTitle:
+    metrics = _objects(payload.get("items"))
+    if not metrics:
+        return _ItemTitle("")
+    name, kind, unit = (one_line(metrics[0].get(key), 100) for key in ("name", "type", "unit"))
+    value = one_line(_number(metrics[0].get("value")))
+    words = [f"{kind} {name}".strip() or "(no name)", f"= {value}" if value else "", unit]
+    return _ItemTitle(" ".join(filter(None, words)) + _more(len(metrics), "metric"))
+
+
+def _session(session: JsonObject) -> _ItemTitle:
     status = one_line(session.get("status"), _NAME_CHARS)
-    return f"session {status}" if status else ""
+    errors = session.get("errors")
+    count = f" with {_count(errors, 'error')}" if _is_count(errors) and errors else ""
+    return _ItemTitle(f"session {status}{count}{_of_release(session)}" if status else "")
 
 
-def _check_in(check_in: JsonObject) -> str:
+def _sessions(payload: JsonObject) -> _ItemTitle:
+    """The totals of all aggregates."""
+    aggregates = _objects(payload.get("aggregates"))
+    parts = []
+    for status in ("exited", "errored", "abnormal", "crashed"):
+        total = sum(each[status] for each in aggregates if _is_count(each.get(status)))
+        if total:
+            parts.append(f"{total} {status}")
+    return _ItemTitle(f"sessions{_of_release(payload)}: {', '.join(parts)}" if parts else "")
+
+
+def _of_release(session: JsonObject) -> str:
+    release = one_line(_object(session.get("attrs")).get("release"), _NAME_CHARS)
+    return f" of {release}" if release else ""
+
+
+def _check_in(check_in: JsonObject) -> _ItemTitle:
     slug = one_line(check_in.get("monitor_slug"))
-    return one_line(f"{slug}: {one_line(check_in.get('status'), _NAME_CHARS)}") if slug else ""
+    duration = one_line(_number(check_in.get("duration")))
+    took = f" after {duration} s" if duration else ""
+    status = one_line(check_in.get("status"), _NAME_CHARS)
+    return _ItemTitle(f"{slug}: {status}{took}" if slug else "")
 
 
-def _user_report(report: JsonObject) -> str:
-    return one_line(report.get("comments"))
+def _user_report(report: JsonObject) -> _ItemTitle:
+    name, comments = one_line(report.get("name"), _NAME_CHARS), one_line(report.get("comments"))
+    return _ItemTitle(f"{name}: {comments}" if name and comments else comments)
 
 
-_ITEM_TITLES: Final[Mapping[str, Callable[[JsonObject], str]]] = MappingProxyType(
-    {"session": _session, "check_in": _check_in, "user_report": _user_report}
+def _client_report(report: JsonObject) -> _ItemTitle:
+    parts = []
+    for discarded in _objects(report.get("discarded_events")):
+        category, reason = (one_line(discarded.get(key), 100) for key in ("category", "reason"))
+        quantity = one_line(_number(discarded.get("quantity"))) or "?"
+        parts.append(f"{quantity} {category or 'unknown'} ({reason or 'no reason'})")
+    return _ItemTitle(f"discarded by the SDK: {', '.join(parts)}" if parts else "")
+
+
+def _profile(profile: JsonObject) -> _ItemTitle:
+    names = [_object(profile.get("transaction")).get("name"), profile.get("transaction_name")]
+    names += [each.get("name") for each in _objects(profile.get("transactions"))]
+    name = next(filter(None, map(one_line, names)), "")
+    return _ItemTitle(f"profile of {name}" if name else "")
+
+
+def _profile_chunk(chunk: JsonObject) -> _ItemTitle:
+    samples = _object(chunk.get("profile")).get("samples")
+    count = _count(len(samples), "sample") if isinstance(samples, list) else ""
+    release = one_line(chunk.get("release"), _NAME_CHARS)
+    of_release = f" of {release}" if release else ""
+    return _ItemTitle(f"profile{of_release}: {count}" if count else "")
+
+
+_ITEM_TITLES: Final[Mapping[str, Callable[[JsonObject], _ItemTitle]]] = MappingProxyType(
+    {
+        "log": _logs,
+        "trace_metric": _metrics,
+        "session": _session,
+        "sessions": _sessions,
+        "check_in": _check_in,
+        "user_report": _user_report,
+        "client_report": _client_report,
+        "profile": _profile,
+        "profile_chunk": _profile_chunk,
+    }
 )
+
+
+def _more(total: int, what: str) -> str:
+    return f" (and {_count(total - 1, f'more {what}')})" if total > 1 else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _number(value: object) -> object:
+    """Without the decimals of a whole number: SDKs send 3 as 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _objects(value: object) -> list[JsonObject]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _object(value: object) -> JsonObject:

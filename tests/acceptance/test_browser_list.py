@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sentry_sdk
 from playwright.sync_api import Browser, expect
+from sentry_sdk import logger
+from sentry_sdk.crons import capture_checkin
 
 from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import Look, OpenPage, Visit, open_row, rows
@@ -59,3 +62,30 @@ def test_another_inspector_at_the_same_address_resets_the_list(
         unknown = [text for text in watch.complaints() if not any(each in text for each in logged)]
         assert unknown == []
     visit.end()
+
+
+def test_titles_of_the_sdks_items_say_what_happened(
+    visit: OpenPage, receiver: InspectorProcess
+) -> None:
+    with sentry_sdk.isolation_scope() as scope:
+        client = sentry_sdk.Client(
+            dsn=receiver.dsn, default_integrations=False, enable_logs=True, release="shop@1"
+        )
+        scope.set_client(client)
+        logger.info("checkout: low stock of {item}", item="tea")
+        sentry_sdk.metrics.count("orders", 3, unit="order")
+        capture_checkin(monitor_slug="nightly", status="ok", duration=12.5)
+        scope.start_session()
+        scope.end_session()
+        client.close()
+    page = visit(receiver.url).page
+    expect(rows(page)).to_have_count(4)
+    for title in (
+        "INFO checkout: low stock of tea",
+        "counter orders = 3 order",
+        "nightly: ok after 12.5 s",
+        "session exited of shop@1",
+    ):
+        expect(page.locator(".event-title").filter(has_text=title)).to_have_count(1)
+    log = page.locator(".event-title").filter(has_text="low stock")
+    expect(log.locator("svg")).to_have_count(1)

@@ -91,17 +91,73 @@ def items_of(*pairs: tuple[str, bytes]) -> Description:
     return describe(envelope_entry(build(None, items)))
 
 
-def test_an_envelope_without_an_event_is_named_after_its_items() -> None:
-    assert items_of(("session", b'{"status":"crashed"}'))[:3] == (
-        "session",
-        None,
-        "session crashed",
-    )
-    check_in = b'{"monitor_slug":"nightly","status":"missed"}'
-    assert items_of(("check_in", check_in)).title == "nightly: missed"
+LOG = {"level": "info", "body": "checkout: low stock\nsecond line"}
+METRIC = {"name": "orders", "type": "counter", "value": 3.0, "unit": "order"}
+RELEASE = {"release": "shop@1", "environment": "prod"}
+DISCARDED = [
+    {"reason": "queue_overflow", "category": "error", "quantity": 5},
+    {"reason": "sample_rate", "category": "transaction", "quantity": 1},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "level", "title"),
+    [
+        ("log", {"items": [LOG]}, "info", "checkout: low stock"),
+        ("log", {"items": [LOG, {"level": "warn", "body": "slow"}, {"body": "x"}]}, "warning",
+         "slow (and 2 more logs)"),
+        ("log", {"items": [{"level": "trace", "body": "a"}, {"level": "?", "body": "b"}]}, "trace",
+         "a (and 1 more log)"),
+        ("log", {"items": [{"level": {}, "body": []}]}, None, "(no message)"),
+        ("log", {"items": []}, None, "log"),
+        ("trace_metric", {"items": [METRIC]}, None, "counter orders = 3 order"),
+        ("trace_metric", {"items": [{**METRIC, "unit": None, "value": 0.5}, METRIC]}, None,
+         "counter orders = 0.5 (and 1 more metric)"),
+        ("trace_metric", {"items": [{"value": [1]}]}, None, "(no name)"),
+        ("session", {"status": "crashed"}, None, "session crashed"),
+        ("session", {"status": "exited", "errors": 1, "attrs": RELEASE}, None,
+         "session exited with 1 error of shop@1"),
+        ("sessions", {"aggregates": [{"exited": 8, "crashed": 1}, {"exited": 2, "errored": True}],
+                      "attrs": RELEASE}, None, "sessions of shop@1: 10 exited, 1 crashed"),
+        ("sessions", {"aggregates": 1}, None, "sessions"),
+        ("check_in", {"monitor_slug": "nightly", "status": "missed"}, None, "nightly: missed"),
+        ("check_in", {"monitor_slug": "nightly", "status": "ok", "duration": 12.5}, None,
+         "nightly: ok after 12.5 s"),
+        ("user_report", {"name": "Jo", "comments": "It broke"}, None, "Jo: It broke"),
+        ("user_report", {"comments": "It broke"}, None, "It broke"),
+        ("client_report", {"discarded_events": DISCARDED}, None,
+         "discarded by the SDK: 5 error (queue_overflow), 1 transaction (sample_rate)"),
+        ("client_report", {"discarded_events": [{}]}, None,
+         "discarded by the SDK: ? unknown (no reason)"),
+        ("profile", {"transaction": {"name": "GET /a"}}, None, "profile of GET /a"),
+        ("profile", {"transactions": [{}, {"name": "GET /b"}]}, None, "profile of GET /b"),
+        ("profile_chunk", {"release": "shop@1", "profile": {"samples": [{}, {}]}}, None,
+         "profile of shop@1: 2 samples"),
+        ("profile_chunk", {"profile": 1}, None, "profile_chunk"),
+    ],
+)  # fmt: skip
+def test_the_title_of_an_item_says_what_happened(
+    kind: str, payload: dict[str, Any], level: str | None, title: str
+) -> None:
+    found = items_of((kind, json.dumps(payload).encode()))
+    assert (found.type, found.level, found.title) == (kind, level, title)
+
+
+def test_an_envelope_of_other_items_is_named_after_their_types() -> None:
     assert items_of(("statsd", b"x"), ("metric_meta", b"y")).title == "statsd, metric_meta"
     assert items_of(("session", b"\xff")).title == "session"
     assert items_of().type == "empty"
+
+
+@pytest.mark.parametrize("kind", ["log", "trace_metric", "sessions", "client_report", "profile"])
+def test_no_damaged_item_raises(kind: str) -> None:
+    log = {**LOG, **METRIC, "transaction": {"name": "n"}, "quantity": 1, "exited": 1}
+    payload = {"items": [log], "discarded_events": [log], "aggregates": [log], **log}
+    for value in damaged_values(payload, 3, 200):
+        _check(items_of((kind, json.dumps(value).encode())))
+    for number in ("1e999", "9" * 4000, "-0.0"):
+        payload_text = json.dumps(payload).replace("3.0", number)
+        _check(items_of((kind, payload_text.encode())))
 
 
 def test_the_event_is_found_among_other_items() -> None:

@@ -101,6 +101,17 @@ test('a row names each item type once, however many items there are', async () =
   expect(shown[1]?.length).toBeLessThan(200);
 });
 
+test('a row shows the level as an icon and a word before the title', async () => {
+  const title = 'checkout: low stock';
+  const events = [summary(2, { level: 'info', title }), summary(1, { level: null, title })];
+  answers['/api/events'] = () => json({ events, total: 2, next: null, store: 'aa' });
+  await open();
+  const rows = await within(await list()).findAllByRole('option');
+  const titles = rows.map((row) => row.querySelector('.event-title'));
+  expect(titles.map((shown) => shown?.textContent)).toEqual([`INFO ${title}`, title]);
+  expect(titles.map((shown) => shown?.querySelectorAll('svg').length)).toEqual([1, 0]);
+});
+
 test('arrow keys move the selection and update the address', async () => {
   await open();
   const user = userEvent.setup();

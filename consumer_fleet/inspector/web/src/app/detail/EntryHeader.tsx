@@ -6,6 +6,7 @@ import { revealInvisibleText, SafeText } from '../../context/SafeText';
 import type { EventModel } from '../../model/event';
 import { readTimestampS } from '../../model/timestamp';
 import { formatBytes, formatMoment, isoTime } from '../format';
+import { LevelMark } from '../LevelMark';
 import { DeadLetterNotice, Delivery } from './Delivery';
 
 interface Props {
@@ -27,11 +28,7 @@ export function EntryHeader({ summary, event, onBack }: Props) {
         ← Events
       </button>
       <p className="eyebrow">
-        {level !== null && (
-          <span className="level" data-level={level}>
-            <SafeText text={level} />
-          </span>
-        )}
+        {level !== null && <LevelMark level={level} />}
         <span>
           <SafeText text={type} />
         </span>

@@ -2,6 +2,7 @@ import { memo } from 'react';
 
 import type { Summary } from '../../api/types';
 import { SafeText } from '../../context/SafeText';
+import { LevelMark } from '../LevelMark';
 import { formatBriefly, formatMoment, isoTime } from '../format';
 
 export const ROW_HEIGHT_PX = 58;
@@ -46,6 +47,11 @@ export const EventRow = memo(function EventRow({
       }}
     >
       <span className="event-title">
+        {level !== null && (
+          <>
+            <LevelMark level={level} />{' '}
+          </>
+        )}
         <SafeText text={title || '(no title)'} />
       </span>
       <time
@@ -64,7 +70,7 @@ export const EventRow = memo(function EventRow({
           <span className="mark mark-refused">refused</span>
         )}
         <span className="mark">
-          <SafeText text={level !== null && type === 'error' ? level : type} />
+          <SafeText text={type} />
         </span>
       </span>
     </div>

@@ -11,13 +11,18 @@ const TYPES = [
   'transaction',
   'feedback',
   'csp',
-  'sessions',
-  'check_in',
-  'client_report',
   'log',
+  'trace_metric',
+  'check_in',
+  'session',
+  'sessions',
+  'user_report',
+  'client_report',
+  'profile',
+  'profile_chunk',
   'undecodable',
 ];
-const LEVELS = ['fatal', 'error', 'warning', 'info', 'debug'];
+const LEVELS = ['fatal', 'error', 'warning', 'info', 'debug', 'trace'];
 
 interface Props {
   filters: Filters;
