@@ -21,6 +21,10 @@ class Priority(IntEnum):
     STOP = 2  # after all queued tasks
 
 
+class ExecutorClosed(RuntimeError):
+    """A call was not queued: its executor is closed."""
+
+
 class QueueFull(RuntimeError):
     """A call was not queued: its executor's queue is full."""
 
@@ -29,7 +33,9 @@ class Executor(Protocol):
     """Runs tasks. The future has the task's result or exception."""
 
     def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
-        """Run the task, now or later. With a full queue, ``block`` or fail the future."""
+        """Run the task, now or later. With a full queue, ``block`` or fail the future; once the
+        executor is closed, fail it with ExecutorClosed. Never raises.
+        """
 
     def close(self) -> None:
         """Finish queued tasks and accept no more."""
@@ -75,25 +81,38 @@ class ThreadedExecutor:
         self._queue: PriorityQueue[_Job] = PriorityQueue(queue_length)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
+        self._all_queued = threading.Condition(self._lock)
+        self._queueing = 0  # calls of submit that have not put their task into the queue yet
         self._threads: list[threading.Thread] = []
         self._closed = False
 
     def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
-        """Queue the task. Raises RuntimeError after ``close``."""
-        self._ensure_started()
+        """Queue the task, or fail its future where the queue is full or closed."""
         future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                future.set_exception(ExecutorClosed(f"{self._name}: the executor is closed"))
+                return future
+            self._ensure_started()
+            self._queueing += 1
         try:
             self._queue.put(_Job(priority, next(self._numbers), task, future), block=block)
         except Full:
             future.set_exception(
                 QueueFull(f"{self._name}: {self._queue.maxsize} calls are waiting")
             )
+        finally:
+            with self._lock:
+                self._queueing -= 1
+                self._all_queued.notify_all()
         return future
 
     def close(self) -> None:
         """Block until queued tasks have run, then end the threads."""
         with self._lock:
             self._closed = True
+            # A task that came after the stop would never run, and its caller would wait forever.
+            self._all_queued.wait_for(lambda: self._queueing == 0)
             threads, self._threads = self._threads, []
         for _ in threads:
             self._queue.put(_Job(Priority.STOP, next(self._numbers), None, Future()))
@@ -101,17 +120,14 @@ class ThreadedExecutor:
             thread.join()
 
     def _ensure_started(self) -> None:
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(f"{self._name}: the executor is closed")
-            if self._threads:
-                return
-            self._threads = [
-                threading.Thread(target=self._work, name=f"{self._name}-{index}", daemon=True)
-                for index in range(self._workers)
-            ]
-            for thread in self._threads:
-                thread.start()
+        if self._threads:
+            return
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{self._name}-{index}", daemon=True)
+            for index in range(self._workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _work(self) -> None:
         while (job := self._queue.get()).task is not None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -36,21 +36,30 @@ class ServiceInterface:
         """Release threads and connections. Called once, when no more calls come."""
 
     @classmethod
-    def routines(cls) -> dict[str, Callable[..., Any]]:
-        """The delegated part of the interface: name → the function as this class defines it.
+    def routines(cls) -> dict[str, inspect.Signature]:
+        """The delegated part of the interface: name → its signature, as a caller sees it.
 
-        Raises TypeError where ``interface`` lists a member that the class does not have.
+        Raises TypeError where ``interface`` lists a member that the class does not have, or a
+        routine whose signature is unknown.
         """
-        found: dict[str, Callable[..., Any]] = {}
+        found: dict[str, inspect.Signature] = {}
         for name in cls.interface:
             try:
-                member = inspect.getattr_static(cls, name)
+                static, member = inspect.getattr_static(cls, name), getattr(cls, name)
             except AttributeError:
                 raise TypeError(
                     f"{cls.__name__}.interface lists {name!r}, which {cls.__name__} does not define"
                 ) from None
-            if inspect.isfunction(member):
-                found[name] = member
+            if not inspect.isroutine(member):
+                continue
+            try:
+                signature = inspect.signature(member)
+            except ValueError as error:
+                raise TypeError(f"{cls.__name__}.{name} has no signature to bind to") from error
+            if not isinstance(static, staticmethod | classmethod):
+                _self, *others = signature.parameters.values()
+                signature = signature.replace(parameters=others)
+            found[name] = signature
         return found
 
 
@@ -153,6 +162,7 @@ class ServiceDelegator(ServiceInterface):
     called once all have finished, in the thread of the last one; an exception of the callback is
     logged. Where the primary finishes last, the caller gets its result after the callback.
 
+    Backends get the caller's context variables. A coroutine function or a generator is refused.
     A call from within a backend of the same interface goes straight to that backend. Threads may
     share a delegator.
     """
@@ -168,9 +178,10 @@ class ServiceDelegator(ServiceInterface):
         self._backends = dict(backends)
         self._selector = selector
         self._callback = callback
-        self._signatures = {
-            name: inspect.signature(routine) for name, routine in base.routines().items()
-        }
+        self._signatures = base.routines()
+        for name, backend in self._backends.items():
+            for routine in self._signatures:
+                _refuse_deferred(name, getattr(backend.service, routine, None))
 
     def __getattr__(self, name: str) -> Any:
         """A delegated routine, or the base's own value of another declared member."""
@@ -198,9 +209,9 @@ class ServiceDelegator(ServiceInterface):
             return getattr(active, method)(*args, **kwargs)
         # Bound before anything is selected or queued: the selector sees the same names however the
         # caller passed the arguments, and a wrong call fails here.
-        bound = self._signatures[method].bind(self, *args, **kwargs)
+        bound = self._signatures[method].bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = dict(list(bound.arguments.items())[1:])
+        arguments = dict(bound.arguments)
         names = list(self._selector(context, method, arguments))
         if not names:
             raise InvalidBackend(f"no backend was selected for {method}")
@@ -209,6 +220,24 @@ class ServiceDelegator(ServiceInterface):
         count = len(names)
         report = CallReport(context, method, arguments, names, [None] * count, [None] * count)
         return _DelegatedCall(self._base, self._backends, self._callback, report).run(args, kwargs)
+
+
+def _refuse_deferred(backend: str, routine: Any) -> None:
+    """Raise TypeError for a routine whose call only makes an object that does the work later.
+
+    By then the backend would no longer be active, and its time and its errors would be missed.
+    """
+    for is_one, kind in (
+        (inspect.iscoroutinefunction, "a coroutine function"),
+        (inspect.isasyncgenfunction, "an async generator"),
+        (inspect.isgeneratorfunction, "a generator"),
+    ):
+        if is_one(routine):
+            name = getattr(routine, "__qualname__", routine)
+            raise TypeError(
+                f"backend {backend!r}: {name} is {kind}, which can't be delegated; do the work in "
+                "the call and return its result"
+            )
 
 
 @dataclass(slots=True)
@@ -266,9 +295,12 @@ class _DelegatedCall:
                 took_s = perf_counter() - started_at
                 self.report.timings[index] = Timing(started_at - queued_at, took_s)
 
+        # The caller's context variables hold there too, such as those of its log lines. A copy for
+        # each, because only one thread at a time can be in one.
+        in_callers_context = partial(copy_context().run, task)
         if index == 0:
-            return backend.executor.submit(task, Priority.PRIMARY, block=True)
-        return backend.executor.submit(task, Priority.SECONDARY, block=False)
+            return backend.executor.submit(in_callers_context, Priority.PRIMARY, block=True)
+        return backend.executor.submit(in_callers_context, Priority.SECONDARY, block=False)
 
     def _finished(self, index: int, _future: Future[Any]) -> None:
         with self.lock:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from structlog.testing import capture_logs
 
 from consumer_fleet.inspector.executors import (
     Executor,
+    ExecutorClosed,
     Priority,
     QueueFull,
     SynchronousExecutor,
@@ -148,6 +150,82 @@ def test_an_interface_that_lists_a_missing_member_is_refused() -> None:
 
     with pytest.raises(TypeError, match="fetsch"):
         ServiceDelegator(Misspelt, {}, names("a"))
+
+
+def test_every_kind_of_routine_is_delegated_with_its_arguments_by_name() -> None:
+    class Kinds(ServiceInterface):
+        interface = ("plain", "static", "of_class", "builtin")
+        builtin = dict.get  # its signature is known, although it is not written in Python
+
+        def plain(self, title: str) -> str:
+            raise NotImplementedError
+
+        @staticmethod
+        def static(title: str) -> str:
+            raise NotImplementedError
+
+        @classmethod
+        def of_class(cls, title: str) -> str:
+            raise NotImplementedError
+
+    class Backend(Kinds):
+        def plain(self, title: str) -> str:
+            return f"plain {title}"
+
+        @staticmethod
+        def static(title: str) -> str:
+            return f"static {title}"
+
+        @classmethod
+        def of_class(cls, title: str) -> str:
+            return f"of_class {title}"
+
+        def builtin(self, key: str, default: str = "") -> str:  # type: ignore[override]
+            return f"builtin {key}"
+
+    seen: list[Mapping[str, Any]] = []
+
+    def select(_context: Context, _method: str, arguments: Mapping[str, Any]) -> list[str]:
+        seen.append(arguments)
+        return ["a"]
+
+    delegator: Any = ServiceDelegator(
+        Kinds, {"a": ServiceBackend(Backend(), SynchronousExecutor())}, select
+    )
+    for name in ("plain", "static", "of_class"):
+        assert getattr(delegator, name)("Emma") == f"{name} Emma"
+    assert delegator.builtin("Emma") == "builtin Emma"
+    assert seen == [{"title": "Emma"}] * 3 + [{"key": "Emma", "default": None}]
+
+
+class Coroutine(Library):
+    async def fetch(self, title: str, copies: int = 1) -> Any:
+        return title
+
+
+class Generator(Library):
+    def fetch(self, title: str, copies: int = 1) -> Any:
+        yield title
+
+
+class AsyncGenerator(Library):
+    async def fetch(self, title: str, copies: int = 1) -> Any:
+        yield title
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [
+        (Coroutine(), "a coroutine function"),
+        (Generator(), "a generator"),
+        (AsyncGenerator(), "an async generator"),
+    ],
+)
+def test_a_backend_whose_call_only_promises_the_work_is_refused(
+    backend: Library, kind: str
+) -> None:
+    with pytest.raises(TypeError, match=f"backend 'a': .*fetch is {kind}"):
+        delegate({"a": backend}, "a")
 
 
 # -- the selector ---------------------------------------------------------------------------------
@@ -315,6 +393,33 @@ def test_the_executors_thread_has_the_context_during_the_call_only(fails: bool) 
         assert after.result(WAIT_S) is None
     assert town.contexts != [None]
     assert current_context() is None
+
+
+_shelf: ContextVar[str] = ContextVar("shelf", default="none")
+
+
+def test_backends_have_the_callers_context_variables_in_any_thread_and_cannot_change_them() -> None:
+    def answer(*_: Any) -> str:
+        seen = _shelf.get()
+        _shelf.set("the backend's")
+        return seen
+
+    token = _shelf.set("the caller's")
+    try:
+        with threaded() as executor:
+            for each in (executor, SynchronousExecutor()):
+                backends = {name: ServiceBackend(Town(answer), each) for name in "ab"}
+                reports: list[CallReport] = []
+                delegator = ServiceDelegator(Library, backends, names("a", "b"), reports.append)
+                assert delegator.fetch("Emma") == "the caller's"
+                executor.submit(lambda: None, Priority.STOP, block=True).result(WAIT_S)
+                (report,) = reports
+                assert [future and future.result(WAIT_S) for future in report.futures] == [
+                    "the caller's"
+                ] * 2
+        assert _shelf.get() == "the caller's"
+    finally:
+        _shelf.reset(token)
 
 
 # -- order, blocking and full queues --------------------------------------------------------------
@@ -633,3 +738,43 @@ def test_concurrent_requests_do_not_interfere() -> None:
     library.close()
     assert checked.problems == []
     assert checked.calls == checked.reports == 64 * CALLS_PER_THREAD
+
+
+def test_a_call_that_is_being_queued_while_its_executor_closes_still_gets_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = ThreadedExecutor(name="test")
+    closing = threading.Thread(target=executor.close)
+    put = executor._queue.put
+
+    def put_once_it_closes(job: Any, block: bool = True) -> None:
+        if job.task is not None:
+            closing.start()
+            # It ends only if it does not wait for this task.
+            closing.join(0.3)
+        put(job, block=block)
+
+    monkeypatch.setattr(executor._queue, "put", put_once_it_closes)
+    assert executor.submit(lambda: "done", Priority.PRIMARY, block=True).result(WAIT_S) == "done"
+    closing.join(WAIT_S)
+    assert not closing.is_alive()
+
+
+def test_a_secondary_whose_executor_is_closed_fails_alone() -> None:
+    reports: list[CallReport] = []
+    with threaded() as closed:
+        pass
+    delegator = ServiceDelegator(
+        Library,
+        {
+            "a": ServiceBackend(Town(), SynchronousExecutor()),
+            "b": ServiceBackend(Town(), closed),
+        },
+        names("a", "b"),
+        reports.append,
+    )
+    assert delegator.fetch("Emma") == ("Emma", 1)
+    future = reports[0].futures[1]
+    assert future is not None
+    with pytest.raises(ExecutorClosed, match="test"):
+        future.result(0)
