@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 
 # Each of these would break a promise; the value says what to use instead.
 OWNED_SETTINGS = {
@@ -116,6 +116,50 @@ NO_ACCESS = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
+# Why a group refuses a member until a person acts, and how.
+_INSTANCE = (
+    "another member has the same group.instance.id, or had it until a moment ago: give each member "
+    "its own"
+)
+_REFUSED_MEMBER = {
+    KafkaError.FENCED_INSTANCE_ID: _INSTANCE,
+    KafkaError.UNRELEASED_INSTANCE_ID: _INSTANCE,
+    KafkaError.UNSUPPORTED_ASSIGNOR: "correct group.remote.assignor: the brokers' "
+    "group.consumer.assignors names those that they have",
+    KafkaError.UNSUPPORTED_VERSION: "these brokers do not support group.protocol=consumer: remove "
+    "it from kafka_config",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: "the group's other members use another "
+    "partition.assignment.strategy or group.protocol: give all of them the same",
+    KafkaError.INVALID_SESSION_TIMEOUT: "choose session.timeout.ms between the brokers' "
+    "group.min.session.timeout.ms and group.max.session.timeout.ms",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "the group has as many members as the brokers' "
+    "group.max.size allows: stop some, or raise it",
+    KafkaError.INVALID_GROUP_ID: "choose another --group",
+}
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client is of no more use. A fatal error often arrives as a message's error, and
+    then only its code says so.
+    """
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def failure_of(error: KafkaError) -> FleetError | None:
+    """The failure that ends the process, for an error that no retry overcomes; else None."""
+    code = error.code()
+    if code in NO_ACCESS:
+        return ConfigurationError(f"Kafka refuses access: {error.str()}")
+    if code in LOGIN_REFUSED:
+        return ConfigurationError(f"Kafka refuses the login: {error.str()}")
+    for refusal, advice in _REFUSED_MEMBER.items():
+        # A fatal error has a code of its own; its cause is in its text.
+        if code == refusal or (is_fatal(error) and KafkaError(refusal).str() in error.str()):
+            return ConfigurationError(f"Kafka refuses this member: {error.str()}. Fix: {advice}")
+    if is_fatal(error):
+        # Polling a client in this state would look alive forever and read nothing.
+        return KafkaUnreachable(f"Kafka client failed: {error.str()}")
+    return None
 
 
 def unreachable(base_config: Mapping[str, Any], why: str) -> KafkaUnreachable:

@@ -30,15 +30,9 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
+from consumer_fleet.errors import ConfigurationError, FleetError
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, split_into_chunks
-from consumer_fleet.kafka.clients import (
-    LOGIN_REFUSED,
-    NO_ACCESS,
-    OUT_OF_RANGE,
-    BrokerWatch,
-    make_client,
-)
+from consumer_fleet.kafka.clients import OUT_OF_RANGE, BrokerWatch, failure_of, make_client
 from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions
 
 log = structlog.get_logger(__name__)
@@ -181,6 +175,7 @@ class ChunkConsumer(Consumer[Chunk]):
         except FleetError as failure:
             self._on_failure(failure)
             return {}
+        self._commits.answers.update(start)
         if self._positions.policy == "latest":
             # Pin the offset: what arrives from here on must survive a rebalance before any commit.
             self._commits.stage(fresh)
@@ -269,15 +264,12 @@ class ChunkConsumer(Consumer[Chunk]):
                 return  # revoked within this read: its new owner resets it
             try:
                 self._apply_reset(partition)
-            except FleetError as failure:
-                self._on_failure(failure)
-        elif code in NO_ACCESS:
-            self._on_failure(ConfigurationError(f"Kafka refuses access: {error.str()}"))
+            except FleetError as refusal:
+                self._on_failure(refusal)
         elif code in _NO_TOPIC:
             self._on_failure(ConfigurationError(f"the topic is gone: {error.str()}"))
-        elif error.fatal():
-            # Polling a client in this state would look alive forever and read nothing.
-            self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
+        elif (failure := failure_of(error)) is not None:
+            self._on_failure(failure)
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             self._joined = False
             log.error("left_the_group", why=error.str())
@@ -299,10 +291,8 @@ class ChunkConsumer(Consumer[Chunk]):
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.error("kafka_unreachable", error=error.str(), what_now="retrying")
-        elif error.fatal():
-            self._on_failure(KafkaUnreachable(f"Kafka client failed: {error.str()}"))
-        elif error.code() in LOGIN_REFUSED:
-            self._on_failure(ConfigurationError(f"Kafka refuses the login: {error.str()}"))
+        elif (failure := failure_of(error)) is not None:
+            self._on_failure(failure)
         else:
             log.debug("kafka_client_error", error=error.str())
 
@@ -336,6 +326,12 @@ class ChunkConsumer(Consumer[Chunk]):
     def settled(self) -> Mapping[Partition, int]:
         """The offset up to which each assigned partition is settled."""
         return self._positions.settled_offsets()
+
+    def committed(self) -> Mapping[Partition, int]:
+        """The offset up to which each assigned partition is committed, as far as it was answered.
+        At first, where reading began.
+        """
+        return {p: self._commits.answers.get(p, 0) for p in self._positions.settled_offsets()}
 
     def oldest_unsettled_ms(self) -> Mapping[Partition, int]:
         """The timestamp of the oldest message in flight, by partition. No I/O."""

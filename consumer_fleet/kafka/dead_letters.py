@@ -19,7 +19,13 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.dead_letter_headers import Headers, with_facts
 from consumer_fleet.errors import FleetError, UndeliverableMessage
 from consumer_fleet.kafka.chunk import DeadLetter
-from consumer_fleet.kafka.clients import BrokerWatch, make_client, producer_config
+from consumer_fleet.kafka.clients import (
+    BrokerWatch,
+    failure_of,
+    is_fatal,
+    make_client,
+    producer_config,
+)
 from consumer_fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
@@ -83,7 +89,17 @@ class DeadLetterProducer:
 
     def _connect(self) -> Producer:
         self._brokers = BrokerWatch()
-        return make_client(Producer, {**self._config, **self._brokers.settings})
+        own = {"error_cb": self._on_client_error, **self._brokers.settings}
+        return make_client(Producer, {**self._config, **own})
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._fail(error)
+
+    def _fail(self, error: KafkaError) -> None:
+        failure = failure_of(error)
+        if failure is not None:
+            self._on_failure(type(failure)(f"the dead-letter producer failed: {failure}"))
 
     def produce(self, partition: Partition, letter: DeadLetter) -> Ticket:
         """Send one dead letter. Never blocks; ``poll`` retries what a full queue refused."""
@@ -125,8 +141,11 @@ class DeadLetterProducer:
                 headers=ticket.headers,
                 on_delivery=answered,
             )
-        except (BufferError, KafkaException) as error:
+        except BufferError as error:
             self._retry(ticket, str(error))
+        except KafkaException as error:
+            refusal: KafkaError = error.args[0]
+            self._fail(refusal) if is_fatal(refusal) else self._retry(ticket, refusal.str())
 
     def _answered(self, ticket: Ticket, error: KafkaError | None) -> None:
         if ticket not in self._outstanding:
@@ -135,8 +154,8 @@ class DeadLetterProducer:
             ticket.kept = True
             self._outstanding.discard(ticket)
             incr("dlq.produced")
-        elif error.fatal():
-            self._on_failure(FleetError(f"the dead letter producer failed: {error.str()}"))
+        elif is_fatal(error):
+            self._fail(error)
         else:
             self._retry(ticket, error.str())
 

@@ -258,6 +258,8 @@ class Commits:
         self._staged: dict[Partition, int] = {}
         self._unanswered: dict[Partition, int] = {}
         self._synchronous = False
+        #: The last offset that the broker has confirmed, by partition.
+        self.answers: dict[Partition, int] = {}
 
     @contextmanager
     def synchronous(self) -> Iterator[None]:
@@ -276,8 +278,8 @@ class Commits:
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Never commit for a partition that this member no longer owns."""
         for partition in partitions:
-            self._staged.pop(partition, None)
-            self._unanswered.pop(partition, None)
+            for table in (self._staged, self._unanswered, self.answers):
+                table.pop(partition, None)
 
     def commit(self) -> Mapping[Partition, int]:
         """Send what is staged. Raises nothing: a commit that fails is staged again.
@@ -325,3 +327,5 @@ class Commits:
             if failure is not None:
                 log.warning("commit_failed", why=failure.str(), offset=sent)
                 self._staged.setdefault(partition, sent)
+            else:
+                self.answers[partition] = sent

@@ -14,6 +14,7 @@ from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
     OUT_OF_RANGE,
     BrokerWatch,
+    is_fatal,
     make_client,
     unjoined_config,
 )
@@ -178,12 +179,12 @@ class TopicReader:
             )
         if error.code() in _NO_ACCESS:
             raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
-        if error.fatal():
+        if is_fatal(error):
             raise self._unreachable(error)
         log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in LOGIN_REFUSED:
+        if is_fatal(error) or error.code() in LOGIN_REFUSED:
             self._error = error
 
     def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
@@ -326,7 +327,7 @@ class RangeReader:
         for message in self._client.consume(_BATCH, _WAIT_S):
             partition = partition_of(message)
             error, offset = message.error(), message.offset() or 0
-            if error is not None and error.fatal():
+            if error is not None and is_fatal(error):
                 raise KafkaUnreachable(f"topic {partition[0]!r}: {error.str()}")
             if partition not in self.open:
                 continue

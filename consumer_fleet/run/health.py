@@ -1,10 +1,10 @@
 """The health of ``consumer run``: its heartbeat file, its lag, and its time to loss.
 
 The heartbeat file (``--healthcheck-file``) is touched from the run loop, whether or not partitions
-are assigned: a standby is healthy. It is no longer touched when the loop stops, or when an assigned
-partition has lag but has not moved for ``stall_timeout_s`` without a known cause. A destination or
-a dead-letter topic that refuses is a known cause: it is reported elsewhere, and a restart would not
-fix it.
+are assigned: a standby is healthy. It is no longer touched when the loop stops, or when the
+committed offset of an assigned partition with waiting messages has not moved for
+``stall_timeout_s`` without a known cause. A destination or a dead-letter topic that refuses is a
+known cause: it is reported elsewhere, and a restart would not fix it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.retention import RetentionWatch
 from consumer_fleet.metrics import gauge
 from consumer_fleet.run.run import Run
@@ -43,7 +44,7 @@ class GroupHealth:
         lag = {} if consumer is None else consumer.lag()
         if run.is_held_up:
             self._watch.excuse()
-        stalled = self._watch.stalled(lag, {} if consumer is None else consumer.settled())
+        stalled = [] if consumer is None else self._watch.stalled(*waiting(consumer, lag))
         if self._heartbeat is not None:
             self._heartbeat.beat(stalled)
         if consumer is None:
@@ -55,22 +56,40 @@ class GroupHealth:
         self._time_to_loss.report(consumer.oldest_unsettled_ms())
 
 
+def waiting(
+    consumer: ChunkConsumer, lag: Mapping[Partition, int]
+) -> tuple[dict[Partition, int], Mapping[Partition, int]]:
+    """How many messages of each partition are not committed yet, and up to where they are: one
+    that delivers and whose commits all fail makes no progress.
+    """
+    committed, settled = consumer.committed(), consumer.settled()
+    counts = {
+        partition: lag.get(partition, 0) + max(0, settled[partition] - offset)
+        for partition, offset in committed.items()
+    }
+    return counts, committed
+
+
 class ProgressWatch:
-    """Finds assigned partitions that have lag and do not move."""
+    """Finds assigned partitions where messages wait and nothing moves."""
 
     def __init__(self, stall_timeout_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._stall_timeout_s = stall_timeout_s
         self._clock = clock
         self._seen: dict[Partition, tuple[int, float]] = {}
 
-    def stalled(self, lag: Mapping[Partition, int], settled: Mapping[Partition, int]) -> list[str]:
-        """Names of stalled partitions. Call regularly, with the lag and the settled offsets."""
+    def stalled(
+        self, waiting: Mapping[Partition, int], committed: Mapping[Partition, int]
+    ) -> list[str]:
+        """Names of stalled partitions. Call regularly, with the number of messages that are not
+        committed and the committed offsets.
+        """
         now = self._clock()
-        self._seen = {p: seen for p, seen in self._seen.items() if p in settled}
+        self._seen = {p: seen for p, seen in self._seen.items() if p in committed}
         stalled = []
-        for partition, offset in settled.items():
+        for partition, offset in committed.items():
             seen = self._seen.get(partition)
-            if seen is None or seen[0] != offset or lag.get(partition, 0) == 0:
+            if seen is None or seen[0] != offset or waiting.get(partition, 0) == 0:
                 self._seen[partition] = (offset, now)
             elif now - seen[1] > self._stall_timeout_s:
                 stalled.append(f"{partition.topic.name}/{partition.index}")

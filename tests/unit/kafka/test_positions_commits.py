@@ -224,3 +224,15 @@ def test_blocks_may_be_nested(client: HandClient, commits: Commits) -> None:
         commits.stage(at((0, 5)))
         commits.commit()
     assert client.calls == [({0: 5}, False)]
+
+
+def test_only_a_confirmed_commit_counts_as_committed(commits: Commits) -> None:
+    commits.stage(at((0, 5)))
+    commits.commit()
+    answer(commits, KafkaError.FENCED_INSTANCE_ID, (0, 5))
+    assert commits.answers == {}
+    commits.commit()
+    answer(commits, None, (0, 5))
+    assert commits.answers == at((0, 5))
+    commits.forget([partition(0)])
+    assert commits.answers == {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consumer_fleet.run.health import Heartbeat, ProgressWatch
+from arroyo.types import Partition
+
+from consumer_fleet.run.health import Heartbeat, ProgressWatch, waiting
 from tests.support.clock import ManualClock
 from tests.support.records import partition
 
@@ -16,6 +18,30 @@ def test_a_partition_with_lag_that_does_not_move_is_stalled() -> None:
     assert watch.stalled(lag, settled) == []
     clock.now = 11.0
     assert watch.stalled(lag, {partition(0): 1, partition(1): 2}) == ["events/0"]
+
+
+class Delivering:
+    """A consumer that settles everything and whose commits are all refused."""
+
+    def __init__(self) -> None:
+        self.offset = 1
+
+    def settled(self) -> dict[Partition, int]:
+        self.offset += 1
+        return {partition(): self.offset}
+
+    def committed(self) -> dict[Partition, int]:
+        return {partition(): 1}
+
+
+def test_a_partition_that_delivers_but_commits_nothing_is_stalled() -> None:
+    clock = ManualClock()
+    watch = ProgressWatch(10.0, clock)
+    consumer = Delivering()
+    for clock.now in (0.0, 9.0):
+        assert watch.stalled(*waiting(consumer, {partition(): 0})) == []  # type: ignore[arg-type]  # a stand-in
+    clock.now = 11.0
+    assert watch.stalled(*waiting(consumer, {partition(): 0})) == ["events/0"]  # type: ignore[arg-type]  # a stand-in
 
 
 def test_a_partition_without_lag_is_never_stalled() -> None:

@@ -1,0 +1,73 @@
+"""Errors of the Kafka client that end the process: by cause, with a remedy."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer_fleet.dead_letter_headers import Headers
+from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
+from consumer_fleet.kafka.chunk import DeadLetter, Record
+from consumer_fleet.kafka.clients import failure_of
+from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from tests.support.records import partition
+
+FATAL = KafkaError._FATAL
+
+
+def fatal(cause: int) -> KafkaError:
+    """As it arrives in a message: ``fatal()`` is False, and the cause is in the text."""
+    error = KafkaError(FATAL, f"Fatal error: {KafkaError(cause).str()}: rejected")
+    assert not error.fatal()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (fatal(KafkaError.FENCED_INSTANCE_ID), "group.instance.id"),
+        (fatal(KafkaError.UNRELEASED_INSTANCE_ID), "group.instance.id"),
+        (fatal(KafkaError.UNSUPPORTED_ASSIGNOR), "group.remote.assignor"),
+        (KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL), "partition.assignment.strategy"),
+        (KafkaError(KafkaError.INVALID_SESSION_TIMEOUT), "session.timeout.ms"),
+        (KafkaError(KafkaError.GROUP_MAX_SIZE_REACHED), "group.max.size"),
+        (KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED), "access"),
+        (KafkaError(KafkaError._AUTHENTICATION), "login"),
+    ],
+)
+def test_what_a_person_has_to_fix_ends_with_78_and_names_it(error: KafkaError, named: str) -> None:
+    failure = failure_of(error)
+    assert isinstance(failure, ConfigurationError)
+    assert named in str(failure)
+
+
+def test_another_fatal_error_ends_with_69() -> None:
+    assert isinstance(failure_of(fatal(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)), KafkaUnreachable)
+    assert isinstance(failure_of(KafkaError(KafkaError._FATAL, fatal=True)), KafkaUnreachable)
+
+
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError.REBALANCE_IN_PROGRESS])
+def test_an_error_that_passes_ends_nothing(code: int) -> None:
+    assert failure_of(KafkaError(code)) is None
+
+
+class FailedProducer:
+    """A librdkafka producer after a fatal error: it takes nothing any more."""
+
+    def produce(self, topic: str, *, headers: Headers, **_: object) -> None:
+        raise KafkaException(fatal(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER))
+
+
+def test_a_dead_letter_producer_that_has_failed_for_good_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "consumer_fleet.kafka.dead_letters.make_client", lambda _kind, _config: FailedProducer()
+    )
+    failures: list[FleetError] = []
+    producer = DeadLetterProducer({}, "events-dlq", "group", on_failure=failures.append)
+    producer.produce(partition(), DeadLetter(Record(1, None, None, b"v", ()), "invalid_json", ""))
+    (failure,) = failures
+    assert isinstance(failure, KafkaUnreachable)
+    assert "dead-letter producer" in str(failure)
+    assert not producer.blocked
