@@ -219,6 +219,7 @@ class ChunkConsumer(Consumer[Chunk]):
         if held or not self._ready:
             longest_s = MAX_WAIT_S if self._positions.is_any_unsettled else IDLE_WAIT_S
             self._read(longest_s if timeout is None else min(timeout, longest_s))
+        self._commits.stage(self._positions.pass_gaps())
         if self._brokers.none_known:
             self._reconnect()
         if self._rewind:

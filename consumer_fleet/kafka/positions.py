@@ -159,6 +159,18 @@ class Positions:
         if partition in self._next:
             self._eof[partition] = offset
 
+    def pass_gaps(self) -> dict[Partition, int]:
+        """Settle what ends a partition after its last message, once all messages are settled; its
+        new offsets. A transaction's control record has an offset and is never read, so that the
+        group would have a lag of 1 forever.
+        """
+        passed = {}
+        for partition, end in self._eof.items():
+            settled = self._settled[partition]
+            if self._next[partition] <= settled < end:
+                self._next[partition] = self._settled[partition] = passed[partition] = end
+        return passed
+
     def moved(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
         self._eof.pop(partition, None)

@@ -362,3 +362,31 @@ def test_the_end_is_found_behind_a_control_record(
         member.join(name)
         until(lambda: member.consumer.at_end, member, what="the end")
     assert member.read == [(0, 0)]
+
+
+@pytest.mark.parametrize("outcome", ["commit", "abort"])
+def test_the_lag_of_a_transactional_topic_is_0_at_its_end(
+    kafka: KafkaBroker, topic: TopicFactory, group: str, outcome: str
+) -> None:
+    """Each transaction ends with a control record, which has an offset and is never read."""
+    name = filled(kafka, topic(1), 5)
+    transaction = kafka.transaction(name, 3)
+    getattr(transaction, outcome)()
+    readable, end = (8 if outcome == "commit" else 5), {0: 9}
+    assert kafka.end_offsets(name) == end
+    member = Member(kafka, group)
+    with members(member):
+        member.join(name)
+        until(lambda: len(member.read) == readable, member, what="all messages")
+        member.commit(name, {0: readable})
+
+        def committed_all() -> bool:
+            member.consumer.commit_offsets()
+            return kafka.committed(group, name) == end
+
+        until(committed_all, member, what="the end to be committed")
+        assert list(member.consumer.lag().values()) == [0]
+        assert len(member.read) == readable
+        kafka.produce(name, [b"more"])
+        until(lambda: len(member.read) == readable + 1, member, what="the next message")
+        assert member.read[-1] == (0, 9)

@@ -272,3 +272,22 @@ def test_a_control_record_at_the_end_is_not_lag(client: HandClient) -> None:
     assert assigned.positions.lag() == {partition(0): 2}, "its message is not settled yet"
     assigned.positions.settled({partition(0): 49})
     assert assigned.positions.lag() == {partition(0): 0}
+
+
+def test_what_ends_a_partition_after_its_last_message_is_settled_with_it(
+    client: HandClient,
+) -> None:
+    client.committed_offsets = {0: 10}
+    positions = Assigned(client, "earliest").positions
+    positions.resolve([TopicPartition(TOPIC.name, 0)])
+    positions.advance(chunk(10, 2))
+    positions.reached_end(partition(0), 14)
+    assert positions.pass_gaps() == {}, "a message is in flight"
+    positions.settled({partition(0): 11})
+    assert positions.pass_gaps() == {}, "a message is in flight"
+    positions.settled({partition(0): 12})
+    assert positions.pass_gaps() == {partition(0): 14}
+    assert positions.pass_gaps() == {}
+    assert positions.tell() == positions.settled_offsets() == {partition(0): 14}
+    positions.moved(partition(0), 12)
+    assert positions.pass_gaps() == {}, "the end was seen from another position"
