@@ -17,6 +17,8 @@ import structlog
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.errors import ConfigurationError, ServiceError
+from consumer_fleet.metrics import recorder
+from consumer_fleet.metrics.definitions import Kind, Metric
 
 
 class Service(Protocol):
@@ -137,7 +139,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PluginRegistry:
-    """The object a plugin is called with: the options to read, and `add_service`."""
+    """The object a plugin is called with: the options, `add_service` and `declare_metric`."""
 
     options: Options
     services: list[Service] = field(default_factory=list)
@@ -145,6 +147,15 @@ class PluginRegistry:
     def add_service(self, service: Service) -> None:
         """Have the service validated and set up with the built-in ones, after them."""
         self.services.append(service)
+
+    def declare_metric(
+        self, name: str, kind: Kind, unit: str, meaning: str, tags: tuple[str, ...] = ()
+    ) -> None:
+        """Declare a metric of the plugin's own, for ``consumer_fleet.metrics.incr`` and the others.
+
+        ``tags`` are the keys that calls may give. Raises ValueError where the name is taken.
+        """
+        recorder.declare(Metric(name, kind, unit, meaning, tuple(tags)))
 
 
 def load_plugins(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import structlog
 
@@ -150,6 +150,18 @@ class Recorder:
             yield
         finally:
             self._thread_tags.tags = before
+
+    def declare(self, metric: Metric) -> None:
+        """Allow measurements of this metric, as a plugin does for its own. May be repeated.
+
+        Raises ValueError where the name is declared otherwise, or its kind does not exist.
+        """
+        if metric.kind not in get_args(Kind):
+            raise ValueError(f"metric {metric.name!r}: {metric.kind!r} is not a kind")
+        if self._declared.setdefault(metric.name, metric) != metric:
+            raise ValueError(f"metric {metric.name!r} is declared twice")
+        # A measurement before this was refused, and its refusal kept.
+        self._checked = {}
 
     def record_declared_elsewhere(
         self, kind: Kind, name: str, value: float, tags: Tags | None

@@ -373,6 +373,30 @@ def test_a_broken_plugin_stops_the_boot_when_plugins_are_strict(
         load_plugins(options(plugins_strict=True), [broken])
 
 
+def test_a_plugin_measures_with_metrics_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = ModuleType("fleet_test_plugins")
+
+    def shop(registry: PluginRegistry) -> None:
+        registry.declare_metric("shop.orders", "counter", "orders", "Orders seen.", ("country",))
+
+    def thief(registry: PluginRegistry) -> None:
+        registry.declare_metric("consumer.messages", "counter", "x", "Not its own.")
+
+    provider.__dict__.update(shop=shop, thief=thief)
+    monkeypatch.setitem(sys.modules, "fleet_test_plugins", provider)
+    group = "consumer_fleet.plugins"
+    installed = [
+        EntryPoint(name, f"fleet_test_plugins:{name}", group) for name in ("shop", "thief")
+    ]
+    with structlog.testing.capture_logs() as logs:
+        load_plugins(options(), installed)
+        load_plugins(options(), installed)
+    assert {entry["plugin"] for entry in logs if entry["event"] == "plugin_skipped"} == {"thief"}
+    with metrics.recorder.apart() as snapshot:
+        metrics.incr("shop.orders", tags={"country": "at"}, amount=2)
+    assert snapshot().total("shop.orders", country="at") == 2
+
+
 # Services
 
 

@@ -119,6 +119,20 @@ def test_an_undeclared_metric_raises_in_strict_mode_each_time(
             measure(recorder)
 
 
+def test_a_metric_can_be_declared_later_and_again_but_not_otherwise() -> None:
+    recorder = Recorder([])
+    recorder.incr("shop.orders")
+    metric = Metric("shop.orders", "counter", "orders", "Orders.")
+    recorder.declare(metric)
+    recorder.declare(metric)
+    recorder.incr("shop.orders")
+    assert recorder.snapshot().total("shop.orders") == 1
+    with pytest.raises(ValueError, match="declared twice"):
+        recorder.declare(Metric("shop.orders", "gauge", "orders", "Orders."))
+    with pytest.raises(ValueError, match="'rate' is not a kind"):
+        recorder.declare(Metric("shop.rate", "rate", "", ""))  # type: ignore[arg-type]
+
+
 def test_an_undeclared_metric_is_logged_once_and_dropped(
     recorder: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
