@@ -34,8 +34,8 @@ from consumer_fleet.bootstrap.parsing import (
     shown,
     topic_name,
 )
-from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import Compression
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.errors import ConfigurationError
 

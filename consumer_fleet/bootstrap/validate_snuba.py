@@ -182,7 +182,7 @@ def check_health(url: str, options: Options) -> None:
     """Ask Snuba. Blocks for ``snuba_timeout_s`` at most, however slowly the answer trickles in."""
     import pycurl  # noqa: PLC0415 - only the parent gets here
 
-    from consumer_fleet.capture.posts import authorities  # noqa: PLC0415 - likewise
+    from consumer_fleet.capture.dialing import authorities  # noqa: PLC0415 - likewise
 
     handle = pycurl.Curl()
     handle.setopt(pycurl.URL, url + HEALTH_PATH)

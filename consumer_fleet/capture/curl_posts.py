@@ -10,17 +10,11 @@ from typing import Any, Final, TypeAlias
 
 import pycurl
 
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.answers import BODY_CAP_BYTES, Answer
+from consumer_fleet.capture.delivery_loop import IDLE_CONNECTION_AGE_S, DeliveryLoop, timeout_s
+from consumer_fleet.capture.dialing import authorities, proxy_from_environment
 from consumer_fleet.capture.dsn import client_name
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import (
-    BODY_CAP_BYTES,
-    IDLE_CONNECTION_AGE_S,
-    Answer,
-    authorities,
-    proxy_from_environment,
-    timeout_s,
-)
 
 # A pycurl.Curl, which ships without types.
 Handle: TypeAlias = Any

@@ -1,5 +1,7 @@
 """The loop that delivery runs in: descriptors by epoll, wake-ups from other threads, turns.
 
+`Posts` is the interface of what makes requests in it: connections of our own, or libcurl.
+
 Everything but `wake` belongs to one thread at a time, the driver: the one that is in `run_once`.
 """
 
@@ -12,7 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+from consumer_fleet.capture.answers import Answer
+from consumer_fleet.capture.options import DestinationOptions
 
 # Called at each turn; starts what may start, and returns when it wants a turn next.
 Pump: TypeAlias = Callable[[], float]
@@ -20,6 +25,29 @@ Pump: TypeAlias = Callable[[], float]
 OnReady: TypeAlias = Callable[[int], None]
 
 _LONGEST_WAIT_S: Final = 60.0
+# Relay closes idle connections after 5 s; a request that meets the close would be ambiguous.
+IDLE_CONNECTION_AGE_S: Final = 4
+# The time that a slow line may take for a big body, on top of the request's timeout.
+_SLOWEST_UPLOAD_BYTES_PER_S: Final = 1024 * 1024
+
+
+class Posts(Protocol):
+    """How a destination's requests are made. Only the loop's driver may use it."""
+
+    @property
+    def idle(self) -> int:
+        """How many more requests may start now."""
+
+    def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
+        """Start a request; call only while `idle` is not 0.
+
+        ``on_answer`` is called once: later, or before this returns.
+        """
+
+
+def timeout_s(options: DestinationOptions, body_bytes: int) -> float:
+    """The time that a request with a body of this size may take."""
+    return options.request_timeout_s + body_bytes // _SLOWEST_UPLOAD_BYTES_PER_S
 
 
 class DeliveryLoop:

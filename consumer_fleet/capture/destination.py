@@ -13,11 +13,15 @@ from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from consumer_fleet import metrics
-from consumer_fleet.capture.answers import TroubleLog, Verdict, advice, describe, judge
-from consumer_fleet.capture.compression import choose_compressor
+from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, advice, describe, judge
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
-from consumer_fleet.capture.envelope import Envelope, destination_members, serialize_after
+from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
+from consumer_fleet.capture.envelope import (
+    Envelope,
+    choose_compressor,
+    destination_members,
+    serialize_after,
+)
 from consumer_fleet.capture.gate import (
     EVERYTHING,
     Gate,
@@ -29,7 +33,6 @@ from consumer_fleet.capture.gate import (
 )
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 

@@ -1,22 +1,36 @@
-"""TCP connections to one host: names are resolved in a thread, and every address is tried."""
+"""TCP connections to one host: names are resolved in a thread, and every address is tried.
+
+The proxy that the environment asks for, and the authorities that TLS trusts, are looked up here.
+"""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
+import re
 import select
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import certifi
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.errors import ConfigurationError
 
 # A name is resolved again after this time, as in libcurl.
 _NAME_AGE_S: Final = 60.0
 # The next address is tried beside one that has not answered after this time (RFC 8305).
 _NEXT_ADDRESS_S: Final = 0.25
+_PROXY: Final = re.compile(
+    r"(?:[a-z][a-z0-9+.\-]*://)?(?:[!-.0-9;-?A-~]*(?::[!-.0-9:-?A-~]*)?@)?"
+    r"(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?(?:/[!-?A-~]*)?",
+    re.IGNORECASE,
+)
 
 
 class Address(NamedTuple):
@@ -181,3 +195,31 @@ def _describe(code: int | None, address: Address) -> str:
     host, port = address.address[:2]
     name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return f"can't connect to {name}: {os.strerror(code or 0)}"
+
+
+def authorities(ca_file: str | os.PathLike[str] | None) -> bytes:
+    """The path of the PEM file with the certificate authorities to trust: certifi's by default.
+
+    In bytes, because pycurl takes no text but ASCII.
+    """
+    return os.fsencode(ca_file or certifi.where())
+
+
+def proxy_from_environment(url: str) -> str:
+    """The proxy that ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` ask for.
+
+    Empty if there is none. Raises ConfigurationError, without its text, if it is not a URL.
+    """
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if not proxies or proxy_bypass(parts.netloc):
+        return ""
+    name = parts.scheme if proxies.get(parts.scheme) else "all"
+    proxy = proxies.get(name, "")
+    if proxy and not _PROXY.fullmatch(proxy):
+        raise ConfigurationError(
+            f"the proxy in {name}_proxy is not a valid URL; expected "
+            "http://USER:PASSWORD@HOST:PORT, where a user or password writes /, @, a space "
+            "and letters outside ASCII in percent-encoding, like %2F"
+        )
+    return proxy

@@ -9,16 +9,27 @@ that all others keep their spelling, their order and their duplicates.
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Final, NamedTuple
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType, ModuleType
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.errors import ConfigurationError, RejectedMessage
 
+Compression: TypeAlias = Literal["auto", "none", "gzip", "zstd", "br"]
+
+_GZIP_WINDOW_BITS: Final = 31  # zlib's way of asking for gzip's header and trailer
+# The fastest useful levels: the network is rarely slower than a higher level of compression.
+_GZIP_LEVEL: Final = 1
+_ZSTD_LEVEL: Final = 1
+_BROTLI_QUALITY: Final = 1
 _NEWLINE: Final = 0x0A
 _EMPTY_HEADER: Final = b"{}"
 _NO_MEMBERS: Final[Mapping[str, object]] = MappingProxyType({})
@@ -276,3 +287,52 @@ def _end_of_nested(line: bytes, position: int) -> int:
         elif token[0] in (b"]", b"}"):
             depth -= 1
     return position
+
+
+@dataclass(frozen=True, slots=True)
+class Compressor:
+    """``encoding`` is the value of Content-Encoding; None leaves bodies as they are."""
+
+    encoding: str | None
+    compress: Callable[[bytes], bytes]
+
+
+def choose_compressor(compression: Compression, scheme: str) -> Compressor:
+    """Return the compressor. ``auto`` is gzip for https and none for http, whose server is mostly
+    on the same machine or rack.
+
+    Raises ConfigurationError for an encoding whose package is not installed.
+    """
+    if compression == "auto":
+        compression = "gzip" if scheme == "https" else "none"
+    if compression == "none":
+        return Compressor(None, _unchanged)
+    if compression == "gzip":
+        return Compressor("gzip", _gzip)
+    if compression == "zstd":
+        # Imported only when it is chosen: most workers don't need it.
+        package = importlib.import_module("zstandard")
+        return Compressor("zstd", package.ZstdCompressor(level=_ZSTD_LEVEL).compress)
+    if compression == "br":
+        brotli = _import_brotli()
+        return Compressor("br", partial(brotli.compress, quality=_BROTLI_QUALITY))
+    raise ConfigurationError(
+        f"compression {compression!r} is unknown; expected auto, none, gzip, zstd or br"
+    )
+
+
+def _unchanged(body: bytes) -> bytes:
+    return body
+
+
+def _gzip(body: bytes) -> bytes:
+    return zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
+
+
+def _import_brotli() -> ModuleType:
+    try:
+        return importlib.import_module("brotli")
+    except ImportError as error:
+        raise ConfigurationError(
+            "compression 'br' needs the package 'brotli': pip install 'consumer-fleet[br]'"
+        ) from error

@@ -9,10 +9,9 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from consumer_fleet.capture.answer_parser import AnswerParser, InvalidAnswer, KnownHead
+from consumer_fleet.capture.answers import Answer, AnswerParser, InvalidAnswer, KnownHead
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.dialing import Dial, Resolver
-from consumer_fleet.capture.posts import Answer
 
 _READ_BYTES: Final = 16 * 1024
 _READ_MASK: Final = select.EPOLLIN | select.EPOLLRDHUP

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumer_fleet.capture.compression import Compression
 from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import Compression
 
 
 @dataclass(frozen=True, slots=True)

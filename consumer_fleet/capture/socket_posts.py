@@ -9,20 +9,17 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
-from consumer_fleet.capture.answer_parser import KnownHead
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
-from consumer_fleet.capture.dialing import Resolver
+from consumer_fleet.capture.answers import Answer, KnownHead
+from consumer_fleet.capture.delivery_loop import (
+    IDLE_CONNECTION_AGE_S,
+    DeliveryLoop,
+    Posts,
+    timeout_s,
+)
+from consumer_fleet.capture.dialing import Resolver, authorities, proxy_from_environment
 from consumer_fleet.capture.dsn import client_name
 from consumer_fleet.capture.http_connection import HttpConnection
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import (
-    IDLE_CONNECTION_AGE_S,
-    Answer,
-    Posts,
-    authorities,
-    proxy_from_environment,
-    timeout_s,
-)
 
 
 def open_posts(loop: DeliveryLoop, options: DestinationOptions, headers: tuple[str, ...]) -> Posts:

@@ -13,14 +13,13 @@ import orjson
 import pycurl
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.answers import Verdict, advice, describe, judge
-from consumer_fleet.capture.compression import choose_compressor
+from consumer_fleet.capture.answers import Answer, Verdict, advice, describe, judge
 from consumer_fleet.capture.curl_posts import make_handle
+from consumer_fleet.capture.dialing import proxy_from_environment
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.capture.envelope import build, make_item, serialize
+from consumer_fleet.capture.envelope import build, choose_compressor, make_item, serialize
 from consumer_fleet.capture.gate import limits_of_answer
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import Answer, proxy_from_environment
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
 
 _BODY_CAP_BYTES: Final = 64 * 1024

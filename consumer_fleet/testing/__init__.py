@@ -5,7 +5,7 @@ Heavy to import; the plugin does so when a test first asks for one of its fixtur
 
 from __future__ import annotations
 
-from consumer_fleet.capture.posts import Answer
+from consumer_fleet.capture.answers import Answer
 from consumer_fleet.testing.captured import Answers, DeadLettered, Origin, SentEnvelope, SentItem
 from consumer_fleet.testing.expectation import ExpectationFiles, Expectations, Replayed
 from consumer_fleet.testing.kafka_cluster import ClusterRun, KafkaCluster

@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.answers import Answer
+from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.envelope import parse
 from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.dead_letter_headers import Headers, restore
 from consumer_fleet.kafka.chunk import Record
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from consumer_fleet.capture import dialing
+from consumer_fleet.capture.answers import Answer
 from consumer_fleet.capture.curl_posts import CurlPosts
-from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import Answer, Posts
 from consumer_fleet.capture.socket_posts import SocketPosts
 from tests.support.capturing import delivery_loop, drive_for, drive_until
 from tests.support.certificate import key_of, server_context
@@ -290,7 +290,7 @@ def test_an_answer_that_does_not_come_in_time_is_ambiguous(
 def test_a_server_that_stops_reading_has_not_got_the_request(
     loop: DeliveryLoop, kind: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer_fleet.capture.posts._SLOWEST_UPLOAD_BYTES_PER_S", 10**9)
+    monkeypatch.setattr("consumer_fleet.capture.delivery_loop._SLOWEST_UPLOAD_BYTES_PER_S", 10**9)
     release = threading.Event()
 
     def serve(*_: object) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from consumer_fleet.capture.answers import Answer
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.posts import Answer
 from consumer_fleet.capture.socket_posts import SocketPosts
 from tests.support.capturing import delivery_loop
 

@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode
 import orjson
 import pycurl
 
+from consumer_fleet.capture.dialing import authorities
 from consumer_fleet.capture.dsn import client_name
-from consumer_fleet.capture.posts import authorities
 from consumer_fleet.inspector.coverage.local_reports import FramePath
 from consumer_fleet.inspector.coverage.service import (
     CodecovSettings,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from consumer_fleet.bootstrap.configure_sdk import make_before_send
 from consumer_fleet.bootstrap.logging_setup import FleetHandler
 from consumer_fleet.bootstrap.redaction import Redaction, guard, learn_option
-from consumer_fleet.capture.posts import proxy_from_environment
+from consumer_fleet.capture.dialing import proxy_from_environment
 from consumer_fleet.cli import main
 from consumer_fleet.errors import ConfigurationError
 

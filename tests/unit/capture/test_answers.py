@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog.testing
 
-from consumer_fleet.capture.answers import TroubleLog, Verdict, describe, judge
-from consumer_fleet.capture.posts import Answer
+from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, describe, judge
 from tests.support.clock import ManualClock
 
 

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from consumer_fleet.capture.compression import choose_compressor
+from consumer_fleet.capture.envelope import choose_compressor
 from consumer_fleet.errors import ConfigurationError
 
 
