@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 from pathlib import Path
+
+from tests.support.consumer_process import CONSUMER, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_FILES = 22
+EXAMPLE_MESSAGES = 2_000  # of the demonstration
 
 
 def path_of_a_message() -> list[str]:
@@ -47,3 +52,51 @@ def test_each_file_imports_an_earlier_one_or_is_imported_by_it() -> None:
             short in imports[earlier] or earlier.removeprefix("consumer_fleet/") in imports[file]
             for earlier in path[:number]
         ), f"nothing on the path leads to {file}"
+
+
+# Counts the calls of each file's functions in every process, and writes them at the process's end.
+_COUNT_CALLS = """
+import atexit, collections, json, multiprocessing.util, os, pathlib, sys
+
+calls = collections.Counter()
+
+def count(frame, event, argument):
+    if event == "call":
+        calls[frame.f_code.co_filename, frame.f_code.co_name] += 1
+
+def dump():
+    sys.setprofile(None)
+    most = {}
+    for (file, name), number in calls.items():
+        if name != "<module>":
+            most[file] = max(most.get(file, 0), number)
+    path = pathlib.Path(os.environ["CALLS_FOLDER"], f"{os.getpid()}.json")
+    path.write_text(json.dumps(most))
+
+sys.setprofile(count)
+atexit.register(dump)
+multiprocessing.util.Finalize(None, dump, exitpriority=1)
+"""
+
+
+def test_it_names_every_file_of_a_worker_that_runs_for_each_message(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_COUNT_CALLS)
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    environment = clean_environment({"PYTHONPATH": str(tmp_path), "CALLS_FOLDER": str(calls)})
+    command = (CONSUMER, "run", "--topic", "ingest-events", "--stop-at-end")
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=100)
+    (worker,) = (
+        found
+        for found in (json.loads(path.read_text()) for path in calls.glob("*.json"))
+        if any(file.endswith("/multiprocess_worker.py") and n > 100 for file, n in found.items())
+    )
+    package = f"{ROOT}/consumer_fleet/"
+    busy = {
+        file.removeprefix(package)
+        for file, number in worker.items()
+        if file.startswith(package) and number >= EXAMPLE_MESSAGES
+    }
+    named = {file.removeprefix("consumer_fleet/") for file in path_of_a_message()}
+    assert "capture/destination.py" in busy
+    assert busy <= named
