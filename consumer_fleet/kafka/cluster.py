@@ -215,9 +215,9 @@ class Cluster:
         if self.partition_count(dead_letter_topic):
             return
         config = {"retention.ms": "-1", "cleanup.policy": "delete"}
-        limit = self._settings(source).get("max.message.bytes")
+        limit = self.largest_message(source)
         if limit is not None:
-            config["max.message.bytes"] = str(int(limit) + HEADER_ROOM_BYTES)
+            config["max.message.bytes"] = str(limit + HEADER_ROOM_BYTES)
         try:
             self.create_topic(dead_letter_topic, 1, config)
         except ConfigurationError as error:
@@ -226,13 +226,18 @@ class Cluster:
                 "with --no-dlq"
             ) from error
 
-    def _settings(self, topic: str) -> dict[str, str]:
-        """A topic's settings, none where they may not be read."""
+    def largest_message(self, topic: str) -> int | None:
+        """The topic's ``max.message.bytes``; None where its settings may not be read."""
+        if self.cluster_id is None and (self.connect() is not None or self.cluster_id is None):
+            return None  # a mock cluster would let the question time out
         try:
-            return settings_of(request_settings(self.admin, [topic])[topic])
+            limit = settings_of(request_settings(self.admin, [topic])[topic])["max.message.bytes"]
         except KafkaException as error:
             log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
-            return {}
+            return None
+        except KeyError:
+            return None
+        return int(limit)
 
     # -- facts, asked in parallel and judged elsewhere ------------------------------------------
 

@@ -292,7 +292,7 @@ class ChunkConsumer(Consumer[Chunk]):
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.error("kafka_unreachable", error=error.str(), what_now="retrying")
-        elif (failure := failure_of(error)) is not None:
+        elif (failure := failure_of(error, self._positions.unread())) is not None:
             self._on_failure(failure)
         else:
             log.debug("kafka_client_error", error=error.str())

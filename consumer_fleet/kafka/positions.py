@@ -171,6 +171,13 @@ class Positions:
                 self._next[partition] = self._settled[partition] = passed[partition] = end
         return passed
 
+    def unread(self) -> str:
+        """The next offset of each partition that is not known to be at its end, for a person."""
+        waiting = [(p, n) for p, n in sorted(self._next.items()) if self._eof.get(p) != n]
+        return ", ".join(
+            f"{_name(partition)} at or after offset {offset}" for partition, offset in waiting
+        )
+
     def moved(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
         self._eof.pop(partition, None)

@@ -15,9 +15,13 @@ from consumer_fleet.kafka.clients import (
     OUT_OF_RANGE,
     BrokerWatch,
     is_fatal,
+    is_too_large,
     make_client,
+    too_large,
     unjoined_config,
+    with_room_for,
 )
+from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
 
 log = structlog.get_logger(__name__)
@@ -66,6 +70,7 @@ class TopicReader:
         self.partitions = 0
         self.cluster_id: str | None = None
         self._error: KafkaError | None = None
+        self._base_config = base_config
         self._patience_s = patience_s
         self._idle_s = 0.0
         self._config = {
@@ -109,7 +114,7 @@ class TopicReader:
         except KafkaException as error:
             raise self._unreachable(error.args[0]) from error
         if self._error is not None:
-            raise self._unreachable(self._error)
+            self._overcome(self._error)
         self._check_progress(messages, timeout_s)
         taken = self._take(messages)
         if self._brokers.none_known:
@@ -184,8 +189,25 @@ class TopicReader:
         log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if is_fatal(error) or error.code() in LOGIN_REFUSED:
+        if is_fatal(error) or is_too_large(error) or error.code() in LOGIN_REFUSED:
             self._error = error
+
+    def _overcome(self, error: KafkaError) -> None:
+        """Take larger messages, once, where the topic allows them; else raise."""
+        if not is_too_large(error):
+            raise self._unreachable(error)
+        limit = Cluster(self._base_config).largest_message(self.topic)
+        config = with_room_for(self._config, limit)
+        if config == self._config:
+            waiting = (
+                f"{self.topic}/{index} at or after offset {self._next[index]}"
+                for index in self._open
+            )
+            raise too_large(error, ", ".join(sorted(waiting)))
+        self._error, self._config = None, config
+        self._client.close()
+        self._connect()
+        self._assign()
 
     def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
         return KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")

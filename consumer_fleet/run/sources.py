@@ -15,7 +15,7 @@ from arroyo.types import BrokerValue, Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.kafka.clients import consumer_config
+from consumer_fleet.kafka.clients import consumer_config, with_room_for
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.positions import OffsetPolicy
@@ -101,7 +101,9 @@ class GroupSource:
     def open(self, hooks: Hooks) -> ChunkConsumer:
         ends = self.cluster.end_offsets(self.topic) if self.stop_at == "end" else self.stop_at
         self.consumer = ChunkConsumer(
-            consumer_config(self.kafka, self.group),
+            consumer_config(
+                with_room_for(self.kafka, self.cluster.largest_message(self.topic)), self.group
+            ),
             offset_policy=self.offset_policy,
             on_failure=hooks.on_failure,
             on_poll=hooks.on_poll,
