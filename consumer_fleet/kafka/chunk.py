@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 import structlog
 from arroyo.types import BrokerValue, Partition, Topic
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.dead_letter_headers import Facts, Headers
@@ -22,6 +22,10 @@ CHUNK_MESSAGES = 500
 CHUNK_BYTES = 1024 * 1024
 #: The name of a header whose own name is not UTF-8: the client library does not give its bytes.
 UNREADABLE_NAME: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def as_partition(target: TopicPartition) -> Partition:
+    return Partition(Topic(target.topic), target.partition)
 
 
 class Record(NamedTuple):

@@ -31,9 +31,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, FleetError
-from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, split_into_chunks
+from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
 from consumer_fleet.kafka.clients import OUT_OF_RANGE, BrokerWatch, failure_of, make_client
-from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions
+from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions, as_targets
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,7 @@ class ChunkConsumer(Consumer[Chunk]):
             ends=ends or {},
             group=str(config.get("group.id", "")),
         )
+        self._topic_id = ""
         self._connect()
         self._topics: Sequence[Topic] = ()
         self._on_assign: OnAssign | None = None
@@ -90,14 +91,19 @@ class ChunkConsumer(Consumer[Chunk]):
         self._paused: set[Partition] = set()
         self._rebalanced = False
         self._rewind = False
-        self._joined = False
         self._closing = self._closed = False
 
     def _connect(self) -> None:
+        self._joined = False
         self._brokers = BrokerWatch()
         self._client = make_client(KafkaConsumer, {**self._config, **self._brokers.settings})
         self._positions = self._make_positions(self._client)
         self._commits = Commits(self._client)
+        self.use_topic(self._topic_id)
+
+    def use_topic(self, topic_id: str) -> None:
+        """Store the topic's id with each commit, and ignore what was committed for another one."""
+        self._topic_id = self._commits.topic_id = topic_id
 
     # -- subscription ---------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def _revoked(self, _: KafkaConsumer, partitions: list[TopicPartition]) -> None:
         self._rebalanced = True
-        gone = [_as_partition(p) for p in partitions]
+        gone = [as_partition(p) for p in partitions]
         # The strategy drains and commits here, before the partitions have a new owner.
         with self._commits.synchronous():
             if self._on_revoke is not None:
@@ -152,15 +158,23 @@ class ChunkConsumer(Consumer[Chunk]):
         # commit would be refused, or block the loop while no broker responds.
         self._joined = False
         self._on_partitions_lost()
-        self._commits.forget([_as_partition(p) for p in partitions])
+        self._commits.forget([as_partition(p) for p in partitions])
         self._revoked(client, partitions)
 
     def _reconnect(self) -> None:
         """Replace the client. The old one is not closed: it has no broker to leave the group at."""
-        held = _as_targets(self._positions.tell())
-        if held:
+        if held := as_targets(self._positions.tell()):
             self._lost(self._client, held)
-        self._joined = False
+        self._connect()
+        self._join()
+
+    def start_over(self, topic_id: str) -> None:
+        """Abandon what was read of a topic that is gone, and join again for the one of its name."""
+        self._on_partitions_lost()
+        self._commits.forget(self._positions.tell())
+        self._serve_rebalances()
+        self._client.close()
+        self._topic_id = topic_id
         self._connect()
         self._join()
 
@@ -171,7 +185,7 @@ class ChunkConsumer(Consumer[Chunk]):
         if self._closing:
             return {}  # a client that closes asks no broker any more
         try:
-            start, fresh = self._positions.resolve(targets)
+            start, fresh = self._positions.resolve(targets, self._topic_id)
         except FleetError as failure:
             self._on_failure(failure)
             return {}
@@ -198,7 +212,7 @@ class ChunkConsumer(Consumer[Chunk]):
     def _expect_new_strategy(self) -> None:
         """Arroyo forgets that it had paused when it creates a new strategy; so does this."""
         if self._paused:
-            self._client.resume(_as_targets(self._paused))
+            self._client.resume(as_targets(self._paused))
             self._paused.clear()
         self._rewind = self._incremental
 
@@ -284,7 +298,7 @@ class ChunkConsumer(Consumer[Chunk]):
             # Nothing is in flight below the new offset: commit it, or a restart loses it again.
             self._commits.stage({partition: offset})
         if self._incremental:
-            self._client.incremental_unassign(_as_targets([partition]))
+            self._client.incremental_unassign(as_targets([partition]))
             self._apply_assignment({partition: offset})
         else:
             self._apply_assignment(dict(self._positions.tell()))
@@ -310,11 +324,11 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """Stop reading. librdkafka drops what it has prefetched and keeps the position."""
-        self._client.pause(_as_targets(partitions))
+        self._client.pause(as_targets(partitions))
         self._paused.update(partitions)
 
     def resume(self, partitions: Sequence[Partition]) -> None:
-        self._client.resume(_as_targets(partitions))
+        self._client.resume(as_targets(partitions))
         self._paused.difference_update(partitions)
 
     def paused(self) -> Sequence[Partition]:
@@ -329,9 +343,7 @@ class ChunkConsumer(Consumer[Chunk]):
         return self._positions.settled_offsets()
 
     def committed(self) -> Mapping[Partition, int]:
-        """The offset up to which each assigned partition is committed, as far as it was answered.
-        At first, where reading began.
-        """
+        """The offset up to which each assigned partition is committed; at first, its start."""
         return {p: self._commits.answers.get(p, 0) for p in self._positions.settled_offsets()}
 
     def oldest_unsettled_ms(self) -> Mapping[Partition, int]:
@@ -374,7 +386,7 @@ class ChunkConsumer(Consumer[Chunk]):
         that follows can wait forever, holding the interpreter's lock, for a group that has ended
         (``rd_kafka_cgrp_op_serve`` drops what comes after the end).
         """
-        self._client.pause(_as_targets(self._positions.tell()))
+        self._client.pause(as_targets(self._positions.tell()))
         while self._client.consume(CHUNK_MESSAGES, 0):
             pass  # messages from before the pause: not begun, so the next owner reads them
 
@@ -385,11 +397,3 @@ class ChunkConsumer(Consumer[Chunk]):
     @property
     def member_id(self) -> str:
         return "" if self._closed else str(self._client.memberid() or "")
-
-
-def _as_partition(target: TopicPartition) -> Partition:
-    return Partition(Topic(target.topic), target.partition)
-
-
-def _as_targets(partitions: Iterable[Partition]) -> list[TopicPartition]:
-    return [TopicPartition(partition.topic.name, partition.index) for partition in partitions]

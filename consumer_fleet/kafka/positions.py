@@ -15,7 +15,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
-from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.chunk import Chunk, as_partition
 from consumer_fleet.kafka.groups import reset_command
 
 log = structlog.get_logger(__name__)
@@ -29,6 +29,12 @@ _ATTEMPTS = 5
 # Between attempts. Some failures are immediate: the client does not know a partition that was added
 # a moment ago, and looks for it meanwhile.
 _PAUSE_S = 1.0
+# Metadata of a commit: the topic that its offset belongs to.
+_TOPIC_ID = "topic-id="
+
+
+def as_targets(partitions: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(partition.topic.name, partition.index) for partition in partitions]
 
 
 class Positions:
@@ -58,21 +64,32 @@ class Positions:
         self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
 
     def resolve(
-        self, targets: list[TopicPartition]
+        self, targets: list[TopicPartition], topic_id: str = ""
     ) -> tuple[dict[Partition, int], dict[Partition, int]]:
         """Starting offsets of newly assigned partitions: of all, and of those never committed.
 
+        An offset that was committed for another topic of that name counts as none.
         Blocks on the broker. Raises KafkaUnreachable, or OffsetsOutOfRange where nothing was ever
         committed and the policy is ``error``.
         """
         start: dict[Partition, int] = {}
         fresh: dict[Partition, int] = {}
         for target in self._committed(targets) if targets else []:
-            partition = Partition(Topic(target.topic), target.partition)
-            if target.offset >= 0:
+            partition = as_partition(target)
+            _, found, committed_for = (target.metadata or "").partition(_TOPIC_ID)
+            is_old = bool(found and topic_id) and committed_for != topic_id
+            if target.offset >= 0 and not is_old:
                 start[partition] = target.offset
-            else:
-                start[partition] = fresh[partition] = self._by_policy(partition, None)
+                continue
+            start[partition] = fresh[partition] = self._by_policy(partition, None)
+            if is_old:
+                log.error(
+                    "old_topic_offset_ignored",
+                    partition=_name(partition),
+                    committed=target.offset,
+                    why="the topic was deleted and created again since",
+                    begins_at=start[partition],
+                )
         for partition, offset in start.items():
             self._settled[partition] = offset
             self.moved(partition, offset)
@@ -277,6 +294,8 @@ class Commits:
         self._staged: dict[Partition, int] = {}
         self._unanswered: dict[Partition, int] = {}
         self._synchronous = False
+        #: Stored with each offset, "" where it is unknown.
+        self.topic_id = ""
         #: The last offset that the broker has confirmed, by partition.
         self.answers: dict[Partition, int] = {}
 
@@ -323,7 +342,10 @@ class Commits:
         self._sent_at = self._clock()
         self._staged.clear()
         self._unanswered.update(offsets)
-        targets = [TopicPartition(p.topic.name, p.index, offset) for p, offset in offsets.items()]
+        metadata = f"{_TOPIC_ID}{self.topic_id}" if self.topic_id else ""
+        targets = [
+            TopicPartition(p.topic.name, p.index, offset, metadata) for p, offset in offsets.items()
+        ]
         try:
             if self._synchronous:
                 # The answer arrives through on_commit as well, at the client's next poll.

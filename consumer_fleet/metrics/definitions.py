@@ -67,6 +67,12 @@ DEFINITIONS: tuple[Metric, ...] = (
         ("partition",),
     ),
     Metric(
+        "consumer.topic_recreated",
+        "counter",
+        "topics",
+        "Topics that were deleted and created again while they were read.",
+    ),
+    Metric(
         "consumer.offsets_lost",
         "counter",
         "offsets",

@@ -10,15 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+import structlog
 from arroyo.backends.abstract import Consumer
 from arroyo.types import BrokerValue, Partition, Topic
 
-from consumer_fleet.errors import FleetError, RecordingError
+from consumer_fleet.errors import ConfigurationError, FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.clients import consumer_config, with_room_for
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.positions import OffsetPolicy
+from consumer_fleet.kafka.topic_watch import TopicWatch
+from consumer_fleet.metrics import incr
+
+log = structlog.get_logger(__name__)
 
 _MAX_WAIT_S: Final = 0.05
 
@@ -81,6 +86,7 @@ class GroupSource:
     #: Set by ``wait``.
     partitions: int = field(default=0, init=False)
     consumer: ChunkConsumer | None = field(default=None, init=False)
+    _topic_id: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         self.cluster = Cluster(self.kafka)
@@ -100,18 +106,65 @@ class GroupSource:
 
     def open(self, hooks: Hooks) -> ChunkConsumer:
         ends = self.cluster.end_offsets(self.topic) if self.stop_at == "end" else self.stop_at
+        watch = TopicWatch(self.cluster.admin, self.topic)
+        # A mock cluster has neither an id nor an answer to the question for a topic's.
+        watched = self.cluster.cluster_id is not None
+        if watched:
+            watch.ask()
+
+        def on_poll() -> None:
+            hooks.on_poll()
+            if watched:
+                watch.poll()
+                self._check_topic(watch, hooks)
+
         self.consumer = ChunkConsumer(
             consumer_config(
                 with_room_for(self.kafka, self.cluster.largest_message(self.topic)), self.group
             ),
             offset_policy=self.offset_policy,
             on_failure=hooks.on_failure,
-            on_poll=hooks.on_poll,
+            on_poll=on_poll,
             on_offsets_lost=self.on_offsets_lost,
             on_partitions_lost=hooks.on_partitions_lost,
             ends=ends,
         )
+        self._topic_id = watch.topic_id
+        self.consumer.use_topic(watch.topic_id)
         return self.consumer
+
+    def _check_topic(self, watch: TopicWatch, hooks: Hooks) -> None:
+        """End the run where the topic was deleted; begin again where another one has its name."""
+        before, now = self._topic_id, watch.topic_id
+        if watch.is_deleted:
+            hooks.on_failure(
+                ConfigurationError(
+                    f"the topic {self.topic!r} was deleted: create it, or name another one with "
+                    "--physical-topic"
+                )
+            )
+        if self.consumer is None or before == now:
+            return
+        self._topic_id = now
+        if not before:
+            self.consumer.use_topic(now)
+        elif self.has_end:
+            hooks.on_failure(
+                ConfigurationError(
+                    f"the topic {self.topic!r} was deleted and created again during the run: its "
+                    "end is another one now. Run again"
+                )
+            )
+        else:
+            incr("consumer.topic_recreated")
+            log.error(
+                "topic_recreated",
+                topic=self.topic,
+                old_id=before,
+                new_id=now,
+                what_now=f"reading the new one, from {self.offset_policy}",
+            )
+            self.consumer.start_over(now)
 
     def rest(self, settled: int) -> Rest:
         """Return the lag of this member, or the rest of ``length``."""
