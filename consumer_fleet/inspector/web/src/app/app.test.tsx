@@ -193,6 +193,39 @@ test('the envelope lists its items with sizes and downloads', async () => {
   expect(link.getAttribute('href')).toBe('/api/events/30/items/0?store=aa');
 });
 
+const LOG = {
+  timestamp: 1_770_800_000.5,
+  level: 'warn',
+  body: '<b>low stock</b>',
+  attributes: { shop: { value: 'Basel', type: 'string' } },
+};
+
+test('logs are a table, and a click on a message shows its attributes', async () => {
+  const items = [{ index: 0, type: 'log', size_bytes: 99, header: {} }];
+  answers['/api/events/30'] = () => json(entry(30, { event: null, items }));
+  answers['/api/events/30/items/0'] = () => json({ items: [LOG, { ...LOG, body: 'sold' }] });
+  await open(LINK_30);
+  const table = await screen.findByRole('table');
+  const rows = within(table).getAllByRole('row').slice(1);
+  expect(rows.map((row) => row.lastElementChild?.textContent)).toEqual([LOG.body, 'sold']);
+  expect(rows[0]?.textContent).toContain('WARNING');
+  expect(table.textContent).not.toContain('Basel');
+  await userEvent.click(within(table).getByRole('button', { name: 'sold' }));
+  expect(rows[1]?.textContent).toContain('Basel');
+  screen.getByRole('tab', { name: 'Envelope', selected: false });
+});
+
+test.each([
+  ['is not a list of logs', { size_bytes: 99 }],
+  ['is too large to show (2.0 MiB)', { size_bytes: 2 * 1024 * 1024 }],
+])('a log item that %s can be downloaded', async (reason, item) => {
+  const items = [{ index: 0, type: 'log', header: {}, ...item }];
+  answers['/api/events/30'] = () => json(entry(30, { event: null, items }));
+  answers['/api/events/30/items/0'] = () => json({ items: 'x' });
+  await open(LINK_30);
+  await screen.findByText(`Item 0 ${reason}`, { exact: false });
+});
+
 test('a dead letter shows its reason', async () => {
   answers['/api/events/30'] = () =>
     json(entry(30, { summary: summary(30, { dead_letter: DEAD }) }));

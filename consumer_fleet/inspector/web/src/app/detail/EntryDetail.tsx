@@ -9,6 +9,7 @@ import { EntryHeader } from './EntryHeader';
 import { EnvelopeView } from './EnvelopeView';
 import { EventView } from './EventView';
 import { JsonView } from './JsonView';
+import { logItems, LogsView } from './LogsView';
 import { Tabs, type Tab } from './Tabs';
 import { Undecodable } from './Undecodable';
 import { useLoaded } from './useLoaded';
@@ -86,7 +87,7 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       shared: coverageAnswers,
     });
   }, [coverageAnswers, entryId]);
-  const [tab, setTab] = useState(event === null ? 'envelope' : 'event');
+  const [tab, setTab] = useState('');
 
   const tabs: Tab[] = [];
   if (event !== null) {
@@ -98,6 +99,9 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       },
       { name: 'json', label: 'JSON', render: () => <JsonView value={event.raw} label="event" /> },
     );
+  }
+  if (logItems(entry).length > 0) {
+    tabs.push({ name: 'logs', label: 'Logs', render: () => <LogsView entry={entry} /> });
   }
   if (entry.undecodable === null) {
     tabs.push({

@@ -13,7 +13,7 @@ import { Section } from './Section';
 import { useLoaded } from './useLoaded';
 
 // Larger payloads can only be downloaded: they would slow down the page.
-const MAX_SHOWN_BYTES = 1024 * 1024;
+export const MAX_SHOWN_BYTES = 1024 * 1024;
 
 /** The envelope as sent: its header, and its items with their payloads. */
 export function EnvelopeView({ entry }: { entry: Entry }) {
