@@ -230,8 +230,9 @@ def _logs(payload: JsonObject) -> _ItemTitle:
     if not logs:
         return _ItemTitle("")
     log = max(logs, key=lambda each: _SEVERITY.get(_log_level(each) or "", -1))
-    text = _first_line(log.get("body")) or "(no message)"
-    return _ItemTitle(text + _more(len(logs), "log"), _log_level(log))
+    more = _more(len(logs), "log")
+    text = one_line(_first_line(log.get("body")), _TITLE_CHARS - len(more)) or "(no message)"
+    return _ItemTitle(text + more, _log_level(log))
 
 
 def _log_level(log: JsonObject) -> str | None:

@@ -109,6 +109,7 @@ DISCARDED = [
         ("log", {"items": [{"level": "trace", "body": "a"}, {"level": "?", "body": "b"}]}, "trace",
          "a (and 1 more log)"),
         ("log", {"items": [{"level": {}, "body": []}]}, None, "(no message)"),
+        ("log", {"items": [{"body": "x" * 999}, {}]}, None, "x" * 182 + "… (and 1 more log)"),
         ("log", {"items": []}, None, "log"),
         ("trace_metric", {"items": [METRIC]}, None, "counter orders = 3 order"),
         ("trace_metric", {"items": [{**METRIC, "unit": None, "value": 0.5}, METRIC]}, None,
