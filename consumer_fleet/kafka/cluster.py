@@ -213,6 +213,7 @@ class Cluster:
         created.
         """
         if self.partition_count(dead_letter_topic):
+            self._refuse_compaction(dead_letter_topic)
             return
         config = {"retention.ms": "-1", "cleanup.policy": "delete"}
         limit = self.largest_message(source)
@@ -226,18 +227,28 @@ class Cluster:
                 "with --no-dlq"
             ) from error
 
+    def _refuse_compaction(self, dead_letter_topic: str) -> None:
+        if "compact" in (self._setting(dead_letter_topic, "cleanup.policy") or ""):
+            raise ConfigurationError(
+                f"the dead letter topic {dead_letter_topic!r} is compacted: Kafka refuses dead "
+                "letters without a key, and deletes all but the last one of each key. To fix it: "
+                f"kafka-configs.sh --bootstrap-server {self._servers} --alter --entity-type topics "
+                f"--entity-name {dead_letter_topic} --add-config cleanup.policy=delete"
+            )
+
     def largest_message(self, topic: str) -> int | None:
         """The topic's ``max.message.bytes``; None where its settings may not be read."""
+        limit = self._setting(topic, "max.message.bytes")
+        return None if limit is None else int(limit)
+
+    def _setting(self, topic: str, name: str) -> str | None:
         if self.cluster_id is None and (self.connect() is not None or self.cluster_id is None):
             return None  # a mock cluster would let the question time out
         try:
-            limit = settings_of(request_settings(self.admin, [topic])[topic])["max.message.bytes"]
+            return settings_of(request_settings(self.admin, [topic])[topic]).get(name)
         except KafkaException as error:
             log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
             return None
-        except KeyError:
-            return None
-        return int(limit)
 
     # -- facts, asked in parallel and judged elsewhere ------------------------------------------
 

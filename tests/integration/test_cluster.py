@@ -143,3 +143,12 @@ def test_a_topic_is_not_created_by_a_broker_that_makes_what_it_is_asked_about(
     cluster.ensure_dead_letter_topic("events-dlq", source)
     assert settings(generous_kafka, "events-dlq")["retention.ms"] == "-1"
     assert "misspelt" not in topics(generous_kafka)
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_dead_letter_topic_is_refused_with_the_command_that_fixes_it(
+    topic: TopicFactory, cluster: Cluster, policy: str
+) -> None:
+    own = topic(1, {"cleanup.policy": policy})
+    with pytest.raises(ConfigurationError, match=r"--add-config cleanup\.policy=delete"):
+        cluster.ensure_dead_letter_topic(own, topic())
