@@ -20,7 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.clients import admin_config, make_client, unreachable
+from consumer_fleet.kafka.clients import LOGIN_REFUSED, admin_config, make_client, unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -102,12 +102,22 @@ class Cluster:
     ) -> None:
         self._base_config = base_config
         self._servers = str(base_config.get("bootstrap.servers", ""))
-        config = admin_config(base_config)
-        if on_error is not None:
-            config["error_cb"] = on_error
+        self._on_error = on_error
+        #: Why the brokers refuse the login; empty while they do not.
+        self.login_refused = ""
+        config = {**admin_config(base_config), "error_cb": self._on_client_error}
         #: For questions of others; it lives as long as they hold it.
         self.admin = make_client(AdminClient, config)
         self.cluster_id: str | None = None
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        if error.code() in LOGIN_REFUSED:
+            self.login_refused = (
+                f"the brokers refuse the login ({error.str()}): check sasl.username, sasl.password "
+                "and sasl.mechanism in kafka_config"
+            )
+        if self._on_error is not None:
+            self._on_error(error)
 
     # -- reaching it ----------------------------------------------------------------------------
 
@@ -142,8 +152,9 @@ class Cluster:
         try:
             self.cluster_id = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S).cluster_id
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka log why, for example a refused login
-            return str(error.args[0].str())
+            self.admin.poll(0)  # lets librdkafka say why, for example a refused login
+            return self.login_refused or str(error.args[0].str())
+        self.login_refused = ""
         return None
 
     # -- a topic that is consumed or written ----------------------------------------------------

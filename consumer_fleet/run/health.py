@@ -45,7 +45,8 @@ class GroupHealth:
         if run.is_held_up:
             self._watch.excuse()
         stalled = [] if consumer is None else self._watch.stalled(*waiting(consumer, lag))
-        if self._heartbeat is not None:
+        # A login that is refused needs a person: a process that waits for one is not healthy.
+        if self._heartbeat is not None and not self._source.cluster.login_refused:
             self._heartbeat.beat(stalled)
         if consumer is None:
             return
