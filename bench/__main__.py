@@ -6,22 +6,28 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
-from bench import backlog, measure, proc, recordings
-from bench.contenders import Contender, Ground, consumer_fleet, stock
+from bench import backlog, faults, goals, latency, measure, proc, recordings, transform
+from bench.contenders import OURS, Contender, Ground, consumer_fleet, go_forwarder, stock
+from bench.measure import Speed
 from bench.report import Report
 from bench.upstream import Sink
 from consumer_fleet.humanize import counted
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart
 
-_PARTS = ("ceiling", "speed", "memory", "start", "recordings")
+_TOPIC = "ingest-events"
 _START_WORKERS = 2
+_DEFAULT_WORKERS = max(1, len(os.sched_getaffinity(0)) - 1)
+_LARGE_BYTES = 60_000
+_FAR_S = 0.02
 
 
 def main() -> int:
@@ -32,6 +38,7 @@ def main() -> int:
     except MissingPart as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 1
+    report.goals()
     return 1 if given.check and report.missed else 0
 
 
@@ -40,82 +47,186 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--only", choices=_PARTS, action="append", help="measure only this; repeat for more"
     )
-    parser.add_argument("--messages", type=int, default=100_000, help="messages per speed run")
-    parser.add_argument("--memory-messages", type=int, default=500_000)
-    parser.add_argument("--workers", type=int, action="append", help="default: 1 and 2")
-    parser.add_argument("--runs", type=int, default=3, help="runs per contender")
+    parser.add_argument("--messages", type=int, default=200_000, help="messages per speed run")
+    parser.add_argument("--memory-messages", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=5, help="rounds of speed runs")
     parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=10, help="how long to measure latency")
     parser.add_argument("--stock-batch", type=int, default=500, help="messages per stock batch")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a limit is missed")
+    parser.add_argument("--fault-messages", type=int, default=200_000)
+    parser.add_argument("--faults", type=float, default=0.2, help="share of failing requests")
+    parser.add_argument("--kills", type=int, default=30, help="workers to kill")
+    parser.add_argument("--seed", type=int, default=1, help="seed of failures and kills")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
     return parser.parse_args()
 
 
 def _run(given: argparse.Namespace, report: Report) -> None:
-    parts: Collection[str] = given.only or _PARTS
     report.machine()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, Sink(Path(name)) as sink:
-        if "ceiling" in parts:
-            report.ceiling(measure.ceiling(sink, seconds=5))
-        if set(parts) == {"ceiling"}:
-            return
-        with closing(KafkaBroker(heap_mib=1024)) as kafka:
-            kafka.start()
-            (kafka_pid,) = (
-                pid
-                for pid in proc.descendants(os.getpid())
-                if "kafka.Kafka " in proc.command_line(pid)
-            )
-            _run_with_kafka(parts, given, report, Ground(kafka, sink, Path(name), kafka_pid))
-
-
-def _run_with_kafka(
-    parts: Collection[str], given: argparse.Namespace, report: Report, ground: Ground
-) -> None:
-    topic = "ingest-events"
-    if "speed" in parts or "start" in parts:
-        report.progress(f"writing {given.messages:,} messages")
-        backlog.fill(ground.kafka, topic, given.messages)
-    if "speed" in parts:
-        _measure_speed(given, report, ground, topic)
-    if "start" in parts:
-        report.progress(f"starting {given.starts} times")
-        seconds = [measure.start(ground, topic, _START_WORKERS) for _ in range(given.starts)]
-        report.starts(seconds, _START_WORKERS)
-    if "memory" in parts:
-        report.progress(f"writing {given.memory_messages:,} messages, reading them")
-        long_topic = backlog.fill(ground.kafka, "ingest-events-long", given.memory_messages)
-        workers = max(given.workers or (2,))
-        report.memory(measure.memory(ground, long_topic, given.memory_messages, workers))
-    if "recordings" in parts:
-        report.progress("recording and replaying")
-        report.recordings(
-            recordings.measure(ground.kafka, ground.folder, given.messages, given.runs)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as name,
+        Sink(Path(name)) as sink,
+        closing(KafkaBroker(heap_mib=1024)) as kafka,
+    ):
+        kafka.start()
+        (kafka_pid,) = (
+            pid for pid in proc.descendants(os.getpid()) if "kafka.Kafka " in proc.command_line(pid)
         )
+        ground = Ground(kafka, sink, Path(name), kafka_pid)
+        report.progress(f"writing {given.messages:,} messages")
+        backlog.fill(kafka, _TOPIC, given.messages)
+        for part in given.only or _PARTS:
+            report.progress(part)
+            _PARTS[part](given, report, ground)
 
 
-def _measure_speed(given: argparse.Namespace, report: Report, ground: Ground, topic: str) -> None:
-    contenders = [
-        contender
-        for workers in given.workers or (1, 2)
-        for contender in (consumer_fleet(workers), stock(workers, given.stock_batch))
-    ]
+def _speed(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare 1.3 KB over plain HTTP with the other contenders, and with wrk."""
+    contenders = [consumer_fleet(1), consumer_fleet(2), go_forwarder(), stock(1, given.stock_batch)]
+    if _DEFAULT_WORKERS > 2:
+        contenders.append(consumer_fleet(_DEFAULT_WORKERS))
+    wrk: list[float] = []
 
-    def run(contender: Contender) -> measure.Speed:
-        messages = int(given.messages * contender.share)
-        found = measure.speed(ground, contender, topic, messages)
-        workers = counted(contender.workers, "worker")
-        report.progress(f"{contender.name}, {workers}: {found.rate:,.0f}/s")
-        return found
+    def after_round() -> None:
+        wrk.append(measure.ceiling(ground.sink, seconds=3))
+        report.progress(f"wrk: {wrk[-1]:,.0f} requests/s")
 
-    report.progress("warming up")
-    for contender in contenders[-2:]:
-        run(contender)
-    runs: dict[tuple[str, int], list[measure.Speed]] = {}
-    # In turn, so that other load on the machine affects all contenders alike.
+    runs = _rounds(given, report, contenders, _measured(given, ground, _TOPIC), after_round)
+    report.speeds(runs, "1.3 KB")
+    report.add(*goals.speed_goals(runs, wrk, _DEFAULT_WORKERS))
+
+
+def _secure(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare TLS with gzip."""
+    ours = consumer_fleet(1, "--set", "upstream_compression=gzip")
+    with Sink(ground.folder, tls=True) as sink:
+        measured = _measured(given, replace(ground, sink=sink), _TOPIC)
+        runs = _rounds(given, report, [ours, go_forwarder(gzip=True)], measured)
+    report.speeds(runs, "https, gzip")
+    report.add(goals.worker_cpu("https + gzip", 35, runs[OURS, 1]))
+
+
+def _large(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare messages of 61 KB."""
+    messages = given.messages // 10
+    topic = backlog.fill(ground.kafka, "ingest-events-large", messages, _LARGE_BYTES)
+    ours = consumer_fleet(1, "--set", "upstream_compression=none")
+    measured = _measured(given, ground, topic, messages)
+    runs = _rounds(given, report, [ours, go_forwarder()], measured)
+    report.speeds(runs, "61 KB")
+    report.add(goals.worker_cpu("61 KB", 45, runs[OURS, 1]))
+
+
+def _destinations(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare two required destinations with one."""
+    second = ground.sink.dsn[:-1] + "2"
+    both = consumer_fleet(
+        1,
+        *("--saas-dsn", second, "--set", "store_use_relay_dsn_sample_rate=1"),
+        copies=2,
+    )
+    single: list[Speed] = []
+    double: list[Speed] = []
+    for _ in range(given.runs):
+        single.append(measure.speed(ground, consumer_fleet(1), _TOPIC, given.messages))
+        double.append(measure.speed(ground, both, _TOPIC, given.messages, copies=2))
+        report.progress(f"one {single[-1].rate:,.0f}/s, two {double[-1].rate / 2:,.0f}/s")
+    report.add(goals.two_destinations(double, single))
+
+
+def _far(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Measure a destination that answers after 20 ms."""
+    messages = given.messages // 10
+    topic = backlog.fill(ground.kafka, "ingest-events-far", messages)
+    with Sink(ground.folder, "-delay", f"{_FAR_S}s") as sink:
+        measured = _measured(given, replace(ground, sink=sink), topic, messages)
+        runs = _rounds(given, report, [consumer_fleet(1)], measured)
+    report.speeds(runs, "20 ms away")
+    report.add(goals.far_away(runs[OURS, 1], _FAR_S))
+
+
+def _transform(given: argparse.Namespace, report: Report, _ground: Ground) -> None:
+    report.add(goals.transform(transform.measure(given.messages, given.runs)))
+
+
+def _delivery(given: argparse.Namespace, report: Report, _ground: Ground) -> None:
+    report.add(goals.delivery(measure.delivery(given.messages // 2, given.runs)))
+
+
+def _latency(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    report.add(*goals.latency(latency.measure(ground, given.seconds, _DEFAULT_WORKERS)))
+
+
+def _start(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    seconds = [measure.start(ground, _TOPIC, _START_WORKERS) for _ in range(given.starts)]
+    report.add(goals.start(seconds, _START_WORKERS))
+
+
+def _memory(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    topic = backlog.fill(ground.kafka, "ingest-events-long", given.memory_messages)
+    samples, halves = measure.memory(ground, topic, given.memory_messages, _START_WORKERS)
+    report.memory(samples)
+    report.add(*goals.memory(samples, halves))
+
+
+def _faults(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    report.add(
+        goals.faults(
+            faults.measure(ground, given.fault_messages, given.kills, given.faults, given.seed)
+        )
+    )
+
+
+def _recordings(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    runs = min(given.runs, 3)
+    report.recordings(recordings.measure(ground.kafka, ground.folder, given.messages, runs))
+
+
+_PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = MappingProxyType(
+    {
+        "speed": _speed,
+        "secure": _secure,
+        "large": _large,
+        "destinations": _destinations,
+        "far": _far,
+        "transform": _transform,
+        "delivery": _delivery,
+        "latency": _latency,
+        "start": _start,
+        "memory": _memory,
+        "faults": _faults,
+        "recordings": _recordings,
+    }
+)
+
+
+def _measured(
+    given: argparse.Namespace, ground: Ground, topic: str, messages: int | None = None
+) -> Callable[[Contender], Speed]:
+    def run(contender: Contender) -> Speed:
+        count = int((messages or given.messages) * contender.share)
+        return measure.speed(ground, contender, topic, count)
+
+    return run
+
+
+def _rounds(
+    given: argparse.Namespace,
+    report: Report,
+    contenders: Sequence[Contender],
+    run: Callable[[Contender], Speed],
+    after_round: Callable[[], None] = lambda: None,
+) -> dict[tuple[str, int], list[Speed]]:
+    """Run the contenders in turn, so that other load on the machine affects all alike."""
+    runs: dict[tuple[str, int], list[Speed]] = {}
     for _ in range(given.runs):
         for contender in contenders:
-            runs.setdefault((contender.name, contender.workers), []).append(run(contender))
-    report.speeds(runs)
+            found = run(contender)
+            workers = counted(contender.workers, "worker")
+            report.progress(f"{contender.name}, {workers}: {found.rate:,.0f}/s")
+            runs.setdefault((contender.name, contender.workers), []).append(found)
+        after_round()
+    return runs
 
 
 if __name__ == "__main__":

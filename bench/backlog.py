@@ -1,4 +1,4 @@
-"""The messages that every contender reads: as Relay writes ``ingest-events``, 1.3 to 1.5 KB."""
+"""Messages that contenders read: as Relay writes ``ingest-events``, 1.3 to 1.5 KB or padded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ _QUEUE_LIMIT = 50_000
 _FLUSH_TIMEOUT_S = 60
 
 
-def messages(count: int) -> Iterator[bytes]:
-    """Vary ids and texts of sentry-kafka-schemas' example, the same way at each call."""
+def messages(count: int, padding: int = 0) -> Iterator[bytes]:
+    """Vary ids and texts of sentry-kafka-schemas' example, the same way at each call.
+
+    ``padding`` is the length of one more text, which makes large messages.
+    """
     example = msgpack.unpackb(next(iter(examples("ingest-events").values())))
     event = orjson.loads(example["payload"])
     chance = random.Random(count)
     texts = [chance.randbytes(_LONGEST_TEXT // 2).hex() for _ in range(1000)]
     # One dump per message would take longer than the measurement: the payload is split once, where
     # the id and the text go.
+    if padding:
+        event["extra"] = {"text": random.Random(0).randbytes(padding // 2).hex()}
     event["event_id"], event["logentry"]["formatted"] = "<cut>", "<cut>"
     start, middle, end = orjson.dumps(event).split(b"<cut>")
     for _ in range(count):
@@ -37,7 +42,7 @@ def messages(count: int) -> Iterator[bytes]:
         yield msgpack.packb(example)
 
 
-def fill(kafka: KafkaTopics, topic: str, count: int) -> str:
+def fill(kafka: KafkaTopics, topic: str, count: int, padding: int = 0) -> str:
     """Create the topic with ``count`` messages, spread evenly over its partitions."""
     kafka.create_topic(topic, PARTITIONS)
     producer = Producer(
@@ -49,7 +54,7 @@ def fill(kafka: KafkaTopics, topic: str, count: int) -> str:
         if error is not None:
             failures.append(error)
 
-    for number, value in enumerate(messages(count)):
+    for number, value in enumerate(messages(count, padding)):
         if len(producer) >= _QUEUE_LIMIT:
             producer.flush(_FLUSH_TIMEOUT_S)
         producer.produce(topic, value, partition=number % PARTITIONS, on_delivery=on_delivery)

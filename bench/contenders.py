@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from bench.upstream import Sink
+from bench.upstream import Sink, build
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import ManagedProcess
@@ -50,56 +50,94 @@ class Contender:
     share: float = 1.0
 
 
-def consumer_fleet(workers: int) -> Contender:
+OURS = "consumer-fleet"
+GO = "Go: franz-go, net/http"
+STOCK = "arroyo's step, urllib3"
+
+
+def consumer_fleet(workers: int, *arguments: str, copies: int = 1) -> Contender:
+    """``copies`` is how many destinations get each message."""
+
     @contextmanager
     def run(ground: Ground, topic: str) -> Iterator[ConsumerProcess]:
-        with start_consumer_fleet(ground, topic, workers) as consumer:
+        with start_consumer_fleet(ground, topic, workers, "--stop-at-end", *arguments) as consumer:
             yield consumer
             if (code := consumer.wait()) != 0:
                 raise RuntimeError(f"the consumer ended with {code}")
-            _check_nothing_lost(ground, topic, consumer)
+            _check_nothing_lost(ground, topic, consumer, copies)
 
-    return Contender("consumer-fleet", workers, run)
+    return Contender(OURS, workers, run)
 
 
-def start_consumer_fleet(ground: Ground, topic: str, workers: int) -> ConsumerProcess:
+def start_consumer_fleet(
+    ground: Ground, topic: str, workers: int, *arguments: str
+) -> ConsumerProcess:
     """Start ``consumer run`` as users do, and kill it at the end of the block."""
+    if ground.sink.ca_file is not None:
+        arguments = (*arguments, "--set", f"ca_file={ground.sink.ca_file}")
     return ConsumerProcess(
         ground.folder,
-        *("--topic", "ingest-events", "--physical-topic", topic, "--stop-at-end"),
+        *("--topic", "ingest-events", "--physical-topic", topic),
         *("--bootstrap-servers", ground.kafka.bootstrap_servers, "--group", _new_group()),
-        *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers)),
+        *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers), *arguments),
     )
 
 
-def _check_nothing_lost(ground: Ground, topic: str, consumer: ConsumerProcess) -> None:
+def _check_nothing_lost(ground: Ground, topic: str, consumer: ConsumerProcess, copies: int) -> None:
     written = sum(ground.kafka.end_offsets(topic).values())
     accepted = ground.sink.stats().accepted
-    if not written == accepted == consumer.delivered():
+    if not written * copies == accepted == consumer.delivered() * copies:
         raise RuntimeError(
             f"of {written} messages, the upstream accepted {accepted} and the consumer says that "
             f"it delivered {consumer.delivered()}"
         )
 
 
+def go_forwarder(*, gzip: bool = False) -> Contender:
+    """bench/forwarder: the job as an experienced Go programmer would write it."""
+
+    @contextmanager
+    def run(ground: Ground, topic: str) -> Iterator[ManagedProcess]:
+        program = ground.folder / "forwarder"
+        if not program.exists():
+            build("forwarder", ground.folder)
+        command = [str(program), *_source_and_target(ground, topic), f"-gzip={str(gzip).lower()}"]
+        if ground.sink.ca_file is not None:
+            command += ["--ca-file", ground.sink.ca_file]
+        with _running("forwarder", command, ground) as process:
+            yield process
+
+    return Contender(GO, 1, run)
+
+
 def stock(processes: int, batch: int) -> Contender:
     @contextmanager
     def run(ground: Ground, topic: str) -> Iterator[ManagedProcess]:
-        command = [sys.executable, "-m", "bench.stock", "--topic", topic, "--group", _new_group()]
-        command += ["--bootstrap-servers", ground.kafka.bootstrap_servers]
-        command += ["--url", ground.sink.url, "--dsn", ground.sink.dsn]
+        command = [sys.executable, "-m", "bench.stock", *_source_and_target(ground, topic)]
         command += ["--processes", str(processes), "--batch", str(batch)]
-        log = ground.folder / "stock.log"
-        process = ManagedProcess("stock", command, log=log, env=os.environ, cwd=_ROOT)
-        try:
+        with _running("stock", command, ground) as process:
             yield process
-        except BaseException as error:
-            error.add_note(f"its log:\n{process.log_tail()}")
-            raise
-        finally:
-            process.kill()
 
-    return Contender("arroyo's step, urllib3", processes, run, share=0.1)
+    return Contender(STOCK, processes, run, share=0.1)
+
+
+def _source_and_target(ground: Ground, topic: str) -> list[str]:
+    source = ["--topic", topic, "--group", _new_group()]
+    source += ["--bootstrap-servers", ground.kafka.bootstrap_servers]
+    return [*source, "--url", ground.sink.url, "--dsn", ground.sink.dsn]
+
+
+@contextmanager
+def _running(name: str, command: list[str], ground: Ground) -> Iterator[ManagedProcess]:
+    log = ground.folder / f"{name}.log"
+    process = ManagedProcess(name, command, log=log, env=os.environ, cwd=_ROOT)
+    try:
+        yield process
+    except BaseException as error:
+        error.add_note(f"its log:\n{process.log_tail()}")
+        raise
+    finally:
+        process.kill()
 
 
 def _new_group() -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from bench import proc
@@ -41,7 +43,7 @@ class MemorySample:
 
 
 def ceiling(sink: Sink, seconds: int) -> float:
-    """Measure the requests per second that the sink answers to wrk: the limit for everyone."""
+    """Measure the requests per second that the sink answers to wrk: a limit for everyone."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise MissingPart("wrk is not on the PATH (Debian: apt-get install wrk)")
@@ -62,22 +64,21 @@ def parse_wrk(output: str) -> float:
     return float(found[1])
 
 
-def speed(ground: Ground, contender: Contender, topic: str, messages: int) -> Speed:
-    """Measure one run over the topic's first ``messages``."""
+def speed(
+    ground: Ground, contender: Contender, topic: str, messages: int, copies: int = 1
+) -> Speed:
+    """Measure one run over the topic's first ``messages``, each accepted ``copies`` times.
+
+    The rate counts requests, the CPU messages.
+    """
     ground.sink.reset()
     with contender.run(ground, topic) as running:
         begin = _wait_for(ground.sink, running, 1)
         before = _cpu_by_role(ground, running.pid)
-        end = _wait_for(ground.sink, running, messages)
+        end = _wait_for(ground.sink, running, messages * copies)
         after = _cpu_by_role(ground, running.pid)
-    return Speed(
-        rate=rate(end),
-        # Both readings come a moment after their counts.
-        cpu_us={
-            role: (after[role] - before[role]) * 1e6 / (end.accepted - begin.accepted)
-            for role in after
-        },
-    )
+    # Both readings come a moment after their counts.
+    return Speed(rate(end), _cpu_us(before, after, (end.accepted - begin.accepted) / copies))
 
 
 def rate(stats: Stats) -> float:
@@ -85,23 +86,53 @@ def rate(stats: Stats) -> float:
     return (stats.accepted - 1) * 1e9 / (stats.last_ns - stats.first_ns)
 
 
-def memory(ground: Ground, topic: str, messages: int, workers: int) -> list[MemorySample]:
-    """Take ten samples during one run of consumer-fleet, evenly spread over the messages."""
+def memory(
+    ground: Ground, topic: str, messages: int, workers: int
+) -> tuple[list[MemorySample], list[Speed]]:
+    """Take ten samples during one run of consumer-fleet, evenly spread over the messages.
+
+    Also returns the figures of the run's halves, from the first sample on.
+    """
     ground.sink.reset()
     samples: list[MemorySample] = []
+    cpu: list[tuple[Stats, Mapping[str, float]]] = []
     with consumer_fleet(workers).run(ground, topic) as running:
-        for accepted in range(messages // 10, messages + 1, messages // 10):
-            stats = _wait_for(ground.sink, running, accepted)
+        for tenth in range(1, 11):
+            stats = _wait_for(ground.sink, running, messages * tenth // 10)
             samples.append(MemorySample(stats.accepted, _memory_by_name(running.pid)))
-    return samples
+            # The first tenth has the start in it, the last one the end: four tenths each.
+            if tenth in (1, 5, 9):
+                cpu.append((stats, _cpu_by_role(ground, running.pid)))
+    halves = []
+    for (begin, before), (end, after) in pairwise(cpu):
+        count = end.accepted - begin.accepted
+        per_second = count * 1e9 / (end.last_ns - begin.last_ns)
+        halves.append(Speed(per_second, _cpu_us(before, after, count)))
+    return samples, halves
 
 
 def start(ground: Ground, topic: str, workers: int) -> float:
     """Return the seconds from the start of the process to the first accepted event."""
     ground.sink.reset()
     began_ns = time.time_ns()
-    with start_consumer_fleet(ground, topic, workers) as running:
+    with start_consumer_fleet(ground, topic, workers, "--stop-at-end") as running:
         return (_wait_for(ground.sink, running, 1).first_ns - began_ns) / 1e9
+
+
+def delivery(envelopes: int, runs: int) -> float:
+    """Return the CPU of bench/deliver.py per envelope, in microseconds."""
+    command = [sys.executable, "-m", "bench.deliver", "--posts", "socket"]
+    command += ["--envelopes", str(envelopes), "--runs", str(runs)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return parse_delivery(printed)
+
+
+def parse_delivery(output: str) -> float:
+    """Return the median from bench/deliver.py's output."""
+    found = re.search(r"median ([\d.]+) µs", output)
+    if found is None:
+        raise ValueError(f"the output has no median:\n{output}")
+    return float(found[1])
 
 
 def growth_percent(sizes: Sequence[int]) -> float:
@@ -121,6 +152,12 @@ def _wait_for(sink: Sink, running: Running, accepted: int) -> Stats:
             what = "hangs" if running.is_running else "has ended"
             raise RuntimeError(f"{what} at {stats.accepted} of {accepted} messages")
     return stats
+
+
+def _cpu_us(
+    before: Mapping[str, float], after: Mapping[str, float], messages: float
+) -> dict[str, float]:
+    return {role: (after[role] - before[role]) * 1e6 / messages for role in after}
 
 
 def _cpu_by_role(ground: Ground, pid: int) -> dict[str, float]:

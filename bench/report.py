@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import MemorySample, Speed, growth_percent
-from bench.recordings import MIN_RATIO as MIN_SHARE
-from bench.recordings import Comparison
-from consumer_fleet.humanize import counted
-
-MIN_RATIO = 5.0
-MAX_START_S = 3.0
-
-OURS = "consumer-fleet"
+from bench.goals import Goal, Runs
+from bench.measure import MemorySample, growth_percent
+from bench.recordings import MIN_RATIO, Comparison
 
 
 class Report:
-    """Prints each part as soon as it is known, and remembers missed limits."""
+    """Prints each part as soon as it is known, and the table of goals at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.missed: list[str] = []
+        self._goals: list[Goal] = []
 
     def machine(self) -> None:
         load = os.getloadavg()[0]
@@ -40,14 +34,29 @@ class Report:
         """Print a step that takes a while."""
         self._console.print(f"… {text}", style="dim", highlight=False)
 
-    def ceiling(self, requests_per_s: float) -> None:
-        self._print(f"Ceiling: wrk gets {requests_per_s:,.0f} requests/s out of the sink.\n")
+    @property
+    def missed(self) -> bool:
+        return not all(goal.is_met for goal in self._goals)
 
-    def speeds(self, runs: Mapping[tuple[str, int], Sequence[Speed]]) -> None:
-        """Print the speeds; ``runs`` is keyed by contender and number of workers."""
+    def add(self, *goals: Goal) -> None:
+        """Print goals as they are known, and remember them for the table."""
+        self._goals += goals
+        for goal in goals:
+            state = "PASS" if goal.is_met else "FAIL"
+            self._print(f"{state}  {goal.work}: {goal.figure} (goal {goal.limit})")
+
+    def goals(self) -> None:
+        """Print all goals as a Markdown table."""
+        self._print("\n| work | goal | measured | |\n|---|---|---|---|")
+        for goal in self._goals:
+            state = "reached" if goal.is_met else "**not reached**"
+            self._print(f"| {goal.work} | {goal.limit} | {goal.figure} | {state} |")
+
+    def speeds(self, runs: Runs, title: str) -> None:
+        """Print the speeds of each contender."""
         roles = list(next(iter(runs.values()))[0].cpu_us)
         table = Table(
-            title="Messages/s from Kafka to accepted; CPU by process in µs/message (medians)",
+            title=f"{title}: messages/s from Kafka to accepted; CPU in µs/message (medians)",
             title_justify="left",
         )
         table.add_column("contender", no_wrap=True)
@@ -59,20 +68,6 @@ class Report:
             cpu = [f"{median(speed.cpu_us[role] for speed in speeds):.1f}" for role in roles]
             table.add_row(name, str(workers), *figures, *cpu)
         self._console.print(table)
-        self._ratios(runs)
-
-    def _ratios(self, runs: Mapping[tuple[str, int], Sequence[Speed]]) -> None:
-        for (name, workers), theirs in runs.items():
-            ours = runs.get((OURS, workers))
-            if name == OURS or ours is None:
-                continue
-            each = ratios(ours, theirs)
-            what = (
-                f"{OURS} / {name}, {counted(workers, 'worker')}: "
-                f"median {median(each):.1f} times as fast "
-                f"({', '.join(f'{ratio:.1f}' for ratio in each)})"
-            )
-            self._judge(what, f"at least {MIN_RATIO:g}", passed=median(each) >= MIN_RATIO)
         self._print("")
 
     def memory(self, samples: Sequence[MemorySample]) -> None:
@@ -90,29 +85,12 @@ class Report:
         self._console.print(table)
         self._print("")
 
-    def starts(self, seconds: Sequence[float], workers: int) -> None:
-        what = (
-            f"Start to first accepted event, {workers} workers: median {median(seconds):.2f} s "
-            f"of {', '.join(f'{each:.2f}' for each in sorted(seconds))}"
-        )
-        self._judge(what, f"at most {MAX_START_S:g} s", passed=median(seconds) <= MAX_START_S)
-
     def recordings(self, found: Iterable[Comparison]) -> None:
         for each in found:
-            self._judge(str(each), f"at least {MIN_SHARE:g}", passed=each.is_met)
-
-    def _judge(self, what: str, limit: str, *, passed: bool) -> None:
-        self._print(f"{'PASS' if passed else 'FAIL'}  {what} ({limit})")
-        if not passed:
-            self.missed.append(what)
+            self.add(Goal(each.what, f"≥ {MIN_RATIO:g} of {each.beside}", str(each), each.is_met))
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
-
-
-def ratios(ours: Sequence[Speed], theirs: Sequence[Speed]) -> list[float]:
-    """Return the ratio of each round, whose runs followed each other under the same noise."""
-    return [a.rate / b.rate for a, b in zip(ours, theirs, strict=True)]
 
 
 def _total(sample: MemorySample) -> int:

@@ -1,3 +1,3 @@
 module consumer-fleet/bench/sink
 
-go 1.21
+go 1.22

@@ -10,8 +10,9 @@ import pytest
 
 from bench import proc
 from bench.backlog import messages
-from bench.measure import Speed, growth_percent, parse_wrk, rate
-from bench.report import ratios
+from bench.goals import at_least, at_most, ratios
+from bench.latency import percentiles
+from bench.measure import growth_percent, parse_delivery, parse_wrk, rate
 from bench.upstream import Stats
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.consumers import registry
@@ -67,8 +68,28 @@ def test_growth_is_from_the_first_sample_to_the_last() -> None:
 
 
 def test_ratios_compare_runs_of_the_same_round() -> None:
-    ours, theirs = [Speed(100, {}), Speed(60, {})], [Speed(10, {}), Speed(20, {})]
-    assert ratios(ours, theirs) == [10, 3]
+    assert ratios([100, 60], [10, 20]) == [10, 3]
+
+
+def test_a_goal_is_judged_by_the_median_of_its_rounds() -> None:
+    assert at_least("rate", 1.1, [0.9, 1.2, 1.1]).is_met
+    assert not at_least("rate", 1.1, [0.9, 1.09, 5]).is_met
+    assert at_most("CPU", 16, [90, 15, 16], " µs").is_met
+    assert not at_most("CPU", 16, [17, 15, 16.1], " µs").is_met
+
+
+def test_a_goal_shows_the_spread_of_its_rounds() -> None:
+    assert at_most("CPU", 16, [15, 14.25, 18.5], " µs").figure == "15 µs (14.2 to 18.5)"
+
+
+def test_percentiles_are_those_of_all_messages() -> None:
+    found = percentiles([float(number) for number in range(1, 102)])
+    assert (found.p50, found.p99) == (51, 100)
+
+
+def test_the_median_of_deliveries_is_read() -> None:
+    printed = "socket    90,000 envelopes/s     8.7 µs CPU\nsocket median 8.9 µs CPU\n"
+    assert parse_delivery(printed) == 8.9
 
 
 def test_every_message_of_the_backlog_is_a_valid_event_of_the_promised_size() -> None:

@@ -1,0 +1,89 @@
+"""Count lost and repeated messages while requests fail and workers are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from dataclasses import dataclass, replace
+
+from bench import backlog
+from bench.contenders import Ground, start_consumer_fleet
+from bench.upstream import Sink
+from tests.support.consumer_process import ConsumerProcess
+
+_WORKERS = 2
+_CONNECTIONS = 16
+_PATIENCE_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """``ambiguous`` counts events that were accepted although the worker saw a failure."""
+
+    messages: int
+    kills: int
+    lost: int
+    dead_letters: int
+    duplicates: int
+    ambiguous: int
+
+    @property
+    def bound(self) -> int:
+        """How many messages may be repeated: one per request on the wire of a killed worker, and
+        one per ambiguous answer.
+        """
+        return self.kills * _CONNECTIONS + self.ambiguous
+
+    @property
+    def is_met(self) -> bool:
+        return self.lost == 0 and self.duplicates <= self.bound
+
+
+def measure(ground: Ground, messages: int, kills: int, share: float, seed: int) -> Faults:
+    """Run to the end of a topic; the seed decides the requests that fail and the moments of kills.
+
+    Six kinds of failures are equally likely: 503, 503 with the connection closed, a reset, and
+    after the acceptance a close, a reset or a cut answer.
+    """
+    topic = backlog.fill(ground.kafka, f"faults-{seed}", messages)
+    flags = ("-ids", "-faults", str(share), "-seed", str(seed))
+    with (
+        Sink(ground.folder, *flags) as sink,
+        start_consumer_fleet(
+            replace(ground, sink=sink),
+            topic,
+            _WORKERS,
+            *("--stop-at-end", "--set", f"connections={_CONNECTIONS}"),
+        ) as consumer,
+    ):
+        _kill_workers(consumer, sink, messages, kills, random.Random(seed))
+        if (code := consumer.wait(_PATIENCE_S)) != 0:
+            raise RuntimeError(f"the consumer ended with {code}")
+        stats = sink.stats()
+        (summary,) = consumer.events("summary")
+        deaths = len(consumer.events("worker_died"))
+    dead_letters = sum(summary["dead_lettered"].values())
+    return Faults(
+        messages=messages,
+        kills=deaths,
+        lost=messages - stats.distinct - dead_letters,
+        dead_letters=dead_letters,
+        duplicates=stats.accepted - stats.distinct,
+        ambiguous=stats.ambiguous,
+    )
+
+
+def _kill_workers(
+    consumer: ConsumerProcess, sink: Sink, messages: int, kills: int, chance: random.Random
+) -> None:
+    # The last tenth is left alone: a worker must still be there for the last kill.
+    moments = sorted(chance.randrange(messages // 50, messages * 9 // 10) for _ in range(kills))
+    for number, moment in enumerate(moments):
+        consumer.wait_for("worker_ready", _WORKERS + number)
+        consumer.wait_until(
+            lambda moment=moment: sink.stats().distinct >= moment,  # type: ignore[misc]
+            f"{moment} messages",
+            _PATIENCE_S,
+        )
+        os.kill(chance.choice(sorted(consumer.worker_pids())), signal.SIGKILL)

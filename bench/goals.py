@@ -1,0 +1,150 @@
+"""The goals for speed, and how the measured figures compare with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeAlias
+
+from bench.contenders import GO, OURS, STOCK
+from bench.faults import Faults
+from bench.latency import Latency
+from bench.measure import MemorySample, Speed
+
+Runs: TypeAlias = Mapping[tuple[str, int], Sequence[Speed]]
+
+_CONNECTIONS = 64
+_KIB_PER_MIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One row of the table: the figure, by round where there are rounds, and its limit."""
+
+    work: str
+    limit: str
+    figure: str
+    is_met: bool
+
+
+def at_least(work: str, limit: float, figures: Sequence[float], unit: str = "") -> Goal:
+    """Compare the median of the rounds."""
+    return _goal(work, f"≥ {limit:g}{unit}", figures, unit, lambda value: value >= limit)
+
+
+def at_most(work: str, limit: float, figures: Sequence[float], unit: str = "") -> Goal:
+    """Compare the median of the rounds."""
+    return _goal(work, f"≤ {limit:g}{unit}", figures, unit, lambda value: value <= limit)
+
+
+def _goal(
+    work: str, limit: str, figures: Sequence[float], unit: str, met: Callable[[float], bool]
+) -> Goal:
+    middle = median(figures)
+    spread = f" ({min(figures):.3g} to {max(figures):.3g})" if len(figures) > 1 else ""
+    return Goal(work, limit, f"{middle:.3g}{unit}{spread}", met(middle))
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return the ratio of each round, whose runs followed each other under the same noise."""
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def speed_goals(runs: Runs, wrk: Sequence[float], default_workers: int) -> list[Goal]:
+    """Compare events of 1.3 KB with the other contenders, and the CPU of our processes."""
+    ours = _rates(runs, (OURS, default_workers))
+    found = []
+    for limit, name in ((1.10, GO), (10, STOCK)):
+        if (name, 1) in runs:
+            what = f"1.3 KB: rate ÷ {name}"
+            found.append(at_least(what, limit, ratios(ours, _rates(runs, (name, 1)))))
+    found.append(at_least("1.3 KB: rate ÷ wrk", 0.7, ratios(ours, wrk)))
+    for workers, limit in ((1, 16), (2, 19)):
+        speeds = runs.get((OURS, workers))
+        if speeds is None:
+            continue
+        of_role = {role: [each.cpu_us[role] for each in speeds] for role in ("parent", "workers")}
+        name = f"CPU per event, --workers {workers}"
+        found.append(at_most(f"{name}: parent", 4, of_role["parent"], " µs"))
+        found.append(at_most(f"{name}: workers", limit, of_role["workers"], " µs"))
+    return found
+
+
+def two_destinations(ours: Sequence[Speed], single: Sequence[Speed]) -> Goal:
+    """Compare messages: each of them is accepted twice."""
+    rates = [each.rate / 2 for each in ours]
+    return at_least(
+        "two destinations: rate ÷ one", 0.55, ratios(rates, [each.rate for each in single])
+    )
+
+
+def far_away(speeds: Sequence[Speed], delay_s: float) -> Goal:
+    most = _CONNECTIONS / delay_s
+    return at_least(
+        f"{delay_s * 1000:g} ms away: rate ÷ (connections ÷ latency)",
+        0.95,
+        [each.rate / most for each in speeds],
+    )
+
+
+def worker_cpu(work: str, limit: float, speeds: Sequence[Speed]) -> Goal:
+    return at_most(f"{work}: worker", limit, [each.cpu_us["workers"] for each in speeds], " µs")
+
+
+def transform(rounds: Sequence[tuple[float, float]]) -> Goal:
+    return at_least("transform only: rate ÷ arroyo's step", 20, ratios(*zip(*rounds, strict=True)))
+
+
+def delivery(cpu_us: float) -> Goal:
+    return at_most("delivery alone, per envelope", 9, [cpu_us], " µs")
+
+
+def latency(found: Latency) -> list[Goal]:
+    what = "1,000/s, produced to accepted"
+    return [
+        at_most(f"{what}: p50", 1, [found.p50], " ms"),
+        at_most(f"{what}: p99", 10, [found.p99], " ms"),
+    ]
+
+
+def start(seconds: Sequence[float], workers: int) -> Goal:
+    return at_most(f"start to first accepted, --workers {workers}", 0.8, seconds, " s")
+
+
+def memory(samples: Sequence[MemorySample], speed: Sequence[Speed]) -> list[Goal]:
+    """Judge the largest PSS of each kind of process; ``speed`` is that of the run's two halves."""
+    parents = [_mib(sample.processes["parent"].pss) for sample in samples]
+    workers = [
+        _mib(each.pss)
+        for sample in samples
+        for name, each in sample.processes.items()
+        if name != "parent"
+    ]
+    span = f"{samples[0].accepted:,} to {samples[-1].accepted:,} messages"
+    growth = median(parents[-3:]) / median(parents[:3])
+    cpu = [each.cpu_us["parent"] + each.cpu_us["workers"] for each in speed]
+    return [
+        at_most(f"largest PSS of a worker, {span}", 50, [max(workers)], " MiB"),
+        at_most(f"largest PSS of the parent, {span}", 140, [max(parents)], " MiB"),
+        at_most("parent's PSS, last ÷ first three samples", 1.10, [growth]),
+        at_most("CPU per event, second ÷ first half", 1.10, [cpu[1] / cpu[0]]),
+    ]
+
+
+def faults(found: Faults) -> Goal:
+    return Goal(
+        f"{found.messages:,} messages, failing requests, {found.kills} workers killed",
+        "0 lost, repeated ≤ on the wire + ambiguous",
+        f"{found.lost} lost, {found.duplicates:,} repeated of at most {found.bound:,} "
+        f"({found.ambiguous:,} ambiguous; {found.dead_letters} dead letters)",
+        found.is_met,
+    )
+
+
+def _rates(runs: Runs, key: tuple[str, int]) -> list[float]:
+    return [speed.rate for speed in runs[key]]
+
+
+def _mib(kib: int) -> float:
+    return kib / _KIB_PER_MIB
