@@ -43,7 +43,7 @@ OR_NONE := || test $$? = 5
 CORES := $(shell nproc)
 TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5))))
 
-.PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench lock wheel clean
+.PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench bench-quick lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,7 +133,11 @@ docs: $(DEV_READY) ## Regenerate the pages of docs/ and the chart's files that c
 site: $(DEV_READY) ## Build the documentation as a website into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-bench: $(RUN_READY) ## Measure throughput (as root, installs wrk where it is missing)
+bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 100000 --starts 1 --seconds 4 \
+	--fault-messages 40000 --kills 6
+bench-quick: bench ## The same with few messages and one round: within three minutes
+
+bench: $(RUN_READY) ## Measure speed against the goals (as root, installs wrk where it is missing)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
 		|| { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m bench $(ARGS)

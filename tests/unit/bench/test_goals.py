@@ -1,0 +1,31 @@
+"""Goals are judged by medians of rounds, and show their spread."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.faults import Faults
+from bench.goals import at_least, at_most, faults, ratios
+
+
+def test_ratios_compare_runs_of_the_same_round() -> None:
+    assert ratios([100, 60], [10, 20]) == [10, 3]
+
+
+def test_a_goal_is_judged_by_the_median_of_its_rounds() -> None:
+    assert at_least("rate", 1.1, [0.9, 1.2, 1.1]).is_met
+    assert not at_least("rate", 1.1, [0.9, 1.09, 5]).is_met
+    assert at_most("CPU", 16, [90, 15, 16], " µs").is_met
+    assert not at_most("CPU", 16, [17, 15, 16.1], " µs").is_met
+
+
+def test_a_goal_shows_the_spread_of_its_rounds() -> None:
+    assert at_most("CPU", 16, [15, 14.25, 18.5], " µs").figure == "15 µs (14.2 to 18.5)"
+
+
+def test_a_lost_message_or_one_repeated_too_often_misses_the_goal() -> None:
+    found = Faults(messages=1000, kills=2, lost=0, dead_letters=0, duplicates=40, ambiguous=8)
+    assert found.bound == 40
+    assert faults(found).is_met
+    assert not faults(replace(found, duplicates=41)).is_met
+    assert not faults(replace(found, lost=1)).is_met
