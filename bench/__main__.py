@@ -93,7 +93,24 @@ def _speed(given: argparse.Namespace, report: Report, ground: Ground) -> None:
 
     runs = _rounds(given, report, contenders, _measured(given, ground, _TOPIC), after_round)
     report.speeds(runs, "1.3 KB")
-    report.add(*goals.speed_goals(runs, wrk, _DEFAULT_WORKERS))
+    report.add(*goals.limit_goals(runs, wrk, _DEFAULT_WORKERS), *goals.cpu_goals(runs))
+
+
+def _ordinary(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare the same with a receiver of net/http, which spends as much as many receivers do."""
+    wrk: list[float] = []
+    with Sink(ground.folder, "-net-http") as sink:
+        there = replace(ground, sink=sink)
+        contenders = [consumer_fleet(_DEFAULT_WORKERS), go_forwarder()]
+        runs = _rounds(
+            given,
+            report,
+            contenders,
+            _measured(given, there, _TOPIC),
+            lambda: wrk.append(measure.ceiling(sink, seconds=3)),
+        )
+    report.speeds(runs, "1.3 KB, net/http receiver")
+    report.add(*goals.limit_goals(runs, wrk, _DEFAULT_WORKERS, "1.3 KB, net/http receiver"))
 
 
 def _secure(given: argparse.Namespace, report: Report, ground: Ground) -> None:
@@ -185,6 +202,7 @@ def _recordings(given: argparse.Namespace, report: Report, ground: Ground) -> No
 _PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = MappingProxyType(
     {
         "speed": _speed,
+        "ordinary": _ordinary,
         "secure": _secure,
         "large": _large,
         "destinations": _destinations,

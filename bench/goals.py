@@ -51,15 +51,22 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 
-def speed_goals(runs: Runs, wrk: Sequence[float], default_workers: int) -> list[Goal]:
-    """Compare events of 1.3 KB with the other contenders, and the CPU of our processes."""
+def limit_goals(
+    runs: Runs, wrk: Sequence[float], default_workers: int, work: str = "1.3 KB"
+) -> list[Goal]:
+    """Compare the rate with default workers with the other contenders and with wrk."""
     ours = _rates(runs, (OURS, default_workers))
+    found = [
+        at_least(f"{work}: rate ÷ {name}", limit, ratios(ours, _rates(runs, (name, 1))))
+        for limit, name in ((1.10, GO), (10, STOCK))
+        if (name, 1) in runs
+    ]
+    return [*found, at_least(f"{work}: rate ÷ wrk", 0.7, ratios(ours, wrk))]
+
+
+def cpu_goals(runs: Runs) -> list[Goal]:
+    """Judge the CPU per event of 1.3 KB of our processes."""
     found = []
-    for limit, name in ((1.10, GO), (10, STOCK)):
-        if (name, 1) in runs:
-            what = f"1.3 KB: rate ÷ {name}"
-            found.append(at_least(what, limit, ratios(ours, _rates(runs, (name, 1)))))
-    found.append(at_least("1.3 KB: rate ÷ wrk", 0.7, ratios(ours, wrk)))
     for workers, limit in ((1, 16), (2, 19)):
         speeds = runs.get((OURS, workers))
         if speeds is None:

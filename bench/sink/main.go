@@ -2,7 +2,7 @@
 // benchmark measures the sender. It prints its port, and exits when its standard input ends, which
 // is when its parent does.
 //
-// By flags, it speaks TLS, answers late, remembers events by their ids, or fails a share of the
+// By flags, it uses net/http, speaks TLS, answers late, remembers events by their ids, or fails a share of the
 // requests in six ways (faults.go).
 //
 // It reads just as much HTTP/1.1 as the benchmark's clients write: kept-alive connections, and
@@ -18,6 +18,7 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -34,6 +35,7 @@ var (
 	delay     = flag.Duration("delay", 0, "wait so long before each answer")
 	keepIDs   = flag.Bool("ids", false, "remember the id and time of each accepted event")
 	faults    = flag.Float64("faults", 0, "share of the requests that fail")
+	standard  = flag.Bool("net-http", false, "serve with net/http, as an ordinary receiver in Go does")
 	seed      = flag.Uint64("seed", 1, "seed of the failures")
 )
 
@@ -45,9 +47,11 @@ var (
 )
 
 func main() {
-	// One core is plenty: a second one would go to looking for work, while others need it.
-	runtime.GOMAXPROCS(1)
 	flag.Parse()
+	if !*standard {
+		// One core is plenty: a second one would go to looking for work, while others need it.
+		runtime.GOMAXPROCS(1)
+	}
 	chance = rand.New(rand.NewPCG(*seed, 0))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,6 +62,11 @@ func main() {
 	}
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	fmt.Println(port)
+	if *standard {
+		go func() { log.Fatal(http.Serve(listener, http.HandlerFunc(serveStandard))) }()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -197,10 +206,13 @@ func readHeaders(reader *bufio.Reader) (int, error) {
 }
 
 func stats() []byte {
-	body := fmt.Sprintf(
+	return answer("200 OK", statsBody())
+}
+
+func statsBody() string {
+	return fmt.Sprintf(
 		`{"accepted":%d,"refused":%d,"first_ns":%d,"last_ns":%d,"distinct":%d,"ambiguous":%d}`,
 		count.Load(), refused.Load(), firstNs.Load(), lastNs.Load(), distinct(), ambiguous.Load())
-	return answer("200 OK", body)
 }
 
 func answer(status, body string) []byte {
