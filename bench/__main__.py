@@ -19,13 +19,14 @@ from bench.contenders import OURS, Contender, Ground, consumer_fleet, go_forward
 from bench.measure import Speed
 from bench.report import Report
 from bench.upstream import Sink
+from consumer_fleet.bootstrap.cpus import usable_cpus
 from consumer_fleet.humanize import counted
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart
 
 _TOPIC = "ingest-events"
 _START_WORKERS = 2
-_DEFAULT_WORKERS = max(1, len(os.sched_getaffinity(0)) - 1)
+_DEFAULT_WORKERS = max(1, usable_cpus() - 1)
 _LARGE_BYTES = 60_000
 _FAR_S = 0.02
 

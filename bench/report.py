@@ -11,7 +11,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from bench.goals import Goal, Runs
+from bench.goals import Goal, Runs, at_least
 from bench.measure import MemorySample, growth_percent
 from bench.recordings import MIN_RATIO, Comparison
 
@@ -87,7 +87,8 @@ class Report:
 
     def recordings(self, found: Iterable[Comparison]) -> None:
         for each in found:
-            self.add(Goal(each.what, f"≥ {MIN_RATIO:g} of {each.beside}", str(each), each.is_met))
+            self.progress(str(each))
+            self.add(at_least(f"{each.what}: rate ÷ {each.beside}", MIN_RATIO, each.ratios))
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)

@@ -127,7 +127,7 @@ def _number(path: Path) -> int | None:
 
 
 _MIB: Final = 1024 * 1024
-# Measured (docs/benchmarks.md): the interpreters and their modules, without any message.
+# Measured (docs/performance.md): the interpreters and their modules, without any message.
 _PARENT_MIB: Final = 100
 _WORKER_MIB: Final = 50
 _PREFETCH_MIB: Final = 16
