@@ -12,12 +12,13 @@ import resource
 import select
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
-from consumer_fleet.bootstrap.redaction import guard
+from consumer_fleet.bootstrap.redaction import guard, learn_option
 from consumer_fleet.errors import (
     EXIT_BUG,
     EXIT_CONFIGURATION,
@@ -74,11 +75,13 @@ _COMMANDS = {
 class _Commands(click.Group):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
         _open_closed_streams()
         guard(sys.stdout)
         guard(sys.stderr, may_be_lost=True)
-        return super().main(*args, **kwargs)
+        # click repeats what it does not expect before any option is read.
+        learn_option(sys.argv[1:] if args is None else list(args))
+        return super().main(args, *more, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import pytest
 import structlog
 
+from consumer_fleet.bootstrap import redaction
 from consumer_fleet.bootstrap.logging_setup import FleetHandler
 from consumer_fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
@@ -22,6 +23,13 @@ from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
 
 TopicFactory: TypeAlias = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def no_secrets() -> Iterator[None]:
+    """A test's secrets are forgotten after it: its passwords are words in other tests."""
+    yield
+    redaction.forget()
 
 
 @pytest.fixture(autouse=True)

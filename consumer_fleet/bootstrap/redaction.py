@@ -45,6 +45,12 @@ class Redaction:
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
+    def forget(self) -> None:
+        """Hide nothing from now on, as between tests."""
+        with self._lock:
+            self._values.clear()
+            self._pattern = None
+
     def learn(self, secret: str, shortest: int = _SHORTEST) -> None:
         """Hide this value from now on, also as JSON, Python or a URL would write it."""
         lines = secret.splitlines()
@@ -137,6 +143,7 @@ def _pattern(value: str) -> str:
 
 
 _process = Redaction()
+forget = _process.forget
 learn_option = _process.learn_option
 redact = _process.redact
 redact_all = _process.redact_all

@@ -91,8 +91,9 @@ class TopicFacts:
 class Cluster:
     """A short-lived view of the cluster. Every method blocks on the broker.
 
-    ``on_error`` gets what librdkafka says of its connections. ``cluster_id`` is known once a broker
-    has responded; a mock cluster has none.
+    ``on_error`` gets what librdkafka says of its connections. ``cluster_id`` and
+    ``has_controller`` are known once a broker has responded. A mock cluster has no controller, and
+    lets every question for one time out.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Cluster:
         #: For questions of others; it lives as long as they hold it.
         self.admin = make_client(AdminClient, config)
         self.cluster_id: str | None = None
+        self.has_controller = False
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -150,10 +152,12 @@ class Cluster:
     def connect(self) -> str | None:
         """None once a broker has responded, else why none does."""
         try:
-            self.cluster_id = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S).cluster_id
+            metadata = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException as error:
             self.admin.poll(0)  # lets librdkafka say why, for example a refused login
             return self.login_refused or str(error.args[0].str())
+        self.cluster_id = metadata.cluster_id
+        self.has_controller = metadata.controller_id in metadata.brokers
         self.login_refused = ""
         return None
 
@@ -253,8 +257,10 @@ class Cluster:
         return None if limit is None else int(limit)
 
     def _setting(self, topic: str, name: str) -> str | None:
-        if self.cluster_id is None and (self.connect() is not None or self.cluster_id is None):
-            return None  # a mock cluster would let the question time out
+        if self.cluster_id is None:
+            self.connect()
+        if not self.has_controller:
+            return None
         try:
             return settings_of(request_settings(self.admin, [topic])[topic]).get(name)
         except KafkaException as error:

@@ -107,8 +107,7 @@ class GroupSource:
     def open(self, hooks: Hooks) -> ChunkConsumer:
         ends = self.cluster.end_offsets(self.topic) if self.stop_at == "end" else self.stop_at
         watch = TopicWatch(self.cluster.admin, self.topic)
-        # A mock cluster has neither an id nor an answer to the question for a topic's.
-        watched = self.cluster.cluster_id is not None
+        watched = self.cluster.has_controller
         if watched:
             watch.ask()
 

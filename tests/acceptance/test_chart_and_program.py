@@ -91,6 +91,7 @@ def test_the_program_takes_every_option_that_the_schema_takes(tmp_path: Path) ->
     for name, value in config.items():
         resolved = getattr(options, name)
         resolved = list(resolved) if isinstance(resolved, tuple) else resolved
+        resolved = str(resolved) if isinstance(resolved, Path) else resolved
         expected = {**value, "consumer": "events"} if name == "metrics_tags" else value
         assert resolved == expected
 
