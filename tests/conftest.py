@@ -15,6 +15,7 @@ import structlog
 
 from consumer_fleet.bootstrap import redaction
 from consumer_fleet.bootstrap.logging_setup import FleetHandler
+from consumer_fleet.kafka.clients import rdkafka_log
 from consumer_fleet.metrics import configure_metrics
 from tests.support.bugsink import Bugsink
 from tests.support.certificate import make_certificate
@@ -42,6 +43,7 @@ def strict_metrics() -> None:
 def restored_logging() -> Iterator[None]:
     """Undo the logging set-up of a test that boots in its own process."""
     yield
+    rdkafka_log.setLevel(logging.NOTSET)  # doctor and status silence it
     if structlog.is_configured():
         structlog.reset_defaults()
         logging.captureWarnings(False)
