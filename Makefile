@@ -133,7 +133,7 @@ docs: $(DEV_READY) ## Regenerate the pages of docs/ and the chart's files that c
 site: $(DEV_READY) ## Build the documentation as a website into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 100000 --starts 1 --seconds 4 \
+bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 1 --seconds 4 \
 	--fault-messages 40000 --kills 6
 bench-quick: bench ## The same with few messages and one round: within three minutes
 

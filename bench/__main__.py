@@ -49,7 +49,7 @@ def _parse() -> argparse.Namespace:
         "--only", choices=_PARTS, action="append", help="measure only this; repeat for more"
     )
     parser.add_argument("--messages", type=int, default=200_000, help="messages per speed run")
-    parser.add_argument("--memory-messages", type=int, default=1_000_000)
+    parser.add_argument("--memory-messages", type=int, default=2_000_000)
     parser.add_argument("--runs", type=int, default=5, help="rounds of speed runs")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="how long to measure latency")
@@ -181,10 +181,17 @@ def _start(given: argparse.Namespace, report: Report, ground: Ground) -> None:
 
 
 def _memory(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    topic = backlog.fill(ground.kafka, "ingest-events-long", given.memory_messages)
-    samples, halves = measure.memory(ground, topic, given.memory_messages, _START_WORKERS)
-    report.memory(samples)
-    report.add(*goals.memory(samples, halves))
+    """Compare a short run with a long one."""
+    found = []
+    for name, messages in (
+        ("short", given.memory_messages // 40),
+        ("long", given.memory_messages),
+    ):
+        topic = backlog.fill(ground.kafka, f"ingest-events-{name}", messages)
+        found.append(measure.memory(ground, topic, messages, _START_WORKERS))
+        report.memory(found[-1][0])
+    (short, _), (long, halves) = found
+    report.add(*goals.memory(short, long, halves))
 
 
 def _faults(given: argparse.Namespace, report: Report, ground: Ground) -> None:

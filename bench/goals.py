@@ -119,24 +119,36 @@ def start(seconds: Sequence[float], workers: int) -> Goal:
     return at_most(f"start to first accepted, --workers {workers}", 0.8, seconds, " s")
 
 
-def memory(samples: Sequence[MemorySample], speed: Sequence[Speed]) -> list[Goal]:
-    """Judge the largest PSS of each kind of process; ``speed`` is that of the run's two halves."""
-    parents = [_mib(sample.processes["parent"].pss) for sample in samples]
-    workers = [
-        _mib(each.pss)
+def memory(
+    short: Sequence[MemorySample], long: Sequence[MemorySample], halves: Sequence[Speed]
+) -> list[Goal]:
+    """Judge the largest PSS of a short and a long run, and the CPU in the halves of the long."""
+    found = []
+    for samples in (short, long):
+        parent, worker = _largest(samples)
+        length = f"PSS, {samples[-1].accepted:,} messages"
+        found.append(at_most(f"{length}: worker", 50, [worker], " MiB"))
+        found.append(at_most(f"{length}: parent", 140, [parent], " MiB"))
+    growth = [more / less for more, less in zip(_largest(long), _largest(short), strict=True)]
+    cpu = [each.cpu_us["parent"] + each.cpu_us["workers"] for each in halves]
+    return [
+        *found,
+        at_most("PSS, long run ÷ short: parent", 1.10, growth[:1]),
+        at_most("PSS, long run ÷ short: worker", 1.10, growth[1:]),
+        at_most("CPU per event, second ÷ first half", 1.10, [cpu[1] / cpu[0]]),
+    ]
+
+
+def _largest(samples: Sequence[MemorySample]) -> tuple[float, float]:
+    """Return the MiB of the parent and of the largest worker."""
+    parent = max(sample.processes["parent"].pss for sample in samples)
+    worker = max(
+        each.pss
         for sample in samples
         for name, each in sample.processes.items()
         if name != "parent"
-    ]
-    span = f"{samples[0].accepted:,} to {samples[-1].accepted:,} messages"
-    growth = median(parents[-3:]) / median(parents[:3])
-    cpu = [each.cpu_us["parent"] + each.cpu_us["workers"] for each in speed]
-    return [
-        at_most(f"largest PSS of a worker, {span}", 50, [max(workers)], " MiB"),
-        at_most(f"largest PSS of the parent, {span}", 140, [max(parents)], " MiB"),
-        at_most("parent's PSS, last ÷ first three samples", 1.10, [growth]),
-        at_most("CPU per event, second ÷ first half", 1.10, [cpu[1] / cpu[0]]),
-    ]
+    )
+    return parent / _KIB_PER_MIB, worker / _KIB_PER_MIB
 
 
 def faults(found: Faults) -> Goal:
@@ -151,7 +163,3 @@ def faults(found: Faults) -> Goal:
 
 def _rates(runs: Runs, key: tuple[str, int]) -> list[float]:
     return [speed.rate for speed in runs[key]]
-
-
-def _mib(kib: int) -> float:
-    return kib / _KIB_PER_MIB

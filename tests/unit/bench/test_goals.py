@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.faults import Faults
-from bench.goals import at_least, at_most, faults, ratios
+from bench.goals import at_least, at_most, faults, memory, ratios
+from bench.measure import MemorySample, Speed
+from bench.proc import Memory
 
 
 def test_ratios_compare_runs_of_the_same_round() -> None:
@@ -29,3 +31,14 @@ def test_a_lost_message_or_one_repeated_too_often_misses_the_goal() -> None:
     assert faults(found).is_met
     assert not faults(replace(found, duplicates=41)).is_met
     assert not faults(replace(found, lost=1)).is_met
+
+
+def test_memory_is_the_largest_of_each_kind_of_process() -> None:
+    def sample(parent_mib: int, worker_mib: int) -> MemorySample:
+        sizes = {"parent": parent_mib, "worker 1": 30, "worker 2": worker_mib}
+        return MemorySample(10, {name: Memory(0, mib * 1024, 0) for name, mib in sizes.items()})
+
+    halves = [Speed(1, {"parent": 3, "workers": 15}), Speed(1, {"parent": 3, "workers": 17})]
+    found = memory([sample(100, 40), sample(90, 45)], [sample(139, 44), sample(50, 51)], halves)
+    assert [goal.is_met for goal in found] == [True, True, False, True, False, False, False]
+    assert found[2].figure == "51 MiB"
