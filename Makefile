@@ -137,7 +137,7 @@ bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 
 	--fault-messages 40000 --kills 6
 bench-quick: bench ## The same with few messages and one round: within three minutes
 
-bench: $(RUN_READY) ## Measure speed against the goals (as root, installs wrk where it is missing)
+bench: kafka ## Measure speed against the goals (as root, installs wrk where it is missing)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
 		|| { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m bench $(ARGS)
