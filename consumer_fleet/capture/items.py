@@ -187,4 +187,6 @@ def _creates_event(item: Item) -> bool:
         return item.type in _EVENTS
     if b"attachment_type" not in item.header:
         return False
-    return orjson.loads(item.header).get("attachment_type") in _EVENT_ATTACHMENTS
+    kind = orjson.loads(item.header).get("attachment_type")
+    # It may be anything that JSON has; a list is not hashable.
+    return isinstance(kind, str) and kind in _EVENT_ATTACHMENTS

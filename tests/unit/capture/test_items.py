@@ -14,6 +14,7 @@ from consumer_fleet.capture.items import (
     OPAQUE_TYPES,
     event_id_in_payload,
     item_type_of,
+    limited_items,
 )
 
 ID = "9ec79c33ec9942ab8353589fcb2e04dc"
@@ -49,3 +50,11 @@ def test_the_event_id_of_a_payload_is_found() -> None:
     assert event_id_in_payload(build(None, [make_item("event", b"not json")])) is None
     assert event_id_in_payload(build(None, [])) is None
     assert "event" in HAS_EVENT
+
+
+@pytest.mark.parametrize("kind", [["event.minidump"], {}, 1, None, "event.minidump"])
+def test_an_attachments_type_of_any_kind_is_judged_under_a_limit(kind: object) -> None:
+    envelope = build(ID, [make_item("attachment", b"x", attachment_type=kind)])
+    is_event = kind == "event.minidump"
+    assert bool(limited_items(envelope, ["error"])) is is_event
+    assert bool(limited_items(envelope, ["attachment"])) is not is_event
