@@ -69,7 +69,7 @@ class RawEnvelopes(MessageFormat):
             header = visitor.frame(orjson.loads(item.header))
             # Without a length, a newline in the payload would end it.
             lines += [orjson.dumps({**header, "type": item.type, "length": len(payload)}), payload]
-        return b"\n".join([*lines, b""])
+        return _joined(lines, envelope)
 
     def with_event_id(self, value: bytes, event_id: str) -> bytes:
         envelope = with_event_id(parse(value), event_id)
@@ -84,7 +84,7 @@ class RawEnvelopes(MessageFormat):
                     item.type, orjson.dumps(payload | {"event_id": event_id}), **attributes
                 )
             lines += (item.header, item.payload)
-        return b"\n".join([*lines, b""])
+        return _joined(lines, envelope)
 
     def view(self, value: bytes) -> ReadableValue:
         return read_envelope(value)
@@ -96,6 +96,10 @@ class RawEnvelopes(MessageFormat):
             event.pop(name, None)
         item = make_item("event", orjson.dumps(event), content_type="application/json")
         return serialize(build(event["event_id"], (item,)), dsn=_SDK_DSN, sent_at=sent_at)
+
+
+def _joined(lines: list[bytes], original: Envelope) -> bytes:
+    return b"\n".join([*lines, b""] if original.final_newline else lines)
 
 
 def _named_event_id(envelope: Envelope) -> str | None:

@@ -61,11 +61,13 @@ class Envelope(NamedTuple):
 
     ``header`` is a JSON object: either ``{}``, or it starts with a brace and has members.
     ``event_id`` is the header's, as 32 lower-case hex digits; None where it has none or a bad one.
+    ``final_newline``: its last line ends with one, which is optional.
     """
 
     header: bytes
     event_id: str | None
     items: tuple[Item, ...]
+    final_newline: bool = True
 
 
 def parse(raw: bytes, max_items: int = sys.maxsize) -> Envelope:
@@ -96,7 +98,9 @@ def parse(raw: bytes, max_items: int = sys.maxsize) -> Envelope:
         line = _without_destination(line, members)
     else:
         line = line.strip()
-    return Envelope(line, None if event_id is None else normalize_event_id(event_id), tuple(items))
+    known = None if event_id is None else normalize_event_id(event_id)
+    # Behind a last line without a newline, the next one would begin beyond the end.
+    return Envelope(line, known, tuple(items), position <= size)
 
 
 def build(
@@ -154,7 +158,8 @@ def serialize_after(members: bytes, envelope: Envelope) -> bytes:
     for item in envelope.items:
         lines.append(item.header)
         lines.append(item.payload)
-    lines.append(b"")
+    if envelope.final_newline:
+        lines.append(b"")
     return b"\n".join(lines)
 
 

@@ -46,6 +46,7 @@ def test_items_are_split_by_length_and_by_line() -> None:
             Item(b'{"type":"session"}', "session", b'{"a":1}'),
             Item(b'{"type":"unheard_of"}', "unheard_of", b""),
         ),
+        final_newline=False,  # the last line, with the payload, is missing
     )
 
 
@@ -66,8 +67,8 @@ def test_newlines_around_items_are_ignored(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b"{}", b"{}\n", b"{}\n\n\n"])
 def test_an_envelope_may_have_neither_members_nor_items(raw: bytes) -> None:
     envelope = parse(raw)
-    assert envelope == Envelope(b"{}", None, ())
-    assert serialize(envelope, **SENT) == PREFIX + b"}\n"
+    assert envelope == Envelope(b"{}", None, (), raw.endswith(b"\n"))
+    assert serialize(envelope, **SENT).rstrip() == PREFIX + b"}"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,13 @@ def test_random_envelopes_survive_a_round_trip() -> None:
         header = {"n": seeded.random(), "trace": {"sent_at": "x"}} if seeded.random() < 0.7 else {}
         envelope = build(ID if seeded.random() < 0.5 else None, items, header)
         assert parse(serialize(envelope, **SENT)) == envelope
+
+
+@pytest.mark.parametrize("items", [b'{"type":"event"}\n{}', b'{"type":"a","length":3}\nx\ny'])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_final_newline_is_neither_added_nor_lost(items: bytes, end: bytes) -> None:
+    sent = serialize(parse(b'{"a":1}\n' + items + end), **SENT)
+    assert sent == PREFIX + b',"a":1}\n' + items + end
 
 
 def test_a_serialised_header_is_the_destinations_with_the_rest_behind() -> None:

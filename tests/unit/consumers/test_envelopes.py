@@ -118,3 +118,13 @@ def test_damaged_input_is_rejected_and_never_raises_anything_else() -> None:
     counts = outcomes(decode, damaged_bytes(WHOLE, seed=6, count=5000))
     assert counts["invalid_envelope"] > 500
     assert counts["delivered"] > 100
+
+
+def test_a_message_without_a_final_newline_does_not_gain_one() -> None:
+    raw = b'{"sdk":{}}\n{"type":"event"}\n{"message":"hi"}'
+    assert not decoded(raw).final_newline, "also where an event id is added to its header"
+    assert decoded(raw).event_id is not None
+    assert decoded(raw + b"\n").final_newline
+    known = registry.get("envelopes").format
+    assert known.with_event_id(raw, EVENT_ID)[-1:] == b"}"
+    assert known.with_event_id(raw + b"\n", EVENT_ID)[-2:] == b"}\n"
