@@ -26,6 +26,11 @@ _TRY_LATER: Final = frozenset({408, 425})
 _DETAIL_CHARACTERS: Final = 300
 
 _CHECK_ADDRESS: Final = "check the host, the path and the project id of its DSN"
+_NOT_SENTRY: Final = (
+    "it answers with a web page, as no Sentry does, so nothing counts as delivered: check the host "
+    "and the path of its DSN, and whether a login or a proxy is in front of it"
+)
+_BLANKS: Final = b"\xef\xbb\xbf \t\r\n"
 _ADVICE: Final = {
     401: "check the key in its DSN",
     403: "check that the project is enabled and that its DSN's key is active",
@@ -48,6 +53,8 @@ class Answer(NamedTuple):  # made for each request; a frozen dataclass takes thr
     body: bytes = b""
     error: str = ""
     is_ambiguous: bool = False
+    #: A success whose body is HTML or XML.
+    is_page: bool = False
 
 
 class Verdict(Enum):
@@ -60,10 +67,10 @@ class Verdict(Enum):
     REJECTED = auto()  # this envelope is invalid, the next may be fine
 
 
-def judge(status: int) -> Verdict:
+def judge(status: int, *, is_page: bool = False) -> Verdict:
     """Classify a status; 0 means no answer."""
     if 200 <= status < 300:
-        return Verdict.ACCEPTED
+        return Verdict.REFUSED if is_page else Verdict.ACCEPTED
     if status == 429:
         return Verdict.LIMITED
     # Redirects are not followed: the key would go to any server that the answer names.
@@ -74,8 +81,19 @@ def judge(status: int) -> Verdict:
     return Verdict.LATER
 
 
+def is_page(status: int, body: bytes) -> bool:
+    """Whether this success is a web page: something else than a Sentry has answered.
+
+    A Sentry, a Relay and servers like them answer with JSON or with nothing. The content type
+    does not tell: some label an empty body as HTML.
+    """
+    return 200 <= status < 300 and body.lstrip(_BLANKS).startswith(b"<")
+
+
 def advice(status: int) -> str:
     """Say what a person can do about a refusal."""
+    if 200 <= status < 300:
+        return _NOT_SENTRY
     if 300 <= status < 400:
         return "its answer is a redirect, which is not followed: use the final address in its DSN"
     return _ADVICE.get(status, _CHECK_ADDRESS)
@@ -252,7 +270,8 @@ class AnswerParser:
         return self.answer is not None
 
     def _remember(self, head: bytes, body_bytes: int) -> None:
-        if self.answer is None:
+        # The next page, which may have the same head, has to be read too.
+        if self.answer is None or self.answer.is_page:
             return
         # Only a head that tells by itself how long the answer is: no chunks, no interim answer.
         names = [name.lower() for name, _ in self._headers]
@@ -276,13 +295,16 @@ class AnswerParser:
                     retry_after = value.decode("latin-1").strip()
                 elif lower == b"x-sentry-rate-limits":
                     limits.append(value.decode("latin-1").strip())
-        if 200 <= self._status < 300 and not limits and retry_after is None:
+        body = b"".join(self._body)
+        page = is_page(self._status, body)
+        if 200 <= self._status < 300 and not limits and retry_after is None and not page:
             return Answer(self._status)  # nothing reads the body of a success
         return Answer(
             self._status,
             rate_limits=", ".join(limits) if limits else None,
             retry_after=retry_after,
-            body=b"".join(self._body),
+            body=body,
+            is_page=page,
         )
 
     # -- called by httptools --------------------------------------------------------------------

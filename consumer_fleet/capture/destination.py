@@ -213,10 +213,10 @@ class Destination:
 
     def _on_answer(self, parcel: _Parcel, answer: Answer) -> None:
         is_probe = parcel.is_probe
-        if 200 <= answer.status < 300 and answer.rate_limits is None:  # nearly always
-            self._on_acceptance(parcel)
+        if 200 <= answer.status < 300 and answer.rate_limits is None and not answer.is_page:
+            self._on_acceptance(parcel)  # nearly always
             return
-        verdict = judge(answer.status)
+        verdict = judge(answer.status, is_page=answer.is_page)
         limits: dict[str, float] = {}
         if verdict is Verdict.LIMITED or answer.rate_limits is not None:
             limits = limits_of_answer(

@@ -13,7 +13,7 @@ import orjson
 import pycurl
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.answers import Answer, Verdict, advice, describe, judge
+from consumer_fleet.capture.answers import Answer, Verdict, advice, describe, is_page, judge
 from consumer_fleet.capture.curl_posts import make_handle
 from consumer_fleet.capture.dialing import proxy_from_environment
 from consumer_fleet.capture.dsn import Dsn
@@ -235,7 +235,7 @@ def _no_answer(subject: str, name: Name, dsn: Dsn, reply: Reply) -> Finding:
 def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply) -> Finding:
     check = "destination.answer"
     took = f"{reply.took_s * 1000:,.0f} ms"
-    verdict = judge(reply.status)
+    verdict = judge(reply.status, is_page=is_page(reply.status, reply.body))
     if verdict is Verdict.ACCEPTED:
         seen = f"accepts envelopes of project {dsn.project_id}, in {took}"
         if reply.took_s > _SLOW_S:
@@ -255,7 +255,7 @@ def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply
 
 def _fix(option: str, name: Name, compression: str, reply: Reply) -> str:
     status = reply.status
-    if 300 <= status < 400:
+    if 200 <= status < 400:
         target = reply.headers.get("location", "").partition("?")[0]
         known = f" (it points to {target})" if target.startswith(("http://", "https://")) else ""
         return f"In {option}: {advice(status)}{known}."

@@ -283,6 +283,29 @@ def test_a_refusal_pauses_and_resumes_by_itself(
     assert "0c0ffee0" not in repr(logs)
 
 
+def test_a_web_page_is_no_acceptance_and_pauses(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    """A login page, a parked domain or the wrong port answers 200 to everything."""
+    page = Reply(200, {"Content-Type": "text/html"}, b"\n<html><h1>Welcome</h1></html>")
+    receiver.respond(page)
+    destination = make_destination(loop, receiver.dsn(), connections=4)
+    outcomes: Outcomes = []
+    with structlog.testing.capture_logs() as logs:
+        for event_id in event_ids(20):
+            send(destination, event(event_id), outcomes.append)
+        drive_until(loop.run_once, lambda: len(receiver.requests) >= 6)
+        assert destination.status().state == "paused"
+        assert outcomes == []
+        # Like Django's answers without a body.
+        receiver.respond(Reply(200, {"Content-Type": "text/html"}, b""))
+        drive_until(loop.run_once, lambda: len(outcomes) == 20)
+    (paused,) = [entry for entry in logs if entry["event"] == "destination_paused"]
+    assert paused["status"] == 200
+    assert "Welcome" in paused["answer"]
+    assert "web page" in paused["what_to_do"]
+
+
 def test_a_pause_is_counted_again_with_each_probe_that_is_refused(
     loop: DeliveryLoop, receiver: ScriptedReceiver
 ) -> None:

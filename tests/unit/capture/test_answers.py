@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import structlog.testing
 
-from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, describe, judge
+from consumer_fleet.capture.answers import (
+    Answer,
+    TroubleLog,
+    Verdict,
+    advice,
+    describe,
+    is_page,
+    judge,
+)
 from tests.support.clock import ManualClock
 
 
@@ -61,3 +69,22 @@ def test_drops_are_logged_once_a_minute_with_their_number() -> None:
             trouble.dropped("over_budget")
             clock.now += 0.5
     assert [entry["count"] for entry in logs] == [1, 120]
+
+
+@pytest.mark.parametrize(
+    ("body", "page"),
+    [
+        (b'{"id":"9ec79c33ec9942ab8353589fcb2e04dc"}', False),
+        (b"{}", False),
+        (b"", False),
+        (b"ok", False),
+        (b"<!DOCTYPE html><html>", True),
+        (b"\xef\xbb\xbf \r\n<html>", True),
+        (b'<?xml version="1.0"?>', True),
+    ],
+)
+def test_a_success_with_a_web_page_is_not_a_sentrys(body: bytes, page: bool) -> None:
+    assert is_page(200, body) is page
+    assert not is_page(502, body), "an error page says what its status says"
+    assert judge(200, is_page=page) is (Verdict.REFUSED if page else Verdict.ACCEPTED)
+    assert "web page" in advice(200)

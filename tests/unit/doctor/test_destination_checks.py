@@ -78,6 +78,15 @@ def test_each_refusal_is_a_problem_with_a_fix_of_its_own(status: int, mended_by:
         assert "upstream_dsn" in finding.fix
 
 
+def test_a_server_that_answers_with_a_web_page_is_not_a_sentry() -> None:
+    finding = judged(reply(200, b"<!doctype html><title>Welcome</title>"))["destination.answer"]
+    assert finding.status == "problem"
+    assert "Welcome" in finding.seen
+    assert "web page" in finding.fix
+    assert "upstream_dsn" in finding.fix
+    assert judged(reply(200, b""))["destination.answer"].status == "ok"
+
+
 def test_what_an_uncompressed_report_is_refused_for_is_not_its_compression() -> None:
     fix = judged(reply(400), compression="none")["destination.answer"].fix
     assert "compression" not in fix
