@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure_sdk import configure_sdk
 from consumer_fleet.bootstrap.logging_setup import configure_logging, print_framed
-from consumer_fleet.bootstrap.options import Options, check_destinations, dangerous_modes
+from consumer_fleet.bootstrap.option_checks import check_destinations, dangerous_modes
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.redaction import guard, learn_environment, learn_option
 from consumer_fleet.bootstrap.services import builtin_services, load_plugins, setup_services
 from consumer_fleet.bootstrap.sources import load_django

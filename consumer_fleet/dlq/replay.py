@@ -19,7 +19,8 @@ import click
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.bootstrap.configure import configure
-from consumer_fleet.bootstrap.options import ClusterOptions, delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.dlq.letters import (

@@ -7,7 +7,8 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from consumer_fleet.bootstrap.options import Options, dangerous_modes, delivery_mode
+from consumer_fleet.bootstrap.option_checks import dangerous_modes, delivery_mode
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.services import Service, builtin_services, load_plugins
 from consumer_fleet.bootstrap.validate_snuba import (
     HEALTH_PATH,

@@ -10,7 +10,8 @@ import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.configure import App, check_open_files, configure
-from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition

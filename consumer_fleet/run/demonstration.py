@@ -1,7 +1,7 @@
 """The embedded demonstration: a broker with example messages, and an inspector, in this process.
 
 For a run with neither brokers nor a DSN; the caller checks that
-(``consumer_fleet.bootstrap.options.delivery_mode``).
+(``consumer_fleet.bootstrap.option_checks.delivery_mode``).
 """
 
 from __future__ import annotations

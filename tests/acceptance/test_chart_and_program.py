@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.machine_checks import needed_memory_mib
 from consumer_fleet.kafka.clients import client_config, consumer_config

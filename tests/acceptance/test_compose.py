@@ -17,7 +17,7 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no type informatio
 import pytest
 import yaml
 
-from consumer_fleet.bootstrap.options import delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers.registry import CONSUMERS
 from tests.support.go_modules import module_folder

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from consumer_fleet import errors
-from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.cli import main
 from consumer_fleet.config_command import example_yaml

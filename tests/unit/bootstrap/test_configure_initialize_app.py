@@ -27,7 +27,8 @@ from consumer_fleet.bootstrap.logging_setup import (
     configure_logging,
     framed,
 )
-from consumer_fleet.bootstrap.options import Options, dangerous_modes
+from consumer_fleet.bootstrap.option_checks import dangerous_modes
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.bootstrap.services import (
     PluginRegistry,
@@ -170,12 +171,6 @@ def test_a_dangerous_choice_is_framed_on_stderr(
     if transport is not None:
         transport.kill()
     assert danger in capsys.readouterr().err
-
-
-def test_safe_options_warn_of_nothing() -> None:
-    assert list(dangerous_modes(options(**REAL))) == []
-    loopback = options(upstream_dsn="http://key@127.0.0.1:9000/1")
-    assert list(dangerous_modes(loopback)) == []
 
 
 def test_a_frame_is_as_wide_as_its_longest_line() -> None:

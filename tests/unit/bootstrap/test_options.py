@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
-from consumer_fleet.bootstrap.options import Options, delivery_mode
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options, set_pairs
 from consumer_fleet.bootstrap.sources import FIELDS
 from consumer_fleet.errors import ConfigurationError
@@ -531,43 +531,6 @@ def test_given_values_are_neither_changed_nor_shared() -> None:
 def test_every_option_has_an_origin_and_a_description() -> None:
     assert tuple(resolve_options(OptionsRequest(), {}).origins) == FIELDS
     assert all(field.description for field in Options.model_fields.values())
-
-
-# What the options add up to
-
-
-def test_neither_brokers_nor_dsn_is_the_demonstration() -> None:
-    assert delivery_mode(options()) == "embedded"
-
-
-@pytest.mark.parametrize(
-    "brokers",
-    [{"bootstrap_servers": "kafka:9092"}, {"kafka_config": "bootstrap.servers=kafka:9092"}],
-)
-def test_brokers_and_a_dsn_are_the_real_thing(brokers: dict[str, object]) -> None:
-    assert delivery_mode(options(**brokers, upstream_dsn=DSN)) == "real"
-
-
-def test_brokers_without_a_dsn_are_refused_with_the_keys_that_give_one() -> None:
-    with pytest.raises(ConfigurationError, match=r"no DSN.*--upstream-dsn.*CONSUMER_UPSTREAM_DSN"):
-        delivery_mode(options(bootstrap_servers="kafka:9092"))
-
-
-def test_a_dsn_without_brokers_is_refused_with_the_keys_that_give_them() -> None:
-    with pytest.raises(ConfigurationError, match=r"no Kafka broker.*CONSUMER_BOOTSTRAP_SERVERS"):
-        delivery_mode(options(upstream_dsn=DSN))
-
-
-@pytest.mark.parametrize(("rate", "mode"), [(1, "real"), (0.5, None), (0, None)])
-def test_the_second_destination_alone_must_get_every_message(rate: float, mode: str | None) -> None:
-    given = options(
-        bootstrap_servers="kafka:9092", saas_dsn=DSN, store_use_relay_dsn_sample_rate=rate
-    )
-    if mode is not None:
-        assert delivery_mode(given) == mode
-        return
-    with pytest.raises(ConfigurationError, match="would be lost"):
-        delivery_mode(given)
 
 
 @pytest.mark.parametrize(
