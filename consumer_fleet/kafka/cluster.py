@@ -92,8 +92,7 @@ class Cluster:
     """A short-lived view of the cluster. Every method blocks on the broker.
 
     ``on_error`` gets what librdkafka says of its connections. ``cluster_id`` and
-    ``has_controller`` are known once a broker has responded. A mock cluster has no controller, and
-    lets every question for one time out.
+    ``has_controller`` are known once a broker has responded.
     """
 
     def __init__(
@@ -160,6 +159,12 @@ class Cluster:
         self.has_controller = metadata.controller_id in metadata.brokers
         self.login_refused = ""
         return None
+
+    def ask(self, question: Callable[[AdminClient], Future[Any]]) -> Future[Any] | None:
+        """Ask the brokers, without waiting. None where no controller is known: a mock cluster lets
+        every question for one time out.
+        """
+        return question(self.admin) if self.has_controller else None
 
     # -- a topic that is consumed or written ----------------------------------------------------
 
@@ -259,10 +264,9 @@ class Cluster:
     def _setting(self, topic: str, name: str) -> str | None:
         if self.cluster_id is None:
             self.connect()
-        if not self.has_controller:
-            return None
+        response = self.ask(lambda admin: request_settings(admin, [topic])[topic])
         try:
-            return settings_of(request_settings(self.admin, [topic])[topic]).get(name)
+            return None if response is None else settings_of(response).get(name)
         except KafkaException as error:
             log.info("topic_config_unreadable", topic=topic, why=error.args[0].str())
             return None

@@ -7,10 +7,9 @@ deleted at the time that is computed here at the earliest, and up to a segment l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import structlog
@@ -18,6 +17,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.kafka.cluster import request_settings, settings_of
+from consumer_fleet.kafka.topic_watch import Question
 
 log = structlog.get_logger(__name__)
 
@@ -111,29 +111,13 @@ def read_retention(admin: AdminClient, topics: Collection[str]) -> dict[str, Ret
     return found
 
 
-class RetentionWatch:
-    """One topic's retention, read at the start and every ten minutes; never blocks."""
+def retention_of(topic: str) -> Question[Retention | None]:
+    """One topic's retention, asked for every ten minutes. None where it may not be read."""
 
-    def __init__(
-        self, admin: AdminClient, topic: str, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._admin = admin
-        self._topic = topic
-        self._clock = clock
-        self._due = 0.0
-        self._answer: Future[Any] | None = None
-        self._known: Retention | None = None
+    def ask(admin: AdminClient) -> Future[Any]:
+        return request_settings(admin, [topic])[topic]
 
-    def current(self) -> Retention | None:
-        """The last answer; None before the first one, or where it may not be read."""
-        if self._answer is not None and self._answer.done():
-            self._known = _answered(self._topic, self._answer)
-            self._answer = None
-        now = self._clock()
-        if self._answer is None and now >= self._due:
-            self._due = now + _REFRESH_INTERVAL_S
-            self._answer = request_settings(self._admin, [self._topic])[self._topic]
-        return self._known
+    return Question(ask, lambda response, _: _answered(topic, response), None, _REFRESH_INTERVAL_S)
 
 
 def _answered(topic: str, answer: Future[Any]) -> Retention | None:

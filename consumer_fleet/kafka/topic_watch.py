@@ -1,72 +1,107 @@
-"""Notices that a topic was deleted, or deleted and created again under its name.
-
-Offsets of the old topic mean nothing in the new one. A topic's id tells them apart (KIP-516).
-"""
+"""Questions about a topic that are asked of the brokers again and again, without waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-_INTERVAL_S = 4.0
-_TIMEOUT_S = 4.0
+from consumer_fleet.kafka.cluster import Cluster
+
+_Known = TypeVar("_Known")
+
+_IDENTITY_INTERVAL_S = 4.0
+_IDENTITY_TIMEOUT_S = 4.0
 # Once may be the moment between a deletion and the creation that follows.
 _ANSWERS_WITHOUT_TOPIC = 2
 
 
-class TopicWatch:
-    """Asks for one topic's id every few seconds, and never blocks.
+@dataclass(frozen=True, slots=True)
+class Question(Generic[_Known]):
+    """``read`` makes the known of a response and of what was known before: ``unknown`` at first."""
+
+    ask: Callable[[AdminClient], Future[Any]]
+    read: Callable[[Future[Any], _Known], _Known]
+    unknown: _Known
+    interval_s: float
+
+
+class TopicWatch(Generic[_Known]):
+    """Asks one question every ``interval_s``, one request at a time."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        question: Question[_Known],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._cluster = cluster
+        self._question = question
+        self._clock = clock
+        self._due = 0.0
+        self._response: Future[Any] | None = None
+        self._known = question.unknown
+
+    def current(self) -> _Known:
+        """By the last response. Never blocks."""
+        if self._response is not None and self._response.done():
+            self._take(self._response)
+        now = self._clock()
+        if self._response is None and now >= self._due:
+            self._due = now + self._question.interval_s
+            self._response = self._cluster.ask(self._question.ask)
+        return self._known
+
+    def wait(self) -> _Known:
+        """Ask now, and block until the brokers respond: for seconds at most."""
+        response = self._cluster.ask(self._question.ask)
+        if response is not None:
+            self._take(response)
+        return self._known
+
+    def _take(self, response: Future[Any]) -> None:
+        self._response = None
+        self._known = self._question.read(response, self._known)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """Tells a topic from one of the same name that was created in its place (KIP-516).
 
     ``topic_id`` is empty where the brokers have no ids, or none is known yet.
     """
 
-    def __init__(
-        self, admin: AdminClient, topic: str, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._admin = admin
-        self._topic = topic
-        self._clock = clock
-        self._due = 0.0
-        self._missing = 0
-        self._answer: Future[Any] | None = None
-        self.topic_id = ""
+    topic_id: str = ""
+    partitions: int = 0
+    missing_in_a_row: int = 0
 
     @property
     def is_deleted(self) -> bool:
-        return self._missing >= _ANSWERS_WITHOUT_TOPIC
+        return self.missing_in_a_row >= _ANSWERS_WITHOUT_TOPIC
 
-    def ask(self) -> None:
-        """Block until the id is known, for seconds at most."""
-        self._answer = self._request()
-        self._read(self._answer)
-        self._answer = None
 
-    def poll(self) -> None:
-        """Take an answer that has arrived, and ask again when it is time."""
-        if self._answer is not None and self._answer.done():
-            answer, self._answer = self._answer, None
-            self._read(answer)
-        now = self._clock()
-        if self._answer is None and now >= self._due:
-            self._due = now + _INTERVAL_S
-            self._answer = self._request()
+def identity_of(topic: str) -> Question[TopicIdentity]:
+    """Which topic has that name, if any: known to be deleted or another one within 10 s."""
 
-    def _request(self) -> Future[Any]:
-        topics = TopicCollection([self._topic])
-        answers = self._admin.describe_topics(topics, request_timeout=_TIMEOUT_S)
-        answer: Future[Any] = answers[self._topic]
-        return answer
+    def ask(admin: AdminClient) -> Future[Any]:
+        topics = TopicCollection([topic])
+        responses = admin.describe_topics(topics, request_timeout=_IDENTITY_TIMEOUT_S)
+        response: Future[Any] = responses[topic]
+        return response
 
-    def _read(self, answer: Future[Any]) -> None:
-        try:
-            self.topic_id = str(answer.result().topic_id)
-        except KafkaException as error:
-            is_missing = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-            self._missing = self._missing + 1 if is_missing else 0
-        else:
-            self._missing = 0
+    return Question(ask, _read_identity, TopicIdentity(), _IDENTITY_INTERVAL_S)
+
+
+def _read_identity(response: Future[Any], before: TopicIdentity) -> TopicIdentity:
+    try:
+        found = response.result()
+    except KafkaException as error:
+        is_missing = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        missing = before.missing_in_a_row + 1 if is_missing else 0
+        return TopicIdentity(before.topic_id, before.partitions, missing)
+    return TopicIdentity(str(found.topic_id), len(found.partitions))

@@ -18,7 +18,8 @@ from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.kafka.consumer import ChunkConsumer
-from consumer_fleet.kafka.retention import RetentionWatch
+from consumer_fleet.kafka.retention import Retention, retention_of
+from consumer_fleet.kafka.topic_watch import TopicWatch
 from consumer_fleet.metrics import gauge
 from consumer_fleet.run.run import Run
 from consumer_fleet.run.sources import GroupSource
@@ -37,7 +38,7 @@ class GroupHealth:
         path = options.healthcheck_file
         self._heartbeat = None if path is None else Heartbeat(path)
         self._watch = ProgressWatch(options.stall_timeout_s)
-        self._time_to_loss = TimeToLoss(RetentionWatch(source.cluster.admin, source.topic))
+        self._time_to_loss = TimeToLoss(TopicWatch(source.cluster, retention_of(source.topic)))
 
     def __call__(self, run: Run) -> None:
         consumer = self._source.consumer
@@ -134,7 +135,7 @@ class TimeToLoss:
 
     def __init__(
         self,
-        retention: RetentionWatch,
+        retention: TopicWatch[Retention | None],
         now_s: Callable[[], float] = time,
         clock: Callable[[], float] = monotonic,
     ) -> None:

@@ -20,7 +20,7 @@ from consumer_fleet.kafka.clients import consumer_config, with_room_for
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.positions import OffsetPolicy
-from consumer_fleet.kafka.topic_watch import TopicWatch
+from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, identity_of
 from consumer_fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class GroupSource:
     #: Set by ``wait``.
     partitions: int = field(default=0, init=False)
     consumer: ChunkConsumer | None = field(default=None, init=False)
-    _topic_id: str = field(default="", init=False)
+    _identity: TopicIdentity = field(default=TopicIdentity(), init=False)
 
     def __post_init__(self) -> None:
         self.cluster = Cluster(self.kafka)
@@ -106,16 +106,12 @@ class GroupSource:
 
     def open(self, hooks: Hooks) -> ChunkConsumer:
         ends = self.cluster.end_offsets(self.topic) if self.stop_at == "end" else self.stop_at
-        watch = TopicWatch(self.cluster.admin, self.topic)
-        watched = self.cluster.has_controller
-        if watched:
-            watch.ask()
+        watch = TopicWatch(self.cluster, identity_of(self.topic))
+        self._identity = watch.wait()
 
         def on_poll() -> None:
             hooks.on_poll()
-            if watched:
-                watch.poll()
-                self._check_topic(watch, hooks)
+            self._check_topic(watch.current(), hooks)
 
         self.consumer = ChunkConsumer(
             consumer_config(
@@ -128,25 +124,23 @@ class GroupSource:
             on_partitions_lost=hooks.on_partitions_lost,
             ends=ends,
         )
-        self._topic_id = watch.topic_id
-        self.consumer.use_topic(watch.topic_id)
+        self.consumer.use_topic(self._identity.topic_id)
         return self.consumer
 
-    def _check_topic(self, watch: TopicWatch, hooks: Hooks) -> None:
+    def _check_topic(self, now: TopicIdentity, hooks: Hooks) -> None:
         """End the run where the topic was deleted; begin again where another one has its name."""
-        before, now = self._topic_id, watch.topic_id
-        if watch.is_deleted:
+        before, self._identity = self._identity, now
+        if now.is_deleted:
             hooks.on_failure(
                 ConfigurationError(
                     f"the topic {self.topic!r} was deleted: create it, or name another one with "
                     "--physical-topic"
                 )
             )
-        if self.consumer is None or before == now:
+        if self.consumer is None or before.topic_id == now.topic_id:
             return
-        self._topic_id = now
-        if not before:
-            self.consumer.use_topic(now)
+        if not before.topic_id:
+            self.consumer.use_topic(now.topic_id)
         elif self.has_end:
             hooks.on_failure(
                 ConfigurationError(
@@ -159,11 +153,14 @@ class GroupSource:
             log.error(
                 "topic_recreated",
                 topic=self.topic,
-                old_id=before,
-                new_id=now,
-                what_now=f"reading the new one, from {self.offset_policy}",
+                old_id=before.topic_id,
+                new_id=now.topic_id,
+                partitions=now.partitions,
+                partitions_before=before.partitions,
+                what_now=f"reading the new one, from {self.offset_policy}; those of its messages "
+                "that were delivered in the seconds before this are sent again",
             )
-            self.consumer.start_over(now)
+            self.consumer.start_over(now.topic_id)
 
     def rest(self, settled: int) -> Rest:
         """Return the lag of this member, or the rest of ``length``."""

@@ -62,8 +62,9 @@ def test_everything_in_a_topic_that_was_created_again_is_delivered(
         delete(kafka, name)
         kafka.create_topic(name, partitions)
         new = fill(kafka, name, NEW)
+        (named,) = consumer.wait_for("topic_recreated", timeout_s=15)
+        assert (named["partitions_before"], named["partitions"]) == (2, partitions)
         consumer.wait_until(lambda: new <= ids(upstream).keys(), "the new messages")
-        consumer.wait_for("topic_recreated")
         consumer.wait_until(
             lambda: kafka.committed(f"group-{name}", name).get(0) == NEW, "the new commit"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer_fleet.kafka.retention import Loss, Retention, RetentionWatch, parse_retention
+from consumer_fleet.kafka.retention import Loss, Retention, parse_retention, retention_of
 
 NOW_S = 1_700_000_000.0
 HOUR_MS = 3_600_000
@@ -87,46 +87,11 @@ def test_a_tenth_of_the_retention_is_low_and_an_hour_where_time_is_unlimited() -
     assert Retention(None, 1000).low_s == 3600
 
 
-class HandAdmin:
-    """Answers when the test says so."""
-
-    def __init__(self) -> None:
-        self.asked: list[Future[Any]] = []
-
-    def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, Future[Any]]:
-        (resource,) = resources
-        self.asked.append(Future())
-        return {resource: self.asked[-1]}
-
-    def answer(self, retention_ms: int) -> None:
-        self.asked[-1].set_result({"retention.ms": SimpleNamespace(value=str(retention_ms))})
-
-
-def test_the_retention_is_asked_for_rarely_and_never_waited_for() -> None:
-    admin, now = HandAdmin(), [1000.0]
-    watch = RetentionWatch(admin, "events", lambda: now[0])  # type: ignore[arg-type]  # a hand-driven client
-    assert watch.current() is None
-    assert watch.current() is None
-    assert len(admin.asked) == 1, "one question at a time"
-    admin.answer(5000)
-    assert watch.current() == Retention(5000, None)
-    now[0] += 599
-    assert watch.current() == Retention(5000, None)
-    assert len(admin.asked) == 1
-    now[0] += 2
-    assert watch.current() == Retention(5000, None), "the last answer holds until the next one"
-    admin.answer(7000)
-    assert watch.current() == Retention(7000, None)
-
-
-def test_a_retention_that_may_not_be_read_is_unknown_and_asked_for_again() -> None:
-    admin, now = HandAdmin(), [1000.0]
-    watch = RetentionWatch(admin, "events", lambda: now[0])  # type: ignore[arg-type]  # a hand-driven client
-    watch.current()
-    error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    admin.asked[-1].set_exception(KafkaException(error))
-    assert watch.current() is None
-    now[0] += 601
-    watch.current()
-    admin.answer(5000)
-    assert watch.current() == Retention(5000, None)
+def test_a_retention_that_may_not_be_read_is_unknown() -> None:
+    read = retention_of("events").read
+    answered: Future[Any] = Future()
+    answered.set_result({"retention.ms": SimpleNamespace(value="5000")})
+    assert read(answered, None) == Retention(5000, None)
+    refused: Future[Any] = Future()
+    refused.set_exception(KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+    assert read(refused, Retention(5000, None)) is None

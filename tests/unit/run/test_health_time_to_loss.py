@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 from structlog.testing import capture_logs
 
 from consumer_fleet.kafka.positions import Positions
-from consumer_fleet.kafka.retention import RetentionWatch
+from consumer_fleet.kafka.retention import retention_of
+from consumer_fleet.kafka.topic_watch import TopicWatch
 from consumer_fleet.metrics import snapshot
 from consumer_fleet.run.health import TimeToLoss
 from tests.support.records import TOPIC, chunk, partition
@@ -21,11 +22,16 @@ NOW_S = 1_700_000_000.0
 HOUR_MS = 3_600_000
 
 
-class AnsweringAdmin:
+class AnsweringCluster:
+    """A cluster, and its admin client."""
+
     def __init__(self, **settings: str) -> None:
         self._entries = {
             name.replace("_", "."): SimpleNamespace(value=value) for name, value in settings.items()
         }
+
+    def ask(self, question: Callable[[Any], Future[Any]]) -> Future[Any]:
+        return question(self)
 
     def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, Future[Any]]:
         answer: Future[Any] = Future()
@@ -38,8 +44,8 @@ class Scene:
 
     def __init__(self, **settings: str) -> None:
         self.clock = 5000.0
-        admin = AnsweringAdmin(**(settings or {"retention_ms": str(10 * HOUR_MS)}))
-        watch = RetentionWatch(admin, "events", lambda: self.clock)  # type: ignore[arg-type]  # a hand-driven client
+        cluster: Any = AnsweringCluster(**(settings or {"retention_ms": str(10 * HOUR_MS)}))
+        watch = TopicWatch(cluster, retention_of("events"), lambda: self.clock)
         self.subject = TimeToLoss(watch, lambda: NOW_S, lambda: self.clock)
         self.subject.report({})  # the first call asks for the retention
 
