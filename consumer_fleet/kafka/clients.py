@@ -88,37 +88,6 @@ def unjoined_config(base: Mapping[str, Any], group: str = _NO_GROUP) -> dict[str
     return config
 
 
-_RECEIVE_LIMIT = "receive.message.max.bytes"
-_RECEIVE_LIMITS = (100_000_000, 2**31 - 1)  # librdkafka's default, and its largest
-_RESPONSE_OVERHEAD = 1024 * 1024
-
-
-def with_room_for(base: Mapping[str, Any], message_bytes: int | None) -> dict[str, Any]:
-    """Let a consumer take messages of that size. librdkafka drops the connection at a response
-    that is larger than its limit, over and over. A limit of the user's stays.
-    """
-    default, largest = _RECEIVE_LIMITS
-    wanted = (message_bytes or 0) + _RESPONSE_OVERHEAD
-    if wanted <= default or _RECEIVE_LIMIT in base:
-        return dict(base)
-    # librdkafka requires this limit to be above fetch.max.bytes.
-    wanted = max(wanted, int(base.get("fetch.max.bytes", 0)) + _RESPONSE_OVERHEAD)
-    return {**base, _RECEIVE_LIMIT: min(wanted, largest)}
-
-
-def is_too_large(error: KafkaError) -> bool:
-    """Whether a response was larger than this client takes."""
-    return error.code() == KafkaError._BAD_MSG and _RECEIVE_LIMIT in error.str()
-
-
-def too_large(error: KafkaError, where: str) -> ConfigurationError:
-    """The failure for that error; ``where`` is the message's position."""
-    return ConfigurationError(
-        f"{where}: a message is larger than this client takes ({error.str()}). Raise "
-        f"{_RECEIVE_LIMIT} in kafka_config above the size of that response."
-    )
-
-
 def producer_config(base: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a producer: every in-sync replica gets each message, once and in order."""
     shared = {name: value for name, value in base.items() if not name.startswith(_CONSUMER_ONLY)}
@@ -146,6 +115,7 @@ NO_ACCESS = (
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
+_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
 # Why a group refuses a member until a person acts, and how.
 _INSTANCE = (
@@ -176,14 +146,11 @@ def is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
-def failure_of(error: KafkaError, unread: str = "") -> FleetError | None:
-    """The failure that ends the process, for an error that no retry overcomes; else None.
-
-    ``unread`` names the positions of the messages that are fetched.
-    """
+def failure_of(error: KafkaError) -> FleetError | None:
+    """The failure that ends the process, for an error that no retry overcomes; else None."""
     code = error.code()
-    if unread and is_too_large(error):
-        return too_large(error, unread)
+    if code in _NO_TOPIC:
+        return ConfigurationError(f"the topic is gone: {error.str()}")
     if code in NO_ACCESS:
         return ConfigurationError(f"Kafka refuses access: {error.str()}")
     if code in LOGIN_REFUSED:

@@ -12,8 +12,7 @@ Promises beyond arroyo's interface:
   work in flight of *every* partition when one of them moves (cooperative and KIP-848 groups).
 * A failed commit is retried, never raised, until its partition is revoked: a new owner starts from
   the last successful commit.
-* A position that the broker no longer stores is handled by the offset policy, and the lost range is
-  reported. It never loops.
+* A position that the broker no longer stores is reset by the offset policy, and reported, once.
 """
 
 from __future__ import annotations
@@ -30,10 +29,11 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from consumer_fleet.errors import ConfigurationError, FleetError
+from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
 from consumer_fleet.kafka.clients import OUT_OF_RANGE, BrokerWatch, failure_of, make_client
 from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions, as_targets
+from consumer_fleet.kafka.receive_limit import ReceiveLimit
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,6 @@ IDLE_WAIT_S = 0.25
 
 OnAssign: TypeAlias = Callable[[Mapping[Partition, int]], None]
 OnRevoke: TypeAlias = Callable[[Sequence[Partition]], None]
-
-_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 
 class ChunkConsumer(Consumer[Chunk]):
@@ -70,11 +68,8 @@ class ChunkConsumer(Consumer[Chunk]):
         self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in str(
             config.get("partition.assignment.strategy", "")
         )
-        self._config = {
-            **config,
-            "error_cb": self._on_client_error,
-            "on_commit": self._on_commit,
-        }
+        callbacks = {"error_cb": self._on_client_error, "on_commit": self._on_commit}
+        self._limit = ReceiveLimit({**config, **callbacks})
         self._make_positions = partial(
             Positions,
             policy=offset_policy,
@@ -96,7 +91,7 @@ class ChunkConsumer(Consumer[Chunk]):
     def _connect(self) -> None:
         self._joined = False
         self._brokers = BrokerWatch()
-        self._client = make_client(KafkaConsumer, {**self._config, **self._brokers.settings})
+        self._client = make_client(KafkaConsumer, {**self._limit.take(), **self._brokers.settings})
         self._positions = self._make_positions(self._client)
         self._commits = Commits(self._client)
         self.use_topic(self._topic_id)
@@ -172,9 +167,13 @@ class ChunkConsumer(Consumer[Chunk]):
         """Abandon what was read of a topic that is gone, and join again for the one of its name."""
         self._on_partitions_lost()
         self._commits.forget(self._positions.tell())
+        self._topic_id = topic_id
+        self._renew()
+
+    def _renew(self) -> None:
+        """Leave the group, and join it again with another client."""
         self._serve_rebalances()
         self._client.close()
-        self._topic_id = topic_id
         self._connect()
         self._join()
 
@@ -236,6 +235,8 @@ class ChunkConsumer(Consumer[Chunk]):
         self._commits.stage(self._positions.pass_gaps())
         if self._brokers.none_known:
             self._reconnect()
+        elif self._limit.is_outgrown:
+            self._renew()
         if self._rewind:
             self._rewind_to_settled()
         if held or self._rebalanced or not self._ready:
@@ -281,8 +282,6 @@ class ChunkConsumer(Consumer[Chunk]):
                 self._apply_reset(partition)
             except FleetError as refusal:
                 self._on_failure(refusal)
-        elif code in _NO_TOPIC:
-            self._on_failure(ConfigurationError(f"the topic is gone: {error.str()}"))
         elif (failure := failure_of(error)) is not None:
             self._on_failure(failure)
         elif code == KafkaError._MAX_POLL_EXCEEDED:
@@ -306,7 +305,9 @@ class ChunkConsumer(Consumer[Chunk]):
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             log.error("kafka_unreachable", error=error.str(), what_now="retrying")
-        elif (failure := failure_of(error, self._positions.unread())) is not None:
+        elif self._limit.note(error, self._positions.unread()):
+            return
+        elif (failure := failure_of(error)) is not None:
             self._on_failure(failure)
         else:
             log.debug("kafka_client_error", error=error.str())

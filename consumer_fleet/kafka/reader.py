@@ -15,14 +15,11 @@ from consumer_fleet.kafka.clients import (
     OUT_OF_RANGE,
     BrokerWatch,
     is_fatal,
-    is_too_large,
     make_client,
-    too_large,
     unjoined_config,
-    with_room_for,
 )
-from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST, OffsetSpec
+from consumer_fleet.kafka.receive_limit import ReceiveLimit
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +41,14 @@ class Range(NamedTuple):
     @property
     def size(self) -> int:
         return max(0, self.end - self.start)
+
+
+def named(positions: Mapping[PartitionId, int]) -> str:
+    """Positions of which one has the message that is meant, for a person."""
+    return ", ".join(
+        f"{topic}/{index} at or after offset {offset}"
+        for (topic, index), offset in sorted(positions.items())
+    )
 
 
 class TopicReader:
@@ -70,14 +75,17 @@ class TopicReader:
         self.partitions = 0
         self.cluster_id: str | None = None
         self._error: KafkaError | None = None
-        self._base_config = base_config
         self._patience_s = patience_s
         self._idle_s = 0.0
-        self._config = {
-            **unjoined_config(base_config),
-            "allow.auto.create.topics": False,
-            "error_cb": self._on_client_error,
-        }
+        self._limit = ReceiveLimit(
+            {
+                **unjoined_config(base_config),
+                "allow.auto.create.topics": False,
+                "error_cb": self._on_client_error,
+            }
+        )
+        self._next: dict[int, int] = {}
+        self._open: set[int] = set()
         self._follows = end is None
         self._connect()
         try:
@@ -92,7 +100,7 @@ class TopicReader:
 
     def _connect(self) -> None:
         self._brokers = BrokerWatch()
-        self._client = make_client(Consumer, {**self._config, **self._brokers.settings})
+        self._client = make_client(Consumer, {**self._limit.take(), **self._brokers.settings})
 
     def _assign(self) -> None:
         self._client.assign(
@@ -114,10 +122,10 @@ class TopicReader:
         except KafkaException as error:
             raise self._unreachable(error.args[0]) from error
         if self._error is not None:
-            self._overcome(self._error)
+            raise self._unreachable(self._error)
         self._check_progress(messages, timeout_s)
         taken = self._take(messages)
-        if self._brokers.none_known:
+        if self._brokers.none_known or self._limit.is_outgrown:
             self._connect()
             self._assign()
         return taken
@@ -189,25 +197,11 @@ class TopicReader:
         log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if is_fatal(error) or is_too_large(error) or error.code() in LOGIN_REFUSED:
+        positions = {(self.topic, index): self._next[index] for index in self._open}
+        if self._limit.note(error, named(positions)):
+            return
+        if is_fatal(error) or error.code() in LOGIN_REFUSED:
             self._error = error
-
-    def _overcome(self, error: KafkaError) -> None:
-        """Take larger messages, once, where the topic allows them; else raise."""
-        if not is_too_large(error):
-            raise self._unreachable(error)
-        limit = Cluster(self._base_config).largest_message(self.topic)
-        config = with_room_for(self._config, limit)
-        if config == self._config:
-            waiting = (
-                f"{self.topic}/{index} at or after offset {self._next[index]}"
-                for index in self._open
-            )
-            raise too_large(error, ", ".join(sorted(waiting)))
-        self._error, self._config = None, config
-        self._client.close()
-        self._connect()
-        self._assign()
 
     def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
         return KafkaUnreachable(f"topic {self.topic!r}: {error.str()}")
@@ -303,81 +297,3 @@ class TopicReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-# -- ranges of several topics -------------------------------------------------------------------
-
-_WAIT_S = 0.02
-_BATCH = 1000
-_ENDS = (
-    *OUT_OF_RANGE,
-    KafkaError._PARTITION_EOF,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-)
-
-
-class RangeReader:
-    """Reads each range once, in offset order by partition, and raises for none that can't be read:
-    that one is ``unread``. A context manager; one thread.
-    """
-
-    def __init__(
-        self,
-        base_config: Mapping[str, Any],
-        ranges: Mapping[PartitionId, Range],
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        """``settings`` are librdkafka's, on top. Raises ConfigurationError for an invalid one."""
-        config = {**unjoined_config(base_config), **(settings or {})}
-        self._client = make_client(Consumer, config)
-        self._ranges = ranges
-        #: Still to be read.
-        self.open = {partition for partition, span in ranges.items() if span.size}
-        #: Ended before the range's end: not readable, not readable yet, or gone.
-        self.unread: set[PartitionId] = set()
-        self._client.assign([TopicPartition(*each, ranges[each].start) for each in self.open])
-
-    def read(self) -> list[KafkaMessage]:
-        """The next messages, none if none arrived within a moment. A range also ends, and is
-        ``unread``, where Kafka says that nothing more is readable, or that its position is gone.
-
-        Raises KafkaUnreachable where the client has failed for good.
-        """
-        taken = []
-        for message in self._client.consume(_BATCH, _WAIT_S):
-            partition = partition_of(message)
-            error, offset = message.error(), message.offset() or 0
-            if error is not None and is_fatal(error):
-                raise KafkaUnreachable(f"topic {partition[0]!r}: {error.str()}")
-            if partition not in self.open:
-                continue
-            end = self._ranges[partition].end
-            if error is not None:
-                if error.code() in _ENDS:
-                    # EOF before the range's end: the rest belongs to an open transaction.
-                    if error.code() != KafkaError._PARTITION_EOF or offset < end:
-                        self.unread.add(partition)
-                    self.finish(partition)
-                continue
-            if offset < end:
-                taken.append(message)
-            if offset >= end - 1:
-                self.finish(partition)
-        return taken
-
-    def finish(self, partition: PartitionId) -> None:
-        """Read no more of a partition."""
-        self.open.discard(partition)
-        self._client.incremental_unassign([TopicPartition(*partition)])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
-
-
-def partition_of(message: KafkaMessage) -> PartitionId:
-    return message.topic() or "", message.partition() or 0

@@ -12,7 +12,8 @@ from consumer_fleet.humanize import did_you_mean
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import OffsetSpec
-from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader
+from consumer_fleet.kafka.range_reader import RangeReader
+from consumer_fleet.kafka.reader import PartitionId, Range
 from consumer_fleet.targets import Target
 
 

@@ -16,10 +16,11 @@ from arroyo.types import BrokerValue, Partition, Topic
 
 from consumer_fleet.errors import ConfigurationError, FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.kafka.clients import consumer_config, with_room_for
+from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.positions import OffsetPolicy
+from consumer_fleet.kafka.receive_limit import with_room_for
 from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, identity_of
 from consumer_fleet.metrics import incr
 

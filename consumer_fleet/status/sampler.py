@@ -13,7 +13,8 @@ from consumer_fleet.dlq.topic import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group, Groups
-from consumer_fleet.kafka.reader import PartitionId, Range, RangeReader, partition_of
+from consumer_fleet.kafka.range_reader import RangeReader, partition_of
+from consumer_fleet.kafka.reader import PartitionId, Range
 from consumer_fleet.kafka.retention import Retention, read_retention
 from consumer_fleet.status.report import ConsumerStatus, DeadLetterCount, PartitionStatus, Report
 from consumer_fleet.targets import DEAD_LETTER_SUFFIX, Target

@@ -8,12 +8,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from arroyo.types import Partition, Topic
 from confluent_kafka import Message
-from confluent_kafka.admin import (
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 from structlog.testing import capture_logs
 
 from consumer_fleet.errors import FleetError, UndeliverableMessage
@@ -74,16 +68,6 @@ def facts(message: Message) -> dict[str, bytes]:
     """The headers of a message that has each name once, or the last of each."""
     found: dict[str, bytes] = dict(message.headers() or ())  # type: ignore[arg-type]  # bytes here
     return found
-
-
-def set_limit(kafka: KafkaBroker, topic: str, max_message_bytes: int) -> None:
-    entry = ConfigEntry(
-        "max.message.bytes",
-        str(max_message_bytes),
-        incremental_operation=AlterConfigOpType.SET,
-    )
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    kafka.admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 def test_a_dead_letter_is_the_original_byte_for_byte(
@@ -168,7 +152,7 @@ def test_what_the_topic_refuses_is_kept_and_produced_once_it_is_allowed(
     small = producer.produce(PLACE, letter(1, b"small"))
     keep(producer, small)
     assert not large.kept, "one that is refused does not hold up the others"
-    set_limit(kafka, name, 1_000_000)
+    kafka.set_topic_config(name, "max.message.bytes", 1_000_000)
     keep(producer, large)
     assert producer.idle
     assert not producer.blocked
@@ -210,7 +194,7 @@ def test_what_is_forgotten_is_not_tried_again(
     producer.forget_all()
     assert producer.idle
     assert not producer.blocked
-    set_limit(kafka, name, 1_000_000)
+    kafka.set_topic_config(name, "max.message.bytes", 1_000_000)
     keep(producer, producer.produce(PLACE, letter(1)))
     assert not ticket.kept
     assert [facts(each)["dlq.offset"] for each in kafka.read(name)] == [b"1"]

@@ -1,13 +1,16 @@
-"""A message above librdkafka's own limit of 100 MB arrives where its topic allows it."""
+"""A message above a client's limit arrives: librdkafka's of 100 MB, or one of kafka_config."""
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
+import orjson
 from confluent_kafka import Producer
 
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess, run_command
+from tests.support.dead_letter_scene import ids, ingest_event
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.scripted_receiver import ScriptedReceiver
 
@@ -37,3 +40,30 @@ def test_a_message_of_101_mb_silences_no_partition(
     )
     assert recorded.returncode == 0, recorded.stderr
     assert (tmp_path / "large.recording").stat().st_size > 0
+
+
+def test_a_message_above_a_limit_that_its_topic_outgrew_is_delivered_and_nothing_twice(
+    kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
+) -> None:
+    name = topic(1, {"max.message.bytes": 900_000})
+    settings = ("receive.message.max.bytes=2000000", "fetch.max.bytes=1000000")
+    producer = Producer(kafka.client_config(message_max_bytes=LIMIT))
+    with ConsumerProcess(
+        tmp_path,
+        *("--topic", "ingest-events", "--physical-topic", name, "--workers", "1"),
+        *("--upstream-dsn", upstream.dsn(), "--bootstrap-servers", kafka.bootstrap_servers),
+        *(part for each in settings for part in ("--kafka-config", each)),
+    ) as consumer:
+        consumer.wait_for("partitions_assigned")
+        kafka.set_topic_config(name, "max.message.bytes", LIMIT)
+        before, large, after = (uuid.uuid4().hex for _ in range(3))
+        kafka.produce(name, [ingest_event(before)])
+        consumer.wait_until(lambda: before in ids(upstream), "the first event")
+        payload = orjson.dumps({"event_id": large, "message": "x" * 5_000_000})
+        producer.produce(name, ingest_event(large, payload=payload))
+        assert producer.flush(60) == 0
+        kafka.produce(name, [ingest_event(after)])
+        consumer.wait_until(lambda: {large, after} <= ids(upstream).keys(), "the other events")
+        (warning,) = consumer.events("receive_limit_raised")
+        assert f"{name}/0 at or after offset 1" in warning["where"]
+    assert dict(ids(upstream)) == {before: 1, large: 1, after: 1}

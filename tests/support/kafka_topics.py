@@ -15,7 +15,16 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from tests.support.processes import wait_until
 
@@ -76,6 +85,12 @@ class KafkaTopics:
         request = NewPartitions(topic, total)
         self.admin.create_partitions([request])[topic].result(REQUEST_TIMEOUT_S)
         self._wait_for_leaders(topic, total)
+
+    def set_topic_config(self, topic: str, name: str, value: Setting) -> None:
+        """Change one setting of the topic."""
+        entry = ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(REQUEST_TIMEOUT_S)
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the messages before these offsets (by partition), as retention would."""

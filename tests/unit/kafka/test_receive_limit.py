@@ -1,0 +1,88 @@
+"""A message that is larger than the client takes silences no partition: the limit is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+
+import pytest
+from confluent_kafka import KafkaError, Producer
+
+from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.mock_cluster import MockCluster
+from consumer_fleet.kafka.range_reader import RangeReader
+from consumer_fleet.kafka.reader import Range, TopicReader
+from consumer_fleet.kafka.receive_limit import ReceiveLimit, with_room_for
+
+TOPIC = "large"
+LIMIT = "receive.message.max.bytes"
+SMALL = {"fetch.max.bytes": "1000", "fetch.message.max.bytes": "1000", "message.max.bytes": "1000"}
+MIB = 1024 * 1024
+SIZE = 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "message_bytes", "limit"),
+    [
+        ({}, None, None),
+        ({}, MIB, None),
+        ({}, 100_000_000, 100_000_000 + MIB),
+        ({}, 2**31 - 1, 2**31 - 1),
+        ({"fetch.max.bytes": "300000000"}, 200_000_000, 300_000_000 + MIB),
+        ({LIMIT: "1000"}, 200_000_000, 200_000_000 + MIB),
+        ({LIMIT: "300000000"}, 200_000_000, "300000000"),
+        ({LIMIT: "0x10000000"}, MIB, "0x10000000"),
+    ],
+)
+def test_the_limit_follows_what_the_topic_allows(
+    settings: dict[str, str], message_bytes: int | None, limit: object
+) -> None:
+    assert with_room_for(settings, message_bytes).get(LIMIT) == limit
+
+
+@pytest.fixture
+def servers() -> Iterator[str]:
+    """Brokers with a topic whose second message has 2 MB."""
+    with MockCluster() as cluster:
+        cluster.create_topic(TOPIC)
+        producer = Producer(
+            {"bootstrap.servers": cluster.bootstrap_servers, "message.max.bytes": 5 * MIB}
+        )
+        for value in (b"small", b"x" * SIZE):
+            producer.produce(TOPIC, value, partition=0)
+            assert producer.flush(10) == 0
+        yield cluster.bootstrap_servers
+
+
+def config_of(servers: str) -> dict[str, object]:
+    return client_config(servers, {**SMALL, LIMIT: "1000000"})
+
+
+def test_a_reader_takes_a_message_above_its_limit(servers: str) -> None:
+    sizes: list[int] = []
+    deadline = monotonic() + 30
+    with TopicReader(config_of(servers), TOPIC) as reader:
+        while not reader.at_end and monotonic() < deadline:
+            sizes.extend(len(message.value() or b"") for message in reader.read())
+    assert sizes == [len(b"small"), SIZE]
+
+
+def test_a_reader_of_ranges_takes_a_message_above_its_limit(servers: str) -> None:
+    sizes: list[int] = []
+    deadline = monotonic() + 30
+    with RangeReader(config_of(servers), {(TOPIC, 0): Range(0, 2)}) as reader:
+        while reader.open and monotonic() < deadline:
+            sizes.extend(len(message.value() or b"") for message in reader.read())
+        assert not reader.open
+        assert not reader.unread
+    assert sizes == [len(b"small"), SIZE]
+
+
+def test_what_is_no_response_of_a_broker_raises_no_limit() -> None:
+    """A web server's answer, read as a size, is above every limit."""
+    limit = ReceiveLimit({})
+    text = f"Receive failed: Invalid response size 1213486160 (0..100000000): increase {LIMIT}"
+    assert not limit.note(KafkaError(KafkaError._BAD_MSG, text), where="")
+    assert limit.config == {}
+    assert limit.note(KafkaError(KafkaError._BAD_MSG, text), where="events/0 at or after offset 5")
+    assert limit.is_outgrown
