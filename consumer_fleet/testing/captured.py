@@ -136,10 +136,10 @@ class InMemoryDestinations:
         self._on_error = on_error
 
     def open_posts(
-        self, _loop: DeliveryLoop, options: DestinationOptions, _headers: tuple[str, ...]
+        self, loop: DeliveryLoop, options: DestinationOptions, _headers: tuple[str, ...]
     ) -> Posts:
         """For ``build_transport``."""
-        return _InMemoryPosts(options.name, self.answer)
+        return _InMemoryPosts(loop, options.name, self.answer)
 
     def answer(self, destination: str, body: bytes) -> Answer:
         envelope = SentEnvelope.of_bytes(destination, body)
@@ -159,12 +159,17 @@ class InMemoryDestinations:
 class _InMemoryPosts:
     idle = 1
 
-    def __init__(self, name: str, answer: Callable[[str, bytes], Answer]) -> None:
+    def __init__(
+        self, loop: DeliveryLoop, name: str, answer: Callable[[str, bytes], Answer]
+    ) -> None:
+        self._loop = loop
         self._name = name
         self._answer = answer
 
     def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
-        on_answer(self._answer(self._name, body))
+        answer = self._answer(self._name, body)
+        # Not at once: no socket's event would end the turn, which then waits as an idle one does.
+        self._loop.defer(lambda: on_answer(answer))
 
 
 def _as_answer(given: object) -> Answer:
