@@ -43,7 +43,7 @@ OR_NONE := || test $$? = 5
 CORES := $(shell nproc)
 TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5))))
 
-.PHONY: help setup run test test-cluster kafka browser tools image check format docs site bench bench-quick lock wheel clean
+.PHONY: help setup run test test-cluster kafka browser tools image check format docs site chaos bench bench-quick lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -132,6 +132,9 @@ docs: $(DEV_READY) ## Regenerate the pages of docs/ and the chart's files that c
 
 site: $(DEV_READY) ## Build the documentation as a website into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+chaos: kafka ## Break everything on purpose, and count what is lost (ROW=kills SEED=1 SCALE=0.1)
+	$(BIN)/python -m tests.chaos $(ROW) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 1 --seconds 4 \
 	--fault-messages 40000 --kills 6

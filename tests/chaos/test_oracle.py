@@ -1,0 +1,109 @@
+"""The oracle itself: it must be able to fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.oracle import Ledger, Oracle, event_id
+from tests.chaos.receiver import Receiver
+from tests.chaos.rows import ROWS, Result
+from tests.support.kafka_topics import KafkaTopics
+
+
+class Scene(Oracle):
+    """An oracle whose group commits what a test says, and whose dead-letter topic is empty."""
+
+    def __init__(self, *receivers: Receiver) -> None:
+        ledger = Ledger("events", receivers)
+        ledger.ends.update({0: 10, 1: 10})
+        super().__init__(KafkaTopics("unused"), "group", ledger, "events-dlq")
+        self.commits: dict[int, int] = {}
+
+    def commit(self, partition: int, offset: int) -> list[str]:
+        self.commits[partition] = offset
+        self.look()
+        return self.problems
+
+    def _ask(self) -> dict[int, int]:
+        return self.commits
+
+    def _read_dead_letters(self) -> None:
+        pass
+
+
+@pytest.fixture
+def upstream() -> Receiver:
+    return Receiver("upstream")
+
+
+@pytest.fixture
+def saas() -> Receiver:
+    return Receiver("saas")
+
+
+def accept(scene: Scene, receiver: Receiver, partition: int, *offsets: int) -> None:
+    for offset in offsets:
+        receiver.accepted[event_id(scene.ledger.tag, partition, offset)] = 1
+
+
+def test_a_commit_up_to_what_is_accepted_is_right(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0, 1, 2, 4)
+    assert scene.commit(0, 3) == []
+    assert scene.looks == 1
+
+
+def test_a_commit_past_one_missing_message_is_a_problem(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0, 2, 3)
+    accept(scene, upstream, 1, 1)
+    assert scene.commit(0, 1) == []
+    assert scene.commit(0, 4) == ["0 is committed at 4, ahead of 0@1"]
+
+
+def test_each_required_destination_must_have_the_message(
+    upstream: Receiver, saas: Receiver
+) -> None:
+    scene = Scene(upstream, saas)
+    accept(scene, upstream, 0, 0, 1)
+    accept(scene, saas, 0, 0)
+    assert scene.commit(0, 1) == []
+    assert len(scene.commit(0, 2)) == 1
+
+
+def test_a_dead_letter_is_settled_and_a_deleted_message_too(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    scene.ledger.dead[0, 3] = 1
+    scene.ledger.deleted_below[0] = 3
+    assert scene.commit(0, 4) == []
+    assert len(scene.commit(0, 5)) == 1
+
+
+def test_a_commit_that_goes_back_is_a_problem(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0, 1, 2)
+    scene.commit(0, 3)
+    assert scene.commit(0, 2) == ["0's commit went back from 3 to 2"]
+
+
+def test_lost_messages_are_named_by_position(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, *range(10))
+    accept(scene, upstream, 1, *range(5), *range(6, 10))
+    assert scene.lost() == [(1, 5)]
+
+
+def test_messages_at_risk_are_those_accepted_and_not_committed(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0, 1, 2, 4)
+    accept(scene, upstream, 1, 0, 1)
+    assert scene.ledger.exposed({0: 1}, [0]) == 3
+    assert scene.ledger.exposed({0: 1}, [0, 1]) == 5
+
+
+def test_a_row_is_broken_by_a_loss_a_problem_or_a_duplicate_too_many() -> None:
+    row = next(iter(ROWS.values()))
+    assert Result(row, 1, duplicates=3, bound=3).holds
+    assert not Result(row, 1, duplicates=4, bound=3).holds
+    assert not Result(row, 1, lost=1).holds
+    assert not Result(row, 1, problems=["…"]).holds
