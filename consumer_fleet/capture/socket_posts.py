@@ -64,7 +64,7 @@ class SocketPosts:
         connection.deadline = deadline = now + timeout_s(self._options, len(body))
         self._next_due = min(self._next_due, deadline)
         self._busy += 1
-        connection.start(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), on_answer)
+        connection.start(b"%b%d\r\n\r\n" % (self._head, len(body)), body, on_answer)
 
     def _take_idle(self, now: float) -> HttpConnection:
         while self._idle:
