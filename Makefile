@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.run
 DEV_READY := $(VENV)/.dev
 NODE_READY := $(VENV)/.node
+BENCH_READY := $(VENV)/.bench
 UV := $(BIN)/uv
 # import-linter follows no links: it looks at what the wheel installs.
 INSTALLED := $(VENV)/.installed
@@ -61,6 +62,10 @@ $(RUN_READY): pyproject.toml requirements/uv.txt requirements/run.txt
 $(DEV_READY): $(RUN_READY) requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes \
 		-r requirements/dev.txt
+	touch $@
+
+$(BENCH_READY): $(DEV_READY) requirements/bench.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	touch $@
 
 # npm is linked to its own file: the wheel's bin/npm is a copy that does not find its modules.
@@ -140,7 +145,7 @@ bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 
 	--fault-messages 40000 --kills 6
 bench-quick: bench ## The same with few messages and one round: within three minutes
 
-bench: kafka ## Measure speed against the goals (as root, installs wrk where it is missing)
+bench: kafka $(BENCH_READY) ## Measure speed against the goals (as root, installs wrk where it is missing)
 	command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get install -y -qq wrk; } \
 		|| { echo "wrk is missing: install it (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m bench $(ARGS)
@@ -151,6 +156,8 @@ lock: ## Pin what pyproject.toml changed (UPGRADE=1: the newest versions that it
 	echo uv | $(COMPILE) $(if $(UPGRADE),--upgrade) -o requirements/uv.txt -
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --all-extras --constraint requirements/dev.txt -o requirements/run.txt pyproject.toml
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group bench --constraint requirements/dev.txt \
+		-o requirements/bench.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group java -o requirements/java.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group node -o requirements/node.txt
 	! grep -n '://' requirements/*.txt

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from rich.console import Console
 
-from bench import backlog, faults, goals, latency, measure, proc, recordings, transform
-from bench.contenders import OURS, Contender, Ground, consumer_fleet, go_forwarder, stock
+from bench import backlog, faults, goals, latency, measure, recordings, transform
+from bench.contenders import (
+    AIOHTTP,
+    FASTSTREAM,
+    OURS,
+    Contender,
+    Ground,
+    consumer_fleet,
+    go_forwarder,
+    peer,
+    prepared,
+    stock,
+)
 from bench.measure import Speed
 from bench.report import Report
 from bench.upstream import Sink
 from consumer_fleet.bootstrap.cpus import usable_cpus
 from consumer_fleet.humanize import counted
-from tests.support.kafka_broker import KafkaBroker
 from tests.support.requirements import MissingPart
 
 _TOPIC = "ingest-events"
 _START_WORKERS = 2
 _DEFAULT_WORKERS = max(1, usable_cpus() - 1)
-_LARGE_BYTES = 60_000
+# By the names of the parts: the length of one more text in each event.
+_PADDING = MappingProxyType({"14 KB": 12_600, "61 KB": 60_000})
 _FAR_S = 0.02
 
 
 def main() -> int:
     given = _parse()
-    report = Report(Console(width=max(Console().width, 100)))
+    report = Report(Console(width=max(Console().width, 110)))
     try:
         _run(given, report)
     except MissingPart as missing:
@@ -66,35 +75,40 @@ def _run(given: argparse.Namespace, report: Report) -> None:
     report.machine()
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as name,
-        Sink(Path(name)) as sink,
-        closing(KafkaBroker(heap_mib=1024)) as kafka,
+        prepared(Path(name)) as ground,
     ):
-        kafka.start()
-        (kafka_pid,) = (
-            pid for pid in proc.descendants(os.getpid()) if "kafka.Kafka " in proc.command_line(pid)
-        )
-        ground = Ground(kafka, sink, Path(name), kafka_pid)
         report.progress(f"writing {given.messages:,} messages")
-        backlog.fill(kafka, _TOPIC, given.messages)
+        backlog.fill(ground.kafka, _TOPIC, given.messages)
         for part in given.only or _PARTS:
             report.progress(part)
             _PARTS[part](given, report, ground)
 
 
 def _speed(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    """Compare 1.3 KB over plain HTTP with the other contenders, and with wrk."""
-    contenders = [consumer_fleet(1), consumer_fleet(2), go_forwarder(), stock(1, given.stock_batch)]
-    if _DEFAULT_WORKERS > 2:
-        contenders.append(consumer_fleet(_DEFAULT_WORKERS))
+    """Compare 1.3 KB over plain HTTP with the other contenders, and with two limits.
+
+    They are wrk at the same receiver, and ``consume()`` without work.
+    """
+    contenders = [
+        *(consumer_fleet(workers) for workers in sorted({1, 2, 4, _DEFAULT_WORKERS})),
+        go_forwarder(),
+        stock(1, given.stock_batch),
+        peer(AIOHTTP, "peer_aiohttp"),
+        peer(FASTSTREAM, "peer_faststream"),
+    ]
     wrk: list[float] = []
 
     def after_round() -> None:
         wrk.append(measure.ceiling(ground.sink, seconds=3))
-        report.progress(f"wrk: {wrk[-1]:,.0f} requests/s")
+        alone = measure.consume_alone(ground, _TOPIC, given.messages)
+        report.progress(f"wrk: {wrk[-1]:,.0f} requests/s; consume() alone: {alone:,.0f}/s")
 
     runs = _rounds(given, report, contenders, _measured(given, ground, _TOPIC), after_round)
     report.speeds(runs, "1.3 KB")
     report.add(*goals.limit_goals(runs, wrk, _DEFAULT_WORKERS), *goals.cpu_goals(runs))
+    topic = backlog.fill(ground.kafka, "ingest-events-sdk", given.messages // 10)
+    read, accepted = measure.arrived(ground, topic)
+    report.progress(f"a loop around the SDK: {accepted:,} of {read:,} arrive")
 
 
 def _ordinary(given: argparse.Namespace, report: Report, ground: Ground) -> None:
@@ -125,14 +139,25 @@ def _secure(given: argparse.Namespace, report: Report, ground: Ground) -> None:
 
 
 def _large(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    """Compare messages of 61 KB."""
+    """Compare messages of 14 and 61 KB."""
     messages = given.messages // 10
-    topic = backlog.fill(ground.kafka, "ingest-events-large", messages, _LARGE_BYTES)
     ours = consumer_fleet(1, "--set", "upstream_compression=none")
-    measured = _measured(given, ground, topic, messages)
-    runs = _rounds(given, report, [ours, go_forwarder()], measured)
-    report.speeds(runs, "61 KB")
+    for name, padding in _PADDING.items():
+        topic = backlog.fill(ground.kafka, f"ingest-events-{padding}", messages, padding)
+        measured = _measured(given, ground, topic, messages)
+        runs = _rounds(given, report, [ours, go_forwarder()], measured)
+        report.speeds(runs, name)
     report.add(goals.worker_cpu("61 KB", 45, runs[OURS, 1]))
+
+
+def _filtered(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Measure raw envelopes of which one of two items, statsd, is left out."""
+    messages = given.messages // 2
+    values = backlog.envelopes(messages)
+    topic = backlog.write(ground.kafka, "envelopes-statsd", values)
+    measured = _measured(given, ground, topic, messages)
+    runs = _rounds(given, report, [consumer_fleet(1, messages="envelopes")], measured)
+    report.speeds(runs, "envelopes with statsd, which is left out")
 
 
 def _destinations(given: argparse.Namespace, report: Report, ground: Ground) -> None:
@@ -195,11 +220,8 @@ def _memory(given: argparse.Namespace, report: Report, ground: Ground) -> None:
 
 
 def _faults(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    report.add(
-        goals.faults(
-            faults.measure(ground, given.fault_messages, given.kills, given.faults, given.seed)
-        )
-    )
+    plan = faults.Plan(given.fault_messages, given.kills, given.faults, given.seed)
+    report.add(goals.faults(faults.measure(ground, plan)))
 
 
 def _recordings(given: argparse.Namespace, report: Report, ground: Ground) -> None:
@@ -213,6 +235,7 @@ _PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = Map
         "ordinary": _ordinary,
         "secure": _secure,
         "large": _large,
+        "filtered": _filtered,
         "destinations": _destinations,
         "far": _far,
         "transform": _transform,

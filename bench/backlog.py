@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgpack
 import orjson
@@ -42,8 +42,24 @@ def messages(count: int, padding: int = 0) -> Iterator[bytes]:
         yield msgpack.packb(example)
 
 
+def envelopes(count: int) -> Iterator[bytes]:
+    """Wrap the same events into raw envelopes, each with an item of metrics beside it."""
+    metrics = b"requests@none:1|c|#route:/a,status:200|T1700000000\n" * 4
+    for value in messages(count):
+        fields = msgpack.unpackb(value)
+        header = b'{"event_id":"%b"}' % fields["event_id"].encode()
+        event = b'{"type":"event","length":%d}' % len(fields["payload"])
+        statsd = b'{"type":"statsd","length":%d}' % len(metrics)
+        yield b"\n".join((header, event, fields["payload"], statsd, metrics, b""))
+
+
 def fill(kafka: KafkaTopics, topic: str, count: int, padding: int = 0) -> str:
     """Create the topic with ``count`` messages, spread evenly over its partitions."""
+    return write(kafka, topic, messages(count, padding))
+
+
+def write(kafka: KafkaTopics, topic: str, values: Iterable[bytes]) -> str:
+    """Create the topic with these messages, spread evenly over its partitions."""
     kafka.create_topic(topic, PARTITIONS)
     producer = Producer(
         kafka.client_config(compression_type="lz4", linger_ms=20, batch_num_messages=2000)
@@ -54,7 +70,7 @@ def fill(kafka: KafkaTopics, topic: str, count: int, padding: int = 0) -> str:
         if error is not None:
             failures.append(error)
 
-    for number, value in enumerate(messages(count, padding)):
+    for number, value in enumerate(values):
         if len(producer) >= _QUEUE_LIMIT:
             producer.flush(_FLUSH_TIMEOUT_S)
         producer.produce(topic, value, partition=number % PARTITIONS, on_delivery=on_delivery)

@@ -6,13 +6,14 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from bench import proc
 from bench.upstream import Sink, build
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import CONSUMER, ConsumerProcess
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import ManagedProcess
 
@@ -27,6 +28,17 @@ class Ground:
     sink: Sink
     folder: Path
     kafka_pid: int
+
+
+@contextmanager
+def prepared(folder: Path) -> Iterator[Ground]:
+    """Start a broker and a sink for the length of the block."""
+    with Sink(folder) as sink, closing(KafkaBroker(heap_mib=1024)) as kafka:
+        kafka.start()
+        (kafka_pid,) = (
+            pid for pid in proc.descendants(os.getpid()) if "kafka.Kafka " in proc.command_line(pid)
+        )
+        yield Ground(kafka, sink, folder, kafka_pid)
 
 
 class Running(Protocol):
@@ -53,14 +65,19 @@ class Contender:
 OURS = "consumer-fleet"
 GO = "Go: franz-go, net/http"
 STOCK = "arroyo's step, urllib3"
+AIOHTTP = "aiokafka, aiohttp, uvloop"
+FASTSTREAM = "FastStream, aiohttp, uvloop"
 
 
-def consumer_fleet(workers: int, *arguments: str, copies: int = 1) -> Contender:
-    """``copies`` is how many destinations get each message."""
+def consumer_fleet(
+    workers: int, *arguments: str, copies: int = 1, messages: str = "ingest-events"
+) -> Contender:
+    """``copies`` is how many destinations get each message; ``messages`` is their consumer."""
 
     @contextmanager
     def run(ground: Ground, topic: str) -> Iterator[ConsumerProcess]:
-        with start_consumer_fleet(ground, topic, workers, "--stop-at-end", *arguments) as consumer:
+        given = ("--topic", messages, "--stop-at-end", *arguments)
+        with start_consumer_fleet(ground, topic, workers, *given) as consumer:
             yield consumer
             if (code := consumer.wait()) != 0:
                 raise RuntimeError(f"the consumer ended with {code}")
@@ -70,16 +87,19 @@ def consumer_fleet(workers: int, *arguments: str, copies: int = 1) -> Contender:
 
 
 def start_consumer_fleet(
-    ground: Ground, topic: str, workers: int, *arguments: str
+    ground: Ground, topic: str, workers: int, *arguments: str, program: str = CONSUMER
 ) -> ConsumerProcess:
     """Start ``consumer run`` as users do, and kill it at the end of the block."""
+    if "--topic" not in arguments:
+        arguments = ("--topic", "ingest-events", *arguments)
     if ground.sink.ca_file is not None:
         arguments = (*arguments, "--set", f"ca_file={ground.sink.ca_file}")
     return ConsumerProcess(
         ground.folder,
-        *("--topic", "ingest-events", "--physical-topic", topic),
+        *("--physical-topic", topic),
         *("--bootstrap-servers", ground.kafka.bootstrap_servers, "--group", _new_group()),
         *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers), *arguments),
+        program=program,
     )
 
 
@@ -119,6 +139,25 @@ def stock(processes: int, batch: int) -> Contender:
             yield process
 
     return Contender(STOCK, processes, run, share=0.1)
+
+
+def peer(name: str, module: str) -> Contender:
+    """A program in bench/ that does the same job by other means."""
+
+    @contextmanager
+    def run(ground: Ground, topic: str) -> Iterator[ManagedProcess]:
+        with start_peer(ground, topic, module) as process:
+            yield process
+
+    return Contender(name, 1, run, share=0.1)
+
+
+@contextmanager
+def start_peer(ground: Ground, topic: str, module: str) -> Iterator[ManagedProcess]:
+    """Start bench/MODULE.py for the length of the block."""
+    command = [sys.executable, "-m", f"bench.{module}", *_source_and_target(ground, topic)]
+    with _running(module, command, ground) as process:
+        yield process
 
 
 def _source_and_target(ground: Ground, topic: str) -> list[str]:

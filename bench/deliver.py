@@ -1,7 +1,8 @@
 """Measure how fast one process delivers envelopes: ``python bench/deliver.py --help``.
 
 The sink is a minimal server in a separate process, so that the CPU time is the sender's alone. Both
-implementations of requests take turns, and all requests were answered with 200.
+implementations of requests take turns, and all requests were answered with 200. The yardstick is a
+bare loop: the same requests over one blocking socket, with nothing around them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import socket
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from consumer_fleet.capture.curl_posts import CurlPosts
@@ -75,6 +79,36 @@ class CountingReceipt:
         self.delivered += 1
 
 
+@contextmanager
+def running_sink() -> Iterator[int]:
+    """Run the sink for the length of the block, in a process of its own; gives its port."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    sink = context.Process(target=serve, args=(writer,), daemon=True)
+    sink.start()
+    try:
+        yield reader.recv()
+    finally:
+        sink.terminate()
+        sink.join()
+
+
+def bare(port: int, arguments: argparse.Namespace) -> float:
+    """The yardstick: returns the CPU time per request, in microseconds."""
+    body = b"x" * arguments.payload_bytes
+    request = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        cpu = time.process_time()
+        for _ in range(arguments.envelopes):
+            sock.sendall(request)
+            left = len(ANSWER)
+            while left:
+                left -= len(sock.recv(left))
+    cpu_us: float = (time.process_time() - cpu) / arguments.envelopes * 1e6
+    return cpu_us
+
+
 def deliver(port: int, kind: str, arguments: argparse.Namespace) -> float:
     """One run; returns the CPU time per envelope, in microseconds."""
     loop = DeliveryLoop()
@@ -92,34 +126,31 @@ def deliver(port: int, kind: str, arguments: argparse.Namespace) -> float:
     envelope = build("a" * 32, [item])
     receipt = CountingReceipt()
     started = 0
-    wall, cpu = time.perf_counter(), time.process_time()
+    cpu = time.process_time()
     while receipt.delivered < arguments.envelopes:
         most = min(receipt.delivered + arguments.window, arguments.envelopes)
         while started < most:
             transport.capture(envelope, receipt, started, sampling_key="a" * 32)
             started += 1
         transport.run_once(1.0)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    cpu_us: float = (time.process_time() - cpu) / arguments.envelopes * 1e6
     transport.kill()
-    cpu_us: float = cpu / arguments.envelopes * 1e6
-    print(f"{kind:>6} {arguments.envelopes / wall:9,.0f} envelopes/s {cpu_us:7.1f} µs CPU")
     return cpu_us
 
 
-def compare(port: int, arguments: argparse.Namespace) -> None:
-    """Take turns, so that whatever else the machine does affects both equally."""
-    rounds = [
-        {kind: deliver(port, kind, arguments) for kind in arguments.posts or POSTS}
-        for _ in range(arguments.runs)
-    ]
-    for kind in rounds[0]:
-        print(f"{kind:>6} median {statistics.median(each[kind] for each in rounds):.1f} µs CPU")
-    if len(rounds[0]) == len(POSTS):
-        ratios = [each["socket"] / each["curl"] for each in rounds]
-        print(f"socket ÷ curl, median: {statistics.median(ratios):.2f}")
+def compare(port: int, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Return the CPU times of each round. All take turns, so that whatever else the machine does
+    affects them equally.
+    """
+    runs: dict[str, Callable[[], float]] = {
+        kind: lambda kind=kind: deliver(port, kind, arguments)  # type: ignore[misc]
+        for kind in arguments.posts or POSTS
+    }
+    runs["bare"] = lambda: bare(port, arguments)
+    return [{kind: run() for kind, run in runs.items()} for _ in range(arguments.runs)]
 
 
-def main() -> None:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--envelopes", type=int, default=50_000)
     parser.add_argument("--payload-bytes", type=int, default=1200)
@@ -130,16 +161,17 @@ def main() -> None:
     parser.add_argument("--compression", default="none")
     parser.add_argument("--posts", choices=POSTS, action="append", help="default: both in turns")
     parser.add_argument("--runs", type=int, default=3)
-    arguments = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    reader, writer = context.Pipe(duplex=False)
-    sink = context.Process(target=serve, args=(writer,), daemon=True)
-    sink.start()
-    try:
-        compare(reader.recv(), arguments)
-    finally:
-        sink.terminate()
-        sink.join()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    arguments = parse()
+    with running_sink() as port:
+        rounds = compare(port, arguments)
+    for kind in rounds[0]:
+        times = [each[kind] for each in rounds]
+        ratio = statistics.median(each[kind] / each["bare"] for each in rounds)
+        print(f"{kind:>6} median {statistics.median(times):.1f} µs CPU, {ratio:.2f} times bare")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from dataclasses import dataclass, replace
 
 from bench import backlog
 from bench.contenders import Ground, start_consumer_fleet
 from bench.upstream import Sink
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import CONSUMER, ConsumerProcess
 
 _WORKERS = 2
 _CONNECTIONS = 16
@@ -40,14 +41,27 @@ class Faults:
         return self.lost == 0 and self.duplicates <= self.bound
 
 
-def measure(ground: Ground, messages: int, kills: int, share: float, seed: int) -> Faults:
-    """Run to the end of a topic; the seed decides the requests that fail and the moments of kills.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run to the end of a topic: its seed decides which requests fail, and the moments of kills.
 
-    Six kinds of failures are equally likely: 503, 503 with the connection closed, a reset, and
-    after the acceptance a close, a reset or a cut answer.
+    ``kinds`` are names from bench/sink/faults.go, equally likely; none means all: 503, 503 with the
+    connection closed, a reset, and after the acceptance a close, a reset or a cut answer.
     """
-    topic = backlog.fill(ground.kafka, f"faults-{seed}", messages)
-    flags = ("-ids", "-faults", str(share), "-seed", str(seed))
+
+    messages: int
+    kills: int
+    share: float
+    seed: int
+    kinds: tuple[str, ...] = ()
+
+
+def measure(ground: Ground, plan: Plan, program: str = CONSUMER) -> Faults:
+    """Run a plan. ``program`` is the ``consumer`` of another version."""
+    messages = plan.messages
+    topic = backlog.fill(ground.kafka, f"faults-{time.time_ns()}", messages)
+    flags = ["-ids", "-faults", str(plan.share), "-seed", str(plan.seed)]
+    flags += ["-kinds", ",".join(plan.kinds)]
     with (
         Sink(ground.folder, *flags) as sink,
         start_consumer_fleet(
@@ -55,9 +69,10 @@ def measure(ground: Ground, messages: int, kills: int, share: float, seed: int) 
             topic,
             _WORKERS,
             *("--stop-at-end", "--set", f"connections={_CONNECTIONS}"),
+            program=program,
         ) as consumer,
     ):
-        _kill_workers(consumer, sink, messages, kills, random.Random(seed))
+        _kill_workers(consumer, sink, plan)
         if (code := consumer.wait(_PATIENCE_S)) != 0:
             raise RuntimeError(f"the consumer ended with {code}")
         stats = sink.stats()
@@ -74,11 +89,12 @@ def measure(ground: Ground, messages: int, kills: int, share: float, seed: int) 
     )
 
 
-def _kill_workers(
-    consumer: ConsumerProcess, sink: Sink, messages: int, kills: int, chance: random.Random
-) -> None:
+def _kill_workers(consumer: ConsumerProcess, sink: Sink, plan: Plan) -> None:
+    chance, messages = random.Random(plan.seed), plan.messages
     # The last tenth is left alone: a worker must still be there for the last kill.
-    moments = sorted(chance.randrange(messages // 50, messages * 9 // 10) for _ in range(kills))
+    moments = sorted(
+        chance.randrange(messages // 50, messages * 9 // 10) for _ in range(plan.kills)
+    )
     for number, moment in enumerate(moments):
         consumer.wait_for("worker_ready", _WORKERS + number)
         consumer.wait_until(

@@ -7,20 +7,32 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from confluent_kafka import Consumer
+
 from bench import proc
-from bench.contenders import Contender, Ground, Running, consumer_fleet, start_consumer_fleet
+from bench.contenders import (
+    Contender,
+    Ground,
+    Running,
+    consumer_fleet,
+    start_consumer_fleet,
+    start_peer,
+)
 from bench.upstream import Sink, Stats
 from tests.support.requirements import MissingPart
 
 _POLL_INTERVAL_S = 0.02
 # After so long without an accepted message, something hangs.
 _PATIENCE_S = 30.0
+_SDK_PATIENCE_S = 60.0
 _CONNECTIONS = 64
+_BATCH = 500
 _LUA = Path(__file__).with_name("post.lua")
 
 
@@ -81,6 +93,35 @@ def speed(
     return Speed(rate(end), _cpu_us(before, after, (end.accepted - begin.accepted) / copies))
 
 
+def arrived(ground: Ground, topic: str) -> tuple[int, int]:
+    """Return how many events a loop around the Sentry SDK has read, and how many were accepted."""
+    ground.sink.reset()
+    with start_peer(ground, topic, "peer_sdk") as running:
+        code = running.wait(_SDK_PATIENCE_S)
+    if code != 0:
+        raise RuntimeError(f"the SDK's loop ended with {code}")
+    return sum(ground.kafka.end_offsets(topic).values()), ground.sink.stats().accepted
+
+
+def consume_alone(ground: Ground, topic: str, messages: int) -> float:
+    """Measure the messages per second of ``consume()`` without any work: the client's limit."""
+    config = ground.kafka.client_config(
+        group_id=uuid.uuid4().hex, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    consumer = Consumer(config)
+    consumer.subscribe([topic])
+    count, began = 0, 0.0
+    while count < messages:
+        found = consumer.consume(_BATCH, _PATIENCE_S)
+        if not found:
+            raise RuntimeError(f"hangs at {count} of {messages} messages")
+        began = began or time.perf_counter()
+        count += len(found)
+    elapsed = time.perf_counter() - began
+    consumer.close()
+    return count / elapsed
+
+
 def rate(stats: Stats) -> float:
     """Return messages per second; the first message only starts the clock."""
     return (stats.accepted - 1) * 1e9 / (stats.last_ns - stats.first_ns)
@@ -129,7 +170,7 @@ def delivery(envelopes: int, runs: int) -> float:
 
 def parse_delivery(output: str) -> float:
     """Return the median from bench/deliver.py's output."""
-    found = re.search(r"median ([\d.]+) µs", output)
+    found = re.search(r"socket median ([\d.]+) µs", output)
     if found is None:
         raise ValueError(f"the output has no median:\n{output}")
     return float(found[1])

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,8 +32,10 @@ const (
 	faultLost
 	faultLostReset
 	faultCut
-	faultKinds
 )
+
+// faultNames are the faults in the order of their constants.
+var faultNames = []string{"503", "503-close", "reset", "lost", "lost-reset", "cut"}
 
 // headBytes is how much of a body may hold the event's id.
 const headBytes = 512
@@ -48,6 +52,7 @@ var (
 
 	mutex    sync.Mutex // guards chance and accepts
 	chance   *rand.Rand
+	kinds    []fault // each as likely as the others
 	accepts  = map[eventID]int64{}
 	cutAfter = 20
 )
@@ -61,7 +66,21 @@ func draw() fault {
 	if chance.Float64() >= *faults {
 		return faultNone
 	}
-	return fault(chance.IntN(int(faultKinds)))
+	return kinds[chance.IntN(len(kinds))]
+}
+
+// parseKinds returns the named faults; "" names all of them.
+func parseKinds(names string) ([]fault, error) {
+	var found []fault
+	for number, name := range faultNames {
+		if names == "" || slices.Contains(strings.Split(names, ","), name) {
+			found = append(found, fault(number))
+		}
+	}
+	if names != "" && len(found) != len(strings.Split(names, ",")) {
+		return nil, fmt.Errorf("-kinds %s: expected some of %s", names, strings.Join(faultNames, ","))
+	}
+	return found, nil
 }
 
 func answerOf(kind fault) ([]byte, then) {

@@ -35,6 +35,7 @@ var (
 	delay     = flag.Duration("delay", 0, "wait so long before each answer")
 	keepIDs   = flag.Bool("ids", false, "remember the id and time of each accepted event")
 	faults    = flag.Float64("faults", 0, "share of the requests that fail")
+	faultKind = flag.String("kinds", "", "the failures, by name and separated by commas (default all)")
 	standard  = flag.Bool("net-http", false, "serve with net/http, as an ordinary receiver in Go does")
 	seed      = flag.Uint64("seed", 1, "seed of the failures")
 )
@@ -53,6 +54,10 @@ func main() {
 		runtime.GOMAXPROCS(1)
 	}
 	chance = rand.New(rand.NewPCG(*seed, 0))
+	var err error
+	if kinds, err = parseKinds(*faultKind); err != nil {
+		log.Fatal(err)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)

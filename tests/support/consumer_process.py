@@ -51,12 +51,13 @@ class CommandProcess:
         folder: Path,
         arguments: Sequence[str],
         environment: Mapping[str, str] | None,
+        program: str = CONSUMER,
     ) -> None:
         self._name = name
         number = len(list(folder.glob(f"{name}-*.log")))
         self._process = ManagedProcess(
             name,
-            [CONSUMER, *arguments],
+            [program, *arguments],
             log=folder / f"{name}-{number}.log",
             env=clean_environment(environment),
             cwd=folder,
@@ -84,7 +85,9 @@ class CommandProcess:
 
 
 class ConsumerProcess(CommandProcess):
-    """A running ``consumer run``, or another ``command`` that logs."""
+    """A running ``consumer run``, or another ``command`` that logs; ``program`` may be that of
+    another version.
+    """
 
     def __init__(
         self,
@@ -92,8 +95,9 @@ class ConsumerProcess(CommandProcess):
         *arguments: str,
         command: Sequence[str] = ("run", "--log-format", "json"),
         environment: Mapping[str, str] | None = None,
+        program: str = CONSUMER,
     ) -> None:
-        super().__init__("consumer", folder, (*command, *arguments), environment)
+        super().__init__("consumer", folder, (*command, *arguments), environment, program)
 
     @property
     def is_running(self) -> bool:
