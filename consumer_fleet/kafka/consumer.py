@@ -32,7 +32,9 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
 from consumer_fleet.kafka.clients import OUT_OF_RANGE, BrokerWatch, failure_of, make_client
-from consumer_fleet.kafka.positions import Commits, OffsetPolicy, Positions, as_targets
+from consumer_fleet.kafka.commits import Commits
+from consumer_fleet.kafka.open_offsets import OpenOffsets
+from consumer_fleet.kafka.positions import OffsetPolicy, Positions, as_targets
 from consumer_fleet.kafka.receive_limit import ReceiveLimit
 
 log = structlog.get_logger(__name__)
@@ -70,12 +72,14 @@ class ChunkConsumer(Consumer[Chunk]):
         )
         callbacks = {"error_cb": self._on_client_error, "on_commit": self._on_commit}
         self._limit = ReceiveLimit({**config, **callbacks})
+        self.open_offsets = OpenOffsets()  # the workers' pool adds what is set aside
         self._make_positions = partial(
             Positions,
             policy=offset_policy,
             on_offsets_lost=on_offsets_lost,
             ends=ends or {},
             group=str(config.get("group.id", "")),
+            open_offsets=self.open_offsets,
         )
         self._topic_id = ""
         self._connect()
@@ -84,8 +88,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._on_revoke: OnRevoke | None = None
         self._ready: deque[Chunk] = deque()
         self._paused: set[Partition] = set()
-        self._rebalanced = False
-        self._rewind = False
+        self._rebalanced = self._rewind = False
         self._closing = self._closed = False
 
     def _connect(self) -> None:
@@ -93,7 +96,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._brokers = BrokerWatch()
         self._client = make_client(KafkaConsumer, {**self._limit.take(), **self._brokers.settings})
         self._positions = self._make_positions(self._client)
-        self._commits = Commits(self._client)
+        self._commits = Commits(self._client, open_offsets=self.open_offsets)
         self.use_topic(self._topic_id)
 
     def use_topic(self, topic_id: str) -> None:
@@ -188,7 +191,7 @@ class ChunkConsumer(Consumer[Chunk]):
         except FleetError as failure:
             self._on_failure(failure)
             return {}
-        self._commits.answers.update(start)
+        self._commits.begin(start, self._positions.settled_offsets())
         if self._positions.policy == "latest":
             # Pin the offset: what arrives from here on must survive a rebalance before any commit.
             self._commits.stage(fresh)
@@ -247,17 +250,15 @@ class ChunkConsumer(Consumer[Chunk]):
         """Take what librdkafka holds now; wait only if it holds nothing."""
         try:
             messages = self._client.consume(CHUNK_MESSAGES, 0)
-            if not messages and wait_s > 0:
-                first = self._client.poll(wait_s)
-                if first is not None:
-                    messages = [first, *self._client.consume(CHUNK_MESSAGES - 1, 0)]
+            waits = not messages and wait_s > 0
+            if waits and (first := self._client.poll(wait_s)) is not None:
+                messages = [first, *self._client.consume(CHUNK_MESSAGES - 1, 0)]
         except KafkaException as error:
             self._handle_error(error.args[0], None)
             return
         fresh = [message for message in messages if message.error() is None]
         for chunk in split_into_chunks(fresh):
-            wanted = self._positions.advance(chunk)
-            if wanted is not None:
+            if (wanted := self._positions.advance(chunk)) is not None:
                 self._ready.append(wanted)
         # After the messages: an event of a partition concerns the offset behind them.
         for message in messages:
@@ -344,7 +345,7 @@ class ChunkConsumer(Consumer[Chunk]):
         return self._positions.settled_offsets()
 
     def committed(self) -> Mapping[Partition, int]:
-        """The offset up to which each assigned partition is committed; at first, its start."""
+        """The offset up to which each assigned partition was settled at its last commit."""
         return {p: self._commits.answers.get(p, 0) for p in self._positions.settled_offsets()}
 
     def oldest_unsettled_ms(self) -> Mapping[Partition, int]:

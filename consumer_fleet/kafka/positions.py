@@ -1,22 +1,22 @@
-"""The positions of this member, their commits, and what happens when a position is gone."""
+"""The positions of this member, and what happens when a position is gone."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from time import monotonic, sleep
+from collections.abc import Callable, Iterable, Mapping
+from time import sleep
 from typing import Literal, TypeAlias, TypeVar
 
 import structlog
-from arroyo.types import Partition, Topic
+from arroyo.types import Partition
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
 from consumer_fleet.kafka.chunk import Chunk, as_partition
 from consumer_fleet.kafka.groups import reset_command
+from consumer_fleet.kafka.open_offsets import CommitMetadata, OpenOffsets
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +29,6 @@ _ATTEMPTS = 5
 # Between attempts. Some failures are immediate: the client does not know a partition that was added
 # a moment ago, and looks for it meanwhile.
 _PAUSE_S = 1.0
-# Metadata of a commit: the topic that its offset belongs to.
-_TOPIC_ID = "topic-id="
 
 
 def as_targets(partitions: Iterable[Partition]) -> list[TopicPartition]:
@@ -41,6 +39,7 @@ class Positions:
     """For each assigned partition: the next offset to read, and the last settled one.
 
     ``ends`` bounds reading (``--stop-at-end``): messages at or past a partition's end are left.
+    What is set aside (``open_offsets``) counts as settled here, but not in a commit.
     """
 
     def __init__(
@@ -51,8 +50,11 @@ class Positions:
         ends: Mapping[Partition, int],
         *,
         group: str,
+        open_offsets: OpenOffsets | None = None,
     ) -> None:
         self._client = client
+        self._open = open_offsets or OpenOffsets()
+        self._open.forget_all()
         self._group = group
         self.policy = policy
         self._on_offsets_lost = on_offsets_lost
@@ -74,12 +76,15 @@ class Positions:
         """
         start: dict[Partition, int] = {}
         fresh: dict[Partition, int] = {}
+        settled: dict[Partition, int] = {}
         for target in self._committed(targets) if targets else []:
             partition = as_partition(target)
-            _, found, committed_for = (target.metadata or "").partition(_TOPIC_ID)
-            is_old = bool(found and topic_id) and committed_for != topic_id
+            left = CommitMetadata.read(target.metadata, target.offset)
+            is_old = bool(left.topic_id and topic_id) and left.topic_id != topic_id
             if target.offset >= 0 and not is_old:
                 start[partition] = target.offset
+                if left.open:
+                    settled[partition] = self._inherit(partition, left)
                 continue
             start[partition] = fresh[partition] = self._by_policy(partition, None)
             if is_old:
@@ -91,9 +96,20 @@ class Positions:
                     begins_at=start[partition],
                 )
         for partition, offset in start.items():
-            self._settled[partition] = offset
+            self._settled[partition] = settled.get(partition, offset)
             self.moved(partition, offset)
         return start, fresh
+
+    def _inherit(self, partition: Partition, left: CommitMetadata) -> int:
+        """Take over what an earlier owner has set aside; returns what is settled but for that."""
+        self._open.inherit(partition, left)
+        log.info(
+            "held_offsets_found",
+            partition=_name(partition),
+            messages=len(left.open),
+            settled_below=left.high,
+        )
+        return left.high
 
     def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
         return _patiently(
@@ -147,8 +163,14 @@ class Positions:
         )
         self._on_offsets_lost(partition, lost)
         settled = self._settled.get(partition, position)
-        # What is in flight still counts from its own offset, unless the log restarted below it.
-        self._settled[partition] = offset if settled >= position else min(settled, offset)
+        if offset >= position:
+            # What is in flight still counts from its own offset.
+            self._settled[partition] = settled if settled < position else max(settled, offset)
+            self._open.passed(partition, offset)
+        else:
+            # The log is shorter now: what follows there is new, whatever was settled of the old.
+            self._settled[partition] = min(settled, offset)
+            self._open.cut(partition, offset)
         self.moved(partition, offset)
         return offset
 
@@ -158,6 +180,10 @@ class Positions:
         if partition not in self._next:
             return None
         self._next[partition] = chunk.next_offset
+        unread = self._open.unread(chunk)
+        if unread is None:
+            return None
+        chunk = unread
         self._unsettled.setdefault(partition, deque()).append(
             (chunk.next_offset, chunk.timestamp_ms)
         )
@@ -186,6 +212,8 @@ class Positions:
             settled = self._settled[partition]
             if self._next[partition] <= settled < end:
                 self._next[partition] = self._settled[partition] = passed[partition] = end
+            if not self._unsettled.get(partition):
+                self._open.passed(partition, self._next[partition])
         return passed
 
     def unread(self) -> str:
@@ -198,6 +226,7 @@ class Positions:
     def moved(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
         self._eof.pop(partition, None)
+        self._open.forget_from(partition, max(offset, self._settled.get(partition, 0)))
         # What is past the offset will be read again.
         kept = (each for each in self._unsettled.pop(partition, ()) if each[0] <= offset)
         self._unsettled[partition] = deque(kept)
@@ -207,12 +236,15 @@ class Positions:
         position, which was read before the log became shorter.
         """
         ours = {p: offset for p, offset in offsets.items() if offset <= self._next.get(p, -1)}
-        self._settled.update(ours)
         for partition, offset in ours.items():
+            self._open.passed(partition, offset)
+            # What an earlier process left is settled below the prefix.
+            self._settled[partition] = max(offset, self._settled[partition])
             chunks = self._unsettled.get(partition)
             while chunks and chunks[0][0] <= offset:
                 chunks.popleft()
-        return ours
+        moved = (*ours, *self._open.take_changed())
+        return {p: self._settled[p] for p in moved if p in self._settled}
 
     def oldest_unsettled_ms(self) -> dict[Partition, int]:
         """The first timestamp of the oldest chunk in flight, by partition.
@@ -228,8 +260,9 @@ class Positions:
         return any(self._unsettled.values())
 
     def unsettled(self) -> list[tuple[Partition, int]]:
-        """Partitions with chunks in flight, and the offset up to which each is settled."""
-        return [(p, offset) for p, offset in self._settled.items() if self._next[p] > offset]
+        """Partitions with chunks in flight, and the offset to read each from again."""
+        found = [(p, self._open.resume(p, offset)) for p, offset in self._settled.items()]
+        return [(p, offset) for p, offset in found if self._next[p] > offset]
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
@@ -276,97 +309,3 @@ def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
 
 def _name(partition: Partition) -> str:
     return f"{partition.topic.name}/{partition.index}"
-
-
-_SYNCHRONOUS_ATTEMPTS = 3
-# librdkafka gives up a commit by itself after a minute. An answer that never arrives must not stop
-# all commits.
-_ANSWER_TIMEOUT_S = 90.0
-
-
-class Commits:
-    """Offsets on their way to the broker. Not thread-safe: it lives in the run loop's thread."""
-
-    def __init__(self, client: KafkaConsumer, clock: Callable[[], float] = monotonic) -> None:
-        self._client = client
-        self._clock = clock
-        self._sent_at = 0.0
-        self._staged: dict[Partition, int] = {}
-        self._unanswered: dict[Partition, int] = {}
-        self._synchronous = False
-        #: Stored with each offset, "" where it is unknown.
-        self.topic_id = ""
-        #: The last offset that the broker has confirmed, by partition.
-        self.answers: dict[Partition, int] = {}
-
-    @contextmanager
-    def synchronous(self) -> Iterator[None]:
-        """Commits inside wait for the broker: the partition is about to be revoked, or the client
-        closed.
-        """
-        before, self._synchronous = self._synchronous, True
-        try:
-            yield
-        finally:
-            self._synchronous = before
-
-    def stage(self, offsets: Mapping[Partition, int]) -> None:
-        self._staged.update(offsets)
-
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Never commit for a partition that this member no longer owns."""
-        for partition in partitions:
-            for table in (self._staged, self._unanswered, self.answers):
-                table.pop(partition, None)
-
-    def commit(self) -> Mapping[Partition, int]:
-        """Send what is staged. Raises nothing: a commit that fails is staged again.
-
-        So is one that is refused during a rebalance: only the rebalance's callbacks tell whether a
-        partition has moved (`forget`), since a cooperative member keeps some throughout.
-        """
-        if not self._synchronous:
-            # One at a time: librdkafka retries a refused commit after a while, and an older one
-            # must not overtake a newer one, as it does when a coordinator restarts.
-            waits = self._unanswered and self._clock() - self._sent_at < _ANSWER_TIMEOUT_S
-            return {} if waits else self._send({**self._unanswered, **self._staged})
-        sent: dict[Partition, int] = {}
-        for _ in range(_SYNCHRONOUS_ATTEMPTS):
-            # What failed is staged again: the next attempt sends only that.
-            sent.update(self._send({**self._unanswered, **self._staged}))
-        return sent
-
-    def _send(self, offsets: dict[Partition, int]) -> dict[Partition, int]:
-        if not offsets:
-            return {}
-        self._sent_at = self._clock()
-        self._staged.clear()
-        self._unanswered.update(offsets)
-        metadata = f"{_TOPIC_ID}{self.topic_id}" if self.topic_id else ""
-        targets = [
-            TopicPartition(p.topic.name, p.index, offset, metadata) for p, offset in offsets.items()
-        ]
-        try:
-            if self._synchronous:
-                # The answer arrives through on_commit as well, at the client's next poll.
-                self.answered(None, self._client.commit(offsets=targets, asynchronous=False) or [])
-            else:
-                self._client.commit(offsets=targets, asynchronous=True)
-        except KafkaException as error:
-            self.answered(error.args[0], targets)
-        return offsets
-
-    def answered(self, error: KafkaError | None, targets: list[TopicPartition]) -> None:
-        """The broker's answer to a commit, for all partitions or one by one."""
-        for target in targets:
-            partition = Partition(Topic(target.topic), target.partition)
-            sent = self._unanswered.get(partition)
-            if sent is None or sent != target.offset:
-                continue
-            del self._unanswered[partition]
-            failure = error or target.error
-            if failure is not None:
-                log.warning("commit_failed", why=failure.str(), offset=sent)
-                self._staged.setdefault(partition, sent)
-            else:
-                self.answers[partition] = sent

@@ -168,6 +168,7 @@ class Run:
         self._consumer = self.source.open(
             Hooks(self._turn, self.shutdown.fail, self._pipeline.abandon, self.pool.wait)
         )
+        self.pool.open_offsets = self._consumer.open_offsets
         with self._progress or nullcontext():
             try:
                 # 4. and 5.

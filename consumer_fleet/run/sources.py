@@ -19,6 +19,7 @@ from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.kafka.positions import OffsetPolicy
 from consumer_fleet.kafka.receive_limit import with_room_for
 from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, identity_of
@@ -235,6 +236,10 @@ class LocalChunkConsumer(Consumer[Chunk]):
         self.at_end = False
         #: Partition → the offset up to which it is settled, for those where anything is.
         self.settled: dict[Partition, int] = {}
+        # The same, but what was set aside counts as settled.
+        self._passed: dict[Partition, int] = {}
+        #: What was set aside; the workers' pool adds to it.
+        self.open_offsets = OpenOffsets()
 
     def subscribe(
         self,
@@ -302,7 +307,11 @@ class LocalChunkConsumer(Consumer[Chunk]):
         """The iterator goes forward only."""
 
     def stage_offsets(self, offsets: Mapping[Partition, int]) -> None:
-        self.settled.update(offsets)
+        for partition, offset in offsets.items():
+            self._passed[partition] = max(offset, self._passed.get(partition, 0))
+        for partition in (*offsets, *self.open_offsets.take_changed()):
+            passed = self._passed.get(partition, 0)
+            self.settled[partition] = self.open_offsets.commit_of(partition, passed, "")[0]
 
     def commit_offsets(self) -> Mapping[Partition, int]:
         return self.settled

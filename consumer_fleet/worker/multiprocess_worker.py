@@ -168,10 +168,18 @@ class _RunningTask:
         self.receipts.rejected.append((number, rejection.reason, rejection.detail))
         self._worker.news[self.task.task_id] = self
 
+    def park(self, number: int) -> None:
+        """The message is on disk, where a successor of this worker finds it: others may pass it,
+        and the commit waits until it is in ``_Worker.released``.
+        """
+        self.unsettled -= 1
+        self.receipts.parked.append(number)
+        self._worker.news[self.task.task_id] = self
+
     def take_receipts(self) -> Receipts | None:
         """The receipts to send, if any."""
         receipts = self.receipts
-        if not (receipts.filtered or receipts.rejected):
+        if not (receipts.filtered or receipts.rejected or receipts.parked):
             return None
         self.receipts = Receipts(self.task.task_id)
         return receipts
@@ -197,6 +205,8 @@ class _Worker:
         self.has_deliveries = False
         # Tasks with receipts to send, or that are done.
         self.news: dict[int, _RunningTask] = {}
+        # Parked messages that are settled, to report: topic, partition, offset.
+        self.released: list[tuple[str, int, int]] = []
         self._window = options.connections * _WINDOW_PER_CONNECTION
         self._names_origin = options.envelope_origin
         self._best_effort = {
@@ -347,6 +357,9 @@ class _Worker:
             self.has_deliveries = False
             if self.shared.announce():
                 self._connection.send_bytes(protocol.NEWS)
+        if self.released:
+            self._connection.send_bytes(protocol.encode_released(self.released))
+            self.released.clear()
         if not self.news:
             return
         for task_id, task in self.news.items():

@@ -17,72 +17,31 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import monotonic
 
 import structlog
+from arroyo.types import Partition, Topic
 
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
-from consumer_fleet.worker.protocol import Kind, Receipts, Regions, Suspect
+from consumer_fleet.worker.protocol import Kind, Receipts, Regions
+from consumer_fleet.worker.slot import Slot
 from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 
 log = structlog.get_logger(__name__)
 
 MAX_DEATHS = 3
-# Two chunks per worker: one to work on, and one that is ready when the first is done.
-_QUEUE_MESSAGES = 1000
 _BOOT_TIMEOUT_S = 60.0
 # Boots in a row that may fail before the run is given up.
 _MAX_FAILED_BOOTS = 5
 _MAX_RESTART_DELAY_S = 5.0
 _SHORT_LIFE_S = 10.0
-
-
-@dataclass(slots=True)
-class Slot:
-    """One of the pool's workers: its present process, and the tasks that it was given."""
-
-    number: int
-    process: WorkerHandle | None = None
-    ready: bool = False
-    tasks: dict[int, Assignment] = field(default_factory=dict)
-    # Tasks that were abandoned and whose worker has not said DONE: their regions.
-    cancelled: dict[int, tuple[int, int]] = field(default_factory=dict)
-    regions: Regions = field(default_factory=Regions)
-    restart_at: float = 0.0
-    failed_boots: int = 0
-    short_lives: int = 0
-    boot_error: tuple[str, int] | None = None
-    statuses: list[DestinationStatus] = field(default_factory=list)
-
-    @property
-    def outstanding(self) -> int:
-        return sum(task.work.unsettled for task in self.tasks.values())
-
-    @property
-    def isolating(self) -> bool:
-        return any(task.alone for task in self.tasks.values())
-
-    @property
-    def can_take(self) -> bool:
-        """Whether it may get another chunk: it has fewer than two waiting."""
-        return (
-            self.process is not None and not self.isolating and self.outstanding < _QUEUE_MESSAGES
-        )
-
-    def describe(self, suspect: Suspect | None) -> str | None:
-        """Name the message that the worker was decoding, as ``topic/partition@offset``."""
-        assignment = None if suspect is None else self.tasks.get(suspect.task_id)
-        if suspect is None or assignment is None:
-            return None
-        chunk = assignment.work.chunk
-        offset = chunk.offset_of(suspect.number)
-        return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
 
 
 class WorkerPool:
@@ -101,6 +60,8 @@ class WorkerPool:
         self._start_worker = start_worker
         self._message_timeout_s = message_timeout_s
         self._on_failure = on_failure
+        #: Where parked messages are noted: the source's, once it is open.
+        self.open_offsets = OpenOffsets()
         self._slots = [Slot(number) for number in range(1, workers + 1)]
         self._backlog: deque[Assignment] = deque()
         self._next_task_id = 1
@@ -240,15 +201,21 @@ class WorkerPool:
                 self._settle(slot, protocol.as_receipts(fields))
             elif kind is Kind.DONE:
                 self._end_task(slot, fields[0])
+            elif kind is Kind.RELEASED:
+                self._release(fields[0])
             elif kind is Kind.STATUS:
                 slot.statuses = protocol.as_statuses(fields)
             elif kind is Kind.READY:
-                slot.ready = True
-                slot.failed_boots = 0
-                boot_s = round(fields[0] - slot.process.started_at, 2)
-                log.info("worker_ready", worker=slot.number, pid=slot.process.pid, boot_s=boot_s)
+                self._note_ready(slot, slot.process, fields[0])
             elif kind is Kind.FAILED:
                 slot.boot_error = (fields[0], fields[1])
+
+    @staticmethod
+    def _note_ready(slot: Slot, process: WorkerHandle, at_s: float) -> None:
+        slot.ready = True
+        slot.failed_boots = 0
+        boot_s = round(at_s - process.started_at, 2)
+        log.info("worker_ready", worker=slot.number, pid=process.pid, boot_s=boot_s)
 
     def _settle(self, slot: Slot, receipts: Receipts) -> None:
         assignment = slot.tasks.get(receipts.task_id)
@@ -261,6 +228,13 @@ class WorkerPool:
         for index, reason, detail in receipts.rejected:
             if work.reject(index, reason, detail):
                 self.outcomes.count_rejected(reason)
+        for index in receipts.parked:
+            if work.settle(index):
+                self.open_offsets.add(work.chunk.partition, work.chunk.offset_of(index))
+
+    def _release(self, positions: list[tuple[str, int, int]]) -> None:
+        for topic, index, offset in positions:
+            self.open_offsets.settle(Partition(Topic(topic), index), offset)
 
     def _take_deliveries(self, slot: Slot) -> None:
         """Settle what the worker has marked as delivered; also after its death."""

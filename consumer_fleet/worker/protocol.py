@@ -17,13 +17,17 @@ subset of a chunk, and may be sent again without the settled ones.
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
                       RECEIPTS task id, [[number, reason], …] filtered, [[number, reason, detail],
-                               …] rejected
+                               …] rejected, [number, …] parked
+                      RELEASED [[topic, partition, offset], …]: parked messages that are settled
                       DONE     task id: it writes no more to the task's region
                       STATUS   [destination status as a map, …]
 
 A message that was delivered, or that one of two destinations has accepted, is marked by a byte in
 shared memory, at its number in the task's region. The byte is there as soon as the answer is, and
 stays there when the worker dies.
+
+A parked message has left the window: the worker answers for it, on disk, beyond its own death. It
+frees its budget, others pass it, and only the commit waits until it is released.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ class Kind(IntEnum):
     STATUS = 6
     NEWS = 7
     DONE = 8
+    RELEASED = 9
 
 
 class Task(NamedTuple):
@@ -83,6 +88,7 @@ class Receipts:
     task_id: int
     filtered: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
+    parked: list[int] = field(default_factory=list)
 
 
 def _frame(*fields: object) -> bytes:
@@ -113,10 +119,15 @@ def encode_receipts(receipts: Receipts) -> bytes:
         receipts.task_id,
         receipts.filtered,
         receipts.rejected,
+        receipts.parked,
     )
 
 
 NEWS = _frame(Kind.NEWS)
+
+
+def encode_released(positions: Sequence[tuple[str, int, int]]) -> bytes:
+    return _frame(Kind.RELEASED, positions)
 
 
 def encode_done(task_id: int) -> bytes:

@@ -21,6 +21,7 @@ from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk
 from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker.work import Work
 from tests.support.simulated_kafka import (
@@ -44,6 +45,17 @@ class SimulatedPool:
         self._world = world
         self._works: list[Work] = []
         self._rests_until = 0.0
+        # Parked messages: others pass them, and only the commit waits.
+        self.parked: set[tuple[int, int]] = set()
+        self.open_offsets = OpenOffsets()
+
+    def take_over(self, open_offsets: OpenOffsets) -> None:
+        self.open_offsets = open_offsets
+        open_offsets.on_forget = self._forget
+
+    def _forget(self, partition: Partition, first: int) -> None:
+        gone = {each for each in self.parked if each[0] == partition.index and each[1] >= first}
+        self.parked -= gone
 
     @property
     def has_room(self) -> bool:
@@ -68,6 +80,11 @@ class SimulatedPool:
         for _ in range(self._world.random.randint(0, 12)):
             if self._works:
                 self._settle_one(self._world.random.choice(self._works))
+        for place in sorted(self.parked):
+            if self._world.random.random() < 0.02:
+                self.parked.discard(place)
+                self._world.deliver(place)
+                self.open_offsets.settle(Partition(Topic(TOPIC), place[0]), place[1])
 
     def _settle_one(self, work: Work) -> None:
         records = work.chunk.records
@@ -75,7 +92,11 @@ class SimulatedPool:
             [each for each in range(len(records)) if not work.is_settled(each)]
         )
         place = (work.chunk.partition.index, records[index].offset)
-        if self._world.random.random() < 0.1:
+        if self._world.parks and self._world.random.random() < 0.2:
+            self.parked.add(place)
+            work.settle(index)
+            self.open_offsets.add(work.chunk.partition, records[index].offset)
+        elif self._world.random.random() < 0.1:
             work.reject(index, "bad_message", "it said so")
         else:
             self._world.deliver(place)
@@ -121,8 +142,9 @@ class Life:
             "consumer_fleet.kafka.dead_letters.Producer", lambda *_, **__: SimulatedProducer(world)
         )
         dead_letters = DeadLetterProducer({}, "dlq", "group", on_failure=self.failures.append)
+        self._pool = SimulatedPool(world)
         self._pipeline = Pipeline(
-            SimulatedPool(world),  # type: ignore[arg-type]  # simulated
+            self._pool,  # type: ignore[arg-type]  # simulated
             dead_letters,
             max_in_flight_bytes=_BUDGET_BYTES,
         )
@@ -135,6 +157,7 @@ class Life:
             on_partitions_lost=self._pipeline.abandon,
             ends={Partition(Topic(TOPIC), each): world.ends[each] for each in world.partitions},
         )
+        self._pool.take_over(self._consumer.open_offsets)
         self._processor: StreamProcessor[Chunk] = StreamProcessor(
             self._consumer,
             Topic(TOPIC),
@@ -148,7 +171,7 @@ class Life:
             self._polls_left -= 1
             if self._polls_left <= 0:
                 self._stop()
-        if self._consumer.at_end and self._pipeline.idle:
+        if self._consumer.at_end and self._pipeline.idle and not self._pool.parked:
             self.ended = self._world.quiet = True
             self._stop()
 
@@ -167,6 +190,7 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     unrest = source.choice([0, 2, 6])
     stops = source.choice([0, 0, 1, 3])
     world = World(source, cooperative=source.random() < 0.5, unrest=unrest, stops=stops > 0)
+    world.parks = seed % 2 == 1
     for module in ("arroyo.processing.processor", "arroyo.processing.strategies.commit"):
         monkeypatch.setattr(f"{module}.time", world.clock)
     for module in (

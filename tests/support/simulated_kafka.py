@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
+from consumer_fleet.kafka.open_offsets import CommitMetadata
+
 TOPIC = "events"
 _GIVE_UP_S = 4 * 3600.0
 
@@ -77,6 +79,7 @@ class Answer:
     partition: int
     offset: int
     error: KafkaError | None = None
+    metadata: str | None = None
 
 
 @dataclass
@@ -97,6 +100,8 @@ class World:
     stopping: bool = False
     # Members stop before the end; their successors read the rest, as far as it still exists.
     stops: bool = False
+    # Workers set messages aside.
+    parks: bool = False
     read: set[tuple[int, int]] = field(default_factory=set)
     # Partitions of the member that ended last.
     left: list[int] = field(default_factory=list)
@@ -115,6 +120,7 @@ class World:
             self.ends.append(max(log, default=offset) + self.random.choice([1, 1, 2]))
         self.starts = [log[0] if log else 0 for log in self.logs]
         self.committed: dict[int, int] = {}
+        self.metadata: dict[int, str] = {}
         self._checked = [0] * len(self.logs)
 
     @property
@@ -131,6 +137,14 @@ class World:
             assert place in self.settled or self.expired(place), ahead
             self._checked[partition] += 1
 
+    def check_held(self, partition: int, offset: int, text: str) -> None:
+        """Fail if a commit's metadata calls a message settled that is not."""
+        left = CommitMetadata.read(text, offset)
+        for each in self.logs[partition]:
+            if offset <= each < left.high and each not in left.open:
+                place = (partition, each)
+                assert place in self.settled or self.expired(place), f"{place} is not settled"
+
     def expire(self) -> None:
         """Retention deletes a part of a partition, read or not."""
         partition = self.random.choice(self.partitions)
@@ -144,9 +158,10 @@ class World:
         kept = place in self.read and self.calm
         return offset < self.starts[partition] and not kept
 
-    def commit(self, partition: int, offset: int) -> None:
+    def commit(self, partition: int, offset: int, metadata: str = "") -> None:
         assert offset >= self.committed.get(partition, 0), "a commit went back"
         self.committed[partition] = offset
+        self.metadata[partition] = metadata
 
     def waiting(self, partition: int) -> list[int]:
         """Return the messages of a partition that are not committed and still exist."""
@@ -332,7 +347,10 @@ class SimulatedClient:
     def committed(self, targets: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [
             TopicPartition(
-                TOPIC, each.partition, self.world.committed.get(each.partition, OFFSET_INVALID)
+                TOPIC,
+                each.partition,
+                self.world.committed.get(each.partition, OFFSET_INVALID),
+                self.world.metadata.get(each.partition, ""),
             )
             for each in targets
         ]
@@ -344,10 +362,13 @@ class SimulatedClient:
         for each in offsets:
             assert each.partition in self.positions, "committed for somebody else's partition"
             self.world.check(each.partition, each.offset)
+            self.world.check_held(each.partition, each.offset, each.metadata or "")
         assert asynchronous or not self._fenced, "waits for brokers to refuse what is lost"
         if self._fenced:
             raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
-        answers = [Answer(TOPIC, each.partition, each.offset) for each in offsets]
+        answers = [
+            Answer(TOPIC, each.partition, each.offset, metadata=each.metadata) for each in offsets
+        ]
         self._unanswered.append(answers)
         if asynchronous:
             return None
@@ -365,7 +386,7 @@ class SimulatedClient:
             if self.world.chance(0.1):
                 each.error = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
             else:
-                self.world.commit(each.partition, each.offset)
+                self.world.commit(each.partition, each.offset, each.metadata or "")
 
     def _answer_commits(self) -> None:
         while self._unanswered and not self.world.chance(0.5):

@@ -21,6 +21,7 @@ class HandClient:
         self.low, self.high = 10, 50
         self.cached: tuple[int, int] | None = (10, 50)
         self.failures = 0
+        self.metadata = ""
 
     def _fail(self) -> None:
         if self.failures:
@@ -34,6 +35,7 @@ class HandClient:
                 each.topic,
                 each.partition,
                 self.committed_offsets.get(each.partition, OFFSET_INVALID),
+                self.metadata,
             )
             for each in targets
         ]
@@ -291,3 +293,59 @@ def test_what_ends_a_partition_after_its_last_message_is_settled_with_it(
     assert positions.tell() == positions.settled_offsets() == {partition(0): 14}
     positions.moved(partition(0), 12)
     assert positions.pass_gaps() == {}, "the end was seen from another position"
+
+
+def test_a_commit_that_names_held_messages_is_where_it_reads_and_the_rest_is_settled(
+    client: HandClient,
+) -> None:
+    client.committed_offsets, client.metadata = {0: 10}, "held=20:1,4,1"
+    member = Assigned(client, "earliest")
+    assert member.start(0) == ({partition(0): 10}, {})
+    assert member.positions.settled_offsets() == {partition(0): 20}
+    read = member.positions.advance(chunk(10, 12))
+    assert read is not None
+    assert [record.offset for record in read.records] == [10, 15, 20, 21]
+    # Read and not settled: a rebalance begins again at the oldest of them.
+    assert member.positions.unsettled() == [(partition(0), 10)]
+    assert member.positions.settled({partition(0): 11}) == {partition(0): 20}
+    assert member.positions.unsettled() == [(partition(0), 15)]
+    assert member.positions.settled({partition(0): 22}) == {partition(0): 22}
+    assert not member.positions.is_any_unsettled
+
+
+def test_held_messages_of_a_topic_that_was_created_again_are_not_the_new_ones(
+    client: HandClient,
+) -> None:
+    client.committed_offsets, client.metadata = {0: 12}, "held=20:1,4,1 topic-id=old"
+    member = Assigned(client, "earliest")
+    target = TopicPartition(TOPIC.name, 0)
+    assert member.positions.resolve([target], "new") == ({partition(0): 10}, {partition(0): 10})
+    assert member.positions.settled_offsets() == {partition(0): 10}
+
+
+def test_held_messages_that_exist_no_more_do_not_keep_the_commit(client: HandClient) -> None:
+    client.committed_offsets, client.metadata = {0: 10}, "held=20:1"
+    member = Assigned(client, "earliest")
+    member.start(0)
+    # Compaction has deleted it; the log goes on at 20.
+    assert member.positions.advance(chunk(12, 8)) is None
+    member.positions.reached_end(partition(0), 20)
+    member.positions.pass_gaps()
+    assert member.positions.settled({}) == {partition(0): 20}
+    assert member.positions.unsettled() == []
+
+
+def test_a_log_that_became_shorter_has_new_messages_where_old_ones_were_settled(
+    client: HandClient,
+) -> None:
+    client.committed_offsets, client.metadata = {0: 30}, "held=40:1,4,1"
+    client.low, client.high = 0, 32
+    member = Assigned(client, "latest")
+    member.start(0)
+    member.positions.advance(chunk(30, 10))
+    assert member.positions.reset(partition(0)) == 32
+    read = member.positions.advance(chunk(32, 4))
+    assert read is not None
+    assert [record.offset for record in read.records] == [32, 33, 34, 35]
+    # The one below the cut is in flight, and keeps its offset.
+    assert member.positions.unsettled() == [(partition(0), 30)]

@@ -1,0 +1,206 @@
+"""Offsets that a partition's settled prefix has passed although they are not settled themselves.
+
+A message that is set aside, because its destination limits or refuses it alone, does not keep the
+others from being settled. The commit stays at the oldest such offset, and the metadata of that
+commit names the others, so that a restart does not send again what has passed them.
+
+The metadata is a few words::
+
+    held=20:2,3,1 topic-id=…
+
+With 10 committed: everything below 20 is settled except, from 10 on, 2 offsets, after 3 settled
+ones another 1, and so on. Metadata belongs to the very commit: who commits without it, as
+``consumer offsets`` does, ends what it says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from arroyo.types import Partition
+
+from consumer_fleet.kafka.chunk import Chunk
+
+# The broker's default for offset.metadata.max.bytes is 4,096; the topic's id needs a few of them.
+_METADATA_BYTES: Final = 3500
+# More than any metadata of ours can name, however it was damaged.
+_MAX_OPEN: Final = 1_000_000
+_HELD: Final = re.compile(r"(?:^| )held=(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)(?: |$)")
+_TOPIC_ID: Final = re.compile(r"(?:^| )topic-id=([^ ]+)")
+
+
+class CommitMetadata(NamedTuple):
+    """The words in a commit's metadata. ``high`` is 0 where it names no open offsets."""
+
+    topic_id: str = ""
+    high: int = 0
+    open: frozenset[int] = frozenset()
+
+    @classmethod
+    def read(cls, text: str | None, committed: int) -> CommitMetadata:
+        """Read what a commit says. Words that are not ours, or damaged, are ignored."""
+        found = _TOPIC_ID.search(text or "")
+        topic_id = found[1] if found else ""
+        held = _HELD.search(text or "")
+        if held is None:
+            return cls(topic_id)
+        high, position = int(held[1]), committed
+        runs = [int(length) for length in held[2].split(",")]
+        if committed + sum(runs) > high or 0 in runs or sum(runs[::2]) > _MAX_OPEN:
+            return cls(topic_id)
+        offsets: set[int] = set()
+        for number, length in enumerate(runs):
+            if number % 2 == 0:
+                offsets.update(range(position, position + length))
+            position += length
+        return cls(topic_id, high, frozenset(offsets))
+
+
+class OpenOffsets:
+    """The open offsets of each partition. It lives in the run loop's thread.
+
+    Those that an earlier process has left (``inherit``) are read again; those that this one sets
+    aside (``add``) are not. ``on_forget`` is called when the offsets from one on are not this
+    process's business any more: they will be read again, here or elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.on_forget: Callable[[Partition, int], None] = lambda _partition, _from: None
+        self._aside: dict[Partition, set[int]] = {}
+        self._inherited: dict[Partition, set[int]] = {}
+        # Below these offsets, only the inherited ones are not settled.
+        self._settled_below: dict[Partition, int] = {}
+        self._changed: set[Partition] = set()
+        self._metadata_bytes = _METADATA_BYTES
+
+    def add(self, partition: Partition, offset: int) -> None:
+        """A message is set aside: it is not settled, and the others may pass it."""
+        self._aside.setdefault(partition, set()).add(offset)
+        self._inherited.get(partition, set()).discard(offset)
+
+    def settle(self, partition: Partition, offset: int) -> None:
+        """A message that was set aside is settled."""
+        aside = self._aside.get(partition)
+        if aside is not None and offset in aside:
+            aside.discard(offset)
+            self._changed.add(partition)
+
+    def take_changed(self) -> Sequence[Partition]:
+        """Partitions whose commit may have moved since the last call."""
+        if not self._changed:
+            return ()
+        changed, self._changed = list(self._changed), set()
+        return changed
+
+    def count(self, partition: Partition) -> int:
+        return len(self._aside.get(partition, ())) + len(self._inherited.get(partition, ()))
+
+    # -- what an earlier process has left --------------------------------------------------------
+
+    def inherit(self, partition: Partition, left: CommitMetadata) -> None:
+        """Take over what a commit names as open."""
+        self._inherited[partition] = set(left.open)
+        self._settled_below[partition] = left.high
+
+    def unread(self, chunk: Chunk) -> Chunk | None:
+        """The chunk without the messages that were settled before; None if none is left."""
+        settled_below = self._settled_below.get(chunk.partition)
+        if settled_below is None or chunk.offset_of(0) >= settled_below:
+            return chunk
+        inherited = self._inherited[chunk.partition]
+        records = [
+            record
+            for record in chunk.records
+            if record.offset >= settled_below or record.offset in inherited
+        ]
+        if not records:
+            return None
+        return Chunk(chunk.partition, tuple(records), sum(record.size for record in records))
+
+    def passed(self, partition: Partition, offset: int) -> None:
+        """The settled prefix has reached the offset: what was inherited below it is settled, set
+        aside again, or exists no more.
+        """
+        inherited = self._inherited.get(partition)
+        if inherited is None:
+            return
+        if gone := [each for each in inherited if each < offset]:
+            inherited.difference_update(gone)
+            self._changed.add(partition)
+        if not inherited and offset >= self._settled_below[partition]:
+            del self._inherited[partition], self._settled_below[partition]
+
+    def cut(self, partition: Partition, offset: int) -> None:
+        """The log restarts at the offset: what an earlier process left past it is void."""
+        if partition in self._inherited:
+            below = min(offset, self._settled_below[partition])
+            self._settled_below[partition] = below
+            self._inherited[partition] = {o for o in self._inherited[partition] if o < below}
+
+    def resume(self, partition: Partition, settled: int) -> int:
+        """Where to read from again: the oldest inherited offset, or else the settled prefix."""
+        return min(self._inherited.get(partition) or (settled,))
+
+    # -- commits ---------------------------------------------------------------------------------
+
+    def commit_of(self, partition: Partition, settled: int, topic_id: str) -> tuple[int, str]:
+        """The offset to commit, and its metadata, where the prefix is settled up to an offset."""
+        words = [f"topic-id={topic_id}"] if topic_id else []
+        everything = self._aside.get(partition, set()) | self._inherited.get(partition, set())
+        offsets = sorted(each for each in everything if each < settled)
+        if not offsets:
+            return settled, " ".join(words)
+        runs, high = _runs(offsets, settled, self._metadata_bytes)
+        if runs:
+            words.insert(0, f"held={high}:{runs}")
+        return offsets[0], " ".join(words)
+
+    def metadata_refused(self) -> None:
+        """The broker allows less metadata: name fewer offsets, at worst none."""
+        self._metadata_bytes //= 2
+
+    # -- partitions that move --------------------------------------------------------------------
+
+    def forget_from(self, partition: Partition, offset: int) -> None:
+        """What was set aside at or past the offset will be read again."""
+        aside = self._aside.get(partition)
+        if aside:
+            aside.difference_update([each for each in aside if each >= offset])
+            self.on_forget(partition, offset)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """The partitions are not this member's any more, or begin again."""
+        for partition in partitions:
+            self.forget_from(partition, 0)
+            for table in (self._aside, self._inherited, self._settled_below):
+                table.pop(partition, None)
+            self._changed.discard(partition)
+
+    def forget_all(self) -> None:
+        self.forget([*self._aside, *self._inherited])
+
+
+def _runs(offsets: Sequence[int], settled: int, limit: int) -> tuple[str, int]:
+    """The lengths of open and settled runs by turns, and the offset up to which they are complete:
+    where not all of them have room, what lies past the last one counts as not settled.
+    """
+    text: list[str] = []
+    size, high = 0, settled
+    begin = before = position = offsets[0]
+    for offset in [*offsets[1:], None]:
+        position += 1
+        if offset == position:
+            continue
+        # The settled run before an open one goes with it.
+        part = str(position - begin) if not text else f"{begin - before},{position - begin}"
+        size += len(part) + 1
+        if size > limit:
+            high = begin
+            break
+        text.append(part)
+        before = position
+        if offset is not None:
+            begin = position = offset
+    return ",".join(text), high

@@ -1,0 +1,49 @@
+"""A worker whose frames the test writes by hand."""
+
+from __future__ import annotations
+
+from multiprocessing import get_context
+from time import monotonic
+
+from consumer_fleet.worker import protocol
+from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
+
+
+class HandWorker:
+    """The parent's side of a worker that does nothing by itself."""
+
+    pid = 1
+    alive = True
+    exit_code = None
+
+    def __init__(self) -> None:
+        self.started_at = monotonic()
+        self.shared = SharedState(get_context("spawn"))
+        self.sent: list[bytes] = []
+        self.frames: list[bytes] = []
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks that it was given so far."""
+        decoded = [protocol.decode(frame) for frame in self.sent if frame != protocol.STOP]
+        return [protocol.as_task(fields) for kind, fields in decoded if kind is Kind.TASK]
+
+    def receipts(self, receipts: Receipts) -> None:
+        """Answer with these at the next poll."""
+        self.frames.append(protocol.encode_receipts(receipts))
+
+    def send(self, frame: bytes) -> None:
+        self.sent.append(frame)
+
+    def take_frames(self) -> list[bytes]:
+        frames, self.frames = self.frames, []
+        return frames
+
+    def stop(self) -> None:
+        self.send(protocol.STOP)
+
+    def kill(self) -> None:
+        self.alive = False
+
+    def join(self, timeout_s: float) -> bool:
+        return True

@@ -1,0 +1,139 @@
+"""What was set aside: what a commit says of it, and what a successor reads of that."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from consumer_fleet.kafka.open_offsets import CommitMetadata, OpenOffsets
+from tests.support.records import chunk, partition
+
+HERE = partition()
+
+
+def opened(*offsets: int) -> OpenOffsets:
+    found = OpenOffsets()
+    for offset in offsets:
+        found.add(HERE, offset)
+    return found
+
+
+def inherited(committed: int, text: str) -> OpenOffsets:
+    found = OpenOffsets()
+    found.inherit(HERE, CommitMetadata.read(text, committed))
+    return found
+
+
+def test_without_anything_set_aside_the_prefix_is_committed_with_the_topics_id_only() -> None:
+    assert opened().commit_of(HERE, 20, "abc") == (20, "topic-id=abc")
+    assert opened().commit_of(HERE, 20, "") == (20, "")
+
+
+def test_the_commit_stays_at_the_oldest_that_is_set_aside_and_names_the_others() -> None:
+    assert opened(15, 10, 11).commit_of(HERE, 20, "abc") == (10, "held=20:2,3,1 topic-id=abc")
+
+
+def test_what_is_set_aside_past_the_prefix_does_not_count() -> None:
+    assert opened(20, 25).commit_of(HERE, 20, "") == (20, "")
+
+
+def test_a_settled_one_moves_the_commit() -> None:
+    found = opened(10, 15)
+    found.settle(HERE, 10)
+    assert found.commit_of(HERE, 20, "") == (15, "held=20:1")
+    assert list(found.take_changed()) == [HERE]
+    found.settle(HERE, 15)
+    assert found.commit_of(HERE, 20, "") == (20, "")
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_successor_takes_nothing_for_settled_that_is_not(seed: int) -> None:
+    source = random.Random(seed)
+    offsets = set(source.sample(range(300), source.randint(0, 200)))
+    settled, room = source.randint(1, 400), source.choice([0, 5, 40, 3500])
+    found = opened(*offsets)
+    found._metadata_bytes = room
+    committed, text = found.commit_of(HERE, settled, "id")
+    read = CommitMetadata.read(text, committed)
+    open_ones = {each for each in offsets if each < settled}
+    assert read.topic_id == "id"
+    assert committed == min(open_ones, default=settled)
+    # From the commit up to this offset, the successor skips all but the named ones.
+    high = read.high or committed
+    assert committed <= high <= settled
+    assert read.open == {each for each in open_ones if each < high}
+    if room == 3500:
+        assert high == settled
+
+
+def test_metadata_is_small_enough_for_a_broker_and_says_less_where_it_must() -> None:
+    found = opened(*range(0, 20_000, 2))
+    committed, text = found.commit_of(HERE, 20_000, "x" * 22)
+    assert committed == 0
+    assert 3000 < len(text) < 4096
+    assert len(CommitMetadata.read(text, 0).open) > 800
+    found.metadata_refused()
+    assert len(found.commit_of(HERE, 20_000, "")[1]) < 1800
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "somebody else's",
+        "held=",
+        "held=5:9",
+        "held=20:0,3",
+        "held=20:1,,1",
+        "held=9999999999999999999:9999999999999999",
+        "xheld=20:1",
+    ],
+)
+def test_metadata_that_is_not_ours_or_damaged_skips_nothing(text: str | None) -> None:
+    assert CommitMetadata.read(text, 10) == CommitMetadata()
+
+
+def test_a_successor_reads_only_what_was_set_aside_and_what_is_new() -> None:
+    found = inherited(10, "held=20:2,3,1")
+    first = found.unread(chunk(10, 4))
+    assert first is not None
+    assert [record.offset for record in first.records] == [10, 11]
+    assert found.unread(chunk(12, 3)) is None
+    last = found.unread(chunk(14, 8))
+    assert last is not None
+    assert [record.offset for record in last.records] == [15, 20, 21]
+    assert last.size == 3 * chunk(0, 1).size
+
+
+def test_what_a_successor_has_settled_moves_its_commit() -> None:
+    found = inherited(10, "held=20:2,3,1")
+    assert found.commit_of(HERE, 20, "") == (10, "held=20:2,3,1")
+    found.passed(HERE, 11)
+    assert found.commit_of(HERE, 20, "") == (11, "held=20:1,3,1")
+    # Set aside again: the prefix passes it, and it stays open.
+    found.add(HERE, 11)
+    found.passed(HERE, 30)
+    assert found.commit_of(HERE, 30, "") == (11, "held=30:1")
+
+
+def test_after_a_rebalance_it_is_read_from_the_oldest_inherited_one() -> None:
+    found = inherited(10, "held=20:2,3,1")
+    assert found.resume(HERE, 20) == 10
+    found.passed(HERE, 12)
+    assert found.resume(HERE, 20) == 15
+    found.passed(HERE, 20)
+    assert found.resume(HERE, 20) == 20
+
+
+def test_what_is_read_again_is_forgotten_and_its_owner_told() -> None:
+    found = opened(10, 15)
+    told: list[int] = []
+    found.on_forget = lambda _, offset: told.append(offset)
+    found.forget_from(HERE, 12)
+    assert told == [12]
+    assert found.commit_of(HERE, 20, "") == (10, "held=20:1")
+    found.forget([HERE])
+    assert told == [12, 0]
+    assert found.commit_of(HERE, 20, "") == (20, "")

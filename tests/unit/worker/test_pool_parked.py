@@ -1,0 +1,38 @@
+"""Messages that a worker has parked: they leave the window, and only the commit waits for them."""
+
+from __future__ import annotations
+
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.consumers import registry
+from consumer_fleet.worker import protocol
+from consumer_fleet.worker.multiprocess_worker import WorkerSpec
+from consumer_fleet.worker.pool import WorkerPool
+from consumer_fleet.worker.protocol import Receipts
+from consumer_fleet.worker.work import Work
+from tests.support.records import TOPIC, chunk, partition
+from tests.support.workers import HandWorker
+
+
+def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_released() -> None:
+    worker = HandWorker()
+    pool = WorkerPool(
+        WorkerSpec(registry.get("events").decode, Options()),
+        1,
+        message_timeout_s=60.0,
+        on_failure=lambda error: None,
+        start_worker=lambda *_: worker,
+    )
+    pool.start()
+    work = Work(chunk(10, 3))
+    pool.submit(work)
+    task = worker.tasks[0]
+    worker.receipts(Receipts(task.task_id, filtered=[(0, "old"), (2, "old")], parked=[1]))
+    pool.poll()
+    advance = work.advance()
+    assert advance is not None
+    assert (advance.next_offset, work.done, work.unsettled) == (13, True, 0)
+    assert pool.open_offsets.commit_of(partition(), 13, "")[0] == 11
+    worker.frames.append(protocol.encode_released([(TOPIC.name, 0, 11)]))
+    pool.poll()
+    assert pool.open_offsets.commit_of(partition(), 13, "") == (13, "")
+    assert pool.open_offsets.take_changed() == [partition()]
