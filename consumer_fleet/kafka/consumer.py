@@ -383,10 +383,9 @@ class ChunkConsumer(Consumer[Chunk]):
             self._closed = True
 
     def _serve_rebalances(self) -> None:
-        """Run the pending rebalance callbacks. librdkafka 2.16 turns an assignment that is pending
-        in ``close`` into an unassignment: the member leaves before it has drained, and the callback
-        that follows can wait forever, holding the interpreter's lock, for a group that has ended
-        (``rd_kafka_cgrp_op_serve`` drops what comes after the end).
+        """Run the pending rebalance callbacks. librdkafka 2.16 makes an unassignment of one that is
+        pending in ``close``: the member leaves before it drains, and the callback can wait forever,
+        with the interpreter's lock, as ``rd_kafka_cgrp_op_serve`` drops what comes after the end.
         """
         self._client.pause(as_targets(self._positions.tell()))
         while self._client.consume(CHUNK_MESSAGES, 0):
