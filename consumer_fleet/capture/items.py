@@ -97,8 +97,8 @@ NAMES_EVENT: Final = tuple(name for name, facts in ITEMS.items() if facts.names_
 #: Where an event's ``type`` asks for an item of its own type; all others go into "event".
 OWN_ITEM_TYPES: Final = ("transaction", "feedback")
 HAS_EVENT: Final = types_that("has_event")
+EVENTS: Final = types_that("is_event")
 
-_EVENTS: Final = types_that("is_event")
 _NEVER_LIMITED: Final = types_that("never_limited")
 # Attachments that Relay makes an event of: they count as errors and outlive attachment limits.
 _EVENT_ATTACHMENTS: Final = frozenset(
@@ -184,7 +184,7 @@ def _is_limited(item: Item, limited: Collection[str]) -> bool:
 
 def _creates_event(item: Item) -> bool:
     if item.type != "attachment":
-        return item.type in _EVENTS
+        return item.type in EVENTS
     if b"attachment_type" not in item.header:
         return False
     kind = orjson.loads(item.header).get("attachment_type")

@@ -60,6 +60,20 @@ DEFINITIONS: tuple[Metric, ...] = (
         ("reason",),
     ),
     Metric(
+        "transform.dropped",
+        "counter",
+        "items",
+        "Events that a transform dropped, by item type.",
+        ("type",),
+    ),
+    Metric(
+        "schema.checked",
+        "counter",
+        "messages",
+        "Messages that were compared with the schema of their topic, by result: valid or invalid.",
+        ("result",),
+    ),
+    Metric(
         "consumer.lag",
         "gauge",
         "messages",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import restore
-from consumer_fleet.errors import ConfigurationError, RejectedMessage
+from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.worker.transforms import error_and_line, load_function
 
 if TYPE_CHECKING:
+    from consumer_fleet.consumers.format import FormatOptions
     from consumer_fleet.kafka.chunk import Record
 
     Transform: TypeAlias = Callable[[Record], Record | None]
@@ -25,30 +22,12 @@ if TYPE_CHECKING:
 _REASON = "transform_failed"
 
 
-@cache
 def load_transform(reference: str) -> Transform:
     """Import the function that ``MODULE:FUNCTION`` names; the working directory is searched last.
 
     Raises ConfigurationError, which names the part that is wrong.
     """
-    module_name, separator, function_name = reference.partition(":")
-    if not separator or not module_name or not function_name:
-        raise ConfigurationError(f"transform {reference!r} is not MODULE:FUNCTION, as in fix:run")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # Last: a file there must not replace a module of this program, whatever its name.
-        sys.path.append(here)
-    try:
-        found = getattr(importlib.import_module(module_name), function_name, None)
-    except Exception as error:
-        # A user's module may raise anything while it is imported.
-        raise ConfigurationError(
-            f"transform {reference!r}: {module_name} can't be imported: {_where(error)}"
-        ) from error
-    if not callable(found):
-        raise ConfigurationError(f"transform {reference!r}: {module_name} has no such function")
-    transform: Transform = found
-    return transform
+    return load_function(reference, "transform")
 
 
 def apply(transform: Transform, record: Record) -> Record | None:
@@ -61,7 +40,7 @@ def apply(transform: Transform, record: Record) -> Record | None:
         # As with a codec: not necessarily the message's fault.
         raise
     except Exception as error:
-        raise RejectedMessage(_REASON, _where(error)) from error
+        raise RejectedMessage(_REASON, error_and_line(error)) from error
     if result is None:
         return None
     if not isinstance(result, type(record)):
@@ -71,15 +50,6 @@ def apply(transform: Transform, record: Record) -> Record | None:
         if not isinstance(part, bytes | None):
             raise RejectedMessage(_REASON, f"it made the {name} a {type(part).__name__}, not bytes")
     return result
-
-
-def _where(error: Exception) -> str:
-    """The error and the line that raised it, for the author of the function."""
-    text = f"{type(error).__name__}: {error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return text
-    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +109,15 @@ class DecodeByOrigin:
     """A ``Decode`` for dead letters of several topics: pairs of a topic and its consumer."""
 
     consumers: tuple[tuple[str, str], ...]
+    options: FormatOptions | None = None
+
+    def with_options(self, options: FormatOptions) -> DecodeByOrigin:
+        """This codec as the options want it. Called in the worker, once."""
+        return replace(self, options=options)
 
     def __call__(self, message: RawMessage) -> Envelope | Skipped:
         name = dict(self.consumers).get(message.topic)
         if name is None:
             raise RejectedMessage("unknown_origin", f"no consumer is known for {message.topic!r}")
-        return registry.get(name).decode(message)
+        found = registry.get(name).format
+        return (found if self.options is None else found.with_options(self.options)).decode(message)

@@ -37,6 +37,7 @@ from consumer_fleet.targets import consumer_of_topic
 from consumer_fleet.testing.captured import Answers, DeadLettered, InMemoryDestinations, Origin
 from consumer_fleet.testing.expectation import Replayed, in_order, named_metrics
 from consumer_fleet.worker import protocol
+from consumer_fleet.worker.decoding import build_decode
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, serve
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.process import FramePipe
@@ -144,6 +145,8 @@ def _options(saas: float, *, upstream_metrics_enabled: bool) -> Options:
         "sentry_sdk_upstream_metrics_enabled": upstream_metrics_enabled,
         # Tells which message an envelope in memory belongs to.
         "envelope_origin": True,
+        # A recording is as old as it is.
+        "check_in_max_age_s": 0,
     }
     return resolve_options(OptionsRequest(given), environ={}).options
 
@@ -335,7 +338,8 @@ class InProcessWorker:
         try:
             spec = self._spec
             transport = self._build(spec.options)
-            serve(spec.decode, transport, self._theirs, self.shared, spec.options, spec.prepare)
+            decode = build_decode(spec.decode, spec.options)
+            serve(decode, transport, self._theirs, self.shared, spec.options, spec.prepare)
             exit_code = 0
         except (Exception, SystemExit):
             # As in a process: the pool starts another worker and sends again.

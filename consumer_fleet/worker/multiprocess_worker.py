@@ -27,6 +27,7 @@ from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
 from consumer_fleet.errors import EXIT_BUG, FleetError, RejectedMessage
 from consumer_fleet.worker import protocol
+from consumer_fleet.worker.decoding import build_decode
 from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,7 @@ def multiprocess_worker(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         app = configure(spec.options, role="worker", worker_number=number)
+        decode = build_decode(spec.decode, app.options)
     except FleetError as error:
         _refuse(connection, str(error), error.exit_code)
     except Exception as error:
@@ -78,7 +80,7 @@ def multiprocess_worker(
     # The boot's objects stay: the collector need not scan them at each collection.
     gc.freeze()
     try:
-        serve(spec.decode, app.transport, connection, shared, app.options, spec.prepare)
+        serve(decode, app.transport, connection, shared, app.options, spec.prepare)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The parent is gone: nothing would count a delivery, and its next owner repeats it.
         log.warning("worker_orphaned")

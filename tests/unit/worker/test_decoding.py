@@ -1,0 +1,76 @@
+"""A worker's codec: the format's own, unless an option asks for more."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.registry import get
+from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.replay.transform import DecodeByOrigin
+from consumer_fleet.worker.decoding import build_decode
+from tests.support.messages import containing, message, now
+
+EVENT = {"event_id": "a" * 32}
+CHECK_IN = message(containing("ingest-monitors", {"monitor_slug": "x"}))
+
+
+def test_without_an_option_the_codec_is_the_formats_own() -> None:
+    decode = get("ingest-events").decode
+    built = build_decode(decode, Options())
+    assert built.__func__ is decode.__func__  # type: ignore[attr-defined]  # both are bound methods
+    assert build_decode(len, Options()) is len  # type: ignore[arg-type,comparison-overlap]  # any callable
+
+
+def test_the_age_of_check_ins_is_an_option_of_their_format() -> None:
+    decode = get("ingest-monitors").decode
+    assert build_decode(decode, Options())(CHECK_IN) == Skipped("too_old")
+    assert isinstance(build_decode(decode, Options(check_in_max_age_s=0))(CHECK_IN), Envelope)
+    assert isinstance(build_decode(decode, Options())(now(CHECK_IN)), Envelope)
+
+
+def test_dead_letters_of_several_topics_get_the_options_too() -> None:
+    decode = pickle.loads(pickle.dumps(DecodeByOrigin((("topic", "ingest-monitors"),))))
+    assert build_decode(decode, Options())(CHECK_IN) == Skipped("too_old")
+    assert isinstance(build_decode(decode, Options(check_in_max_age_s=0))(CHECK_IN), Envelope)
+
+
+def test_transforms_get_what_the_codec_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "rules_of_decoding.py").write_text("def drop(event, hint): return None\n")
+    options = Options(transform="rules_of_decoding:drop")
+    dropping = build_decode(get("events").decode, options)
+    assert dropping(message(containing("events", EVENT))) == Skipped("transform")
+    replacement = message(b'[2,"end_merge",{},{}]')
+    assert dropping(replacement) == Skipped("end_merge")
+    with pytest.raises(ConfigurationError, match="there is no transform 'x'"):
+        build_decode(dropping, Options(transform=("x",)))
+
+
+def test_a_schema_is_checked_only_where_asked_for_and_where_there_is_one() -> None:
+    def name_of(consumer: str, **options: str) -> str:
+        return type(build_decode(get(consumer).decode, Options(**options))).__name__
+
+    assert name_of("ingest-events") == "method"
+    assert name_of("ingest-events", validate_schema="warn") == "SchemaCheck"
+    assert name_of("envelopes", validate_schema="warn") == "method"
+
+
+def test_a_function_as_a_codec_is_transformed_too() -> None:
+    def codec(raw: RawMessage) -> Envelope | Skipped:
+        return get("events").decode(raw)
+
+    built = build_decode(codec, Options(transform="sentry-scrubbing"))
+    raw = message(containing("events", EVENT | {"extra": {"token": "x"}}))
+    found = built(raw)
+    assert isinstance(found, Envelope)
+    assert b"[Filtered]" in found.items[0].payload
