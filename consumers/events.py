@@ -96,7 +96,7 @@ _SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct
 class StoredEvents(JsonFormat):
     """``[version, operation, row, state]``."""
 
-    examples = "events"
+    examples = schema = "events"
 
     def decode(self, message: RawMessage) -> Envelope | Skipped:
         """An insert as an envelope with one item; Skipped, named after it, for a replacement."""

@@ -39,15 +39,28 @@ class Visitor(Protocol):
         """A payload that is not JSON."""
 
 
+class FormatOptions(Protocol):
+    """The program's options that formats have a use for."""
+
+    @property
+    def check_in_max_age_s(self) -> float: ...
+
+
 class UnreadableMessage(Exception):
     """The value does not have its consumer's format."""
 
 
 class MessageFormat(ABC):
-    """One format. Instances have no state; ``decode`` pickles into workers by its class."""
+    """One format. Instances have no state beside options; ``decode`` pickles into workers."""
 
     #: The demonstration's messages: a topic of sentry-kafka-schemas, or the messages themselves.
     examples: ClassVar[str | Sequence[Any]] = ()
+    #: The topic of sentry-kafka-schemas whose schema the messages have, if there is one.
+    schema: ClassVar[str | None] = None
+
+    def with_options(self, options: FormatOptions) -> MessageFormat:
+        """This format as the options want it. Called in the worker, once."""
+        return self
 
     @abstractmethod
     def decode(self, message: RawMessage) -> Envelope | Skipped:
@@ -320,9 +333,19 @@ def json_object(content: bytes) -> JsonObject | None:
 
 
 def fresh_event(event: JsonObject) -> JsonObject:
-    """An example event as if it had just been sent."""
+    """An example event as if it had just been sent; a transaction keeps its duration."""
     now = time.time()
-    return {**event, "event_id": uuid.uuid4().hex, "timestamp": now, "received": now}
+    fresh = {**event, "event_id": uuid.uuid4().hex, "timestamp": now, "received": now}
+    if "start_timestamp" in event:
+        age = now - event["timestamp"]
+        fresh["start_timestamp"] = event["start_timestamp"] + age
+        fresh["spans"] = [_later(span, age) for span in event.get("spans") or ()]
+    return fresh
+
+
+def _later(span: JsonObject, seconds: float) -> JsonObject:
+    times = {name: span[name] + seconds for name in ("start_timestamp", "timestamp")}
+    return {**span, **times}
 
 
 def iso_time(seconds: float) -> str:

@@ -2,8 +2,9 @@
 
 Relay with processing on writes one map per message, with a ``type`` (getsentry/relay,
 ``relay-server/src/services/store.rs``). Its topics for transactions, attachments and feedback
-have the same form. An attachment's content is in its own message only while it is small: a
-larger one is spread over messages, or kept in an object store, and can't be made whole here.
+have the same form, and share this format. An attachment's content is in its own message only while
+it is small: a larger one is spread over messages, or kept in an object store, and can't be made
+whole here.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class _PlainEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_plain_event: Final = msgspec.msgpack.Decoder(_PlainEvent).decode
-_own_item_types: Final = frozenset(name.encode() for name in OWN_ITEM_TYPES)
+_own_item_types: Final = {name.encode(): name for name in OWN_ITEM_TYPES}
 
 
 def _decode_fast(value: bytes) -> Envelope | None:
@@ -69,18 +70,18 @@ def _decode_fast(value: bytes) -> Envelope | None:
         return None
     event_id, payload = message.event_id, message.payload
     beginning = _RELAY_EVENT.match(payload)
-    if beginning is None or beginning[1] in _own_item_types:
+    if beginning is None or normalize_event_id(event_id) != event_id:
         return None
-    if normalize_event_id(event_id) != event_id:
-        return None
-    item = Item(b'{"type":"event","length":%d}' % len(payload), "event", payload)
+    item_type = _own_item_types.get(beginning[1], "event")
+    header = b'{"type":"%b","length":%d}' % (item_type.encode(), len(payload))
+    item = Item(header, item_type, payload)
     return Envelope(b'{"event_id":"%b"}' % event_id.encode(), event_id, (item,))
 
 
 class IngestEvents(MsgpackFormat):
     """Maps with a ``type``; payloads and attachments keep their bytes."""
 
-    examples = "ingest-events"
+    examples = schema = "ingest-events"
 
     def decode(self, message: RawMessage) -> Envelope | Skipped:
         envelope = _decode_fast(message.value) if message.value else None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.humanize import did_you_mean
@@ -28,6 +29,9 @@ GROUP_PREFIX: Final = "consumer-fleet-"
 # It is a part of a consumer group's name and of names in Kubernetes.
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
+#: What Relay writes for Sentry, or what Sentry writes for Snuba afterwards: the same data twice.
+TopicSet: TypeAlias = Literal["ingest", "processed"]
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerDefinition:
@@ -35,13 +39,14 @@ class ConsumerDefinition:
 
     The module is imported at the first use of ``format`` or ``decode``, so that listing consumers
     does not wait for the parsers of all of them. ``topic`` is the logical topic where it is not
-    called like the consumer.
+    called like the consumer. ``topic_set`` is None for data that is in neither of Sentry's sets.
     """
 
     name: str
     description: str
     format_path: str
     topic: str | None = None
+    topic_set: TopicSet | None = None
 
     @property
     def logical_topic(self) -> str:
@@ -62,24 +67,79 @@ class ConsumerDefinition:
         return self.format.decode
 
 
+_FORMATS: Final = "consumer_fleet.consumers"
 CONSUMERS: Final = (
     ConsumerDefinition(
         "events",
         "Sentry's event stream for Snuba (JSON): inserted events",
-        "consumer_fleet.consumers.events:StoredEvents",
+        f"{_FORMATS}.events:StoredEvents",
+        topic_set="processed",
+    ),
+    ConsumerDefinition(
+        "transactions",
+        "Sentry's transactions for Snuba (JSON)",
+        f"{_FORMATS}.transactions:StoredTransactions",
+        topic_set="processed",
     ),
     ConsumerDefinition(
         "ingest-events",
         "Relay's processed events for Sentry (MessagePack), with inline attachments",
-        "consumer_fleet.consumers.ingest_events:IngestEvents",
+        f"{_FORMATS}.ingest_events:IngestEvents",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
+        "ingest-transactions",
+        "Relay's processed transactions for Sentry (MessagePack)",
+        f"{_FORMATS}.ingest_transactions:IngestTransactions",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
+        "ingest-feedback-events",
+        "User feedback that Relay writes for Sentry (MessagePack)",
+        f"{_FORMATS}.ingest_feedback_events:IngestFeedbackEvents",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
+        "ingest-replay-recordings",
+        "Segments of session replays (MessagePack), with their events and videos",
+        f"{_FORMATS}.ingest_replay_recordings:IngestReplayRecordings",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
+        "ingest-monitors",
+        "Check-ins of cron monitors (MessagePack); late ones are skipped",
+        f"{_FORMATS}.ingest_monitors:IngestMonitors",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
+        "profiles",
+        "Chunks of continuous profiles (MessagePack); profiles of transactions are skipped",
+        f"{_FORMATS}.profiles:Profiles",
+        topic_set="ingest",
     ),
     ConsumerDefinition(
         "envelopes",
         "Raw Sentry envelopes, as SDKs send them",
-        "consumer_fleet.consumers.envelopes:RawEnvelopes",
+        f"{_FORMATS}.envelopes:RawEnvelopes",
     ),
 )
 _OWN: Final = {definition.name: definition for definition in CONSUMERS}
+
+#: Topics of Sentry that have no consumer, and the reason.
+NOT_CARRIED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "snuba-items": "logs and metrics as protobuf rows, which no endpoint takes",
+        "ingest-spans": "spans in a form that no endpoint takes; ingest-transactions carries those "
+        "of transactions",
+        "ingest-replay-events": "ingest-replay-recordings carries the same events",
+        "ingest-metrics": "sums of data that the other topics carry; it would count twice",
+        "ingest-performance-metrics": "sums of data that the other topics carry; it would count "
+        "twice",
+        "ingest-occurrences": "issues that Sentry found; the destination finds its own",
+        "generic-events": "issues that Sentry found; the destination finds its own",
+        "outcomes": "counts of what Sentry took and dropped; the destination counts its own",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

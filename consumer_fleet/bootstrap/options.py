@@ -82,6 +82,7 @@ Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Delivery: TypeAlias = Annotated[Literal["required", "best-effort"], BeforeValidator(lower)]
 Encoding: TypeAlias = Annotated[Compression, BeforeValidator(lower)]
 OffsetReset: TypeAlias = Annotated[Literal["earliest", "latest", "error"], BeforeValidator(lower)]
+SchemaValidation: TypeAlias = Annotated[Literal["off", "warn"], BeforeValidator(lower)]
 LogFormatText: TypeAlias = Annotated[LogFormat, BeforeValidator(lower)]
 LogLevelText: TypeAlias = Annotated[LogLevel, BeforeValidator(lower)]
 Backend: TypeAlias = Annotated[str, Field(min_length=1), BeforeValidator(lower)]
@@ -172,6 +173,24 @@ class Options(BaseModel):
         None,
         description="PEM file with the certificate and the key to show to destinations that ask "
         "for one.",
+    )
+
+    # Messages
+    check_in_max_age_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        600.0,
+        description="Seconds after which a check-in of ingest-monitors is skipped: it has no time "
+        "of its own, and would raise a false alarm. 0 delivers all.",
+    )
+    transform: Items = Field(
+        (),
+        description="Functions that change or drop events before delivery, as the SDK's "
+        "before_send: MODULE:FUNCTION, the name of an entry point, or sentry-scrubbing; "
+        "comma-separated, called in this order.",
+    )
+    validate_schema: SchemaValidation = Field(
+        "off",
+        description="warn: compare every 100th message with its schema in sentry-kafka-schemas, "
+        "count the violations and log one a minute. Never rejects.",
     )
 
     # Workers and limits

@@ -65,6 +65,17 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
         "no_dlq", is_flag=True, default=None, help="No dead-letter topic: a bad message stops."
     ),
     program_option(
+        "transform",
+        metavar="M:F",
+        multiple=True,
+        help="A function that changes or drops events; may be repeated.",
+    ),
+    program_option(
+        "validate_schema",
+        type=click.Choice(["off", "warn"]),
+        help="Compare a share of the messages with their schemas; default off.",
+    ),
+    program_option(
         "max_in_flight_mb", metavar="M", type=int, help="Budget of undelivered payloads."
     ),
     program_option(

@@ -18,7 +18,7 @@ import pytest
 
 from consumer_fleet.bootstrap.sources import FIELDS
 from consumer_fleet.cli import _exit_if_output_is_lost, main
-from consumer_fleet.consumers.registry import CONSUMERS
+from consumer_fleet.consumers.registry import CONSUMERS, NOT_CARRIED
 from tests.support.consumer_process import CONSUMER, ConsumerProcess, clean_environment, run_command
 from tests.support.processes import free_ports
 
@@ -106,6 +106,16 @@ BAD = (
         ("--kafka-config", SECRET),
         ("--kafka-config", "NAME=VALUE"),
         code=2,
+    ),
+    Bad(
+        "unknown transform",
+        (*PLACES, "--transform", "sentry-scrubing"),
+        ("there is no transform 'sentry-scrubing'", "did you mean 'sentry-scrubbing'?"),
+    ),
+    Bad(
+        "transform that can't be imported",
+        (*PLACES, "--transform", "nothing_of_that_name:run"),
+        ("'nothing_of_that_name:run'", "can't be imported", "ModuleNotFoundError"),
     ),
     Bad(
         "dlq is the topic itself",
@@ -204,6 +214,15 @@ def test_the_list_names_every_consumer_with_its_topic_and_group() -> None:
             assert text in run.stdout
 
 
+def test_the_list_of_all_names_the_topics_that_can_not_be_carried_and_why() -> None:
+    shown = run_command("list", "--all").stdout
+    listed = json.loads(run_command("list", "--all", "--json").stdout)
+    for topic, reason in NOT_CARRIED.items():
+        assert f"Not carried: {reason}" in shown
+        assert {"name": None, "topic": topic, "not_carried": reason} in listed
+    assert "Not carried" not in run_command("list").stdout
+
+
 def test_the_list_as_json_says_the_same() -> None:
     run = run_command("list", "--json")
     assert run.returncode == 0
@@ -213,6 +232,7 @@ def test_the_list_as_json_says_the_same() -> None:
             "description": each.description,
             "topic": each.logical_topic,
             "group": each.default_group,
+            "set": each.topic_set,
         }
         for each in CONSUMERS
     ]

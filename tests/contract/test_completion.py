@@ -53,7 +53,7 @@ def test_bash_completes_options_and_their_choices() -> None:
 
 def test_bash_completes_the_names_of_consumers() -> None:
     assert completed("doctor", "--topic", "") == [each.name for each in CONSUMERS]
-    assert completed("doctor", "--topic", "ing") == ["ingest-events"]
+    assert completed("doctor", "--topic", "ingest-e") == ["ingest-events"]
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.resources
+import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
-from consumer_fleet.capture.envelope import Envelope, parse, serialize
+import msgpack
+import orjson
+
+from consumer_fleet.capture.envelope import Envelope, build, make_item, parse, serialize
 from consumer_fleet.codec import Decode, RawMessage
 from consumer_fleet.errors import RejectedMessage
 
@@ -36,7 +41,7 @@ def outcomes(decode: Decode, values: Iterable[bytes]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for value in values:
         try:
-            result = decode(message(value))
+            result = decode(now(message(value)))
         except RejectedMessage as error:
             counts[error.reason] += 1
             continue
@@ -47,3 +52,34 @@ def outcomes(decode: Decode, values: Iterable[bytes]) -> Counter[str]:
         else:
             counts[f"skipped {result.reason}"] += 1
     return counts
+
+
+def now(raw: RawMessage) -> RawMessage:
+    """The same message as if the broker had just got it: old check-ins are skipped."""
+    return raw._replace(timestamp_ms=int(time.time() * 1000))
+
+
+def containing(consumer: str, document: dict[str, Any]) -> bytes:
+    """A message of the consumer whose JSON payload is the document."""
+    payload = orjson.dumps(document)
+    fields: dict[str, Any] = {"project_id": 1, "payload": payload}
+    event_id = document.get("event_id") or "e" * 32
+    match consumer:
+        case "events" | "transactions":
+            return orjson.dumps([2, "insert", {"event_id": event_id, "data": document}, None])
+        case "ingest-events" | "ingest-transactions" | "ingest-feedback-events":
+            fields |= {"type": "event", "event_id": event_id, "attachments": []}
+        case "ingest-replay-recordings":
+            recording = b'{"segment_id":0}\n[]'
+            fields = {"payload": recording, "replay_event": payload, "replay_id": event_id}
+            fields |= {"type": "replay_recording_not_chunked", "replay_video": None}
+        case "ingest-monitors":
+            fields |= {"type": "check_in", "message_type": "check_in", "retention_days": 90}
+        case "profiles":
+            fields |= {"type": "profile_chunk", "organization_id": 1}
+        case "envelopes":
+            item = make_item("event", payload)
+            return serialize(build(event_id, (item,)), dsn="http://k@h/1", sent_at="x")
+        case _:
+            raise AssertionError(f"no message of {consumer} is known here")
+    return bytes(msgpack.packb(fields))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sentry_kafka_schemas import list_topics
 
 from consumer_fleet.consumers import registry
-from consumer_fleet.consumers.registry import CONSUMERS, get
+from consumer_fleet.consumers.registry import CONSUMERS, NOT_CARRIED, get
 from consumer_fleet.errors import ConfigurationError, RejectedMessage
 from tests.support.messages import message
 
@@ -51,7 +52,17 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
 
 
 def test_the_consumers_are_those_that_the_documentation_names() -> None:
-    assert NAMES == ["events", "ingest-events", "envelopes"]
+    assert NAMES == [
+        "events",
+        "transactions",
+        "ingest-events",
+        "ingest-transactions",
+        "ingest-feedback-events",
+        "ingest-replay-recordings",
+        "ingest-monitors",
+        "profiles",
+        "envelopes",
+    ]
     assert registry.names() == NAMES
     assert tuple(registry.every_consumer()) == CONSUMERS
     assert registry.skipped_consumers() == ()
@@ -69,11 +80,32 @@ def test_every_codec_decodes_after_a_trip_into_another_process(name: str) -> Non
         decode(message(None))
 
 
+def test_a_topic_of_sentry_is_either_carried_or_has_a_reason() -> None:
+    carried = {each.logical_topic for each in CONSUMERS}
+    assert not carried & NOT_CARRIED.keys()
+    known = set(list_topics())
+    assert NOT_CARRIED.keys() <= known
+    # Relay's and Snuba's data; the others are results, commit logs and dead letters.
+    written = {name for name in known if name.startswith("ingest-") and "generic" not in name}
+    written = {name for name in written if not name.endswith(("-dlq", "-backlog"))}
+    assert written - {"ingest-attachments"} <= carried | NOT_CARRIED.keys()
+
+
+def test_the_sets_hold_what_relay_and_what_sentry_writes() -> None:
+    sets = {each.name: each.topic_set for each in CONSUMERS}
+    assert {name for name, found in sets.items() if found == "processed"} == {
+        "events",
+        "transactions",
+    }
+    assert sets["envelopes"] is None
+    assert sets["profiles"] == sets["ingest-monitors"] == "ingest"
+
+
 def test_an_unknown_name_lists_the_known_ones_and_the_closest() -> None:
     with pytest.raises(ConfigurationError) as caught:
         get("ingest-event")
     assert "did you mean 'ingest-events'?" in str(caught.value)
-    assert "events, ingest-events, envelopes" in str(caught.value)
+    assert f"Known consumers: {', '.join(NAMES)}." in str(caught.value)
 
 
 def test_a_name_unlike_any_other_is_not_guessed_at() -> None:

@@ -9,6 +9,7 @@ import pytest
 from consumer_fleet.consumers.registry import CONSUMERS, get
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.record.filter import FilterError, MessageFilter
+from tests.support.messages import containing
 
 RECORD = Record(
     offset=41,
@@ -112,6 +113,17 @@ def test_the_event_and_the_decoded_message_are_found_in_each_format() -> None:
         event
     )
     found = {
+        consumer: (containing(consumer, event), path)
+        for consumer, path in (
+            ("transactions", "[2].data.level"),
+            ("ingest-transactions", ".payload.level"),
+            ("ingest-feedback-events", ".payload.level"),
+            ("ingest-replay-recordings", ".replay_event.level"),
+            ("ingest-monitors", ".payload.level"),
+            ("profiles", ".payload.level"),
+        )
+    }
+    found |= {
         "events": (orjson.dumps([2, "insert", {"data": event, "level": "row"}, {}]), "[2].level"),
         "ingest-events": (
             msgpack.packb({"type": "event", "payload": orjson.dumps(event), "project_id": 7}),
@@ -119,7 +131,7 @@ def test_the_event_and_the_decoded_message_are_found_in_each_format() -> None:
         ),
         "envelopes": (envelope, ".items[1].payload.level"),
     }
-    assert list(found) == [each.name for each in CONSUMERS]
+    assert found.keys() == {each.name for each in CONSUMERS}
     for consumer, (value, path) in found.items():
         for expression in ("event.level == 'error'", f"contains(['row', 'error'], message{path})"):
             matches = MessageFilter(expression, get(consumer))
