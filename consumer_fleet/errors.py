@@ -9,6 +9,7 @@
     ├── OffsetsOutOfRange       78  committed offsets are gone and the policy says "error"
     ├── UndeliverableMessage    65  a message was rejected and there is no dead-letter topic
     ├── RecordingError          65  a file is not a recording, is damaged, or has a newer version
+    ├── SystemFailure           71  the system ends workers during their boot, or starts none
     ├── OutputError             74  a file can't be written: no room, no permission
     ├── GroupIsActive           75  a group's offsets can't be moved while it has members
     └── RejectedMessage             one message is bad; it becomes a dead letter, never an exit
@@ -24,6 +25,7 @@ EXIT_USAGE = 2
 EXIT_DATA = 65
 EXIT_KAFKA_UNREACHABLE = 69
 EXIT_BUG = 70
+EXIT_SYSTEM = 71
 EXIT_OUTPUT = 74
 EXIT_GROUP_IS_ACTIVE = 75
 EXIT_CONFIGURATION = 78
@@ -74,6 +76,12 @@ class RecordingError(FleetError):
     """A file can't be read as a recording, or not completely: says where the readable part ends."""
 
     exit_code = EXIT_DATA
+
+
+class SystemFailure(FleetError):
+    """The system ends workers while they boot, as when memory runs out, or can't start any."""
+
+    exit_code = EXIT_SYSTEM
 
 
 class OutputError(FleetError):

@@ -35,10 +35,6 @@ SDK_SETTINGS: Mapping[str, Any] = {
     "ignore_errors": [KeyboardInterrupt],
 }
 
-WARM_UP = "worker.warm_up"
-# Share of transactions that are traced, by name.
-TRACE_RATES: Mapping[str, float] = {}
-
 
 def configure_sdk(
     options: Options,
@@ -61,28 +57,33 @@ def configure_sdk(
     if role == "parent":
         transport.start_thread()
     if options.self_reporting:
-        _init_sdk(transport, str(dsn), role, worker_number, settings)
+        _init_sdk(
+            transport,
+            {**settings, "dsn": str(dsn), "traces_sample_rate": options.traces_sample_rate or None},
+            make_before_send(role, worker_number),
+            _integrations(role),
+        )
     return transport
 
 
 def _init_sdk(
     transport: MultiplexingTransport,
-    dsn: str,
-    role: Role,
-    worker_number: int | None,
     settings: Mapping[str, Any],
+    before_send: Callable[[Event, Hint], Event | None],
+    integrations: list[Integration],
 ) -> None:
     import sentry_sdk  # noqa: PLC0415 - slow to import
+    from sentry_sdk.utils import Dsn  # noqa: PLC0415 - likewise
 
+    # The SDK sets it only for transports that it makes itself; traces carry its public key.
+    transport.parsed_dsn = Dsn(settings["dsn"])
     with _without_spotlight():
         sentry_sdk.init(
             **copy.deepcopy(dict(settings)),
-            dsn=dsn,
             transport=transport,
             release=f"consumer-fleet@{metadata.version('consumer-fleet')}",
-            before_send=make_before_send(role, worker_number),
-            traces_sampler=make_traces_sampler(TRACE_RATES),
-            integrations=_integrations(role),
+            before_send=before_send,
+            integrations=integrations,
         )
 
 
@@ -141,23 +142,3 @@ def make_before_send(
         return redacted
 
     return before_send
-
-
-def make_traces_sampler(rates: Mapping[str, float]) -> Callable[[dict[str, Any]], float]:
-    """A ``traces_sampler`` that decides in this order, by the first that applies.
-
-    Warm-up: never. An explicit ``sample_rate`` in the sampling context. The parent's decision.
-    The rate of the transaction's name. Never.
-    """
-
-    def sample(context: dict[str, Any]) -> float:
-        name = (context.get("transaction_context") or {}).get("name")
-        if name == WARM_UP:
-            return 0.0
-        if "sample_rate" in context:
-            return float(context["sample_rate"])
-        if context.get("parent_sampled") is not None:
-            return float(context["parent_sampled"])
-        return rates.get(name or "", 0.0)
-
-    return sample

@@ -231,6 +231,14 @@ class Options(BaseModel):
     self_reporting: bool = Field(
         True, description="Send this program's own errors to the destinations as well."
     )
+    traces_sample_rate: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of chunks that are sent to the destinations as a transaction, 0 to 1; "
+        "needs self_reporting.",
+    )
 
     # Snuba and Sentry
     snuba_url: HttpUrl | None = Field(

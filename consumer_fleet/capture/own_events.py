@@ -1,16 +1,24 @@
-"""This program's own events: which are safe to send to saas, and which were lost."""
+"""This program's own events: bugs that are reported, chunks that are traced, what is safe to send
+to saas, and what was lost.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import sentry_sdk
+import sentry_sdk.envelope
+from sentry_sdk.tracing import Span
 
 from consumer_fleet.capture.counts import Incr
 from consumer_fleet.capture.envelope import Envelope, build, make_item
@@ -33,6 +41,13 @@ class LostEvents:
         tags = {"reason": reason, "category": category}
         self._incr("internal.lost_events", tags=tags, amount=quantity)
 
+    def add_item(self, reason: str, item: sentry_sdk.envelope.Item) -> None:
+        """Count an item as the SDK's own transport does: with the spans of a transaction, the
+        items and the bytes of a batch, and the bytes of an attachment.
+        """
+        for category, quantity in _quantities(item):
+            self.add(reason, category, quantity)
+
     def take_report(self) -> Envelope | None:
         """Make a client report of the losses since the last one; None if there were none."""
         with self._lock:
@@ -45,6 +60,97 @@ class LostEvents:
         ]
         payload = orjson.dumps({"timestamp": time.time(), "discarded_events": discarded})
         return build(None, [make_item("client_report", payload)])
+
+
+_BATCHES: Final[Mapping[str, str | None]] = {
+    "span": None,
+    "log_item": "log_byte",
+    "trace_metric": "trace_metric_byte",
+}
+
+
+def _quantities(item: sentry_sdk.envelope.Item) -> Iterator[tuple[str, int]]:
+    category = item.data_category
+    quantity = 1
+    if category == "transaction":
+        event: Mapping[str, Any] = item.get_transaction_event() or {}
+        # The transaction is a span, too.
+        yield "span", len(event.get("spans") or ()) + 1
+    elif category in _BATCHES:
+        count = item.headers.get("item_count")
+        if isinstance(count, int) and count > 0:
+            quantity = count
+        if (bytes_category := _BATCHES[category]) is not None:
+            yield bytes_category, len(item.get_bytes())
+    elif category == "attachment":
+        quantity = len(item.get_bytes()) or 1
+    yield category, quantity
+
+
+_REPORT_INTERVAL_S: Final = 60.0
+
+
+class BugReports:
+    """Report errors of this program as Sentry events: of each type of exception, one a minute.
+
+    Without ``self_reporting``, the SDK has no client and drops them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._reported_at: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def report(self, error: BaseException, **tags: str) -> None:
+        """Report it, unless one of its type was reported within the last minute. Never raises."""
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        now = self._clock()
+        if now - self._reported_at.get(kind, -math.inf) < _REPORT_INTERVAL_S:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return
+        self._reported_at[kind] = now
+        report_bug(error, left_out=str(self._left_out.pop(kind, 0)), **tags)
+
+
+def report_bug(error: BaseException, **tags: str) -> None:
+    """Report one error as a Sentry event. Never raises."""
+    with suppress(Exception), sentry_sdk.new_scope() as scope:
+        for name, value in tags.items():
+            scope.set_tag(name, value)
+        if _passed_capture(error):
+            scope.set_tag(UNSAFE_TAG, "true")
+        sentry_sdk.capture_exception(error)
+
+
+def report_last_bug(error: BaseException, timeout_s: float) -> None:
+    """Report an error that ends this process. Blocks until the event is sent; never raises."""
+    report_bug(error)
+    with suppress(Exception):
+        transport = sentry_sdk.get_client().transport
+        if transport is not None:
+            transport.flush(timeout_s)
+            # Nothing more is waited for, also when the interpreter ends.
+            transport.kill()
+
+
+def _passed_capture(error: BaseException) -> bool:
+    """Whether the error comes from this package: its event could cause the same error again."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
+
+
+def start_chunk_trace(topic: str, partition: int, offset: int, messages: int) -> Span:
+    """Start a transaction for a chunk, which ends with ``finish()``.
+
+    The SDK's rate (``traces_sample_rate``) decides whether it is sent.
+    """
+    trace = sentry_sdk.start_transaction(name=f"consume {topic}", op="queue.process")
+    trace.set_data("messaging.system", "kafka")
+    trace.set_data("messaging.destination.name", topic)
+    trace.set_data("messaging.destination.partition.id", str(partition))
+    trace.set_data("messaging.kafka.offset", offset)
+    trace.set_data("messaging.batch.message_count", messages)
+    return trace
 
 
 UNSAFE_TAG: Final = "_unsafe"

@@ -112,7 +112,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         """Take an own event from the SDK: any thread, no receipt, best effort."""
         if getattr(self._capturing, "is_active", False):
-            self._lost.add("recursion", "error")
+            self._lose("recursion", envelope)
             return
         self._capturing.is_active = True
         try:
@@ -120,14 +120,18 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         except Exception:
             # The SDK would raise it in the code that logged something: it ends here, in the log.
             log.exception("own_event_failed")
-            self._lost.add("internal_sdk_error", "error")
+            self._lose("internal_sdk_error", envelope)
         finally:
             self._capturing.is_active = False
+
+    def _lose(self, reason: str, envelope: sentry_sdk.envelope.Envelope) -> None:
+        for item in envelope.items:
+            self._lost.add_item(reason, item)
 
     def _enqueue_own(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         is_full = len(self._inbox) + self._own.in_flight >= _OWN_EVENTS_MAX
         if is_full or self._loop.is_closed:
-            self._lost.add("queue_overflow", "error")
+            self._lose("queue_overflow", envelope)
             return
         frames = parse(envelope.serialize())
         is_sampled = self._saas is not None and self._is_sampled(frames.event_id or "")
@@ -287,6 +291,22 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         for destination in self._destinations:
             destination.ledger.report()
 
+    def flush_own(self, timeout: float) -> None:
+        """Wait until every destination has the own events, at most ``timeout`` seconds in all."""
+        deadline = time.monotonic() + timeout
+        while self._has_own and not self._loop.is_closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            self._loop.run_once(min(left, _FLUSH_CALLBACK_AFTER_S))
+
+    @property
+    def _has_own(self) -> bool:
+        if self._inbox or self._own.in_flight:
+            return True
+        # Nothing waits for one that is not required, so it does not say which are still there.
+        return any(each.pending for each in self._destinations if not each.required)
+
     def kill(self) -> None:
         """End at once: nothing more is sent, and what is in flight is never settled."""
         self._loop.close()
@@ -305,7 +325,8 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
     ) -> None:
         """Count a loss in the SDK; saas gets it as a client report at the next flush."""
         if item is not None:
-            data_category, quantity = item.data_category, 1
+            self._lost.add_item(reason, item)
+            return
         self._lost.add(reason, data_category or "default", quantity)
 
     def _pending(self) -> int:

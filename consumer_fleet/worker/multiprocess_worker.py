@@ -11,21 +11,24 @@ import gc
 import signal
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import NoReturn
 
 import structlog
+from sentry_sdk.tracing import Span
 
 from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure import configure
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
+from consumer_fleet.capture.own_events import BugReports, report_bug, start_chunk_trace
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
-from consumer_fleet.errors import EXIT_BUG, FleetError, RejectedMessage
+from consumer_fleet.errors import EXIT_BUG, EXIT_SYSTEM, FleetError, RejectedMessage
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.decoding import build_decode
 from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
@@ -39,6 +42,7 @@ _IDLE_WAIT_S = 0.5
 _STATUS_INTERVAL_S = 0.5
 _LAST_FLUSH_TIMEOUT_S = 1.0
 _METRICS_FLUSH_TIMEOUT_S = 1.0
+_LAST_REPORT_TIMEOUT_S = 2.0
 # Messages decoded in a turn: answers wait meanwhile.
 _BURST = 32
 
@@ -72,6 +76,8 @@ def multiprocess_worker(
         decode = build_decode(spec.decode, app.options)
     except FleetError as error:
         _refuse(connection, str(error), error.exit_code)
+    except MemoryError:
+        _refuse(connection, "out of memory. Raise its limit, or lower workers.", EXIT_SYSTEM)
     except Exception as error:
         log.exception("worker_boot_failed")
         _refuse(connection, f"{type(error).__name__}: {error}", EXIT_BUG)
@@ -85,10 +91,10 @@ def multiprocess_worker(
         # The parent is gone: nothing would count a delivery, and its next owner repeats it.
         log.warning("worker_orphaned")
         app.transport.kill()
-    except Exception:
+    except Exception as error:
         # Our own bug, or no memory: the parent restarts the worker and sends again.
         log.exception("worker_failed")
-        app.transport.kill()
+        _report_and_kill(error, app.transport)
         sys.exit(EXIT_BUG)
     finally:
         # A worker ends without running atexit functions.
@@ -119,6 +125,13 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
+def _report_and_kill(error: Exception, transport: MultiplexingTransport) -> None:
+    report_bug(error)
+    with suppress(Exception):  # the bug may be in what sends the report
+        transport.flush_own(_LAST_REPORT_TIMEOUT_S)
+    transport.kill()
+
+
 class _RunningTask:
     """A task in the worker: the next message to start, and the receipts to send.
 
@@ -133,6 +146,7 @@ class _RunningTask:
         self.unsettled = len(task.numbers)
         self.abandoned = False
         self.receipts = Receipts(task.task_id)
+        self.trace: Span | None = None
         self._worker = worker
         self._marks = worker.shared.receipts
         self._region = task.region
@@ -211,6 +225,8 @@ class _Worker:
         self.released: list[tuple[str, int, int]] = []
         self._window = options.connections * _WINDOW_PER_CONNECTION
         self._names_origin = options.envelope_origin
+        self._traces = options.self_reporting and options.traces_sample_rate > 0
+        self._bugs = BugReports()
         self._best_effort = {
             name
             for name, delivery in (
@@ -270,6 +286,11 @@ class _Worker:
         kind, fields = protocol.decode(frame)
         if kind is Kind.TASK:
             task = _RunningTask(protocol.as_task(fields), self)
+            if self._traces:
+                chunk = task.task
+                task.trace = start_chunk_trace(
+                    chunk.topic, chunk.partition, chunk.offsets[0], len(chunk.numbers)
+                )
             self._tasks.append(task)
             self._by_id[task.task.task_id] = task
         elif kind is Kind.CANCEL:
@@ -328,6 +349,7 @@ class _Worker:
             log.exception(
                 "codec_error", topic=raw.topic, partition=raw.partition, offset=raw.offset
             )
+            self._bugs.report(error, topic=raw.topic)
             detail = f"{type(error).__name__}: {error}"
             running.rejected(number, RejectedMessage("codec_error", detail))
             return
@@ -369,6 +391,8 @@ class _Worker:
             if receipts is not None:
                 self._connection.send_bytes(protocol.encode_receipts(receipts))
             if task.unsettled == 0 and self._by_id.pop(task_id, None) is not None:
+                if task.trace is not None:
+                    task.trace.finish()
                 self._connection.send_bytes(protocol.encode_done(task_id))
         self.news.clear()
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from sentry_sdk.tracing_utils import has_tracing_enabled
 
 from consumer_fleet.bootstrap.configure_sdk import (
     SDK_SETTINGS,
-    WARM_UP,
     configure_sdk,
     make_before_send,
-    make_traces_sampler,
 )
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
@@ -134,25 +133,11 @@ def test_before_send_keeps_an_events_own_tags() -> None:
     assert make_before_send("worker", 0)({}, {}) == {"tags": {"role": "worker", "worker": "0"}}
 
 
-@pytest.mark.parametrize(
-    ("context", "rate"),
-    [
-        (
-            {"transaction_context": {"name": WARM_UP}, "sample_rate": 1.0, "parent_sampled": True},
-            0.0,
-        ),
-        ({"transaction_context": {"name": "a"}, "sample_rate": 0.3, "parent_sampled": True}, 0.3),
-        ({"transaction_context": {"name": "a"}, "parent_sampled": True}, 1.0),
-        ({"transaction_context": {"name": "a"}, "parent_sampled": False}, 0.0),
-        ({"transaction_context": {"name": "a"}, "parent_sampled": None}, 0.2),
-        ({"transaction_context": {"name": "unknown"}}, 0.0),
-        ({}, 0.0),
-    ],
-)
-def test_traces_are_sampled_by_the_first_rule_that_applies(
-    context: dict[str, Any], rate: float
-) -> None:
-    assert make_traces_sampler({"a": 0.2})(context) == rate
+@pytest.mark.parametrize("rate", [0, 0.5])
+def test_without_a_rate_the_sdk_traces_nothing_at_all(configured: Any, rate: float) -> None:
+    transport = configured(upstream_dsn=UPSTREAM, traces_sample_rate=rate)
+    assert has_tracing_enabled(sentry_sdk.get_client().options) is (rate > 0)
+    assert transport.parsed_dsn.public_key == "up", "traces carry it"
 
 
 def test_a_workers_boot_imports_neither_django_nor_arroyo_nor_a_kafka_client() -> None:
