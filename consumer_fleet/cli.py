@@ -10,10 +10,12 @@ import importlib
 import os
 import resource
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 import click
 from click.shell_completion import get_completion_class
@@ -23,12 +25,14 @@ from consumer_fleet.errors import (
     EXIT_BUG,
     EXIT_CONFIGURATION,
     EXIT_FORCED_INT,
+    EXIT_FORCED_TERM,
     EXIT_NO_READER,
     EXIT_OUTPUT,
     FleetError,
 )
 from consumer_fleet.printable import printable_lines
 
+_REPORT_TIMEOUT_S: Final = 2.0
 _EXIT_CODES = """
 \b
 Exit codes:
@@ -40,11 +44,12 @@ Exit codes:
        recording
   69   no Kafka broker answers
   70   a bug in this program
+  71   the system ends the workers while they boot, as when memory runs out
   74   a file, or the output, can't be written
   75   the group has members: stop them first
   78   the configuration is wrong
-  130  forced by a second INT, or a replay that INT ended early; 143 the same
-       by TERM
+  130  forced by a second INT, INT during the boot, or a replay that INT ended
+       early; 143 the same by TERM
   141  the reader of the output is gone, as after "| head"
 
 \b
@@ -76,6 +81,9 @@ class _Commands(click.Group):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
+        if args is None:  # the process is this command's own
+            # The first process of a container gets no signal that it has no handler for.
+            signal.signal(signal.SIGTERM, _end_by_term)
         _open_closed_streams()
         guard(sys.stdout)
         guard(sys.stderr, may_be_lost=True)
@@ -115,6 +123,8 @@ class _Commands(click.Group):
         except FleetError as error:
             # It may repeat names from outside: a topic in a file, a member of a group.
             click.echo(f"consumer: {printable_lines(str(error))}", err=True)
+            if error.exit_code == EXIT_BUG:
+                _report(error)
             sys.exit(error.exit_code)
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
@@ -133,7 +143,20 @@ class _Commands(click.Group):
                     sys.exit(EXIT_CONFIGURATION)
             traceback.print_exc()
             click.echo("consumer: this is a bug in consumer-fleet; the trace is above", err=True)
+            _report(error)
             sys.exit(EXIT_BUG)
+
+
+def _report(error: Exception) -> None:
+    """Report a bug as a Sentry event, where this process has come as far as to set that up."""
+    if "consumer_fleet.capture.own_events" in sys.modules:
+        from consumer_fleet.capture.own_events import report_last_bug  # noqa: PLC0415 - slow
+
+        report_last_bug(error, _REPORT_TIMEOUT_S)
+
+
+def _end_by_term(_number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(EXIT_FORCED_TERM)
 
 
 def _open_closed_streams() -> None:

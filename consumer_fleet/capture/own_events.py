@@ -123,13 +123,16 @@ def report_bug(error: BaseException, **tags: str) -> None:
 
 
 def report_last_bug(error: BaseException, timeout_s: float) -> None:
-    """Report an error that ends this process. Blocks until the event is sent; never raises."""
+    """Report an error that ends this process, and end the SDK's transport. Never raises.
+
+    Blocks until the own events are sent, at most ``timeout_s``.
+    """
     report_bug(error)
-    with suppress(Exception):
+    with suppress(Exception):  # the bug may be in what sends the report
         transport = sentry_sdk.get_client().transport
         if transport is not None:
-            transport.flush(timeout_s)
-            # Nothing more is waited for, also when the interpreter ends.
+            getattr(transport, "flush_own", transport.flush)(timeout_s)
+            # Otherwise the SDK waits once more when the interpreter ends.
             transport.kill()
 
 

@@ -11,7 +11,6 @@ import gc
 import signal
 import sys
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from time import monotonic
@@ -25,7 +24,7 @@ from consumer_fleet.bootstrap.configure import configure
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
-from consumer_fleet.capture.own_events import BugReports, report_bug, start_chunk_trace
+from consumer_fleet.capture.own_events import BugReports, report_last_bug, start_chunk_trace
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
 from consumer_fleet.errors import EXIT_BUG, EXIT_SYSTEM, FleetError, RejectedMessage
@@ -94,7 +93,8 @@ def multiprocess_worker(
     except Exception as error:
         # Our own bug, or no memory: the parent restarts the worker and sends again.
         log.exception("worker_failed")
-        _report_and_kill(error, app.transport)
+        report_last_bug(error, _LAST_REPORT_TIMEOUT_S)
+        app.transport.kill()
         sys.exit(EXIT_BUG)
     finally:
         # A worker ends without running atexit functions.
@@ -123,13 +123,6 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
     connection.send_bytes(protocol.encode_failed(text, exit_code))
     connection.close()
     sys.exit(exit_code)
-
-
-def _report_and_kill(error: Exception, transport: MultiplexingTransport) -> None:
-    report_bug(error)
-    with suppress(Exception):  # the bug may be in what sends the report
-        transport.flush_own(_LAST_REPORT_TIMEOUT_S)
-    transport.kill()
 
 
 class _RunningTask:

@@ -24,10 +24,11 @@ import structlog
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.capture.counts import DestinationStatus
-from consumer_fleet.errors import EXIT_BUG, EXIT_CONFIGURATION, ConfigurationError, FleetError
+from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.metrics import incr
-from consumer_fleet.worker import protocol
+from consumer_fleet.worker import boot_failures, protocol
+from consumer_fleet.worker.boot_failures import BOOT_TIMEOUT_S, BootFailure, BootFailures
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
 from consumer_fleet.worker.protocol import Kind, Receipts, Regions
@@ -37,9 +38,6 @@ from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 log = structlog.get_logger(__name__)
 
 MAX_DEATHS = 3
-_BOOT_TIMEOUT_S = 60.0
-# Boots in a row that may fail before the run is given up.
-_MAX_FAILED_BOOTS = 5
 _MAX_RESTART_DELAY_S = 5.0
 _SHORT_LIFE_S = 10.0
 
@@ -68,6 +66,7 @@ class WorkerPool:
         self._news = threading.Event()
         self._stopping = False
         self._gone_statuses: dict[str, DestinationStatus] = {}
+        self._boots = BootFailures()
         self.outcomes = OutcomeCounts()
         # No worker can boot: nothing that waits for one is ever done.
         self.is_hopeless = False
@@ -208,12 +207,11 @@ class WorkerPool:
             elif kind is Kind.READY:
                 self._note_ready(slot, slot.process, fields[0])
             elif kind is Kind.FAILED:
-                slot.boot_error = (fields[0], fields[1])
+                slot.boot_error = BootFailure(fields[0], fields[1])
 
-    @staticmethod
-    def _note_ready(slot: Slot, process: WorkerHandle, at_s: float) -> None:
+    def _note_ready(self, slot: Slot, process: WorkerHandle, at_s: float) -> None:
         slot.ready = True
-        slot.failed_boots = 0
+        self._boots.succeeded(slot.number)
         boot_s = round(at_s - process.started_at, 2)
         log.info("worker_ready", worker=slot.number, pid=process.pid, boot_s=boot_s)
 
@@ -256,10 +254,16 @@ class WorkerPool:
         slot.regions.give_back(*extent)
 
     def _start(self, slot: Slot) -> None:
-        slot.process = self._start_worker(self._spec, slot.number, self._news.set)
         slot.ready = False
         slot.boot_error = None
-        incr("worker.started")
+        try:
+            slot.process = self._start_worker(self._spec, slot.number, self._news.set)
+        except OSError as error:
+            slot.boot_error = boot_failures.describe_refusal(error)
+            self._boot_failed(slot, "exit", None)
+            self._delay_restart(slot, 0.0)
+        else:
+            incr("worker.started")
 
     def _check(self, slot: Slot) -> None:
         process = slot.process
@@ -269,16 +273,15 @@ class WorkerPool:
                 self._start(slot)
             return
         if not process.alive:
-            code = process.exit_code or 0
-            self._bury(slot, cause="signal" if code < 0 else "exit", exit_code=code)
+            process.join(5.0)
+            self._bury(slot, cause="signal" if (process.exit_code or 0) < 0 else "exit")
         elif process.shared.silent_s > (
-            self._message_timeout_s if slot.ready else max(_BOOT_TIMEOUT_S, self._message_timeout_s)
+            self._message_timeout_s if slot.ready else max(BOOT_TIMEOUT_S, self._message_timeout_s)
         ):
             process.kill()
-            process.join(5.0)
-            self._bury(slot, cause="hang", exit_code=process.exit_code or 0)
+            self._bury(slot, cause="hang")
 
-    def _bury(self, slot: Slot, *, cause: str, exit_code: int) -> None:
+    def _bury(self, slot: Slot, *, cause: str) -> None:
         """See the module: steps 1 to 4."""
         process = slot.process
         if process is None:
@@ -298,7 +301,7 @@ class WorkerPool:
             worker=slot.number,
             pid=process.pid,
             cause=cause,
-            exit_code=exit_code,
+            exit_code=process.exit_code,
             unacknowledged=slot.outstanding,
             holding=slot.describe(suspect),
         )
@@ -309,13 +312,14 @@ class WorkerPool:
             self._blame(slot.tasks[suspect.task_id], suspect.number, cause)
         self._give_back(slot)
         if not slot.ready:
-            self._boot_failed(slot, f"it ended during its boot ({cause}, exit code {exit_code})")
+            self._boot_failed(slot, cause, process.exit_code)
         self._retire(slot)
+        self._delay_restart(slot, lived_s)
+
+    def _delay_restart(self, slot: Slot, lived_s: float) -> None:
         slot.short_lives = slot.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
-        delay_s = (
-            min(_MAX_RESTART_DELAY_S, 0.1 * 2**slot.short_lives) if slot.short_lives > 1 else 0
-        )
-        slot.restart_at = monotonic() + delay_s
+        delay_s = min(_MAX_RESTART_DELAY_S, 0.1 * 2**slot.short_lives)
+        slot.restart_at = monotonic() + (delay_s if slot.short_lives > 1 else 0)
 
     def _blame(self, assignment: Assignment, index: int, cause: str) -> None:
         work = assignment.work
@@ -358,13 +362,9 @@ class WorkerPool:
         slot.process = None
         slot.ready = False
 
-    def _boot_failed(self, slot: Slot, otherwise: str) -> None:
-        slot.failed_boots += 1
-        text, exit_code = slot.boot_error or (otherwise, EXIT_BUG)
-        log.error("worker_boot_failed", worker=slot.number, error=text, attempt=slot.failed_boots)
-        misconfigured = exit_code == EXIT_CONFIGURATION
-        if misconfigured or slot.failed_boots >= _MAX_FAILED_BOOTS:
-            # It stays so: a later boot that fails for the first time proves nothing.
+    def _boot_failed(self, slot: Slot, cause: str, exit_code: int | None) -> None:
+        failure = slot.boot_error or boot_failures.describe_death(cause, exit_code)
+        error = self._boots.failed(slot.number, failure)
+        if error is not None:
             self.is_hopeless = True
-            kind = ConfigurationError if misconfigured else FleetError
-            self._on_failure(kind(f"a worker can't boot: {text}"))
+            self._on_failure(error)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from time import monotonic
 from typing import Protocol, TypeAlias
@@ -35,7 +35,9 @@ class WorkerHandle(Protocol):
 
     @property
     def exit_code(self) -> int | None:
-        """As multiprocessing gives it: negative for a signal, None while the worker runs."""
+        """As multiprocessing gives it: negative for a signal. None while the worker runs, and
+        where something else has collected it.
+        """
 
     def send(self, frame: bytes) -> None:
         """Queue a frame. Never blocks; a frame to a dead worker is dropped."""
@@ -69,6 +71,8 @@ class FramePipe:
         self._on_frame = on_frame
         self._received: deque[bytes] = deque()
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        # Whether the worker's end has closed.
+        self.ended = False
         self._threads = [
             threading.Thread(target=target, name=f"{name}-{role}", daemon=True)
             for role, target in (("reader", self._read), ("writer", self._write))
@@ -100,6 +104,7 @@ class FramePipe:
                 self._received.append(self._connection.recv_bytes())
                 self._on_frame()
         except (EOFError, OSError):
+            self.ended = True
             self._on_frame()
 
     def _write(self) -> None:
@@ -109,6 +114,13 @@ class FramePipe:
         except OSError:
             # The worker is dead: the pool notices it, and sends its tasks again.
             return
+
+
+def _hear_of_deaths() -> None:
+    """Undo an inherited SIG_IGN of SIGCHLD, under which the system keeps no exit codes."""
+    is_ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    if is_ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 # Never fork: librdkafka's threads and locks do not survive it.
@@ -128,6 +140,7 @@ class WorkerProcess:
             name=f"consumer-worker-{number}",
             daemon=True,
         )
+        _hear_of_deaths()
         # The child inherits the mask, and ignores both before it unblocks them: a Ctrl-C during its
         # boot stops the parent in order instead of ending the child with a traceback.
         shielded = {signal.SIGINT, signal.SIGTERM}
@@ -146,7 +159,10 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive()
+        if not self._process.is_alive():
+            return False
+        # Where something else collects the processes that end, multiprocessing never learns of it.
+        return not (self._pipe.ended and wait([self._process.sentinel], 0))
 
     @property
     def exit_code(self) -> int | None:

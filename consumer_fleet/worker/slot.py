@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.worker.boot_failures import BootFailure
 from consumer_fleet.worker.process import WorkerHandle
 from consumer_fleet.worker.protocol import Regions, Suspect
 from consumer_fleet.worker.work import Assignment
@@ -25,9 +26,8 @@ class Slot:
     cancelled: dict[int, tuple[int, int]] = field(default_factory=dict)
     regions: Regions = field(default_factory=Regions)
     restart_at: float = 0.0
-    failed_boots: int = 0
     short_lives: int = 0
-    boot_error: tuple[str, int] | None = None
+    boot_error: BootFailure | None = None
     statuses: list[DestinationStatus] = field(default_factory=list)
 
     @property
