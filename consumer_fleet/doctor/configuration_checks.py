@@ -16,6 +16,7 @@ from consumer_fleet.bootstrap.validate_snuba import (
     refuse_reserved_group,
     validate_snuba,
 )
+from consumer_fleet.consumers.registry import skipped_consumers
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, ServiceError
 from consumer_fleet.run.consumer_run import refuse_long_drain, refuse_own_topic
@@ -34,7 +35,8 @@ def is_embedded(options: Options) -> bool:
 
 
 def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> Iterator[Finding]:
-    """All findings about the options, each of which is valid by itself."""
+    """All findings about the options, each of which is valid by itself, and about consumers."""
+    yield from _skipped_consumers()
     if is_embedded(options):
         yield ok("configuration", "options", _EMBEDDED)
         return
@@ -45,6 +47,14 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
         yield ok("configuration", "options", "valid")
     yield from found
     yield from dangers(options)
+
+
+def _skipped_consumers() -> Iterator[Finding]:
+    """Consumers of other distributions that can't be used."""
+    for each in skipped_consumers():
+        yield warning(
+            "consumer.installed", each.name, each.problem, "Fix that distribution, or uninstall it."
+        )
 
 
 def wholeness(options: Options) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import pytest
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.consumers import registry
+from consumer_fleet.doctor import configuration_checks
 from consumer_fleet.doctor.configuration_checks import examine_configuration, is_embedded
 from consumer_fleet.doctor.finding import Finding, Subject, subjects_of
 from consumer_fleet.errors import ConfigurationError
@@ -36,6 +37,18 @@ def test_without_any_configuration_it_says_that_run_is_a_demonstration() -> None
     assert "demonstration" in finding.seen
     assert is_embedded(options())
     assert not is_embedded(options(bootstrap_servers="kafka:9092"))
+
+
+def test_a_consumer_of_another_distribution_that_cannot_be_loaded_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    skipped = registry.SkippedConsumer("orders", "shop: shop:X can't be loaded: ImportError: y")
+    monkeypatch.setattr(configuration_checks, "skipped_consumers", lambda: (skipped,))
+    for given in ({}, WHOLE):
+        (finding,) = [each for each in examined(**given) if each.check == "consumer.installed"]
+        assert (finding.status, finding.subject) == ("warning", "orders")
+        assert "ImportError" in finding.seen
+        assert "uninstall" in finding.fix
 
 
 @pytest.mark.parametrize(
