@@ -45,12 +45,6 @@ class Redaction:
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
-    def forget(self) -> None:
-        """Hide nothing from now on, as between tests."""
-        with self._lock:
-            self._values.clear()
-            self._pattern = None
-
     def learn(self, secret: str, shortest: int = _SHORTEST) -> None:
         """Hide this value from now on, also as JSON, Python or a URL would write it."""
         lines = secret.splitlines()
@@ -142,11 +136,23 @@ def _pattern(value: str) -> str:
     return f"{before}{pattern}{after}"
 
 
-_process = Redaction()
-forget = _process.forget
-learn_option = _process.learn_option
-redact = _process.redact
-redact_all = _process.redact_all
+# The process's own. Tests replace it: one test's passwords are words in another's texts.
+process_redaction = Redaction()
+
+
+def learn_option(value: object, name: str = "") -> None:
+    """``Redaction.learn_option``, for this process."""
+    process_redaction.learn_option(value, name)
+
+
+def redact(text: str) -> str:
+    """The text without the secrets that this process has read."""
+    return process_redaction.redact(text)
+
+
+def redact_all(value: Any) -> Any:
+    """``Redaction.redact_all``, for this process."""
+    return process_redaction.redact_all(value)
 
 
 def learn_environment(environ: Mapping[str, str]) -> None:
