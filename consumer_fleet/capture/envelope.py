@@ -197,7 +197,10 @@ def _parse_item(raw: bytes, start: int, index: int) -> tuple[Item, int]:
 
 def _end_of_payload(raw: bytes, start: int, length: object, index: int) -> int:
     if type(length) is not int or length < 0:
-        raise _invalid(f"the length of item {index} is {length!r}, not a number of bytes")
+        shown = (
+            repr(length)[:40] if isinstance(length, str | int | float) else type(length).__name__
+        )
+        raise _invalid(f"the length of item {index} is {shown}, not a number of bytes")
     end = start + length
     available = max(len(raw) - start, 0)
     if length > available:

@@ -128,3 +128,10 @@ def test_a_message_without_a_final_newline_does_not_gain_one() -> None:
     known = registry.get("envelopes").format
     assert known.with_event_id(raw, EVENT_ID)[-1:] == b"}"
     assert known.with_event_id(raw + b"\n", EVENT_ID)[-2:] == b"}\n"
+
+
+@pytest.mark.parametrize("length", ['"' + "x" * 5000 + '"', "-1.5", "[" * 900 + "]" * 900])
+def test_a_length_that_is_not_one_is_told_in_few_words(length: str) -> None:
+    with pytest.raises(RejectedMessage, match="not a number of bytes") as caught:
+        decode(message(b'{}\n{"type":"event","length":%b}\n{}' % length.encode()))
+    assert len(caught.value.detail) < 100
