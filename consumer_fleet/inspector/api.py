@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -18,17 +18,19 @@ from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.errors import FleetError, RejectedMessage
 from consumer_fleet.inspector.coverage.service import CoverageQuery, CoverageService
 from consumer_fleet.inspector.description import event_index
-from consumer_fleet.inspector.entry import EntrySource, Filter, NewEntry, Summary
+from consumer_fleet.inspector.entry import EXACT, EntrySource, Filter, NewEntry, Summary
 from consumer_fleet.inspector.lookup import EventLookup, Found
 from consumer_fleet.inspector.server import Threads
 from consumer_fleet.inspector.services import CallTimings, ambient_request
 from consumer_fleet.inspector.store import Content, Store
+from consumer_fleet.inspector.traces import join_trace
 
 _DEFAULT_LIMIT: Final = 100
 _LARGEST_LIMIT: Final = 1000
 _QUERY_CHARS: Final = 200
 _PREVIEW_BYTES: Final = 256
 _SLICE_BYTES: Final = 256 * 1024
+_TRACE_ENTRIES: Final = 1000
 _OPENED: Final = 1  # at a time: an envelope may be large, and is in memory twice while it is opened
 
 
@@ -63,9 +65,8 @@ class EventsApi:
             raise HTTPException(400, "dead must be 0 or 1")
         filter_ = Filter(
             text=parameters.get("q", "")[:_QUERY_CHARS],
-            type=parameters.get("type") or None,
-            level=parameters.get("level") or None,
             dead=None if dead is None else dead == "1",
+            **{name: parameters.get(name) or None for name in ("type", *EXACT)},
         )
         before = parameters.get("before")
         page = self._store.page(
@@ -76,6 +77,13 @@ class EventsApi:
             ),
         )
         return as_json({"store": self._store.instance, **page._asdict()})
+
+    async def choices(self, _request: Request) -> Response:
+        return as_json(self._store.choices())
+
+    async def clear(self, _request: Request) -> Response:
+        self._store.clear()
+        return as_json({"store": self._store.instance})
 
     async def event(self, request: Request) -> Response:
         return await self._threads.run(lambda: self._event(request))
@@ -92,6 +100,8 @@ class EventsApi:
         return as_json(
             {
                 "summary": summary,
+                "same_issue": self._same_issue(summary),
+                "traces": self._store.traces_of(summary.id),
                 "header": {} if envelope is None else shown_header(content.raw),
                 "items": [] if envelope is None else _items(envelope),
                 "event": None if envelope is None else event_index(envelope.items),
@@ -103,6 +113,12 @@ class EventsApi:
                 },
             }
         )
+
+    def _same_issue(self, summary: Summary) -> int:
+        """How many entries there are of the same issue, this one included."""
+        if summary.issue is None:
+            return 0
+        return self._store.page(Filter(issue=summary.issue), limit=1).total
 
     def _item(self, request: Request) -> Response:
         summary, content = self._entry(request)
@@ -216,6 +232,55 @@ def _version() -> str:
         return version("consumer-fleet")
     except PackageNotFoundError:  # run from a checkout without installing
         return "0"
+
+
+class TraceApi:
+    """Serves the spans, errors and logs of a trace, or of an entry's own spans without one."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._threads = Threads(_OPENED)
+
+    async def trace(self, request: Request) -> Response:
+        trace_id = normalize_event_id(request.path_params["trace_id"])
+        if trace_id is None:
+            raise HTTPException(400, "not a valid trace id: expected 32 hexadecimal digits")
+        return await self._threads.run(
+            lambda: self._joined(self._store.of_trace(trace_id, _TRACE_ENTRIES), trace_id)
+        )
+
+    async def of_entry(self, request: Request) -> Response:
+        """The spans of one entry that have no trace id."""
+        summary = self._store.get(_number_in_path(request, "id"))
+        entries = [] if summary is None else [summary]
+        return await self._threads.run(lambda: self._joined(entries, None))
+
+    def _joined(self, entries: Sequence[Summary], trace_id: str | None) -> Response:
+        # Newest first: of several deliveries of one event, the newest counts.
+        trace = join_trace(self._opened(reversed(entries)), trace_id)
+        used = {span.entry for span in trace.spans} | {mark.entry for mark in trace.marks}
+        about = {
+            str(entry.id): {"event_id": entry.event_id, "project": entry.project}
+            for entry in entries
+            if entry.id in used
+        }
+        is_complete = len(entries) < _TRACE_ENTRIES
+        return as_json(
+            {
+                "store": self._store.instance,
+                "trace_id": trace_id,
+                "entries": about,
+                "is_complete": is_complete,
+                **{name: getattr(trace, name) for name in trace.__slots__},
+            }
+        )
+
+    def _opened(self, entries: Iterable[Summary]) -> Iterator[tuple[Summary, Envelope]]:
+        for summary in entries:
+            content = self._store.content(summary.id)
+            envelope = None if content is None else _envelope(content)
+            if envelope is not None:
+                yield summary, envelope
 
 
 _TEXT_CHARS: Final = 4096

@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from consumer_fleet.capture.envelope import parse
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.description import describe, one_line
+from consumer_fleet.inspector.description import Payloads, describe
 from consumer_fleet.inspector.entry import (
     DeliveryResponse,
     KafkaPosition,
@@ -18,9 +19,11 @@ from consumer_fleet.inspector.entry import (
     Rejection,
     Summary,
 )
+from consumer_fleet.inspector.untrusted import one_line
+from consumer_fleet.inspector.words import searched_text, trace_ids
 
 _APPLICATION_ID: Final = 0x466C7431  # "Flt1": tells our files from any other SQLite database
-_VERSION: Final = 1
+_VERSION: Final = 2
 _PAGE_CACHE_KIB: Final = 4 * 1024
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
 # An entry's bytes are in a separate table: lists and searches never read them.
@@ -41,62 +44,97 @@ CREATE TABLE entries (
     answers TEXT NOT NULL,
     dead_letter TEXT,
     undecodable TEXT,
-    searched TEXT NOT NULL,
+    issue TEXT,
     kept_bytes INTEGER NOT NULL
 );
 CREATE INDEX entries_by_event_id ON entries (event_id);
 CREATE TABLE contents (id INTEGER PRIMARY KEY, raw BLOB NOT NULL);
 """
+# New in version 2. The index finds parts of words, too: it is of each three characters, without
+# their positions, which would triple its size.
+_INDEXES: Final = """
+CREATE INDEX entries_by_issue ON entries (issue);
+CREATE TABLE traces (trace_id TEXT, id INTEGER, PRIMARY KEY (trace_id, id)) WITHOUT ROWID;
+CREATE INDEX traces_by_id ON traces (id);
+CREATE VIRTUAL TABLE search
+    USING fts5 (searched, tokenize = 'trigram', detail = none, columnsize = 0)
+"""
+_INDEX_RATIO: Final = 2  # the size of a text and its index, in sizes of the text
 # Not in the schema: older files get it when they are opened.
 _ABOUT: Final = "CREATE TABLE IF NOT EXISTS about (instance TEXT NOT NULL)"
 
 
 SUMMARY_COLUMNS: Final = (
     "id, event_id, received_at, project, type, level, title, culprit, platform, item_types, "
-    "size_bytes, origin, answers, dead_letter"
+    "size_bytes, origin, answers, dead_letter, issue"
 )
 INSERT_ENTRY: Final = (
     "INSERT INTO entries (event_id, received_at, project, type, level, title, culprit, platform,"
-    " item_types, size_bytes, origin, answers, dead_letter, undecodable, searched, kept_bytes)"
+    " item_types, size_bytes, origin, answers, dead_letter, undecodable, issue, kept_bytes)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 # The cost of a row besides its texts and bytes: numbers, row and index headers.
 _ROW_BYTES: Final = 100
 
 
-def entry_values(entry: NewEntry) -> tuple[Any, ...]:
-    """The values of ``INSERT_ENTRY``; the last one is ``kept_bytes``."""
-    about = describe(entry)
-    envelope = entry.envelope
-    types = [] if envelope is None else [one_line(item.type, 100) for item in envelope.items[:100]]
-    texts = (
-        about.type,
-        about.level,
-        about.title,
-        about.culprit,
-        about.platform,
-        orjson.dumps(types).decode(),
-        None if entry.origin is None else orjson.dumps(entry.origin).decode(),
-        orjson.dumps(entry.answers).decode(),
-        None if entry.dead_letter is None else orjson.dumps(entry.dead_letter).decode(),
-        entry.undecodable,
-        about.searched,
-    )
-    kept_bytes = _ROW_BYTES + len(entry.raw) + len("".join(filter(None, texts)).encode())
-    return (
-        about.event_id,
-        entry.received_at,
-        entry.project,
-        *texts[:6],
-        len(entry.raw),
-        *texts[6:],
-        kept_bytes,
-    )
+class Row(NamedTuple):
+    """An entry as it is stored. ``values`` are those of ``INSERT_ENTRY``."""
+
+    values: tuple[Any, ...]
+    raw: bytes
+    searched: str
+    trace_ids: list[str]
+    kept_bytes: int
+
+    @classmethod
+    def of(cls, entry: NewEntry) -> Row:
+        items = () if entry.envelope is None else entry.envelope.items
+        payloads = Payloads(items)
+        about = describe(entry, payloads)
+        searched = searched_text(entry, about, payloads)
+        texts = (
+            about.type,
+            about.level,
+            about.title,
+            about.culprit,
+            about.platform,
+            orjson.dumps([one_line(item.type, 100) for item in items[:100]]).decode(),
+            None if entry.origin is None else orjson.dumps(entry.origin).decode(),
+            orjson.dumps(entry.answers).decode(),
+            None if entry.dead_letter is None else orjson.dumps(entry.dead_letter).decode(),
+            entry.undecodable,
+            about.issue,
+        )
+        kept_bytes = (
+            _ROW_BYTES
+            + len(entry.raw)
+            + len("".join(filter(None, texts)).encode())
+            + len(searched.encode()) * _INDEX_RATIO
+        )
+        about_entry = (about.event_id, entry.received_at, entry.project)
+        values = (*about_entry, *texts[:6], len(entry.raw), *texts[6:], kept_bytes)
+        return cls(values, entry.raw, searched, trace_ids(payloads), kept_bytes)
+
+    def add_to_indexes(self, database: sqlite3.Connection, entry_id: int) -> None:
+        """Make the entry known to searches and to its traces."""
+        database.execute(
+            "INSERT INTO search (rowid, searched) VALUES (?, ?)", (entry_id, self.searched)
+        )
+        for trace_id in self.trace_ids:
+            database.execute("INSERT INTO traces VALUES (?, ?)", (trace_id, entry_id))
+
+
+def delete_entries(database: sqlite3.Connection, last_id: int) -> None:
+    """Delete the entries up to ``last_id``, and everything stored for them."""
+    for table, column in (
+        ("entries", "id"), ("contents", "id"), ("traces", "id"), ("search", "rowid")
+    ):  # fmt: skip
+        database.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last_id,))  # noqa: S608 - constants
 
 
 def summary_from(row: tuple[Any, ...]) -> Summary:
     """Read a row of ``SUMMARY_COLUMNS``."""
-    item_types, size_bytes, origin, answers, dead_letter = row[9:]
+    item_types, size_bytes, origin, answers, dead_letter, issue = row[9:]
     values = (
         *row[:9],
         tuple(orjson.loads(item_types)),
@@ -104,6 +142,7 @@ def summary_from(row: tuple[Any, ...]) -> Summary:
         None if origin is None else position_from(origin),
         tuple(DeliveryResponse(**answer) for answer in orjson.loads(answers)),
         None if dead_letter is None else Rejection(**orjson.loads(dead_letter)),
+        issue,
     )
     return Summary(*values)
 
@@ -162,18 +201,57 @@ def _prepare(database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if tables == 0:
         database.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
+        for statement in f"{_SCHEMA}{_INDEXES}".split(";"):
             database.execute(statement)
         database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         database.execute(f"PRAGMA user_version = {_VERSION}")
         database.execute("COMMIT")
     elif application_id != _APPLICATION_ID:
         raise ForeignDatabase("it belongs to another program")
+    elif version == 1:
+        _update_from_version_1(database)
     elif version != _VERSION:
         raise ForeignDatabase(
             f"it has format version {version}; this program reads version {_VERSION}"
         )
     database.execute(_ABOUT)
+
+
+def _update_from_version_1(database: sqlite3.Connection) -> None:
+    """Index all entries: that version searched a column of theirs."""
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("ALTER TABLE entries DROP COLUMN searched")
+    database.execute("ALTER TABLE entries ADD COLUMN issue TEXT")
+    for statement in _INDEXES.split(";"):
+        database.execute(statement)
+    ids = database.execute("SELECT id FROM entries").fetchall()
+    for (entry_id,) in ids:
+        row = Row.of(_stored_entry(database, entry_id))
+        row.add_to_indexes(database, entry_id)
+        database.execute(
+            "UPDATE entries SET issue = ?, kept_bytes = ? WHERE id = ?",
+            (*row.values[-2:], entry_id),
+        )
+    database.execute(f"PRAGMA user_version = {_VERSION}")
+    database.execute("COMMIT")
+
+
+def _stored_entry(database: sqlite3.Connection, entry_id: int) -> NewEntry:
+    raw, received_at, project, origin, answers, dead_letter, undecodable = database.execute(
+        "SELECT raw, received_at, project, origin, answers, dead_letter, undecodable"
+        " FROM entries JOIN contents USING (id) WHERE id = ?",
+        (entry_id,),
+    ).fetchone()
+    return NewEntry(
+        bytes(raw),
+        None if undecodable is not None else parse(bytes(raw)),
+        received_at,
+        project,
+        None if origin is None else position_from(origin),
+        tuple(DeliveryResponse(**answer) for answer in orjson.loads(answers)),
+        None if dead_letter is None else Rejection(**orjson.loads(dead_letter)),
+        undecodable,
+    )
 
 
 def instance_of(database: sqlite3.Connection) -> str:

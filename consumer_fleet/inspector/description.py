@@ -1,4 +1,4 @@
-"""Title, type and searchable text of an entry, computed once when it is stored.
+"""Title, type and issue of an entry, computed once when it is stored.
 
 Events are untrusted: nothing here raises for their content, and all texts are short, on one line,
 and valid UTF-8.
@@ -6,17 +6,26 @@ and valid UTF-8.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, TypeGuard
-
-import orjson
+from typing import Final, NamedTuple
 
 from consumer_fleet.capture.envelope import Item, normalize_event_id
 from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.inspector.entry import NewEntry
+from consumer_fleet.inspector.untrusted import (
+    CUT_CHARS,
+    LINE_CHARS,
+    NOTHING,
+    PARSED_BYTES,
+    JsonObject,
+    as_object,
+    as_objects,
+    is_count,
+    load,
+    one_line,
+)
 
 _SECURITY_TYPES: Final = ("csp", "hpkp", "expectct", "expectstaple")
 _EVENT_TYPES: Final = frozenset({"error", "default", "generic", "nel", *_SECURITY_TYPES})
@@ -26,27 +35,35 @@ _SEVERITY: Final[Mapping[str, int]] = MappingProxyType(
     {"trace": 0, "debug": 1, "info": 2, "warning": 3, "error": 4, "fatal": 5}
 )
 
-# Larger events are listed without being parsed, which would take several times their size. Servers
-# refuse events of more than 1 MiB.
-_PARSED_BYTES: Final = 2 * 1024 * 1024
-_TITLE_CHARS: Final = 200
 _NAME_CHARS: Final = 100
-_SEARCHED_CHARS: Final = 2000
-_TAGS: Final = 50
-# Sentry turns these into tags.
-_TAG_MEMBERS: Final = ("release", "environment", "server_name", "logger")
-# Longer texts are cut before any other processing.
-_CUT_CHARS: Final = 2000
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# How an SDK names the default grouping in a fingerprint.
+_DEFAULT_GROUPING: Final = frozenset({"{{ default }}", "{{default}}"})
+_FINGERPRINT_PARTS: Final = 20
 
-JsonObject = Mapping[str, Any]
-_NOTHING: Final[JsonObject] = MappingProxyType({})
+
+class Payloads:
+    """The items of an envelope, each parsed once at most; all together up to a limit."""
+
+    def __init__(self, items: tuple[Item, ...]) -> None:
+        self.items = items
+        self._left_bytes = PARSED_BYTES
+        self._parsed: dict[int, JsonObject] = {}
+
+    def __getitem__(self, index: int) -> JsonObject:
+        found = self._parsed.get(index)
+        if found is None:
+            payload = self.items[index].payload
+            found = self._parsed[index] = load(payload, self._left_bytes)
+            if found is not NOTHING:
+                self._left_bytes -= len(payload)
+        return found
 
 
 class Description(NamedTuple):
-    """``searched`` is the case-folded text that searches read.
+    """``event_id`` is the envelope's, or the event's own if the header has none.
 
-    ``event_id`` is the envelope's, or the event's own if the header has none.
+    ``issue`` is the same for all events of one cause: it is made of the SDK's fingerprint, else of
+    the exception's type and the culprit. None for what is not an error.
     """
 
     type: str
@@ -54,26 +71,34 @@ class Description(NamedTuple):
     title: str
     culprit: str
     platform: str | None
-    searched: str = ""
     event_id: str | None = None
+    issue: str | None = None
 
 
-def describe(entry: NewEntry) -> Description:
+def describe(entry: NewEntry, payloads: Payloads | None = None) -> Description:
     """Describe an entry. Never raises; takes a few microseconds per KiB of the event."""
-    found, event = _describe_content(entry)
-    event_id = None if entry.envelope is None else entry.envelope.event_id
-    if event_id is None:
-        event_id = normalize_event_id(event.get("event_id"))
-    # Tags come last: if there are many, some are cut off.
-    words = [found.title, found.culprit, found.type]
-    if event_id is not None:
-        words.append(event_id)
-    if entry.origin is not None:
-        words.append(entry.origin.topic)
-    if entry.dead_letter is not None:
-        words += [entry.dead_letter.reason, entry.dead_letter.detail, entry.dead_letter.topic]
-    searched = "\n".join([*words, *_tags(event)])[:_SEARCHED_CHARS].casefold()
-    return found._replace(event_id=event_id, searched=searched)
+    if entry.envelope is None:
+        return Description("undecodable", None, _problem(entry), "", None)
+    items, event_id = entry.envelope.items, entry.envelope.event_id
+    payloads = payloads or Payloads(items)
+    index = event_index(items)
+    if index is not None:
+        event = payloads[index]
+        found = _describe_event(items[index].type, event, entry.project)
+        return found._replace(event_id=event_id or normalize_event_id(event.get("event_id")))
+    if not items:
+        return Description("empty", None, "an envelope without items", "", None, event_id)
+    kind = one_line(items[0].type, _NAME_CHARS)
+    title = _title_of_items(items, payloads[0])
+    return Description(kind, title.level, title.title, "", None, event_id)
+
+
+def _problem(entry: NewEntry) -> str:
+    """A dead letter's own reason: that its format is unknown here says nothing about it."""
+    letter = entry.dead_letter
+    if letter is not None and letter.reason:
+        return one_line(": ".join(filter(None, (letter.reason, letter.detail))))
+    return one_line(entry.undecodable) or "undecodable"
 
 
 def event_index(items: tuple[Item, ...]) -> int | None:
@@ -81,54 +106,31 @@ def event_index(items: tuple[Item, ...]) -> int | None:
     return next((index for index, item in enumerate(items) if item.type in HAS_EVENT), None)
 
 
-def one_line(value: object, limit: int = _TITLE_CHARS) -> str:
-    """``value`` as one line of valid text for stores and encoders; "" if it is not a scalar."""
-    if value is None or (type(value) is str and value.isalnum() and len(value) <= limit):
-        return value or ""  # a fast path for most values
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    try:
-        text = str(value)[:_CUT_CHARS]
-    except ValueError:  # an integer of thousands of digits
-        return ""
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode()  # lone surrogates are not valid UTF-8
-    if not text.isprintable():
-        text = _CONTROLS.sub(" ", text)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _describe_content(entry: NewEntry) -> tuple[Description, JsonObject]:
-    if entry.envelope is None:
-        title = one_line(entry.undecodable) or "undecodable"
-        return Description("undecodable", None, title, "", None), _NOTHING
-    items = entry.envelope.items
-    index = event_index(items)
-    if index is not None:
-        event = _load(items[index].payload)
-        return _describe_event(items[index].type, event), event
-    if not items:
-        return Description("empty", None, "an envelope without items", "", None), _NOTHING
-    kind = one_line(items[0].type, _NAME_CHARS)
-    found = _title_of_items(items)
-    return Description(kind, found.level, found.title, "", None), _NOTHING
-
-
-def _describe_event(item_type: str, event: JsonObject) -> Description:
+def _describe_event(item_type: str, event: JsonObject, project: str) -> Description:
     exception = _main_exception(event)
     kind = _event_type(item_type, event, exception)
     level = event.get("level")
     if not isinstance(level, str) or level not in _LEVELS:
         # Sentry's default level is error.
         level = None if kind in ("transaction", "feedback") else "error"
-    return Description(
-        kind,
-        level,
-        _event_title(kind, event, exception) or "(no title)",
-        one_line(event.get("transaction")) or _culprit(exception),
-        one_line(event.get("platform"), _NAME_CHARS) or None,
-    )
+    title = _event_title(kind, event, exception) or "(no title)"
+    culprit = one_line(event.get("transaction")) or _culprit(exception)
+    platform = one_line(event.get("platform"), _NAME_CHARS) or None
+    # Without an exception's type, the title says what it is about.
+    cause = (one_line(exception.get("type")) or title, culprit)
+    issue = None
+    if kind not in ("transaction", "feedback"):
+        issue = _issue(project, event.get("fingerprint"), cause)
+    return Description(kind, level, title, culprit, platform, issue=issue)
+
+
+def _issue(project: str, fingerprint: object, cause: tuple[str, ...]) -> str:
+    parts: list[str] = []
+    for part in fingerprint[:_FINGERPRINT_PARTS] if isinstance(fingerprint, list) else ():
+        text = one_line(part)
+        parts += cause if text in _DEFAULT_GROUPING else [text]
+    key = "\0".join([project, *(parts or cause)])
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 def _event_type(item_type: str, event: JsonObject, exception: JsonObject) -> str:
@@ -149,12 +151,12 @@ def _event_title(kind: str, event: JsonObject, exception: JsonObject) -> str:
     if kind == "transaction":
         return one_line(event.get("transaction"))
     if kind == "feedback":
-        return one_line(_object(_object(event.get("contexts")).get("feedback")).get("message"))
+        return one_line(as_object(as_object(event.get("contexts")).get("feedback")).get("message"))
     if exception:
         name, value = one_line(exception.get("type")), _first_line(exception.get("value"))
         return one_line(f"{name}: {value}" if name and value else name or value)
     if kind in _SECURITY_TYPES:
-        report = _object(event.get(kind))
+        report = as_object(event.get(kind))
         directive = report.get("effective_directive") or report.get("violated_directive")
         blocked = one_line(report.get("blocked_uri"))
         return one_line(f"Blocked {one_line(directive) or kind} from {blocked or 'unknown'}")
@@ -163,7 +165,7 @@ def _event_title(kind: str, event: JsonObject, exception: JsonObject) -> str:
 
 def _message(event: JsonObject) -> str:
     for value in (event.get("logentry"), event.get("message")):
-        entry = _object(value)
+        entry = as_object(value)
         text = _first_line(entry.get("formatted") or entry.get("message") or value)
         if text:
             return text
@@ -173,7 +175,7 @@ def _message(event: JsonObject) -> str:
 def _first_line(value: object) -> str:
     if not isinstance(value, str):
         return one_line(value)
-    return one_line(value[:_CUT_CHARS].strip().partition("\n")[0])
+    return one_line(value[:CUT_CHARS].strip().partition("\n")[0])
 
 
 def _main_exception(event: JsonObject) -> JsonObject:
@@ -181,13 +183,13 @@ def _main_exception(event: JsonObject) -> JsonObject:
     chain = event.get("exception")
     values = chain.get("values", chain) if isinstance(chain, dict) else chain
     if isinstance(values, list):
-        return next((value for value in reversed(values) if _object(value)), _NOTHING)
-    return _object(values)
+        return next((value for value in reversed(values) if as_object(value)), NOTHING)
+    return as_object(values)
 
 
 def _culprit(exception: JsonObject) -> str:
     """The function that raised it: the innermost application frame, else the innermost frame."""
-    frames = _object(exception.get("stacktrace")).get("frames")
+    frames = as_object(exception.get("stacktrace")).get("frames")
     if not isinstance(frames, list):
         return ""
     known = [frame for frame in frames if isinstance(frame, dict)]
@@ -199,26 +201,14 @@ def _culprit(exception: JsonObject) -> str:
     return one_line(f"{file} in {function}" if file and function else file or function)
 
 
-def _tags(event: JsonObject) -> Iterator[str]:
-    for name in _TAG_MEMBERS:
-        if name in event and (value := one_line(event[name])):
-            yield f"{name}:{value}"
-    tags = event.get("tags")
-    pairs = list(tags.items()) if isinstance(tags, dict) else tags
-    if isinstance(pairs, list):
-        for pair in pairs[:_TAGS]:
-            if isinstance(pair, list | tuple) and len(pair) == 2:
-                yield f"{one_line(pair[0], _NAME_CHARS)}:{one_line(pair[1])}"
-
-
 class _ItemTitle(NamedTuple):
     title: str
     level: str | None = None
 
 
-def _title_of_items(items: tuple[Item, ...]) -> _ItemTitle:
+def _title_of_items(items: tuple[Item, ...], first: JsonObject) -> _ItemTitle:
     describe_item = _ITEM_TITLES.get(items[0].type)
-    found = describe_item(_load(items[0].payload)) if describe_item is not None else None
+    found = None if describe_item is None else describe_item(first)
     if found is not None and found.title:
         return found._replace(title=one_line(found.title))
     return _ItemTitle(one_line(", ".join(dict.fromkeys(item.type for item in items[:20]))))
@@ -226,12 +216,12 @@ def _title_of_items(items: tuple[Item, ...]) -> _ItemTitle:
 
 def _logs(payload: JsonObject) -> _ItemTitle:
     """The first of the most severe logs."""
-    logs = _objects(payload.get("items"))
+    logs = as_objects(payload.get("items"))
     if not logs:
         return _ItemTitle("")
     log = max(logs, key=lambda each: _SEVERITY.get(_log_level(each) or "", -1))
     more = _more(len(logs), "log")
-    text = one_line(_first_line(log.get("body")), _TITLE_CHARS - len(more)) or "(no message)"
+    text = one_line(_first_line(log.get("body")), LINE_CHARS - len(more)) or "(no message)"
     return _ItemTitle(text + more, _log_level(log))
 
 
@@ -242,7 +232,7 @@ def _log_level(log: JsonObject) -> str | None:
 
 
 def _metrics(payload: JsonObject) -> _ItemTitle:
-    metrics = _objects(payload.get("items"))
+    metrics = as_objects(payload.get("items"))
     if not metrics:
         return _ItemTitle("")
     name, kind, unit = (one_line(metrics[0].get(key), 100) for key in ("name", "type", "unit"))
@@ -254,23 +244,23 @@ def _metrics(payload: JsonObject) -> _ItemTitle:
 def _session(session: JsonObject) -> _ItemTitle:
     status = one_line(session.get("status"), _NAME_CHARS)
     errors = session.get("errors")
-    count = f" with {_count(errors, 'error')}" if _is_count(errors) and errors else ""
+    count = f" with {_count(errors, 'error')}" if is_count(errors) and errors else ""
     return _ItemTitle(f"session {status}{count}{_of_release(session)}" if status else "")
 
 
 def _sessions(payload: JsonObject) -> _ItemTitle:
     """The totals of all aggregates."""
-    aggregates = _objects(payload.get("aggregates"))
+    aggregates = as_objects(payload.get("aggregates"))
     parts = []
     for status in ("exited", "errored", "abnormal", "crashed"):
-        total = sum(each[status] for each in aggregates if _is_count(each.get(status)))
+        total = sum(each[status] for each in aggregates if is_count(each.get(status)))
         if total:
             parts.append(f"{total} {status}")
     return _ItemTitle(f"sessions{_of_release(payload)}: {', '.join(parts)}" if parts else "")
 
 
 def _of_release(session: JsonObject) -> str:
-    release = one_line(_object(session.get("attrs")).get("release"), _NAME_CHARS)
+    release = one_line(as_object(session.get("attrs")).get("release"), _NAME_CHARS)
     return f" of {release}" if release else ""
 
 
@@ -289,7 +279,7 @@ def _user_report(report: JsonObject) -> _ItemTitle:
 
 def _client_report(report: JsonObject) -> _ItemTitle:
     parts = []
-    for discarded in _objects(report.get("discarded_events")):
+    for discarded in as_objects(report.get("discarded_events")):
         category, reason = (one_line(discarded.get(key), 100) for key in ("category", "reason"))
         quantity = one_line(_number(discarded.get("quantity"))) or "?"
         parts.append(f"{quantity} {category or 'unknown'} ({reason or 'no reason'})")
@@ -297,24 +287,36 @@ def _client_report(report: JsonObject) -> _ItemTitle:
 
 
 def _profile(profile: JsonObject) -> _ItemTitle:
-    names = [_object(profile.get("transaction")).get("name"), profile.get("transaction_name")]
-    names += [each.get("name") for each in _objects(profile.get("transactions"))]
+    names = [as_object(profile.get("transaction")).get("name"), profile.get("transaction_name")]
+    names += [each.get("name") for each in as_objects(profile.get("transactions"))]
     name = next(filter(None, map(one_line, names)), "")
     return _ItemTitle(f"profile of {name}" if name else "")
 
 
 def _profile_chunk(chunk: JsonObject) -> _ItemTitle:
-    samples = _object(chunk.get("profile")).get("samples")
+    samples = as_object(chunk.get("profile")).get("samples")
     count = _count(len(samples), "sample") if isinstance(samples, list) else ""
     release = one_line(chunk.get("release"), _NAME_CHARS)
     of_release = f" of {release}" if release else ""
     return _ItemTitle(f"profile{of_release}: {count}" if count else "")
 
 
+def _spans(payload: JsonObject) -> _ItemTitle:
+    """The name of the first segment, else of the first span; older SDKs send one span an item."""
+    spans = as_objects(payload.get("items")) if "items" in payload else [payload]
+    names = [one_line(span.get("name")) or one_line(span.get("description")) for span in spans]
+    roots = [
+        name for span, name in zip(spans, names, strict=True) if span.get("is_segment") is True
+    ]
+    name = next(filter(None, [*roots, *names]), "")
+    return _ItemTitle(f"{name}{_more(len(spans), 'span')}" if name else "")
+
+
 _ITEM_TITLES: Final[Mapping[str, Callable[[JsonObject], _ItemTitle]]] = MappingProxyType(
     {
         "log": _logs,
         "trace_metric": _metrics,
+        "span": _spans,
         "session": _session,
         "sessions": _sessions,
         "check_in": _check_in,
@@ -334,32 +336,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-
-
 def _number(value: object) -> object:
     """Without the decimals of a whole number: SDKs send 3 as 3.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _objects(value: object) -> list[JsonObject]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _object(value: object) -> JsonObject:
-    return value if isinstance(value, dict) else _NOTHING
-
-
-def _load(payload: bytes) -> JsonObject:
-    if len(payload) > _PARSED_BYTES:
-        return _NOTHING
-    try:
-        return _object(orjson.loads(payload))
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        # orjson is too strict for what SDKs send: NaN, and lone surrogates.
-        return _object(json.loads(payload))
-    except (ValueError, RecursionError):
-        return _NOTHING

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from consumer_fleet.capture.envelope import Envelope
@@ -74,7 +75,10 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """An entry in a list. Its fields are the JSON API's; ``size_bytes`` is that of ``raw``."""
+    """An entry in a list. Its fields are the JSON API's; ``size_bytes`` is that of ``raw``.
+
+    ``issue`` is common to the events of one cause.
+    """
 
     id: int
     event_id: str | None
@@ -90,45 +94,83 @@ class Summary:
     origin: KafkaPosition | None
     answers: tuple[DeliveryResponse, ...]
     dead_letter: Rejection | None
+    issue: str | None
 
 
 _TERMS: Final = 10
+_TERM_CHARS: Final = 100
+# The index is of sequences of three characters; every third one of a word finds its candidates.
+_INDEXED_CHARS: Final = 3
+# The column of each exact filter, as an SQL expression.
+_TOPIC: Final = "coalesce(json_extract(dead_letter, '$.topic'), json_extract(origin, '$.topic'))"
+EXACT: Final = MappingProxyType(
+    {
+        "level": "level",
+        "project": "project",
+        "platform": "platform",
+        "topic": _TOPIC,
+        "reason": "json_extract(dead_letter, '$.reason')",
+        "issue": "issue",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """``text`` is words that must all occur in the searched text; case is ignored.
 
+    ``type`` is an entry's, or one of its items'. ``topic`` is the original one of a dead letter.
     ``dead`` True selects dead letters, False all others.
     """
 
     text: str = ""
     type: str | None = None
     level: str | None = None
+    project: str | None = None
+    platform: str | None = None
+    topic: str | None = None
+    reason: str | None = None
+    issue: str | None = None
     dead: bool | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not self.text.split() and self._exact == (None, None, None)
-
-    @property
-    def _exact(self) -> tuple[str | None, str | None, bool | None]:
-        return self.type, self.level, self.dead
+        return not self.text.split() and replace(self, text="") == Filter()
 
     def condition(self) -> tuple[str, list[str | int]]:
         """The SQL condition, made of constants, and the values of its placeholders."""
         parts: list[str] = []
         values: list[str | int] = []
+        for name, column in EXACT.items():
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(f"{column} = ?")
+                values.append(value)
         if self.type is not None:
-            parts.append("type = ?")
-            values.append(self.type)
-        if self.level is not None:
-            parts.append("level = ?")
-            values.append(self.level)
+            of_item = "EXISTS (SELECT 1 FROM json_each(item_types) AS item WHERE item.value = ?)"
+            parts.append(f"(type = ? OR {of_item})")
+            values += [self.type, self.type]
         if self.dead is not None:
             parts.append(f"dead_letter IS {'NOT ' if self.dead else ''}NULL")
-        for word in self.text.casefold().split()[:_TERMS]:
-            # A scan: 10,000 entries take a few milliseconds, and inserts have no index to update.
-            parts.append("instr(searched, ?) > 0")
-            values.append(word)
+        words = [word[:_TERM_CHARS] for word in self.text.casefold().split()[:_TERMS]]
+        if words:
+            found = ["instr(searched, ?) > 0"] * len(words)
+            indexed = _match(words)
+            if indexed:
+                found.insert(0, "search MATCH ?")
+                values.append(indexed)
+            values += words
+            matching = " AND ".join(found)
+            parts.append(f"id IN (SELECT rowid FROM search WHERE {matching})")  # noqa: S608 - constants
         return " AND ".join(parts) or "1", values
+
+
+def _match(words: list[str]) -> str:
+    """The query of the index for texts that may have all the words; "" if all are too short."""
+    grams = {
+        word[start:][:_INDEXED_CHARS]
+        for word in words
+        for start in (*range(0, len(word) - _INDEXED_CHARS, _INDEXED_CHARS), -_INDEXED_CHARS)
+        if len(word) >= _INDEXED_CHARS
+    }
+    return " AND ".join('"' + gram.replace('"', '""') + '"' for gram in sorted(grams))

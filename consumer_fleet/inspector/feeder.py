@@ -13,7 +13,6 @@ from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import Decode, RawMessage, Skipped
 from consumer_fleet.dead_letter_headers import restore
 from consumer_fleet.errors import FleetError, RecordingError, RejectedMessage
-from consumer_fleet.inspector.description import one_line
 from consumer_fleet.inspector.entry import (
     MAX_ITEMS,
     EntrySource,
@@ -22,6 +21,7 @@ from consumer_fleet.inspector.entry import (
     Rejection,
 )
 from consumer_fleet.inspector.store import Store
+from consumer_fleet.inspector.untrusted import one_line
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.recording.reader import Recording

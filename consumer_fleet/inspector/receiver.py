@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.errors import ConfigurationError
-from consumer_fleet.inspector.api import CoverageApi, EventsApi, LookupApi
+from consumer_fleet.inspector.api import CoverageApi, EventsApi, LookupApi, TraceApi
 from consumer_fleet.inspector.coverage import build_coverage
 from consumer_fleet.inspector.coverage.service import CoverageSettings
 from consumer_fleet.inspector.entry import EntrySource
@@ -147,6 +147,7 @@ class Receiver:
             dsn=str(self.dsn) if self._access.is_loopback else None,
             coverage=bool(coverage.reports or coverage.codecov),
         )
+        traces = TraceApi(self.store)
         pages_app = Starlette(
             routes=[
                 Route("/", pages.index),
@@ -154,7 +155,11 @@ class Receiver:
                 Route("/assets/{path:path}", pages.asset),
                 Route("/api/status", api.status),
                 Route("/api/events", api.events),
+                Route("/api/events", api.clear, methods=["DELETE"]),
+                Route("/api/choices", api.choices),
+                Route("/api/traces/{trace_id}", traces.trace),
                 Route("/api/events/{id}", api.event),
+                Route("/api/events/{id}/trace", traces.of_entry),
                 Route("/api/events/{id}/items/{index}", api.item),
                 Route("/api/events/{id}/raw", api.raw),
                 Route("/api/lookup/{event_id}", self._lookup_api.get),

@@ -14,19 +14,21 @@ from consumer_fleet.inspector.database import (
     INSERT_ENTRY,
     SUMMARY_COLUMNS,
     ForeignDatabase,
-    entry_values,
+    Row,
+    delete_entries,
     instance_of,
     open_database,
     position_from,
     summary_from,
     unusable,
 )
-from consumer_fleet.inspector.entry import Filter, NewEntry, Summary
+from consumer_fleet.inspector.entry import EXACT, Filter, NewEntry, Summary
 
 MAX_ROWS: Final = 10_000
 MAX_BYTES: Final = 50 * 1024 * 1024
 _SLACK: Final = 100  # evict a hundredth of the limits at a time
 _LARGEST_ID: Final = 2**63 - 1
+_CHOICES: Final = 200
 # Longer values are written as a blob: a bound parameter would be copied twice.
 _BOUND_BYTES: Final = 1024 * 1024
 
@@ -98,16 +100,24 @@ class Store:
 
     def add_all(self, entries: Sequence[NewEntry]) -> None:
         """Like ``add`` for several entries: all of them or, if it raises, none."""
-        rows = [(entry_values(entry), entry.raw) for entry in entries]
-        fitting = [(row, raw) for row, raw in rows if row[-1] <= self.max_bytes]
+        rows = [Row.of(entry) for entry in entries]
+        fitting = [row for row in rows if row.kept_bytes <= self.max_bytes]
         with self._lock:
             # In a separate transaction: else SQLite would hold deleted and new data at once.
             with self._transaction():
-                self._evict(len(fitting), sum(row[-1] for row, _ in fitting))
+                self._evict(len(fitting), sum(row.kept_bytes for row in fitting))
             with self._transaction():
-                for row, raw in fitting:
-                    self._insert(row, raw)
+                for row in fitting:
+                    self._insert(row)
             self._accepted += len(rows)
+        for listener in self._listeners:
+            listener()
+
+    def clear(self) -> None:
+        """Delete all entries. Their ids are not given again."""
+        with self._lock, self._transaction():
+            delete_entries(self._db, _LARGEST_ID)
+            self._kept = self._kept_bytes = 0
         for listener in self._listeners:
             listener()
 
@@ -128,8 +138,14 @@ class Store:
     def page(self, filter_: Filter, *, before: int | None = None, limit: int = 100) -> EntryPage:
         """Matching entries older than the entry ``before``, newest first."""
         condition, values = filter_.condition()
-        total = self.counts().kept if filter_.is_empty else self._count(condition, values)
         end = _LARGEST_ID if before is None else min(before, _LARGEST_ID)
+        if filter_.text.split():
+            # A search once for both: the number of matches needs all of them.
+            ids = self._ids(condition, values)
+            total, older = len(ids), [each for each in ids if each < end][: limit + 1]
+            condition, values = f"id IN ({', '.join('?' * len(older))})", list(older)
+        else:
+            total = self.counts().kept if filter_.is_empty else self._count(condition, values)
         found = self._select(
             f"WHERE id < ? AND {condition} ORDER BY id DESC LIMIT ?", end, *values, limit + 1
         )
@@ -143,6 +159,36 @@ class Store:
     def find(self, event_id: str) -> list[Summary]:
         """All entries of one event, oldest first: several if it was delivered repeatedly."""
         return self._select("WHERE event_id = ? ORDER BY id", event_id)
+
+    def of_trace(self, trace_id: str, limit: int) -> list[Summary]:
+        """The newest entries that are part of a trace, oldest first."""
+        found = self._select(
+            "JOIN traces USING (id) WHERE trace_id = ? ORDER BY id DESC LIMIT ?", trace_id, limit
+        )
+        return found[::-1]
+
+    def traces_of(self, entry_id: int) -> list[str]:
+        """The traces that an entry is part of."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT trace_id FROM traces WHERE id = ?", (min(entry_id, _LARGEST_ID),)
+            ).fetchall()
+        return [trace_id for (trace_id,) in rows]
+
+    def choices(self) -> dict[str, list[str]]:
+        """The values that each exact filter can have, the most frequent ones first."""
+        return {
+            name: self._values_of(column) for name, column in EXACT.items() if name != "issue"
+        } | {"type": self._values_of("item.value", ", json_each(item_types) AS item")}
+
+    def _values_of(self, column: str, join: str = "") -> list[str]:
+        with self._reading() as database:
+            rows = database.execute(
+                f"SELECT {column} AS value FROM entries{join} WHERE value != ''"  # noqa: S608 - constants
+                " GROUP BY value ORDER BY count(*) DESC LIMIT ?",
+                (_CHOICES,),
+            ).fetchall()
+        return [str(value) for (value,) in rows]
 
     def get(self, entry_id: int) -> Summary | None:
         """One entry; None if it is not stored."""
@@ -190,10 +236,10 @@ class Store:
         self._evict(0, 0)  # the limits may have been reduced
         return instance_of(self._db)
 
-    def _insert(self, row: tuple[Any, ...], raw: bytes) -> None:
-        kept_bytes = row[-1]
-        self._evict(1, kept_bytes)  # a batch may be larger than the store
-        entry_id = self._db.execute(INSERT_ENTRY, row).lastrowid
+    def _insert(self, row: Row) -> None:
+        raw = row.raw
+        self._evict(1, row.kept_bytes)  # a batch may be larger than the store
+        entry_id = self._db.execute(INSERT_ENTRY, row.values).lastrowid
         if entry_id is None:
             raise RuntimeError("INSERT returned no id")
         if len(raw) <= _BOUND_BYTES:
@@ -202,8 +248,9 @@ class Store:
             self._db.execute("INSERT INTO contents VALUES (?, zeroblob(?))", (entry_id, len(raw)))
             with self._db.blobopen("contents", "raw", entry_id) as blob:
                 blob.write(raw)
+        row.add_to_indexes(self._db, entry_id)
         self._kept += 1
-        self._kept_bytes += kept_bytes
+        self._kept_bytes += row.kept_bytes
 
     def _evict(self, rows: int, size_bytes: int) -> None:
         """Delete the oldest entries until there is space for this much more."""
@@ -222,8 +269,7 @@ class Store:
             last = entry_id
             self._kept -= 1
             self._kept_bytes -= kept_bytes
-        self._db.execute("DELETE FROM entries WHERE id <= ?", (last,))
-        self._db.execute("DELETE FROM contents WHERE id <= ?", (last,))
+        delete_entries(self._db, last)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -256,6 +302,12 @@ class Store:
                 values,
             ).fetchall()
         return [summary_from(row) for row in rows]
+
+    def _ids(self, condition: str, values: Sequence[int | str]) -> list[int]:
+        """The matching entries, newest first."""
+        statement = f"SELECT id FROM entries WHERE {condition} ORDER BY id DESC"  # noqa: S608 - as above
+        with self._reading() as database:
+            return [entry_id for (entry_id,) in database.execute(statement, values)]
 
     def _count(self, condition: str, values: Sequence[int | str]) -> int:
         statement = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - as above

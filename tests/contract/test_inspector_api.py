@@ -93,6 +93,7 @@ def test_a_listed_entry_has_all_known_facts(receiver: Receiver) -> None:
     (event,) = listed.pop("events")
     assert listed == {"store": receiver.store.instance, "total": 1, "next": None}
     assert event.pop("size_bytes") > 0
+    assert event.pop("issue")
     assert event == {
         "id": newest(receiver),
         "event_id": ID,
@@ -456,3 +457,36 @@ def test_an_entry_of_another_store_or_an_evicted_one_is_no_longer_stored() -> No
         assert evicted.json["detail"] == "no longer stored: the entry was evicted"
         assert unknown.json["detail"] == "entry not found"
         assert (evicted.status, unknown.status) == (404, 404)
+
+
+def test_a_trace_is_joined_over_entries(receiver: Receiver) -> None:
+    trace = {"trace_id": "a" * 32, "span_id": "b" * 16}
+    event = {"type": "transaction", "transaction": "/pay", "contexts": {"trace": trace}}
+    receiver.store.add(event_entry(event, "1" * 32))
+    receiver.store.add(event_entry({"message": "x", "contexts": {"trace": trace}}, "2" * 32))
+    assert get(receiver, "/api/events/2").json["traces"] == ["a" * 32]
+    found = get(receiver, f"/api/traces/{'A' * 32}").json
+    assert [span["name"] for span in found["spans"]] == ["/pay"]
+    assert [mark["title"] for mark in found["marks"]] == ["x"]
+    assert found["entries"]["2"] == {"event_id": "2" * 32, "project": "1"}
+    assert found["is_complete"] is True
+    assert get(receiver, f"/api/traces/{'c' * 32}").json["spans"] == []
+    assert get(receiver, "/api/traces/1").status == 400
+    assert get(receiver, "/api/events/1/trace").json["spans"] == []
+    assert get(receiver, "/api/events/x/trace").status == 404
+
+
+def test_filters_offer_the_stored_values(receiver: Receiver) -> None:
+    receiver.store.add(event_entry({"platform": "go"}, project="7"))
+    assert get(receiver, "/api/choices").json["platform"] == ["go"]
+    assert get(receiver, "/api/events?platform=go&project=7").json["total"] == 1
+    assert get(receiver, "/api/events?platform=go&project=1").json["total"] == 0
+
+
+def test_only_this_origin_can_clear_the_list(receiver: Receiver) -> None:
+    receiver.store.add(event_entry({}))
+    foreign = {"Origin": "http://evil.example"}
+    assert request(receiver, "DELETE", "/api/events", None, foreign).status == 403
+    assert get(receiver, "/api/events").json["total"] == 1
+    assert request(receiver, "DELETE", "/api/events", None, {}).status == 200
+    assert get(receiver, "/api/events").json["total"] == 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from consumer_fleet.capture.envelope import build, make_item
 from consumer_fleet.errors import ConfigurationError, OutputError
 from consumer_fleet.inspector.entry import (
     DeliveryResponse,
@@ -23,7 +24,7 @@ from consumer_fleet.inspector.entry import (
     Rejection,
 )
 from consumer_fleet.inspector.store import Counts, Store
-from tests.support.inspecting import event_entry, raw_entry
+from tests.support.inspecting import envelope_entry, event_entry, raw_entry
 
 LETTER = Rejection("http_413", "too large", "group", "events", 2, 40)
 
@@ -290,9 +291,9 @@ def test_an_entry_that_fills_the_store_evicts_all_others(path: Path | None) -> N
     store = Store(path, max_bytes=100_000)
     for number in range(20):
         add(store, number)
-    store.add(numbered(20, "x" * 99_000))
+    store.add(numbered(20, "x" * 98_000))
     assert times(store) == [20.0]
-    assert 99_000 < store.counts().kept_bytes <= 100_000
+    assert 98_000 < store.counts().kept_bytes <= 100_000
     add(store, 21)
     assert times(store)[0] == 21.0
     store.close()
@@ -495,4 +496,88 @@ def test_threads_that_add_and_read_lose_nothing(path: Path | None) -> None:
     assert set(times(store)) == set(map(float, range(200)))
     counts = store.counts()
     assert (counts.accepted, counts.kept) == (200, 200)
+    store.close()
+
+
+def test_exact_filters_choose_by_project_platform_topic_reason_and_item_type() -> None:
+    store = Store()
+    log = make_item("log", b'{"items":[]}')
+    attached = build("a" * 32, [make_item("event", b'{"platform":"go"}'), log])
+    store.add(envelope_entry(attached, project="7", origin=KafkaPosition("events", 0, 1)))
+    store.add(numbered(2, dead_letter=LETTER, origin=KafkaPosition("events-dlq", 0, 1)))
+    store.add(numbered(3))
+    for filter_, ids in [
+        (Filter(project="7"), [1]),
+        (Filter(platform="python"), [3, 2]),
+        (Filter(reason="http_413"), [2]),
+        (Filter(topic="events"), [2, 1]),
+        (Filter(topic="events-dlq"), []),
+        (Filter(type="log"), [1]),
+        (Filter(type="default"), [3, 2, 1]),
+        (Filter(text="hello", project="1"), [3, 2]),
+    ]:
+        page = store.page(filter_)
+        assert ([entry.id for entry in page.events], page.total) == (ids, len(ids)), filter_
+    choices = store.choices()
+    assert choices["type"] == ["event", "log"]
+    assert choices["topic"] == ["events"]
+    assert (choices["reason"], choices["project"]) == (["http_413"], ["1", "7"])
+    store.close()
+
+
+def test_events_of_one_cause_are_one_issue() -> None:
+    def issue(event: dict[str, Any], project: str = "1") -> str | None:
+        store = Store()
+        store.add(event_entry(event, project=project))
+        (entry,) = store.latest(1)
+        store.close()
+        return entry.issue
+
+    def error(value: str, function: str = "pay", **more: Any) -> dict[str, Any]:
+        frames = [{"module": "shop", "function": function, "in_app": True}]
+        values = [{"type": "KeyError", "value": value, "stacktrace": {"frames": frames}}]
+        return {"exception": {"values": values}, **more}
+
+    same = issue(error("a"))
+    assert same == issue(error("b")) is not None
+    assert same not in (issue(error("a", "ship")), issue(error("a"), "2"))
+    fixed = issue(error("a", fingerprint=["db"]))
+    assert fixed == issue(error("a", "ship", fingerprint=["db"])) != same
+    assert issue(error("a", fingerprint=["{{ default }}"])) == same
+    assert issue(error("a", fingerprint=["{{ default }}", "db"])) not in (same, fixed)
+    assert issue({"type": "transaction"}) is None
+
+
+def test_a_cleared_store_is_empty_and_gives_no_id_twice(path: Path | None) -> None:
+    store = Store(path)
+    changes: list[int] = []
+    store.on_change(lambda: changes.append(1))
+    add(store, 1)
+    store.clear()
+    assert (store.counts().kept, store.counts().kept_bytes, len(changes)) == (0, 0, 2)
+    assert store.page(Filter(text="hello")).total == 0
+    add(store, 2)
+    assert store.newest_id() == 2
+    store.close()
+
+
+def test_a_file_of_version_1_is_searched_like_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(path)
+    trace = {"trace": {"trace_id": "a" * 32}}
+    store.add(event_entry({"message": "hello", "contexts": trace}, received_at=1.0))
+    store.add(NewEntry(b"\x00", None, 2.0, origin=KafkaPosition("t", 0, 1), undecodable="no"))
+    new = [replace(entry, id=0) for entry in store.latest(2)], store.counts().kept_bytes
+    for statement in (
+        "DROP TABLE search", "DROP TABLE traces", "DROP INDEX entries_by_issue",
+        "ALTER TABLE entries DROP COLUMN issue", "ALTER TABLE entries ADD COLUMN searched TEXT",
+        "PRAGMA user_version = 1",
+    ):  # fmt: skip
+        store._db.execute(statement)
+    store.close()
+    store = Store(path)
+    assert ([replace(entry, id=0) for entry in store.latest(2)], store.counts().kept_bytes) == new
+    assert store.page(Filter(text="hell")).total == 1
+    assert [entry.received_at for entry in store.of_trace("a" * 32, 9)] == [1.0]
+    add(store, 3)
     store.close()
