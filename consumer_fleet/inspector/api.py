@@ -235,7 +235,7 @@ def _version() -> str:
 
 
 class TraceApi:
-    """Serves the spans, errors and logs of a trace, or of an entry's own spans without one."""
+    """Serves the spans, errors and logs of a trace, or the spans of an entry."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -250,7 +250,7 @@ class TraceApi:
         )
 
     async def of_entry(self, request: Request) -> Response:
-        """The spans of one entry that have no trace id."""
+        """The spans of one entry: it may have no trace id, or be too large to be indexed."""
         summary = self._store.get(_number_in_path(request, "id"))
         entries = [] if summary is None else [summary]
         return await self._threads.run(lambda: self._joined(entries, None))

@@ -81,7 +81,7 @@ class Trace:
 def join_trace(entries: Iterable[tuple[Summary, Envelope]], trace_id: str | None) -> Trace:
     """The trace's parts in all entries; a repeated delivery of an event counts once.
 
-    Without an id, it is of all spans that have none.
+    Without an id, it is of all their spans.
     """
     trace = Trace()
     seen: set[str] = set()
@@ -105,7 +105,7 @@ def _parts(
     elif item_type == "span":
         spans = as_objects(payload.get("items")) if "items" in payload else [payload]
         for span in spans:
-            if normalize_event_id(span.get("trace_id")) == trace_id:
+            if trace_id in (None, normalize_event_id(span.get("trace_id"))):
                 yield _span(summary.id, span)
     elif item_type == "log":
         for log in as_objects(payload.get("items")):
@@ -131,12 +131,12 @@ def _parts_of_event(
             span_id, at = one_line(own.get("span_id")), _time(event.get("timestamp"))
             yield Mark(summary.id, summary.type, summary.level or "", summary.title, span_id, at)
         return
-    if own_trace == trace_id:
+    if trace_id in (None, own_trace):
         named = {**event, **own, "description": event.get("transaction")}
         yield _span(summary.id, named, is_segment=True)
     for span in as_objects(event.get("spans")):
         # A span without a trace is part of its transaction's.
-        if (normalize_event_id(span.get("trace_id")) or own_trace) == trace_id:
+        if trace_id in (None, normalize_event_id(span.get("trace_id")) or own_trace):
             yield _span(summary.id, span)
 
 

@@ -93,10 +93,10 @@ def test_an_event_delivered_twice_counts_once() -> None:
     assert len(joined([event], [event]).spans) == 1
 
 
-def test_a_transaction_without_a_trace_shows_its_own_spans() -> None:
+def test_without_a_trace_id_all_spans_of_the_entry_are_shown() -> None:
     event = transaction(contexts=None, spans=[{"span_id": "b"}, {"trace_id": OTHER}])
     trace = joined([event], trace_id=None)
-    assert [span.span_id for span in trace.spans] == ["", "b"]
+    assert [span.span_id for span in trace.spans] == ["", "b", ""]
 
 
 def test_values_of_the_wrong_type_are_missing() -> None:

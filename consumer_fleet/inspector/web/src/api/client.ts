@@ -1,6 +1,15 @@
 import type { CoverageAnswer, CoverageQuery } from '../context/coverage';
 import { asArray, type JsonValue, member, parseJson } from '../json';
-import type { Entry, EntryRef, EventPage, Filters, Status } from './types';
+import {
+  EXACT_FILTERS,
+  type Choices,
+  type Entry,
+  type EntryRef,
+  type EventPage,
+  type Filters,
+  type Status,
+  type Trace,
+} from './types';
 
 /** An answer other than 2xx, with the server's one-line reason. */
 export class ApiError extends Error {
@@ -52,11 +61,39 @@ export async function fetchEvents(
 ): Promise<EventPage> {
   const query = new URLSearchParams({ limit: String(limit) });
   if (before !== null) query.set('before', String(before));
-  if (filters.q !== '') query.set('q', filters.q);
-  if (filters.type !== '') query.set('type', filters.type);
-  if (filters.level !== '') query.set('level', filters.level);
-  if (filters.isDeadOnly) query.set('dead', '1');
+  for (const [name, value] of Object.entries(filterParameters(filters))) query.set(name, value);
   return (await (await get(`/api/events?${query}`, signal)).json()) as EventPage;
+}
+
+/** The filters that are set, as parameters of the API and of the address. */
+export function filterParameters(filters: Filters): Record<string, string> {
+  const texts = ['q', ...EXACT_FILTERS] as const;
+  const given = texts.filter((name) => filters[name] !== '').map((name) => [name, filters[name]]);
+  const parameters = Object.fromEntries(given) as Record<string, string>;
+  return filters.isDeadOnly ? { ...parameters, dead: '1' } : parameters;
+}
+
+export async function fetchChoices(signal?: AbortSignal): Promise<Choices> {
+  return (await (await get('/api/choices', signal)).json()) as Choices;
+}
+
+/** A trace; without an id, that of an entry's spans that have none. */
+export async function fetchTrace(
+  traceId: string | null,
+  entry: EntryRef | null,
+  signal?: AbortSignal,
+): Promise<Trace> {
+  const path =
+    traceId === null
+      ? entryPath(entry ?? { store: '', id: 0 }, '/trace')
+      : `/api/traces/${traceId}`;
+  return (await (await get(path, signal)).json()) as Trace;
+}
+
+/** Delete all stored entries. */
+export async function clearEntries(): Promise<void> {
+  const response = await fetch('/api/events', { method: 'DELETE' });
+  if (!response.ok) throw new ApiError(response.status, await readDetail(response));
 }
 
 export async function fetchEntry(ref: EntryRef, signal?: AbortSignal): Promise<Entry> {

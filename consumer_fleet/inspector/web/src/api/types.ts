@@ -1,4 +1,5 @@
 import type { JsonValue } from '../json';
+import type { TraceMark, TraceSpan } from '../model/trace';
 
 /** An envelope's position in Kafka. */
 export interface Origin {
@@ -40,6 +41,8 @@ export interface Summary {
   origin: Origin | null;
   answers: Answer[];
   dead_letter: DeadLetter | null;
+  /** The same for all events of one cause; null for what is not an error. */
+  issue: string | null;
 }
 
 /** Identifies a store: entry ids are valid in one store only. */
@@ -72,6 +75,10 @@ export interface Entry {
   items: EnvelopeItem[];
   /** Index of the item that is the event. */
   event: number | null;
+  /** How many stored entries are of the same issue, this one included. */
+  same_issue: number;
+  /** The traces that the entry is part of. */
+  traces: string[];
   undecodable: { error: string; hex_preview: string } | null;
 }
 
@@ -89,11 +96,46 @@ export interface Status {
   store: StoreId;
 }
 
-export interface Filters {
-  q: string;
-  type: string;
-  level: string;
-  isDeadOnly: boolean;
+/** The spans, errors and logs of one trace, in all stored entries. */
+export interface Trace {
+  store: StoreId;
+  trace_id: string | null;
+  /** The entries of the spans and marks, by their id. */
+  entries: Record<string, { event_id: string | null; project: string }>;
+  /** False if further entries of the trace are not in it. */
+  is_complete: boolean;
+  spans: TraceSpan[];
+  marks: TraceMark[];
+  total_spans: number;
+  total_marks: number;
 }
 
-export const NO_FILTERS: Filters = { q: '', type: '', level: '', isDeadOnly: false };
+/** The filters of one value each; empty for all. Their names are the API's parameters. */
+export const EXACT_FILTERS = [
+  'type',
+  'level',
+  'project',
+  'platform',
+  'topic',
+  'reason',
+  'issue',
+] as const;
+
+export type ExactFilter = (typeof EXACT_FILTERS)[number];
+
+export type Filters = Record<ExactFilter, string> & { q: string; isDeadOnly: boolean };
+
+/** The stored values of each filter, the most frequent ones first. */
+export type Choices = Partial<Record<ExactFilter, string[]>>;
+
+export const NO_FILTERS: Filters = {
+  q: '',
+  type: '',
+  level: '',
+  project: '',
+  platform: '',
+  topic: '',
+  reason: '',
+  issue: '',
+  isDeadOnly: false,
+};

@@ -3,7 +3,8 @@ import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react
 import type { EntryRef, Filters, Summary } from '../api/types';
 import type { CoverageAnswers } from '../context/coverageCache';
 import { SafeText } from '../context/SafeText';
-import { DetailState, EntryDetail } from './detail/EntryDetail';
+import { BackButton, DetailState, EntryDetail } from './detail/EntryDetail';
+import { TraceView } from './detail/TraceView';
 import type { Loaded } from './detail/useLoaded';
 import type { FeedSnapshot } from './list/eventFeed';
 import { ListPane } from './list/ListPane';
@@ -20,7 +21,7 @@ export function App() {
   const status = useStatus(snapshot.connection);
   const coverageAnswers = useCoverageAnswers(snapshot.restarts);
   const target = useTarget(route.target, snapshot.store);
-  const { filters } = route;
+  const { filters, traceId } = route;
   const { store } = snapshot;
 
   const select = useCallback(
@@ -34,9 +35,9 @@ export function App() {
   );
   const applyFilters = useCallback(
     (next: Filters) => {
-      navigate({ target: route.target, filters: next }, 'replace');
+      navigate({ target: route.target, traceId, filters: next }, 'replace');
     },
-    [navigate, route.target],
+    [navigate, route.target, traceId],
   );
   const goBack = useCallback(() => {
     navigate({ target: null, filters });
@@ -47,7 +48,7 @@ export function App() {
   }, [feed, status?.store]);
 
   const selected = target.phase === 'ready' ? target.value : null;
-  const view = route.target === null ? 'list' : 'detail';
+  const view = route.target === null && traceId === undefined ? 'list' : 'detail';
   useKeptFocus(view);
   return (
     <div className="page" data-view={view}>
@@ -67,7 +68,12 @@ export function App() {
         onEnter={focusEntry}
       />
       <main id="entry" className="detail-pane" tabIndex={-1} aria-label="Event">
-        {selected !== null ? (
+        {traceId !== undefined ? (
+          <>
+            <BackButton onBack={goBack} />
+            <TraceView key={traceId} traceId={traceId} entry={null} />
+          </>
+        ) : selected !== null ? (
           <EntryDetail
             key={`${selected.store}-${selected.id}`}
             entry={selected}

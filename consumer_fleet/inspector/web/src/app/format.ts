@@ -54,3 +54,8 @@ export function formatDuration(seconds: number): string {
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 2 : 0)} ms`;
   return `${seconds.toFixed(2)} s`;
 }
+
+/** `+12 ms`, from some start. */
+export function formatOffset(seconds: number): string {
+  return `${seconds < 0 ? '−' : '+'}${formatDuration(Math.abs(seconds))}`;
+}

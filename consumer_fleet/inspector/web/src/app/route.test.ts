@@ -5,7 +5,15 @@ import { formatRoute, parseRoute } from './route';
 
 const EVENT_ID = 'f'.repeat(32);
 const ENTRY = { store: '8a0c', id: 17 };
-const FILTERS = { q: 'a&b=c #ü', type: 'error', level: 'fatal', isDeadOnly: true };
+const FILTERS = {
+  ...NO_FILTERS,
+  q: 'a&b=c #ü',
+  type: 'error',
+  level: 'fatal',
+  topic: 'a/b',
+  issue: 'c0ffee',
+  isDeadOnly: true,
+};
 
 test.each([
   ['#/events', null],
@@ -20,6 +28,11 @@ test.each([
     target,
     filters: FILTERS,
   });
+});
+
+test('a trace has an address, with filters', () => {
+  const route = { target: null, traceId: EVENT_ID, filters: FILTERS };
+  expect(parseRoute(formatRoute(route))).toEqual(route);
 });
 
 test('an event id is also read where links had it before', () => {

@@ -1,4 +1,5 @@
-import { NO_FILTERS, type EntryRef, type Filters } from '../api/types';
+import { filterParameters } from '../api/client';
+import { EXACT_FILTERS, NO_FILTERS, type EntryRef, type Filters } from '../api/types';
 
 /** The event that an address names: by its event id, by its entry, or by both. */
 export interface Target {
@@ -10,6 +11,8 @@ export interface Target {
 export interface Route {
   /** Null for the list only. */
   target: Target | null;
+  /** The trace to show instead of an event. */
+  traceId?: string | undefined;
   filters: Filters;
 }
 
@@ -18,6 +21,7 @@ const ENTRY = String.raw`([0-9a-z]+)-(\d{1,15})`;
 const IS_EVENT_ID = new RegExp(`^${EVENT_ID}$`);
 const BY_EVENT_ID = new RegExp(`^/events?/(${EVENT_ID})(?:/${ENTRY})?$`);
 const BY_ENTRY = new RegExp(`^/entry/${ENTRY}$`);
+const BY_TRACE = new RegExp(`^/trace/(${EVENT_ID})$`);
 const BY_NUMBER = /^\/events\/(\d{1,15})$/;
 
 /** Read `#/event/EVENT_ID/STORE-17?q=timeout&level=error`.
@@ -28,16 +32,9 @@ const BY_NUMBER = /^\/events\/(\d{1,15})$/;
 export function parseRoute(hash: string): Route {
   const [path = '', query = ''] = hash.replace(/^#/, '').split('?', 2);
   const parameters = new URLSearchParams(query);
-  return {
-    target: parseTarget(path),
-    filters: {
-      ...NO_FILTERS,
-      q: parameters.get('q') ?? '',
-      type: parameters.get('type') ?? '',
-      level: parameters.get('level') ?? '',
-      isDeadOnly: parameters.get('dead') === '1',
-    },
-  };
+  const filters = { ...NO_FILTERS, isDeadOnly: parameters.get('dead') === '1' };
+  for (const name of ['q', ...EXACT_FILTERS] as const) filters[name] = parameters.get(name) ?? '';
+  return { target: parseTarget(path), traceId: BY_TRACE.exec(path)?.[1], filters };
 }
 
 function parseTarget(path: string): Target | null {
@@ -55,14 +52,16 @@ function readEntry(store: string | undefined, id: string | undefined): EntryRef 
   return store === undefined || id === undefined ? null : { store, id: Number(id) };
 }
 
-export function formatRoute({ target, filters }: Route): string {
-  const parameters = new URLSearchParams();
-  if (filters.q !== '') parameters.set('q', filters.q);
-  if (filters.type !== '') parameters.set('type', filters.type);
-  if (filters.level !== '') parameters.set('level', filters.level);
-  if (filters.isDeadOnly) parameters.set('dead', '1');
+export function formatRoute({ target, traceId, filters }: Route): string {
+  const parameters = new URLSearchParams(filterParameters(filters));
   const query = parameters.size > 0 ? `?${parameters}` : '';
-  return `#${formatTarget(target)}${query}`;
+  return `#${traceId === undefined ? formatTarget(target) : `/trace/${traceId}`}${query}`;
+}
+
+/** The address of an entry or a trace, with the filters of the present one. */
+export function linkTo(to: { target: Target } | { traceId: string }): string {
+  const { filters } = parseRoute(window.location.hash);
+  return formatRoute({ target: null, filters, ...to });
 }
 
 function formatTarget(target: Target | null): string {

@@ -78,13 +78,6 @@ export interface Tag {
   meta: JsonValue | undefined;
 }
 
-export interface Span {
-  op: string | null;
-  description: string | null;
-  startS: number;
-  durationS: number;
-}
-
 /** The facts of an event that the Context component needs. */
 export interface FrameEvent {
   platform: string | null;
@@ -108,7 +101,6 @@ export interface EventModel extends FrameEvent {
   stacktrace: Stacktrace | null;
   threads: Thread[];
   breadcrumbs: Breadcrumb[];
-  spans: Span[];
   tags: Tag[];
   /** Members shown unchanged: contexts, request, user, extra, modules … */
   sections: EventSection[];

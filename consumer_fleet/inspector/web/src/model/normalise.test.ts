@@ -110,18 +110,6 @@ test.each([
   expect([event.message, event.messageMeta]).toEqual(['m', mark('r')]);
 });
 
-test('spans are ordered by their start', () => {
-  const spans = [
-    { op: 'b', start_timestamp: 2, timestamp: 3.5 },
-    { op: 'none' },
-    { op: 'a', start_timestamp: '1970-01-01T00:00:01Z', timestamp: 4 },
-  ];
-  expect(readEvent({ spans }).spans).toEqual([
-    { op: 'a', description: null, startS: 1, durationS: 3 },
-    { op: 'b', description: null, startS: 2, durationS: 1.5 },
-  ]);
-});
-
 test('a time without a zone is UTC', () => {
   expect(readTimestampS('1970-01-02T00:00:00.500')).toBe(86_400.5);
   expect(readTimestampS('1970-01-02T00:00:00.500Z')).toBe(86_400.5);

@@ -18,7 +18,6 @@ import type {
   Tag,
   Thread,
 } from './event.ts';
-import { readSpans } from './spans.ts';
 import { readStacktrace } from './stacktrace.ts';
 
 const CONTEXT_TITLES = new Map([
@@ -46,7 +45,6 @@ export function readEvent(raw: JsonValue): EventModel {
     stacktrace: readStacktrace(event.stacktrace, member(meta, 'stacktrace')),
     threads: valuesOf(event, 'threads').map(readThread),
     breadcrumbs: valuesOf(event, 'breadcrumbs').map(readBreadcrumb),
-    spans: readSpans(event),
     tags: readTags(event),
     sections: readSections(event, meta),
     raw,

@@ -5,14 +5,19 @@ import type { Entry, EntryRef } from '../../api/types';
 import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache';
 import type { JsonValue } from '../../json';
 import { readEvent } from '../../model/normalise';
+import { formatBytes } from '../format';
 import { EntryHeader } from './EntryHeader';
 import { EnvelopeView } from './EnvelopeView';
 import { EventView } from './EventView';
 import { JsonView } from './JsonView';
 import { logItems, LogsView } from './LogsView';
+import { TraceList, TraceView } from './TraceView';
 import { Tabs, type Tab } from './Tabs';
 import { Undecodable } from './Undecodable';
 import { useLoaded } from './useLoaded';
+
+// A larger event would freeze the page for more than a second.
+const MAX_EVENT_BYTES = 4 * 1024 * 1024;
 
 interface Props {
   entry: EntryRef;
@@ -29,9 +34,14 @@ interface Contents {
 
 async function loadContents(ref: EntryRef, signal: AbortSignal): Promise<Contents> {
   const entry = await fetchEntry(ref, signal);
-  if (entry.event === null) return { entry, payload: null };
+  const event = entry.event === null ? undefined : entry.items[entry.event];
+  if (event === undefined) return { entry, payload: null };
+  if (event.size_bytes > MAX_EVENT_BYTES) {
+    const size = formatBytes(event.size_bytes);
+    return { entry, payload: { failure: `It is too large to display (${size}): download it.` } };
+  }
   try {
-    return { entry, payload: { value: await fetchItemJson(ref, entry.event, signal) } };
+    return { entry, payload: { value: await fetchItemJson(ref, event.index, signal) } };
   } catch (error) {
     return { entry, payload: { failure: error instanceof Error ? error.message : String(error) } };
   }
@@ -57,12 +67,19 @@ interface StateProps {
   children: ReactNode;
 }
 
+/** On a narrow page, which shows either the list or an entry. */
+export function BackButton({ onBack }: { onBack: () => void }) {
+  return (
+    <button type="button" className="back" onClick={onBack}>
+      ← Events
+    </button>
+  );
+}
+
 export function DetailState({ onBack, children }: StateProps) {
   return (
     <div className="detail-state">
-      <button type="button" className="back" onClick={onBack}>
-        ← Events
-      </button>
+      <BackButton onBack={onBack} />
       <p>{children}</p>
     </div>
   );
@@ -90,6 +107,19 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
   const [tab, setTab] = useState('');
 
   const tabs: Tab[] = [];
+  const { traces } = entry;
+  const isTransaction = entry.summary.type === 'transaction';
+  const trace: Tab = {
+    name: 'trace',
+    label: traces.length > 1 ? 'Traces' : 'Trace',
+    render: () =>
+      traces.length > 1 ? (
+        <TraceList traceIds={traces} />
+      ) : (
+        <TraceView traceId={traces[0] ?? null} entry={entry.ref} />
+      ),
+  };
+  if (isTransaction) tabs.push(trace);
   if (event !== null) {
     tabs.push(
       {
@@ -103,6 +133,7 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
   if (logItems(entry).length > 0) {
     tabs.push({ name: 'logs', label: 'Logs', render: () => <LogsView entry={entry} /> });
   }
+  if (!isTransaction && traces.length > 0) tabs.push(trace);
   if (entry.undecodable === null) {
     tabs.push({
       name: 'envelope',

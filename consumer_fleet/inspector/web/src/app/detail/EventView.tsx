@@ -9,7 +9,6 @@ import { Breadcrumbs } from './Breadcrumbs';
 import { Exceptions } from './Exceptions';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
-import { Spans } from './Spans';
 import { Threads } from './Threads';
 
 // Each card shows a page of names and values.
@@ -43,7 +42,6 @@ export function EventView({ event, coverage }: Props) {
         </Section>
       )}
       <Threads event={event} coverage={coverage} />
-      <Spans spans={event.spans} />
       <Tags tags={event.tags} />
       <Breadcrumbs breadcrumbs={event.breadcrumbs} />
       <Cards sections={event.sections} />

@@ -66,14 +66,6 @@ test.each<[string, JsonObject, string, number, string, number]>([
     'Show 100 more of 2,000',
     200,
   ],
-  [
-    'spans',
-    { spans: many((index) => ({ start_timestamp: index, timestamp: index + 1 })) },
-    '.span',
-    100,
-    'Show 100 more of 2,000 spans',
-    200,
-  ],
 ])('any number of %s is shown page by page', async (_, event, selector, first, more, then) => {
   const page = renderEvent(event);
   expect(page.querySelectorAll(selector)).toHaveLength(first);

@@ -1,4 +1,4 @@
-import type { Filters, Status, Summary } from '../../api/types';
+import { NO_FILTERS, type Filters, type Status, type Summary } from '../../api/types';
 import { formatCount } from '../format';
 import { EventList } from './EventList';
 import { isFiltered, type EventFeed, type FeedSnapshot } from './eventFeed';
@@ -62,7 +62,7 @@ export function ListPane({
           status={status}
           isFiltered={isFiltered(filters)}
           onClear={() => {
-            onFilter({ q: '', type: '', level: '', isDeadOnly: false });
+            onFilter(NO_FILTERS);
           }}
         />
       )}

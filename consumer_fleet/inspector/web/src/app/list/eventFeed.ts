@@ -1,7 +1,9 @@
 import { describeFailure, fetchEvents } from '../../api/client';
 import { openStream, type Connection } from '../../api/stream';
 import {
+  EXACT_FILTERS,
   NO_FILTERS,
+  type ExactFilter,
   type EventPage,
   type Filters,
   type StoreId,
@@ -276,14 +278,25 @@ function newerThan(id: number, newestFirst: Summary[]): number {
   return index < 0 ? newestFirst.length : index;
 }
 
-export function isFiltered({ q, type, level, isDeadOnly }: Filters): boolean {
-  return q !== '' || type !== '' || level !== '' || isDeadOnly;
+export function isFiltered(filters: Filters): boolean {
+  return (
+    filters.isDeadOnly || ['q' as const, ...EXACT_FILTERS].some((name) => filters[name] !== '')
+  );
 }
 
-function isWanted(summary: Summary, { type, level, isDeadOnly }: Filters): boolean {
+function isWanted(summary: Summary, filters: Filters): boolean {
+  const { dead_letter: deadLetter, origin } = summary;
+  const values: Record<ExactFilter, unknown> = {
+    type: summary.item_types.includes(filters.type) ? filters.type : summary.type,
+    level: summary.level,
+    project: summary.project,
+    platform: summary.platform,
+    topic: deadLetter?.topic ?? origin?.topic,
+    reason: deadLetter?.reason,
+    issue: summary.issue,
+  };
   return (
-    (type === '' || summary.type === type) &&
-    (level === '' || summary.level === level) &&
-    (!isDeadOnly || summary.dead_letter !== null)
+    EXACT_FILTERS.every((name) => filters[name] === '' || values[name] === filters[name]) &&
+    (!filters.isDeadOnly || deadLetter !== null)
   );
 }

@@ -7,14 +7,15 @@ import { EventFeed, type FeedSnapshot } from './eventFeed';
 export function useFeed(filters: Filters): [FeedSnapshot, EventFeed] {
   const feed = useMemo(() => new EventFeed(), []);
   const snapshot = useSyncExternalStore(feed.subscribe, feed.getSnapshot);
-  const { q, type, level, isDeadOnly } = filters;
+  // Each address has filters of its own, mostly with the same values.
+  const wanted = JSON.stringify(filters);
 
   useEffect(() => {
-    void feed.open({ q, type, level, isDeadOnly });
+    void feed.open(JSON.parse(wanted) as Filters);
     return () => {
       feed.close();
     };
-  }, [feed, q, type, level, isDeadOnly]);
+  }, [feed, wanted]);
 
   return [snapshot, feed];
 }
