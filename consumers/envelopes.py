@@ -6,10 +6,12 @@ redelivered envelope must be recognised upstream as the one that is already ther
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 
+from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import (
     Envelope,
     build,
@@ -29,6 +31,7 @@ from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers.format import (
     MessageFormat,
     Visitor,
+    as_project_id,
     fresh_event,
     iso_time,
     json_object,
@@ -85,6 +88,13 @@ class RawEnvelopes(MessageFormat):
                 )
             lines += (item.header, item.payload)
         return _joined(lines, envelope)
+
+    def project_of(self, message: RawMessage) -> int | None:
+        """The project of the DSN that the SDK was configured with."""
+        header = json_object((message.value or b"").partition(b"\n")[0]) or {}
+        with suppress(ValueError):
+            return as_project_id(Dsn.parse(str(header.get("dsn"))).project_id)
+        return None
 
     def view(self, value: bytes) -> ReadableValue:
         return read_envelope(value)

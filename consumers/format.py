@@ -11,6 +11,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, Protocol, TypeAlias, final
 
@@ -117,6 +118,13 @@ class MessageFormat(ABC):
             return None
         return finder.event if finder.event is not None else finder.first
 
+    def project_of(self, message: RawMessage) -> int | None:
+        """The id of the project that the message belongs to, where it names one. Never raises."""
+        finder = _ProjectFinder()
+        with suppress(UnreadableMessage):
+            self.visit(message.value or b"", finder)
+        return finder.project_id
+
     @final
     def with_new_event_id(self, value: bytes) -> bytes:
         """The value, with a new event id if ``decode`` would derive one from its position.
@@ -154,6 +162,32 @@ class _Finder:
 
     def blob(self, kind: str, content: bytes) -> bytes:
         return content
+
+
+class _ProjectFinder(_Finder):
+    """A visitor that looks for the project: Relay writes it around the payload, or into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project_id: int | None = None
+
+    def frame(self, members: JsonObject) -> JsonObject:
+        if self.project_id is None:
+            self.project_id = as_project_id(members.get("project_id"))
+        return members
+
+    def document(self, kind: str, document: Any) -> Any:
+        if self.project_id is None and isinstance(document, dict):
+            known = (document.get(name) for name in ("project_id", "project"))
+            self.project_id = next((each for each in map(as_project_id, known) if each), None)
+        return document
+
+
+def as_project_id(value: object) -> int | None:
+    """A project's id, which older messages have as text."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class JsonFormat(MessageFormat):

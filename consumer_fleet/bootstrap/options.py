@@ -149,6 +149,12 @@ class Options(BaseModel):
         allow_inf_nan=False,
         description="Share of messages that the second destination gets too, 0 to 1.",
     )
+    internal_project_id: int | None = Field(
+        None,
+        ge=1,
+        description="Project of Sentry's own errors (its SENTRY_PROJECT): the second destination "
+        "gets none of its messages, since it could feed them back.",
+    )
     envelope_origin: bool = Field(
         False,
         description="Put each message's topic, partition and offset into its envelope's header, "

@@ -41,6 +41,7 @@ _OF_SENTRY = (
     ("SENTRY_FEATURES", None, "features"),
     ("SENTRY_SDK_UPSTREAM_METRICS_ENABLED", None, "sentry_sdk_upstream_metrics_enabled"),
     ("SENTRY_OPTIONS", "store.use-relay-dsn-sample-rate", "store_use_relay_dsn_sample_rate"),
+    ("SENTRY_PROJECT", None, "internal_project_id"),
     # Sentry's own pair: its "upstream", and "saas".
     ("SENTRY_SDK_CONFIG", "dsn", "upstream_dsn"),
     ("SENTRY_SDK_CONFIG", "relay_dsn", "saas_dsn"),

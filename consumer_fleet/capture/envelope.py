@@ -70,6 +70,12 @@ class Envelope(NamedTuple):
     final_newline: bool = True
 
 
+class InternalEnvelope(Envelope):
+    """An envelope of the internal project, which the transport keeps from saas."""
+
+    __slots__ = ()
+
+
 def parse(raw: bytes, max_items: int = sys.maxsize) -> Envelope:
     """Split an envelope into its frames.
 

@@ -117,7 +117,7 @@ def report_bug(error: BaseException, **tags: str) -> None:
     with suppress(Exception), sentry_sdk.new_scope() as scope:
         for name, value in tags.items():
             scope.set_tag(name, value)
-        if _passed_capture(error):
+        if is_unsafe(error):
             scope.set_tag(UNSAFE_TAG, "true")
         sentry_sdk.capture_exception(error)
 
@@ -136,8 +136,20 @@ def report_last_bug(error: BaseException, timeout_s: float) -> None:
             transport.kill()
 
 
-def _passed_capture(error: BaseException) -> bool:
-    """Whether the error comes from this package: its event could cause the same error again."""
+_UNSAFE_ATTRIBUTE: Final = "consumer_fleet_is_unsafe"
+
+
+def mark_as_unsafe(error: Exception) -> None:
+    """Keep the report about this error from saas."""
+    setattr(error, _UNSAFE_ATTRIBUTE, True)
+
+
+def is_unsafe(error: BaseException) -> bool:
+    """Whether the report about this error could cause the same error again: it is marked so, or it
+    comes from this package.
+    """
+    if getattr(error, _UNSAFE_ATTRIBUTE, False):
+        return True
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
 

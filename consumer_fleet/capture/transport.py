@@ -20,7 +20,7 @@ from consumer_fleet.capture.counts import DestinationStatus, Incr, PeriodicCount
 from consumer_fleet.capture.delivery import CaptureRecipient, Delivery
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, OnReady
 from consumer_fleet.capture.destination import Destination, OpenPosts
-from consumer_fleet.capture.envelope import Envelope, parse
+from consumer_fleet.capture.envelope import Envelope, InternalEnvelope, parse
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.capture.own_events import LostEvents, OwnEventRecipient, is_current_event_safe
 from consumer_fleet.capture.socket_posts import open_posts
@@ -107,6 +107,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 recipient.done(number, None)
             return
         to_saas = self._is_sampled(sampling_key)
+        if to_saas and isinstance(envelope, InternalEnvelope):
+            to_saas = False
+            self._counts.add("internal.uncaptured.events.relay", {"reason": "internal_project"})
         self._capture_anything(envelope, recipient, number, to_saas=to_saas, skip=skip)
 
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:

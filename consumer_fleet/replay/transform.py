@@ -14,7 +14,7 @@ from consumer_fleet.errors import RejectedMessage
 from consumer_fleet.worker.transforms import error_and_line, load_function
 
 if TYPE_CHECKING:
-    from consumer_fleet.consumers.format import FormatOptions
+    from consumer_fleet.consumers.format import FormatOptions, MessageFormat
     from consumer_fleet.kafka.chunk import Record
 
     Transform: TypeAlias = Callable[[Record], Record | None]
@@ -116,8 +116,16 @@ class DecodeByOrigin:
         return replace(self, options=options)
 
     def __call__(self, message: RawMessage) -> Envelope | Skipped:
-        name = dict(self.consumers).get(message.topic)
-        if name is None:
+        found = self._format_of(message)
+        if found is None:
             raise RejectedMessage("unknown_origin", f"no consumer is known for {message.topic!r}")
-        found = registry.get(name).format
         return (found if self.options is None else found.with_options(self.options)).decode(message)
+
+    def project_of(self, message: RawMessage) -> int | None:
+        """The project of the message, where its format tells."""
+        found = self._format_of(message)
+        return None if found is None else found.project_of(message)
+
+    def _format_of(self, message: RawMessage) -> MessageFormat | None:
+        name = dict(self.consumers).get(message.topic)
+        return None if name is None else registry.get(name).format

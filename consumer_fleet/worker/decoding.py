@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
+from consumer_fleet.capture.own_events import mark_as_unsafe
 from consumer_fleet.codec import Decode, RawMessage, Skipped
 from consumer_fleet.consumers.format import MessageFormat
 from consumer_fleet.worker.transforms import Transforms
@@ -17,6 +19,8 @@ class HasOptions(Protocol):
     """A codec that is not a format, and has formats in it."""
 
     def with_options(self, options: Options) -> Decode: ...
+
+    def project_of(self, message: RawMessage) -> int | None: ...
 
 
 def build_decode(decode: Decode, options: Options) -> Decode:
@@ -38,7 +42,34 @@ def build_decode(decode: Decode, options: Options) -> Decode:
         from consumer_fleet.worker.schema_check import SchemaCheck  # noqa: PLC0415 - see above
 
         decode = SchemaCheck(decode, schema)
+    internal = options.internal_project_id if options.saas_dsn is not None else None
+    if internal is not None and isinstance(message_format, MessageFormat | HasOptions):
+        decode = _KeptFromSaas(decode, message_format.project_of, internal)
     return decode
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptFromSaas:
+    """Marks what comes of messages of the internal project: envelopes, and bugs of the codec.
+
+    Sent to saas, either could become the next message of that project, without end.
+    """
+
+    decode: Decode
+    project_of: Callable[[RawMessage], int | None]
+    project_id: int
+
+    def __call__(self, message: RawMessage) -> Envelope | Skipped:
+        is_internal = self.project_of(message) == self.project_id
+        try:
+            decoded = self.decode(message)
+        except Exception as error:
+            if is_internal:
+                mark_as_unsafe(error)
+            raise
+        if isinstance(decoded, Skipped) or not is_internal:
+            return decoded
+        return InternalEnvelope(*decoded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,13 @@ from sentry_sdk.envelope import Item as SdkItem
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
-from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.capture.envelope import (
+    Envelope,
+    InternalEnvelope,
+    build,
+    make_item,
+    with_origin,
+)
 from consumer_fleet.capture.transport import MultiplexingTransport
 from tests.support.capturing import (
     CountedMetrics,
@@ -106,6 +112,21 @@ def test_both_destinations_get_each_envelope_and_the_receipt_settles_once(settin
     assert setting.metrics.total("internal.captured.events.upstream") == 50
     assert setting.metrics.total("internal.captured.events.relay") == 50
     assert setting.metrics.total("capture.accepted", destination="saas") == 50
+
+
+def test_the_internal_projects_envelopes_never_reach_saas(setting: Setting) -> None:
+    transport = setting.both()
+    envelope = with_origin(InternalEnvelope(*event("a" * 32, STATSD)), "t", 0, 1)
+    receipts = [capture(transport, envelope), capture(transport, event("b" * 32))]
+    settle(transport, *receipts)
+    assert [each.settlements for each in receipts] == [[None], [None]]
+    assert [each.event_id for each in setting.saas_server.envelopes] == ["b" * 32]
+    assert len(setting.upstream_server.envelopes) == 2
+    transport.flush(5)
+    uncaptured = setting.metrics.total(
+        "internal.uncaptured.events.relay", reason="internal_project"
+    )
+    assert uncaptured == 1
 
 
 def test_a_receipt_waits_for_every_required_destination(setting: Setting) -> None:

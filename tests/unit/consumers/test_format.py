@@ -10,6 +10,7 @@ import pytest
 
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.format import (
     JsonFormat,
     JsonObject,
@@ -109,3 +110,24 @@ def test_an_example_is_made_fresh() -> None:
     fields = msgpack.unpackb(example)
     assert fields["event_id"] == orjson.loads(fields["payload"])["event_id"] != "x"
     assert orjson.loads(Feedback().fresh_example({"a": 1}))["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "value", "project_id"),
+    [
+        ("ingest-events", msgpack.packb({"project_id": 7, "payload": b"{}"}), 7),
+        ("ingest-events", msgpack.packb({"payload": b'{"project":7}'}), 7),
+        ("ingest-events", msgpack.packb({"project_id": True, "payload": b"{}"}), None),
+        ("events", b'[2,"insert",{"project_id":7,"data":{}},{}]', 7),
+        ("events", b'[2,"insert",{"data":{"project":7}},{}]', 7),
+        ("envelopes", b'{"dsn":"https://k@h/7"}\n{"type":"event"}\n{"project":8}', 7),
+        ("envelopes", b'{"dsn":7}\n{"type":"event"}\n{}', None),
+        ("envelopes", b"damaged", None),
+        ("ingest-events", b"damaged", None),
+    ],
+)
+def test_a_messages_project_is_known_where_it_names_one(
+    known: str, value: bytes, project_id: int | None
+) -> None:
+    assert registry.get(known).format.project_of(message(value)) == project_id
+    assert registry.get(known).format.project_of(message(None)) is None

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
+from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
+from consumer_fleet.capture.own_events import is_unsafe
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.envelopes import RawEnvelopes
 from consumer_fleet.consumers.registry import get
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.replay.transform import DecodeByOrigin
@@ -74,3 +77,34 @@ def test_a_function_as_a_codec_is_transformed_too() -> None:
     found = built(raw)
     assert isinstance(found, Envelope)
     assert b"[Filtered]" in found.items[0].payload
+
+
+SAAS = {"saas_dsn": "https://key@saas.example/1", "internal_project_id": 1}
+OF_PROJECT = {
+    1: message(b'{"dsn":"https://k@sentry.example/1"}\n{"type":"event"}\n{}\n', topic="t"),
+    2: message(b'{"dsn":"https://k@sentry.example/2"}\n{"type":"event"}\n{}\n', topic="t"),
+}
+
+
+def test_envelopes_of_the_internal_project_are_marked_for_saas_only_where_both_are_given() -> None:
+    options = resolve_options(OptionsRequest(SAAS), {}).options
+    for decode in (get("envelopes").decode, DecodeByOrigin((("t", "envelopes"),))):
+        built = build_decode(decode, options)
+        kinds = {project: type(built(raw)) for project, raw in OF_PROJECT.items()}
+        assert kinds == {1: InternalEnvelope, 2: Envelope}
+        assert built(OF_PROJECT[1]) == decode(OF_PROJECT[1]), "nothing else changes"
+    for name in SAAS:
+        alone = resolve_options(OptionsRequest({**SAAS, name: None}), {}).options
+        assert type(build_decode(get("envelopes").decode, alone)(OF_PROJECT[1])) is Envelope
+
+
+def test_a_bug_about_a_message_of_the_internal_project_is_marked_as_unsafe() -> None:
+    class Broken(RawEnvelopes):
+        def decode(self, message: RawMessage) -> Envelope | Skipped:
+            raise LookupError("a bug")
+
+    built = build_decode(Broken().decode, resolve_options(OptionsRequest(SAAS), {}).options)
+    for project, raw in OF_PROJECT.items():
+        with pytest.raises(LookupError) as caught:
+            built(raw)
+        assert is_unsafe(caught.value) is (project == 1)
