@@ -139,6 +139,7 @@ site: $(DEV_READY) ## Build the documentation as a website into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 chaos: kafka ## Break everything on purpose, and count what is lost (ROW=kills SEED=1 SCALE=0.1)
+	$(BIN)/python -m tests.support.go_tools server  # toxiproxy's
 	$(BIN)/python -m tests.chaos $(ROW) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
 
 bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 1 --seconds 4 \

@@ -12,6 +12,7 @@ from tests.chaos import (  # noqa: F401 - each registers its rows
     bombs,
     consumers,
     destinations,
+    network,
     poison,
     rebalances,
     workers,

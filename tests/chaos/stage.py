@@ -10,15 +10,16 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.chaos.oracle import Ledger, Oracle, event_id
 from tests.chaos.receiver import Receiver
 from tests.support.consumer_process import ConsumerProcess
+from tests.support.kafka_broker import KafkaBroker
 from tests.support.kafka_topics import KafkaTopics, Setting
 from tests.support.processes import wait_until
 
@@ -28,6 +29,7 @@ _QUEUE_LIMIT = 50_000
 _FLUSH_TIMEOUT_S = 60
 _TERM_TIMEOUT_S = 40
 
+_T = TypeVar("_T")
 MakeValue: TypeAlias = Callable[[bytes, int, int], bytes | None]
 
 
@@ -61,6 +63,7 @@ class Stage:
         self.arguments: list[str] = ["--set", f"connections={CONNECTIONS}"]
         self.members: list[ConsumerProcess] = []
         self._ended: list[ConsumerProcess] = []
+        self._producer: Producer | None = None
         self._resources = ExitStack()
         self.upstream = self._resources.enter_context(Receiver("upstream"))
         self.receivers = [self.upstream]
@@ -93,8 +96,18 @@ class Stage:
     def scaled(self, count: int, least: int = 1) -> int:
         return max(least, round(count * self.scale))
 
+    def enter(self, resource: AbstractContextManager[_T]) -> _T:
+        """Open a resource that lives as long as the stage."""
+        return self._resources.enter_context(resource)
+
+    def use(self, broker: KafkaBroker) -> None:
+        """Start a broker for this row alone. Call it first."""
+        self._resources.callback(broker.close)
+        broker.start()
+        self.kafka = broker
+
     def add_receiver(self, name: str) -> Receiver:
-        receiver = self._resources.enter_context(Receiver(name))
+        receiver = self.enter(Receiver(name))
         self.receivers.append(receiver)
         return receiver
 
@@ -118,9 +131,10 @@ class Stage:
 
     def produce(self, count: int, *, value: MakeValue = envelope) -> None:
         """Add ``count`` messages, spread evenly over the partitions."""
-        producer = Producer(
-            self.kafka.client_config(linger_ms=20, enable_idempotence=True) | self.producer_settings
-        )
+        if self._producer is None:
+            config = self.kafka.client_config(linger_ms=20, enable_idempotence=True)
+            self._producer = Producer(config | self.producer_settings)
+        producer = self._producer
         ledger = self.ledger
         misplaced: list[str] = []
 

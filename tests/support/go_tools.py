@@ -51,6 +51,7 @@ class _Module:
 _ALL = (
     _Module("helm", ("helm.sh/helm/v3/cmd/helm",), _HELM_FLAGS),
     _Module("kubeconform", ("github.com/yannh/kubeconform/cmd/kubeconform",)),
+    _Module("toxiproxy", ("github.com/Shopify/toxiproxy/v2/cmd/server",)),
     _Module("helm-docs", ("github.com/norwoodj/helm-docs/cmd/helm-docs",)),
     _Module("helm-unittest", ("github.com/helm-unittest/helm-unittest/cmd/helm-unittest",)),
     _Module(
