@@ -27,7 +27,8 @@ _EXAMPLE_WIDTH = 98
 _EXAMPLE_HEAD = """\
 # Options of consumer-fleet, with their defaults. Uncomment those that you change.
 # Each can also be set with --set NAME=VALUE, or in the environment as CONSUMER_NAME.
-# Precedence: command line, environment, Django settings (CONSUMER = {...}), this file, default.
+# Precedence: command line, environment, Django settings (CONSUMER = {...}), Sentry's settings
+# (SENTRY_CONF), this file, default.
 """
 
 

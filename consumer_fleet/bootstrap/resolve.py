@@ -1,7 +1,8 @@
 """From a request to the options, once per process.
 
-Precedence: command line, environment, Django settings, configuration file, default. Mappings
-(``kafka_config`` and its like) merge key by key. Every problem of every source is raised at once.
+Precedence: command line, environment, Django settings, Sentry's settings (SENTRY_CONF),
+configuration file, default. Mappings (``kafka_config`` and its like) merge key by key. Every
+problem of every source is raised at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from consumer_fleet.bootstrap.config_file import file_layer, find_config
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.parsing import as_mapping, normalised_key
 from consumer_fleet.bootstrap.redaction import learn_environment, learn_option, redact
+from consumer_fleet.bootstrap.sentry_conf import sentry_layer
 from consumer_fleet.bootstrap.sources import (
     FIELDS,
     MAPPING_FIELDS,
@@ -70,6 +72,7 @@ def resolve_options(request: OptionsRequest, environ: Mapping[str, str] | None =
     learn_environment(environ)
     layers = (
         file_layer(find_config(request.config, environ)),
+        sentry_layer(environ),
         django_layer(environ),
         environment_layer(environ),
         command_line_layer(request.given),

@@ -1,8 +1,9 @@
 """The sources of options: command line, environment, Django settings, configuration file.
 
-Each becomes a `Layer` (the file in config_file.py): its options as plain data, with the location
-of each, before anything is validated. Case, dots and dashes in a name make no difference, and
-nested mappings and dotted keys are the same (``store: {use-relay-dsn-sample-rate: 1}``).
+Each becomes a `Layer` (the file in config_file.py, Sentry's settings in sentry_conf.py): its
+options as plain data, with the location of each, before anything is validated. Case, dots and
+dashes in a name make no difference, and nested mappings and dotted keys are the same
+(``store: {use-relay-dsn-sample-rate: 1}``).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -240,7 +241,7 @@ def load_django(environ: Mapping[str, str]) -> str | None:
             ) from error
         # The user's module runs here and may raise anything, or exit.
         raise ConfigurationError(
-            f"{SETTINGS_VARIABLE}={module} can't be loaded: {_summary(error, *django.__path__)}"
+            f"{SETTINGS_VARIABLE}={module} can't be loaded: {summary(error, *django.__path__)}"
         ) from error
     return module
 
@@ -252,7 +253,7 @@ def _make_working_directory_importable() -> None:
             sys.path.append(here)
 
 
-def _summary(error: BaseException, *foreign: str) -> str:
+def summary(error: BaseException, *foreign: str) -> str:
     """The exception in one line, with the innermost location in the user's own code."""
     frames = [
         frame
@@ -271,22 +272,27 @@ def django_layer(environ: Mapping[str, str]) -> Layer:
         return layer
     from django.conf import settings  # noqa: PLC0415 - an optional dependency, and slow to import
 
-    options = getattr(settings, "CONSUMER", {})
+    add_settings(layer, lambda name: getattr(settings, name, None))
+    return layer
+
+
+def add_settings(layer: Layer, setting_of: Callable[[str], object]) -> None:
+    """Add the options in the settings' ``CONSUMER`` dict, then those in Sentry's own settings."""
+    options = setting_of("CONSUMER") or {}
     if not isinstance(options, Mapping):
-        raise ConfigurationError(f"Django settings {module}: CONSUMER should be a dict of options")
+        raise ConfigurationError(f"{layer.origin}: CONSUMER should be a dict of options")
     for key, value in options.items():
-        layer.add(str(key), value, f"Django settings {module}, CONSUMER[{str(key)!r}]")
+        layer.add(str(key), value, f"{layer.origin}, CONSUMER[{str(key)!r}]")
     for setting, key, option in _OF_SENTRY:
-        value = getattr(settings, setting, None)
+        value = setting_of(setting)
         name = setting
         if key is not None and value is not None:
             name = f"{setting}[{key!r}]"
             if not isinstance(value, Mapping):
-                raise ConfigurationError(f"Django settings {module}: {setting} should be a dict")
+                raise ConfigurationError(f"{layer.origin}: {setting} should be a dict")
             value = value.get(key)
         if option == "features" and isinstance(value, Mapping):
             value = [name for name, is_on in value.items() if is_on is True]
         if value not in (None, "") and not layer.has(option):
-            where = f"Django settings {module}, {name}"
+            where = f"{layer.origin}, {name}"
             layer.add(option, value, where, origin=where)
-    return layer

@@ -147,6 +147,6 @@ def _without_own_settings(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if not name.startswith(("CONSUMER_", "DJANGO_"))
+        if not name.startswith(("CONSUMER_", "DJANGO_", "SENTRY_"))
     }
     return {**kept, "PYTHONPATH": path}
