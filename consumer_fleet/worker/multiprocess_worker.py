@@ -44,6 +44,8 @@ _METRICS_FLUSH_TIMEOUT_S = 1.0
 _LAST_REPORT_TIMEOUT_S = 2.0
 # Messages decoded in a turn: answers wait meanwhile.
 _BURST = 32
+# Bursts in a turn while no request is under way, as where all are filtered: no answer waits.
+_BURSTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,14 +222,8 @@ class _Worker:
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
-        self._best_effort = {
-            name
-            for name, delivery in (
-                ("upstream", options.upstream_delivery),
-                ("saas", options.saas_delivery),
-            )
-            if delivery == "best-effort"
-        }
+        kinds = {"upstream": options.upstream_delivery, "saas": options.saas_delivery}
+        self._best_effort = {name for name, kind in kinds.items() if kind == "best-effort"}
         # Tasks with messages to start, in order of arrival.
         self._tasks: deque[_RunningTask] = deque()
         self._by_id: dict[int, _RunningTask] = {}
@@ -299,9 +295,9 @@ class _Worker:
             self._connection.send_bytes(protocol.encode_done(task_id))
 
     def _start_messages(self) -> bool:
-        """Decode and capture a burst of messages. True if more may start now."""
+        """Decode and capture some messages. True if more may start now."""
         left = min(_BURST, self._window - self.in_flight)
-        tasks = self._tasks
+        bursts, tasks = 1, self._tasks
         while tasks and left > 0:
             task = tasks[0]
             begin, end = task.next, min(task.next + left, len(task.task.numbers))
@@ -311,6 +307,9 @@ class _Worker:
                 self._start(task, position)
             if task.next >= len(task.task.numbers):
                 tasks.popleft()
+            if left == 0 and not self.in_flight and bursts < _BURSTS:
+                bursts, left = bursts + 1, _BURST
+                self.shared.beat()
         self.shared.end()
         return bool(tasks) and self.in_flight < self._window
 

@@ -15,7 +15,7 @@ What happens when a worker dies or hangs:
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
@@ -220,9 +220,9 @@ class WorkerPool:
         if assignment is None:
             return
         work = assignment.work
-        for index, reason in receipts.filtered:
-            if work.settle(index):
-                self.outcomes.count_filtered(reason)
+        filtered = Counter(reason for index, reason in receipts.filtered if work.settle(index))
+        for reason, messages in filtered.items():
+            self.outcomes.count_filtered(reason, messages)
         for index, reason, detail in receipts.rejected:
             if work.reject(index, reason, detail):
                 self.outcomes.count_rejected(reason)

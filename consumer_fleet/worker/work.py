@@ -156,10 +156,10 @@ class OutcomeCounts:
             self.delivered += messages
             incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
 
-    def count_filtered(self, reason: str) -> None:
-        self.filtered[reason] += 1
-        incr("consumer.messages", tags={"outcome": "filtered"})
-        incr("consumer.filtered", tags={"reason": reason})
+    def count_filtered(self, reason: str, messages: int) -> None:
+        self.filtered[reason] += messages
+        incr("consumer.messages", amount=messages, tags={"outcome": "filtered"})
+        incr("consumer.filtered", amount=messages, tags={"reason": reason})
 
     def count_rejected(self, reason: str) -> None:
         self.rejected[reason] += 1
