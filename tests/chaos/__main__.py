@@ -15,6 +15,7 @@ from tests.chaos import (  # noqa: F401 - each registers its rows
     network,
     poison,
     rebalances,
+    topics,
     workers,
 )
 from tests.chaos.rows import ROWS, Result, Row, run

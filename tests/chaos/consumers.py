@@ -8,7 +8,7 @@ from tests.chaos.rows import row
 from tests.chaos.stage import Stage, partitions_of
 from tests.support.processes import wait_until
 
-_SESSION = ("--kafka-config", "session.timeout.ms=3000,heartbeat.interval.ms=500")
+SESSION = ("--kafka-config", "session.timeout.ms=3000,heartbeat.interval.ms=500")
 
 
 @row
@@ -19,7 +19,7 @@ def kills(stage: Stage) -> None:
 
     Bound: what the killed one had delivered since its last commit
     """
-    stage.arguments += _SESSION
+    stage.arguments += SESSION
     stage.fill(8, stage.scaled(200_000))
     for _ in range(3):
         stage.start()
@@ -59,7 +59,7 @@ def frozen(stage: Stage) -> None:
 
     Bound: what the frozen one had delivered since its last commit
     """
-    stage.arguments += _SESSION
+    stage.arguments += SESSION
     freezes = stage.scaled(6)
     stage.fill(4, stage.scaled(60_000, 4000))
     for _ in range(2):

@@ -13,10 +13,12 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer_fleet.dead_letter_headers import restore
+from consumer_fleet.kafka.open_offsets import CommitMetadata
 from tests.chaos.receiver import EventId, Receiver
 from tests.support.kafka_topics import KafkaTopics
 
@@ -74,6 +76,13 @@ class Ledger:
         )
 
 
+class Commit(NamedTuple):
+    """A committed offset, and what its metadata says of the offsets behind it."""
+
+    offset: int
+    metadata: CommitMetadata = CommitMetadata()
+
+
 class Oracle:
     """Watches one group on one topic. ``problems`` is empty as long as every promise holds."""
 
@@ -84,9 +93,9 @@ class Oracle:
         self._dead_letters = dead_letters
         self._checked: Counter[int] = Counter()
         self._latest: dict[int, int] = {}
+        self._old_topic_ids: set[str] = set()
         self.problems: list[str] = []
         self.looks = 0
-        self.may_go_back = False
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._asker: Consumer | None = None
@@ -109,21 +118,21 @@ class Oracle:
     def committed(self) -> dict[int, int]:
         """Return the committed offsets as of now, or raise KafkaException."""
         with self._lock:
-            return self._ask()
+            return {index: commit.offset for index, commit in self._commits().items()}
 
     def look(self) -> None:
         """Check the commit-ahead invariant now. A broker that does not answer is asked later."""
         with self._lock:
             try:
-                committed = self._ask()
-                self._check(committed)
+                self._check(self._commits())
             except KafkaException:
                 return
             self.looks += 1
 
     def start_again(self, ledger: Ledger) -> None:
-        """Judge by another ledger from now on: the topic was created again."""
+        """Judge by another ledger from now on: the topic is created again."""
         with self._lock:
+            self._old_topic_ids |= {each.metadata.topic_id for each in self._ask().values()}
             self.ledger = ledger
             self._checked.clear()
             self._latest.clear()
@@ -144,7 +153,12 @@ class Oracle:
         while not self._stopping.wait(_LOOK_INTERVAL_S):
             self.look()
 
-    def _ask(self) -> dict[int, int]:
+    def _commits(self) -> dict[int, Commit]:
+        """Return the commits of this topic, not of one that had its name before."""
+        old = self._old_topic_ids
+        return {i: each for i, each in self._ask().items() if each.metadata.topic_id not in old}
+
+    def _ask(self) -> dict[int, Commit]:
         # A consumer that never joins; the admin client's request crashes while a coordinator
         # loads its groups (see KafkaTopics.committed).
         if self._asker is None:
@@ -153,32 +167,42 @@ class Oracle:
             )
         places = [TopicPartition(self.ledger.topic, index) for index in self.ledger.ends]
         found = self._asker.committed(places, timeout=_REQUEST_TIMEOUT_S)
-        return {each.partition: each.offset for each in found if each.offset >= 0}
+        return {
+            each.partition: Commit(each.offset, CommitMetadata.read(each.metadata, each.offset))
+            for each in found
+            if each.offset >= 0
+        }
 
-    def _check(self, committed: Mapping[int, int]) -> None:
-        ahead = self._ahead(committed)
+    def _check(self, commits: Mapping[int, Commit]) -> None:
+        ahead = self._ahead(commits)
         if ahead:
             # A dead letter may be acknowledged already, and not yet read here.
             self._read_dead_letters()
-            ahead = self._ahead(committed)
+            ahead = self._ahead(commits)
         for partition, offset, commit in ahead[:_MOST_NAMED]:
             self._complain(f"{partition} is committed at {commit}, ahead of {partition}@{offset}")
-            self._checked[partition] = commit
-        for partition, commit in committed.items():
+            self._checked[partition] = max(self._checked[partition], commit)
+        for partition, found in commits.items():
             before = self._latest.get(partition, 0)
-            if commit < before and not self.may_go_back:
-                self._complain(f"{partition}'s commit went back from {before} to {commit}")
-            self._latest[partition] = commit
+            if found.offset < before:
+                self._complain(f"{partition}'s commit went back from {before} to {found.offset}")
+            self._latest[partition] = found.offset
 
-    def _ahead(self, committed: Mapping[int, int]) -> list[tuple[int, int, int]]:
-        """Return the first unsettled message below each committed offset."""
+    def _ahead(self, commits: Mapping[int, Commit]) -> list[tuple[int, int, int]]:
+        """Return the first unsettled message that each commit passes, by its offset or metadata."""
         found = []
-        for partition, commit in committed.items():
+        for partition, (commit, metadata) in commits.items():
             while self._checked[partition] < commit:
                 if not self.ledger.is_settled(partition, self._checked[partition]):
                     found.append((partition, self._checked[partition], commit))
                     break
                 self._checked[partition] += 1
+            passed = (o for o in range(commit, metadata.high) if o not in metadata.open)
+            found += [
+                (partition, offset, commit)
+                for offset in passed
+                if not self.ledger.is_settled(partition, offset)
+            ][:1]
         return found
 
     def _complain(self, text: str) -> None:

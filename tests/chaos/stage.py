@@ -157,6 +157,25 @@ class Stage:
         if producer.flush(_FLUSH_TIMEOUT_S) or misplaced:
             raise RuntimeError(f"{self.topic} was not filled: {misplaced[:1] or 'time is up'}")
 
+    def add_partitions(self, total: int) -> None:
+        """Grow the topic to ``total`` partitions."""
+        self.kafka.add_partitions(self.topic, total)
+        for index in range(total):
+            self.ledger.ends.setdefault(index, 0)
+        self._producer = None  # it asks for the new partitions in minutes
+
+    def recreate_topic(self, ledger: Ledger) -> None:
+        """Delete the topic and create it again, to be filled as the ledger says."""
+        self.judge.start_again(ledger)
+        self.kafka.admin.delete_topics([self.topic])[self.topic].result(_FLUSH_TIMEOUT_S)
+        wait_until(
+            lambda: self.topic not in self.kafka.admin.list_topics(timeout=10).topics,
+            timeout_s=_FLUSH_TIMEOUT_S,
+            what="the topic's deletion",
+        )
+        self.kafka.create_topic(self.topic, len(ledger.ends))
+        self._producer = None  # it knows the old topic's ID
+
     @contextmanager
     def feeding(self, count: int, per_s: int) -> Iterator[None]:
         """Add messages at a steady rate beside the block, and wait for the last one at its end."""
@@ -240,8 +259,8 @@ class Stage:
                 raise RuntimeError(f"a consumer ended with {member.wait()}:\n{_tail(member)}")
         return True
 
-    def finish(self, timeout_s: float = 120) -> None:
-        """Wait until everything is committed, and stop the consumers with SIGTERM."""
+    def wait_for_commit(self, timeout_s: float = 120) -> None:
+        """Block until everything that was produced so far is committed."""
         ends = {index: end for index, end in self.ledger.ends.items() if end}
 
         def committed() -> bool:
@@ -252,6 +271,10 @@ class Stage:
                 return False
 
         wait_until(committed, timeout_s=timeout_s, what="the last commit", interval_s=0.2)
+
+    def finish(self, timeout_s: float = 120) -> None:
+        """Wait until everything is committed, and stop the consumers with SIGTERM."""
+        self.wait_for_commit(timeout_s)
         for member in list(self.members):
             member.wait_for("consuming")
             self._stop(member)

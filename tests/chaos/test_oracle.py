@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.oracle import Ledger, Oracle, event_id
+from consumer_fleet.kafka.open_offsets import CommitMetadata
+from tests.chaos import consumers
+from tests.chaos.oracle import Commit, Ledger, Oracle, event_id
 from tests.chaos.receiver import Receiver
 from tests.chaos.rows import ROWS, Result
 from tests.support.kafka_topics import KafkaTopics
@@ -17,14 +19,14 @@ class Scene(Oracle):
         ledger = Ledger("events", receivers)
         ledger.ends.update({0: 10, 1: 10})
         super().__init__(KafkaTopics("unused"), "group", ledger, "events-dlq")
-        self.commits: dict[int, int] = {}
+        self.commits: dict[int, Commit] = {}
 
-    def commit(self, partition: int, offset: int) -> list[str]:
-        self.commits[partition] = offset
+    def commit(self, partition: int, offset: int, metadata: str = "") -> list[str]:
+        self.commits[partition] = Commit(offset, CommitMetadata.read(metadata, offset))
         self.look()
         return self.problems
 
-    def _ask(self) -> dict[int, int]:
+    def _ask(self) -> dict[int, Commit]:
         return self.commits
 
     def _read_dead_letters(self) -> None:
@@ -86,6 +88,25 @@ def test_a_commit_that_goes_back_is_a_problem(upstream: Receiver) -> None:
     assert scene.commit(0, 2) == ["0's commit went back from 3 to 2"]
 
 
+def test_metadata_that_passes_a_missing_message_is_a_problem(upstream: Receiver) -> None:
+    """``held=6:1,2,1,2``: of 1 to 6, only 1 and 4 are open."""
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0, 2, 3, 5)
+    assert scene.commit(0, 1, "held=6:1,2,1,1") == []
+    assert scene.commit(0, 1, "held=6:1,4") == ["0 is committed at 1, ahead of 0@4"]
+
+
+def test_commits_of_a_topic_that_was_deleted_are_not_judged(upstream: Receiver) -> None:
+    scene = Scene(upstream)
+    accept(scene, upstream, 0, 0)
+    scene.commit(0, 1, "topic-id=old")
+    again = Ledger("events", [upstream], generation=1)
+    again.ends[0] = 10
+    scene.start_again(again)
+    assert scene.commit(0, 1, "topic-id=old") == []
+    assert scene.commit(0, 1, "topic-id=new") == ["0 is committed at 1, ahead of 0@0"]
+
+
 def test_lost_messages_are_named_by_position(upstream: Receiver) -> None:
     scene = Scene(upstream)
     accept(scene, upstream, 0, *range(10))
@@ -102,7 +123,7 @@ def test_messages_at_risk_are_those_accepted_and_not_committed(upstream: Receive
 
 
 def test_a_row_is_broken_by_a_loss_a_problem_or_a_duplicate_too_many() -> None:
-    row = next(iter(ROWS.values()))
+    row = ROWS[consumers.kills.__name__]
     assert Result(row, 1, duplicates=3, bound=3).holds
     assert not Result(row, 1, duplicates=4, bound=3).holds
     assert not Result(row, 1, lost=1).holds
