@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -98,6 +98,9 @@ class Options(BaseModel):
         hide_input_in_errors=True,
         coerce_numbers_to_str=True,
     )
+
+    #: The options that a SIGHUP may change while the process runs.
+    LIVE: ClassVar = ("store_use_relay_dsn_sample_rate", "self_reporting")
 
     # Kafka
     topic: Name | None = Field(None, description="The consumer to run, by its logical topic.")
@@ -312,6 +315,11 @@ class Options(BaseModel):
             upstream_metrics_enabled=self.sentry_sdk_upstream_metrics_enabled,
             saas_sample_rate=self.store_use_relay_dsn_sample_rate,
         )
+
+    @property
+    def live_capture(self) -> tuple[float, bool]:
+        """What `MultiplexingTransport.change` takes."""
+        return self.store_use_relay_dsn_sample_rate, self.self_reporting
 
     def _destination(self, name: str, dsn: Dsn | None) -> DestinationOptions | None:
         if dsn is None:

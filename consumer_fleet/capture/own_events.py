@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
@@ -154,7 +154,7 @@ def is_unsafe(error: BaseException) -> bool:
     return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
 
 
-def start_chunk_trace(topic: str, partition: int, offset: int, messages: int) -> Span:
+def start_chunk_trace(topic: str, partition: int, offsets: Sequence[int]) -> Span:
     """Start a transaction for a chunk, which ends with ``finish()``.
 
     The SDK's rate (``traces_sample_rate``) decides whether it is sent.
@@ -163,8 +163,8 @@ def start_chunk_trace(topic: str, partition: int, offset: int, messages: int) ->
     trace.set_data("messaging.system", "kafka")
     trace.set_data("messaging.destination.name", topic)
     trace.set_data("messaging.destination.partition.id", str(partition))
-    trace.set_data("messaging.kafka.offset", offset)
-    trace.set_data("messaging.batch.message_count", messages)
+    trace.set_data("messaging.kafka.offset", offsets[0])
+    trace.set_data("messaging.batch.message_count", len(offsets))
     return trace
 
 

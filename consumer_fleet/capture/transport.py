@@ -69,6 +69,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._loop = loop
         self._upstream_metrics_enabled = upstream_metrics_enabled
         self._saas_sample_rate = saas_sample_rate
+        self._takes_own_events = True
         self._incr = incr
         self._counts = PeriodicCounts(incr, loop.clock)
         self._to_upstream = self._counts.count("internal.captured.events.upstream")
@@ -114,6 +115,8 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         """Take an own event from the SDK: any thread, no receipt, best effort."""
+        if not self._takes_own_events:
+            return
         if getattr(self._capturing, "is_active", False):
             self._lose("recursion", envelope)
             return
@@ -232,6 +235,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if self._saas_sample_rate >= 1.0:
             return True
         return zlib.crc32(sampling_key.encode()) / 2**32 < self._saas_sample_rate
+
+    def change(self, saas_sample_rate: float, takes_own_events: bool) -> None:
+        """Change what may change while it runs. Any thread."""
+        self._saas_sample_rate = saas_sample_rate
+        self._takes_own_events = takes_own_events
 
     def drop_abandoned(self) -> None:
         """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""

@@ -94,4 +94,4 @@ def run_command(options: OptionsRequest) -> None:
     from consumer_fleet.bootstrap.resolve import resolve_options
     from consumer_fleet.run.consumer_run import run_consumer
 
-    sys.exit(run_consumer(resolve_options(options).options))
+    sys.exit(run_consumer(lambda: resolve_options(options).options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -22,6 +23,7 @@ from consumer_fleet.metrics import incr, recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
 from consumer_fleet.run.health import GroupHealth
 from consumer_fleet.run.progress import Progress
+from consumer_fleet.run.reload import Reload
 from consumer_fleet.run.run import Run, Steps
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import GroupSource
@@ -33,8 +35,10 @@ log = structlog.get_logger(__name__)
 _DEFAULT_MAX_POLL_INTERVAL_MS = "300000"
 
 
-def run_consumer(options: Options) -> int:
+def run_consumer(read: Callable[[], Options]) -> int:
     """Run the consumer that the options name; returns the exit code.
+
+    ``read`` reads the sources of options, now and after each SIGHUP.
 
     1. The options are checked before any socket opens.
     2. With neither brokers nor DSN, the embedded demonstration provides both.
@@ -42,16 +46,19 @@ def run_consumer(options: Options) -> int:
     4. The run is assembled, and ends with a signal, an error, or at the end of the topic.
     """
     # 1. The demonstration opens files before the boot looks at their limit.
+    options = read()
     check_open_files(options.worker_count)
     definition = _definition(options)
+    reload = Reload(read, options)
     with ExitStack() as stack:
+        stack.enter_context(reload.signals())
         # 2.
         if delivery_mode(options) == "embedded":
             options = _with_demonstration(stack, definition, options)
         # 3.
         app = configure(options)
         # 4.
-        run = assemble(definition, app)
+        run = assemble(definition, app, reload)
         with run.shutdown.signals():
             run.run()
         run.shutdown.raise_failure()
@@ -87,7 +94,7 @@ def _with_demonstration(
     )
 
 
-def assemble(definition: ConsumerDefinition, app: App) -> Run:
+def assemble(definition: ConsumerDefinition, app: App, reload: Reload) -> Run:
     """Put one consumer's run together. Raises ConfigurationError for options that contradict."""
     options = app.options
     topic = options.physical_topic or definition.logical_topic
@@ -113,7 +120,7 @@ def assemble(definition: ConsumerDefinition, app: App) -> Run:
         Steps.of(WorkerSpec(definition.decode, options), options),
         partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
         shutdown,
-        duties=[GroupHealth(source, options)],
+        duties=[GroupHealth(source, options), lambda run: reload.do(run, app.transport)],
         progress=Progress.on_stderr(
             options, rejected_as="rejected" if options.no_dlq else "dead-lettered"
         ),

@@ -69,9 +69,9 @@ def multiprocess_worker(
     """
     # The parent decides when a worker ends. A terminal's Ctrl-C and a service manager's TERM go to
     # the whole process group, and must not end the workers that the parent is draining.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    for each in protocol.SIGNALS_TO_THE_PARENT:
+        signal.signal(each, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, protocol.SIGNALS_TO_THE_PARENT)
     try:
         app = configure(spec.options, role="worker", worker_number=number)
         decode = build_decode(spec.decode, app.options)
@@ -277,13 +277,13 @@ class _Worker:
             task = _RunningTask(protocol.as_task(fields), self)
             if self._traces:
                 chunk = task.task
-                task.trace = start_chunk_trace(
-                    chunk.topic, chunk.partition, chunk.offsets[0], len(chunk.numbers)
-                )
+                task.trace = start_chunk_trace(chunk.topic, chunk.partition, chunk.offsets)
             self._tasks.append(task)
             self._by_id[task.task.task_id] = task
         elif kind is Kind.CANCEL:
             self._cancel(fields[0])
+        elif kind is Kind.CHANGE:
+            self._transport.change(*fields)
 
     def _cancel(self, task_id: int) -> None:
         task = self._by_id.pop(task_id, None)

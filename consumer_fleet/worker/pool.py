@@ -23,6 +23,7 @@ from time import monotonic
 import structlog
 from arroyo.types import Partition, Topic
 
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.open_offsets import OpenOffsets
@@ -97,6 +98,16 @@ class WorkerPool:
                 slot.cancelled[task_id] = slot.tasks.pop(task_id).extent
                 if slot.process is not None:
                     slot.process.send(protocol.encode_cancel(task_id))
+
+    def change(self, options: Options) -> None:
+        """Have all workers, and those that are started later, use these ``Options.LIVE``."""
+        live = {name: getattr(options, name) for name in Options.LIVE}
+        changed = self._spec.options.model_copy(update=live)
+        self._spec = replace(self._spec, options=changed)
+        frame = protocol.encode_change(*changed.live_capture)
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.send(frame)
 
     def poll(self) -> None:
         """Take receipts, replace dead and hung workers, hand out what waits. Never blocks."""

@@ -141,14 +141,13 @@ class WorkerProcess:
             daemon=True,
         )
         _hear_of_deaths()
-        # The child inherits the mask, and ignores both before it unblocks them: a Ctrl-C during its
+        # The child inherits the mask, and ignores them before it unblocks them: a Ctrl-C during its
         # boot stops the parent in order instead of ending the child with a traceback.
-        shielded = {signal.SIGINT, signal.SIGTERM}
-        signal.pthread_sigmask(signal.SIG_BLOCK, shielded)
+        signal.pthread_sigmask(signal.SIG_BLOCK, protocol.SIGNALS_TO_THE_PARENT)
         try:
             self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, shielded)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, protocol.SIGNALS_TO_THE_PARENT)
         # With our copy open, the death of the worker would never show as EOF.
         theirs.close()
         self._pipe = FramePipe(ours, f"worker-{number}", on_frame)

@@ -12,6 +12,7 @@ subset of a chunk, and may be sent again without the settled ones.
                                empty unless the run prepares messages), {number: destinations
                                that accepted it before}
                       CANCEL   task id: start no more of its messages
+                      CHANGE   what `MultiplexingTransport.change` takes
                       STOP     finish what was sent, then exit
     worker → parent   READY    the worker has booted and takes tasks: the time
                       FAILED   its boot failed: the error's text, its exit code
@@ -32,6 +33,7 @@ frees its budget, others pass it, and only the commit waits until it is released
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -45,6 +47,8 @@ import msgpack
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.dead_letter_headers import Headers
 
+# A signal to the whole process group means the parent, which decides when workers end.
+SIGNALS_TO_THE_PARENT = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 # Compared by value: its identity does not survive the way into another process.
 STOP = b"consumer-fleet worker: stop"
 
@@ -58,6 +62,7 @@ class Kind(IntEnum):
     STATUS = 6
     NEWS = 7
     DONE = 8
+    CHANGE = 9
     RELEASED = 9
 
 
@@ -102,6 +107,10 @@ def encode_task(task: Task) -> bytes:
 
 def encode_cancel(task_id: int) -> bytes:
     return _frame(Kind.CANCEL, task_id)
+
+
+def encode_change(saas_sample_rate: float, takes_own_events: bool) -> bytes:
+    return _frame(Kind.CHANGE, saas_sample_rate, takes_own_events)
 
 
 def encode_ready(at_s: float) -> bytes:
