@@ -18,14 +18,15 @@ from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.dead_letter_headers import Headers, with_facts
 from consumer_fleet.errors import FleetError, UndeliverableMessage
+from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.chunk import DeadLetter
 from consumer_fleet.kafka.clients import (
-    BrokerWatch,
     failure_of,
     is_fatal,
     make_client,
     producer_config,
 )
+from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch
 from consumer_fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class Ticket:
 class DeadLetterProducer:
     """Produces dead letters to ``topic`` and never gives up on one by itself.
 
+    ``watch`` tells that the topic is gone before librdkafka does, which takes half a minute.
     Without a topic (``--no-dlq``) the first dead letter ends the run, through ``on_failure``:
     continuing would lose it. Used from the run loop's thread.
     """
@@ -60,8 +62,11 @@ class DeadLetterProducer:
         group: str,
         *,
         on_failure: Callable[[FleetError], None],
+        watch: TopicWatch[TopicIdentity] | None = None,
     ) -> None:
         self._topic = topic
+        self._watch = watch
+        self._is_missing = False
         self._group = group
         self._on_failure = on_failure
         self._retries: deque[Ticket] = deque()
@@ -85,7 +90,7 @@ class DeadLetterProducer:
     @property
     def blocked(self) -> bool:
         """True while dead letters wait for a topic that refuses them."""
-        return bool(self._retries)
+        return bool(self._retries) or self._is_missing
 
     def _connect(self) -> Producer:
         self._brokers = BrokerWatch()
@@ -93,7 +98,7 @@ class DeadLetterProducer:
         return make_client(Producer, {**self._config, **own})
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if is_fatal(error):
+        if not self._brokers.note(error) and is_fatal(error):
             self._fail(error)
 
     def _fail(self, error: KafkaError) -> None:
@@ -162,8 +167,12 @@ class DeadLetterProducer:
     def _retry(self, ticket: Ticket, why: str) -> None:
         incr("dlq.failed")
         self._retries.append(ticket)
+        self._retry_at = monotonic() + _RETRY_DELAY_S
+        if not self._is_missing:
+            self._log_refusal(why, "retrying")
+
+    def _log_refusal(self, why: str, what_now: str) -> None:
         now = monotonic()
-        self._retry_at = now + _RETRY_DELAY_S
         if now >= self._log_at:
             self._log_at = now + _LOG_INTERVAL_S
             log.error(
@@ -171,7 +180,18 @@ class DeadLetterProducer:
                 topic=self._topic,
                 why=why,
                 waiting=len(self._outstanding),
-                what_now="retrying; partitions pause meanwhile, and nothing is dropped",
+                what_now=f"{what_now}; partitions pause meanwhile, and nothing is dropped",
+            )
+
+    def _check_topic(self) -> None:
+        """Ask about the topic, only while dead letters wait for it."""
+        if self._watch is None or not self._outstanding:
+            self._is_missing = False
+            return
+        self._is_missing = self._watch.current().missing_in_a_row > 0
+        if self._is_missing:
+            self._log_refusal(
+                "it was deleted", "create it, or restart this consumer, which creates it"
             )
 
     def poll(self, timeout_s: float = 0.0) -> None:
@@ -179,6 +199,7 @@ class DeadLetterProducer:
         if self._producer is None:
             return
         self._producer.poll(timeout_s)
+        self._check_topic()
         if self._brokers.none_known:
             self._producer.purge()  # each gets an error, and so is retried
             self._producer.flush(_PURGE_S)

@@ -19,6 +19,7 @@ from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import EXIT_OK, ConfigurationError
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
+from consumer_fleet.kafka.topic_watch import TopicWatch, identity_of
 from consumer_fleet.metrics import incr, recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
 from consumer_fleet.run.health import GroupHealth
@@ -140,7 +141,10 @@ def _open_dead_letters(
         dead_letter_topic=topic,
         workers=workers,
     )
-    return DeadLetterProducer(source.kafka, topic, source.group, on_failure=shutdown.fail)
+    watch = None if topic is None else TopicWatch(source.cluster, identity_of(topic))
+    return DeadLetterProducer(
+        source.kafka, topic, source.group, on_failure=shutdown.fail, watch=watch
+    )
 
 
 def _count_lost(partition: Partition, messages: int) -> None:

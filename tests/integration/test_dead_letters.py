@@ -13,7 +13,9 @@ from structlog.testing import capture_logs
 from consumer_fleet.errors import FleetError, UndeliverableMessage
 from consumer_fleet.kafka.chunk import DeadLetter, Headers, Record
 from consumer_fleet.kafka.clients import client_config
+from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer, Ticket
+from consumer_fleet.kafka.topic_watch import TopicWatch, identity_of
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
@@ -177,6 +179,36 @@ def test_a_broker_that_is_away_is_waited_for(
     keep(producer, ticket, timeout_s=60)
     assert len(kafka.read(name)) == 2
     assert failures == []
+
+
+def test_a_deleted_topic_is_named_within_seconds_and_gets_its_dead_letters_once_it_is_back(
+    kafka: KafkaBroker, topic: TopicFactory, failures: list[FleetError]
+) -> None:
+    name = topic()
+    config = client_config(kafka.bootstrap_servers, {})
+    cluster = Cluster(config)
+    cluster.check_reachable()
+    watch = TopicWatch(cluster, identity_of(name))
+    producer = DeadLetterProducer(config, name, "group", on_failure=failures.append, watch=watch)
+    keep(producer, producer.produce(PLACE, letter(0)))
+    kafka.delete_topic(name)
+    ticket = producer.produce(PLACE, letter(1))
+
+    def blocked() -> bool:
+        producer.poll(0.05)
+        return producer.blocked
+
+    with capture_logs() as logs:
+        wait_until(blocked, timeout_s=10, what="the deletion to be noticed", interval_s=0.0)
+    (event,) = [each for each in logs if each["event"] == "dead_letter_topic_refuses"]
+    assert (event["topic"], event["why"], event["waiting"]) == (name, "it was deleted", 1)
+    assert "create it" in event["what_now"]
+    kafka.create_topic(name)
+    keep(producer, ticket, timeout_s=60)
+    assert [facts(each)["dlq.offset"] for each in kafka.read(name)] == [b"1"]
+    assert not producer.blocked
+    assert failures == []
+    producer.close(1.0)
 
 
 def test_what_is_forgotten_is_not_tried_again(

@@ -11,7 +11,6 @@ from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.dead_letter_scene import ids, ingest_event
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.processes import wait_until
 from tests.support.scripted_receiver import ScriptedReceiver
 
 OLD, NEW = 100, 250
@@ -35,15 +34,6 @@ def fill(kafka: KafkaBroker, topic: str, count: int) -> set[str]:
     return set(fresh)
 
 
-def delete(kafka: KafkaBroker, topic: str) -> None:
-    kafka.admin.delete_topics([topic])[topic].result(30)
-    wait_until(
-        lambda: topic not in kafka.admin.list_topics(timeout=10).topics,
-        timeout_s=30,
-        what="the deletion",
-    )
-
-
 @pytest.mark.parametrize("partitions", [2, 1])
 def test_everything_in_a_topic_that_was_created_again_is_delivered(
     kafka: KafkaBroker,
@@ -59,7 +49,7 @@ def test_everything_in_a_topic_that_was_created_again_is_delivered(
         consumer.wait_until(
             lambda: kafka.committed(f"group-{name}", name).get(0) == OLD, "the commit"
         )
-        delete(kafka, name)
+        kafka.delete_topic(name)
         kafka.create_topic(name, partitions)
         new = fill(kafka, name, NEW)
         (named,) = consumer.wait_for("topic_recreated", timeout_s=15)
@@ -76,6 +66,6 @@ def test_a_deleted_topic_ends_the_run_within_seconds(
     name = topic(1)
     with run(kafka, name, upstream, tmp_path) as consumer:
         consumer.wait_for("partitions_assigned")
-        delete(kafka, name)
+        kafka.delete_topic(name)
         assert consumer.wait(15) == 78
         assert f"the topic {name!r} was deleted" in consumer.output()

@@ -80,6 +80,15 @@ class KafkaTopics:
         self._wait_for_leaders(name, partitions)
         return name
 
+    def delete_topic(self, topic: str) -> None:
+        """Delete the topic, and wait until no broker knows it."""
+        self.admin.delete_topics([topic])[topic].result(REQUEST_TIMEOUT_S)
+        wait_until(
+            lambda: topic not in self.admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics,
+            timeout_s=REQUEST_TIMEOUT_S,
+            what=f"the deletion of {topic}",
+        )
+
     def add_partitions(self, topic: str, total: int) -> None:
         """Grow the topic to ``total`` partitions."""
         request = NewPartitions(topic, total)
