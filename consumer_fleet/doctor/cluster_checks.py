@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.doctor.finding import (
@@ -24,7 +24,7 @@ from consumer_fleet.doctor.server_checks import examine_advertised, is_sasl, mec
 from consumer_fleet.doctor.topic_checks import examine_topics
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.humanize import counted, short_duration
-from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
+from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.groups import Member, reset_command
 from consumer_fleet.status.report import ConsumerStatus, PartitionStatus, name_partitions
 from consumer_fleet.status.sampler import Sampler
@@ -34,6 +34,10 @@ from consumer_fleet.targets import Target
 _MOST_BROKERS: Final = 20
 _SHORTEST_WAIT_S: Final = 1.0
 _BROKERS_TIMEOUT_S: Final = 4.0
+_UNREACHED: Final = (
+    "Only the first connection goes to bootstrap_servers, all others to addresses that the brokers "
+    "advertise. Topics and groups were not checked."
+)
 
 
 @dataclass(slots=True)
@@ -78,6 +82,11 @@ def examine_cluster(
     yield describe_login(login, cluster)
     if login.failure:
         return
+    unreached = login.cluster.advertised_failure()
+    if unreached is not None:
+        yield from _examine_brokers(login.cluster, cluster)
+        yield problem("kafka.cluster", cluster.servers, unreached, _UNREACHED)
+        return
     checks = [
         Check("kafka.cluster", cluster.servers, partial(_examine_brokers, login.cluster, cluster))
     ]
@@ -112,19 +121,9 @@ def describe_login(login: Login, cluster: ClusterOptions) -> Finding:
 
 
 def _examine_brokers(client: Cluster, cluster: ClusterOptions) -> Iterator[Finding]:
-    try:
-        facts = client.describe()
-    except KafkaException as error:
-        yield problem(
-            "kafka.cluster",
-            cluster.servers,
-            f"it does not describe itself: {error.args[0].str()}",
-            "Check the brokers' logs: the cluster may have no controller.",
-        )
-        return
-    yield describe_brokers(facts)
+    yield describe_brokers(client)
     named = set(cluster.servers.split(","))
-    others = [(number, name) for number, name in facts.brokers.items() if name not in named]
+    others = [(number, name) for number, name in client.brokers.items() if name not in named]
     checks = [
         Check(
             "kafka.server", name, partial(examine_advertised, client, number, name, cluster.kafka)
@@ -134,9 +133,16 @@ def _examine_brokers(client: Cluster, cluster: ClusterOptions) -> Iterator[Findi
     yield from run_checks(checks, _BROKERS_TIMEOUT_S)
 
 
-def describe_brokers(facts: ClusterFacts) -> Finding:
-    brokers = counted(len(facts.brokers), "broker")
-    return ok("kafka.cluster", f"cluster {facts.cluster_id}", brokers)
+def describe_brokers(client: Cluster) -> Finding:
+    subject, brokers = f"cluster {client.cluster_id}", counted(len(client.brokers), "broker")
+    if client.has_controller:
+        return ok("kafka.cluster", subject, brokers)
+    return problem(
+        "kafka.cluster",
+        subject,
+        f"{brokers}, and no controller: no topic can be created, and no leader chosen",
+        "Check the logs of the controllers.",
+    )
 
 
 # -- groups -------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.humanize import counted, short_duration
-from consumer_fleet.kafka.cluster import HEADER_ROOM_BYTES, Cluster, Operations, TopicFacts
+from consumer_fleet.kafka.cluster import HEADER_ROOM_BYTES, Cluster
 from consumer_fleet.kafka.retention import Retention, parse_retention
+from consumer_fleet.kafka.topic_facts import Operations, TopicFacts
 from consumer_fleet.status.report import name_partitions
 
 _SHORT_RETENTION_S: Final = 24 * 3600

@@ -1,15 +1,13 @@
-"""The Kafka clients of this program: their librdkafka settings, their log, and their brokers."""
+"""The Kafka clients of this program: their librdkafka settings, their errors and their log."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
-import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
@@ -219,39 +217,3 @@ def make_client(
         raise ConfigurationError(
             f"kafka_config: {error.args[0].str()}; see librdkafka's CONFIGURATION.md"
         ) from error
-
-
-log = structlog.get_logger(__name__)
-
-_STATISTICS_INTERVAL_MS = 5_000
-# Once may be the moment between dropping the last one and reconnecting.
-_REPORTS_WITHOUT_BROKER = 2
-# In librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, only
-# point to brokers: the group's coordinator, for one, has the address of a learned broker.
-_SOURCES = ("configured", "learned")
-
-
-class BrokerWatch:
-    """Notices that a client has forgotten every broker (librdkafka 2.16 may, when one restarts).
-
-    Pass ``settings`` to one client, and check ``none_known`` after polling it.
-    """
-
-    def __init__(self) -> None:
-        self._reports = 0
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"statistics.interval.ms": _STATISTICS_INTERVAL_MS, "stats_cb": self._on_statistics}
-
-    @property
-    def none_known(self) -> bool:
-        """True within three intervals, and from then on."""
-        return self._reports >= _REPORTS_WITHOUT_BROKER
-
-    def _on_statistics(self, document: str) -> None:
-        brokers = json.loads(document)["brokers"].values()
-        knows_one = any(broker["source"] in _SOURCES for broker in brokers)
-        self._reports = 0 if knows_one else self._reports + 1
-        if self._reports == _REPORTS_WITHOUT_BROKER:
-            log.error("brokers_forgotten", what_now="replacing the Kafka client")

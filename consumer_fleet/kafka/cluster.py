@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future
+from concurrent.futures import wait as wait_for
 from time import monotonic, sleep
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 from arroyo.types import Partition, Topic
@@ -21,77 +21,33 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import LOGIN_REFUSED, admin_config, make_client, unreachable
+from consumer_fleet.kafka.topic_facts import (
+    FACTS_TIMEOUT_S,
+    Operations,
+    TopicFacts,
+    operation_names,
+    request_settings,
+    settings_of,
+    topic_facts,
+)
 
 log = structlog.get_logger(__name__)
 
 _METADATA_TIMEOUT_S = 5.0
 _REQUEST_TIMEOUT_S = 15.0
-# Of the questions for facts, which are part of checks that end within seconds.
-_FACTS_TIMEOUT_S = 4.0
 _RETRY_S = 0.2
+# Brokers that are asked whether they respond: one that does is enough.
+_MOST_ASKED = 3
 # Room for the dlq.* headers around a message that is as large as its own topic allows.
 HEADER_ROOM_BYTES = 64 * 1024
 # Metadata of a missing topic, or of one whose leaders are being chosen, is an answer, too.
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION)
 
-#: What this user may do, as Kafka's own tools name it; None where the broker does not say.
-Operations: TypeAlias = frozenset[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterFacts:
-    """``brokers`` holds ``host:port`` by broker id."""
-
-    cluster_id: str
-    brokers: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionFacts:
-    index: int
-    has_leader: bool
-    replicas: int
-    in_sync: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """A topic, or why nothing is known of it: ``error`` is librdkafka's code, 0 if it exists.
-
-    ``settings`` is None where they may not be read, and ``settings_error`` says why.
-    """
-
-    name: str
-    error: int = 0
-    error_text: str = ""
-    partitions: tuple[PartitionFacts, ...] = ()
-    operations: Operations = None
-    settings: Mapping[str, str] | None = None
-    settings_error: str = ""
-
-    @property
-    def exists(self) -> bool:
-        return not self.error
-
-    @property
-    def is_silent(self) -> bool:
-        """No answer: librdkafka's own errors are below 0."""
-        return self.error < 0 and not self.is_missing
-
-    @property
-    def is_missing(self) -> bool:
-        return self.error in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
-
-    def number(self, name: str) -> int | None:
-        """A setting that is a number; None where it is unknown."""
-        text = (self.settings or {}).get(name, "")
-        return int(text) if text.removeprefix("-").isdecimal() else None
-
 
 class Cluster:
     """A short-lived view of the cluster. Every method blocks on the broker.
 
-    ``on_error`` gets what librdkafka says of its connections. ``cluster_id`` and
+    ``on_error`` gets what librdkafka says of its connections. ``cluster_id``, ``brokers`` and
     ``has_controller`` are known once a broker has responded.
     """
 
@@ -109,7 +65,11 @@ class Cluster:
         #: For questions of others; it lives as long as they hold it.
         self.admin = make_client(AdminClient, config)
         self.cluster_id: str | None = None
+        #: The address that each broker advertises, by its id.
+        self.brokers: dict[int, str] = {}
         self.has_controller = False
+        self._controller_id = -1
+        self._connection_error = ""
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
@@ -117,6 +77,8 @@ class Cluster:
                 f"the brokers refuse the login ({error.str()}): check sasl.username, sasl.password "
                 "and sasl.mechanism in kafka_config"
             )
+        elif error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._connection_error = error.str()
         if self._on_error is not None:
             self._on_error(error)
 
@@ -127,6 +89,9 @@ class Cluster:
         reason = self.connect()
         if reason is not None:
             raise unreachable(self._base_config, reason)
+        reason = self.advertised_failure()
+        if reason is not None:
+            raise KafkaUnreachable(reason)
 
     def wait_until_reachable(
         self, *, wait: Callable[[float], None], given_up: Callable[[], bool]
@@ -137,7 +102,7 @@ class Cluster:
         """
         while not given_up():
             started = monotonic()
-            reason = self.connect()
+            reason = self.connect() or self.advertised_failure()
             if reason is None:
                 return
             log.error(
@@ -156,9 +121,35 @@ class Cluster:
             self.admin.poll(0)  # lets librdkafka say why, for example a refused login
             return self.login_refused or str(error.args[0].str())
         self.cluster_id = metadata.cluster_id
-        self.has_controller = metadata.controller_id in metadata.brokers
+        self.brokers = {each.id: f"{each.host}:{each.port}" for each in metadata.brokers.values()}
+        self._controller_id = metadata.controller_id
+        self.has_controller = metadata.controller_id in self.brokers
         self.login_refused = ""
         return None
+
+    def advertised_failure(self) -> str | None:
+        """None once a broker has responded at the address that it advertises, else why none does.
+
+        Only the first connection goes to ``bootstrap.servers``. Blocks for seconds at most.
+        """
+        if not self.has_controller:
+            return None
+        # The controller first: requests of the admin client go to it.
+        asked = sorted(self.brokers, key=lambda each: each != self._controller_id)[:_MOST_ASKED]
+        waiting = {_broker_settings(self.admin, each, FACTS_TIMEOUT_S) for each in asked}
+        while waiting:
+            done, waiting = wait_for(waiting, return_when=FIRST_COMPLETED)
+            if any(_refusal_of(each) is None for each in done):
+                return None
+        self.admin.poll(0)  # lets librdkafka say why
+        if self.login_refused:
+            return self.login_refused
+        addresses = ", ".join(self.brokers[each] for each in asked)
+        why = self._connection_error.partition(" (after")[0] or "no response in time"
+        return (
+            f"the cluster advertises {addresses}, where no broker responds ({why}): correct the "
+            "brokers' advertised.listeners, or make that address reachable from here"
+        )
 
     def ask(self, question: Callable[[AdminClient], Future[Any]]) -> Future[Any] | None:
         """Ask the brokers, without waiting. None where no controller is known: a mock cluster lets
@@ -273,41 +264,27 @@ class Cluster:
 
     # -- facts, asked in parallel and judged elsewhere ------------------------------------------
 
-    def describe(self) -> ClusterFacts:
-        """Raises KafkaException."""
-        answer = self.admin.describe_cluster(request_timeout=_FACTS_TIMEOUT_S).result()
-        brokers = {node.id: f"{node.host}:{node.port}" for node in answer.nodes}
-        return ClusterFacts(str(answer.cluster_id), brokers)
-
     def ask_broker(self, broker_id: int) -> KafkaError | None:
         """Ask one broker for its settings, at the address that it advertises; returns why it did
-        not respond. A refusal to show them is a response.
+        not respond.
         """
-        resource = ConfigResource(ResourceType.BROKER, str(broker_id))
-        answers = self.admin.describe_configs([resource], request_timeout=_FACTS_TIMEOUT_S)
-        try:
-            answers[resource].result()
-        except KafkaException as error:
-            refusal: KafkaError = error.args[0]
-            # librdkafka's own errors are below 0: nothing came from the broker.
-            return refusal if refusal.code() < 0 else None
-        return None
+        return _refusal_of(_broker_settings(self.admin, broker_id, FACTS_TIMEOUT_S))
 
     def describe_topics(self, names: Collection[str]) -> dict[str, TopicFacts]:
         """By name; each name has an entry."""
         described = self.admin.describe_topics(
             TopicCollection(list(names)),
             include_authorized_operations=True,
-            request_timeout=_FACTS_TIMEOUT_S,
+            request_timeout=FACTS_TIMEOUT_S,
         )
         settings = request_settings(self.admin, names)
-        return {name: _topic_facts(name, described[name], settings[name]) for name in names}
+        return {name: topic_facts(name, described[name], settings[name]) for name in names}
 
     def try_creating(self, topic: str) -> KafkaError | None:
         """Have the cluster validate a topic's creation; returns why it would refuse."""
         request = NewTopic(topic, num_partitions=1, config={"retention.ms": "-1"})
         answer = self.admin.create_topics(
-            [request], validate_only=True, request_timeout=_FACTS_TIMEOUT_S, operation_timeout=1.0
+            [request], validate_only=True, request_timeout=FACTS_TIMEOUT_S, operation_timeout=1.0
         )[topic]
         try:
             answer.result()
@@ -322,13 +299,13 @@ class Cluster:
         Retries for as long as a request may take: a coordinator that is just getting ready, for a
         cluster's first group too, responds with one error or another.
         """
-        deadline = monotonic() + _FACTS_TIMEOUT_S
+        deadline = monotonic() + FACTS_TIMEOUT_S
         while True:
             answer = self.admin.describe_consumer_groups(
-                [group], include_authorized_operations=True, request_timeout=_FACTS_TIMEOUT_S
+                [group], include_authorized_operations=True, request_timeout=FACTS_TIMEOUT_S
             )[group]
             try:
-                return _names(answer.result().authorized_operations)
+                return operation_names(answer.result().authorized_operations)
             except KafkaException as error:
                 refused = error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
                 if refused or monotonic() > deadline:
@@ -344,7 +321,7 @@ class Cluster:
         }
         if not wanted:
             return None
-        answers = self.admin.list_offsets(wanted, request_timeout=_FACTS_TIMEOUT_S)
+        answers = self.admin.list_offsets(wanted, request_timeout=FACTS_TIMEOUT_S)
         try:
             found = [answer.result().timestamp for answer in answers.values()]
         except KafkaException:
@@ -352,37 +329,19 @@ class Cluster:
         return max((timestamp for timestamp in found if timestamp > 0), default=None)
 
 
-def request_settings(admin: AdminClient, topics: Collection[str]) -> dict[str, Future[Any]]:
-    """Ask for the settings of topics, without waiting; read each answer with ``settings_of``."""
-    if not topics:
-        return {}
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sorted(set(topics))]
-    answers = admin.describe_configs(resources, request_timeout=_FACTS_TIMEOUT_S)
-    return {resource.name: answer for resource, answer in answers.items()}
+def _broker_settings(admin: AdminClient, broker_id: int, timeout_s: float) -> Future[Any]:
+    """Only that broker can answer for them, and so at its advertised address."""
+    resource = ConfigResource(ResourceType.BROKER, str(broker_id))
+    response: Future[Any] = admin.describe_configs([resource], request_timeout=timeout_s)[resource]
+    return response
 
 
-def settings_of(answer: Future[Any]) -> dict[str, str]:
-    """Block until the answer is there. Raises KafkaException."""
-    entries = answer.result().items()
-    return {name: str(entry.value) for name, entry in entries if entry.value is not None}
-
-
-def _topic_facts(name: str, described: Future[Any], settings: Future[Any]) -> TopicFacts:
+def _refusal_of(response: Future[Any]) -> KafkaError | None:
+    """Why a broker did not respond. A refusal to show its settings is a response."""
     try:
-        topic = described.result()
+        response.result()
     except KafkaException as error:
-        return TopicFacts(name, error.args[0].code(), error.args[0].str())
-    partitions = tuple(
-        PartitionFacts(each.id, each.leader is not None, len(each.replicas), len(each.isr))
-        for each in topic.partitions
-    )
-    values, why = None, ""
-    try:
-        values = settings_of(settings)
-    except KafkaException as error:
-        why = error.args[0].str()
-    return TopicFacts(name, 0, "", partitions, _names(topic.authorized_operations), values, why)
-
-
-def _names(operations: Collection[Any] | None) -> Operations:
-    return frozenset(each.name for each in operations) if operations else None
+        refusal: KafkaError = error.args[0]
+        # librdkafka's own errors are below 0: nothing came from the broker.
+        return refusal if refusal.code() < 0 else None
+    return None

@@ -30,8 +30,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import FleetError
+from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
-from consumer_fleet.kafka.clients import OUT_OF_RANGE, BrokerWatch, failure_of, make_client
+from consumer_fleet.kafka.clients import OUT_OF_RANGE, failure_of, make_client
 from consumer_fleet.kafka.commits import Commits
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.kafka.positions import OffsetPolicy, Positions, as_targets
@@ -304,11 +305,9 @@ class ChunkConsumer(Consumer[Chunk]):
             self._apply_assignment(dict(self._positions.tell()))
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            log.error("kafka_unreachable", error=error.str(), what_now="retrying")
-        elif self._limit.note(error, self._positions.unread()):
+        if self._limit.note(error, self._positions.unread()) or self._brokers.note(error):
             return
-        elif (failure := failure_of(error)) is not None:
+        if (failure := failure_of(error)) is not None:
             self._on_failure(failure)
         else:
             log.debug("kafka_client_error", error=error.str())

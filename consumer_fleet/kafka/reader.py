@@ -10,10 +10,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
+from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
     OUT_OF_RANGE,
-    BrokerWatch,
     is_fatal,
     make_client,
     unjoined_config,
@@ -198,7 +198,7 @@ class TopicReader:
 
     def _on_client_error(self, error: KafkaError) -> None:
         positions = {(self.topic, index): self._next[index] for index in self._open}
-        if self._limit.note(error, named(positions)):
+        if self._limit.note(error, named(positions)) or self._brokers.note(error):
             return
         if is_fatal(error) or error.code() in LOGIN_REFUSED:
             self._error = error

@@ -21,7 +21,8 @@ _LIMIT = "receive.message.max.bytes"
 _DEFAULT = 100_000_000
 _LARGEST = 2**31 - 1
 _OVERHEAD = 1024 * 1024
-_SIZE = re.compile(r"size (\d+)")
+# From a server that is not Kafka's, it arrives before the connection is up.
+_REFUSED = re.compile(rf"response size (\d+) .*{re.escape(_LIMIT)}.* in state UP\b")
 
 
 def with_room_for(base: Mapping[str, Any], message_bytes: int | None) -> dict[str, Any]:
@@ -53,11 +54,10 @@ class ReceiveLimit:
 
     def note(self, error: KafkaError, where: str) -> bool:
         """Whether a response was too large; ``where`` names the positions that are read."""
-        # Before anything is read, such an error means that no Kafka broker responds.
-        if not where or error.code() != KafkaError._BAD_MSG or _LIMIT not in error.str():
+        found = _REFUSED.search(error.str()) if error.code() == KafkaError._BAD_MSG else None
+        if not where or found is None:
             return False
-        size = _SIZE.search(error.str())
-        config = with_room_for(self.config, int(size[1]) if size is not None else None)
+        config = with_room_for(self.config, int(found[1]))
         if config != self.config:
             self.config, self.is_outgrown = config, True
             log.warning("receive_limit_raised", where=where, limit=config[_LIMIT], why=error.str())

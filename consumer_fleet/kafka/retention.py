@@ -16,7 +16,7 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer_fleet.kafka.cluster import request_settings, settings_of
+from consumer_fleet.kafka.topic_facts import request_settings, settings_of
 from consumer_fleet.kafka.topic_watch import Question
 
 log = structlog.get_logger(__name__)

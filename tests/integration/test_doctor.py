@@ -16,7 +16,7 @@ from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.destination_checks import examine_destination
 from consumer_fleet.doctor.finding import Finding
-from consumer_fleet.kafka.cluster import Cluster, ClusterFacts
+from consumer_fleet.kafka.cluster import Cluster
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker
@@ -200,8 +200,14 @@ def test_a_message_from_the_future_is_reported(kafka: KafkaBroker, topic: TopicF
 def test_an_address_that_the_cluster_advertises_has_to_be_reachable(
     kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = ClusterFacts("cluster", {1: kafka.bootstrap_servers, 2: "nobody.invalid:9092"})
-    monkeypatch.setattr(Cluster, "describe", lambda _: facts)
+    connect = Cluster.connect
+
+    def find_another(client: Cluster) -> str | None:
+        failure = connect(client)
+        client.brokers[2] = "nobody.invalid:9092"
+        return failure
+
+    monkeypatch.setattr(Cluster, "connect", find_another)
     found = examined(cluster(kafka, topic()))["kafka.server"]
     assert [each.status for each in found] == ["ok", "problem"]
     assert "advertises this address" in found[1].seen

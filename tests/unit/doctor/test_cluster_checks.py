@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
@@ -20,7 +22,6 @@ from consumer_fleet.doctor.cluster_checks import (
     judge_positions,
 )
 from consumer_fleet.doctor.finding import Finding
-from consumer_fleet.kafka.cluster import ClusterFacts
 from consumer_fleet.kafka.groups import Group, Member
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.status.report import ConsumerStatus, PartitionStatus
@@ -62,9 +63,13 @@ def test_a_login_that_came_about_in_the_end_is_fine() -> None:
     assert describe_login(login("", down), cluster()).status == "ok"
 
 
-def test_the_cluster_is_named_with_its_brokers() -> None:
-    finding = describe_brokers(ClusterFacts("abc", {1: "a:1", 2: "b:1"}))
-    assert (finding.subject, finding.seen) == ("cluster abc", "2 brokers")
+def test_the_cluster_is_named_with_its_brokers_and_must_have_a_controller() -> None:
+    brokers = {1: "a:1", 2: "b:1"}
+    client: Any = SimpleNamespace(cluster_id="abc", brokers=brokers, has_controller=True)
+    finding = describe_brokers(client)
+    assert (finding.status, finding.subject, finding.seen) == ("ok", "cluster abc", "2 brokers")
+    client.has_controller = False
+    assert describe_brokers(client).status == "problem"
 
 
 # Groups

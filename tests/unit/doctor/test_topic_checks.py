@@ -19,7 +19,7 @@ from consumer_fleet.doctor.topic_checks import (
     newest_message,
     topic_access,
 )
-from consumer_fleet.kafka.cluster import PartitionFacts, TopicFacts
+from consumer_fleet.kafka.topic_facts import PartitionFacts, TopicFacts
 
 SERVER = "kafka:9092"
 SUBJECT = Subject("events", "events", "consumer-fleet-events", "events-dlq")

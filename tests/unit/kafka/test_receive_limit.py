@@ -81,8 +81,14 @@ def test_a_reader_of_ranges_takes_a_message_above_its_limit(servers: str) -> Non
 def test_what_is_no_response_of_a_broker_raises_no_limit() -> None:
     """A web server's answer, read as a size, is above every limit."""
     limit = ReceiveLimit({})
-    text = f"Receive failed: Invalid response size 1213486160 (0..100000000): increase {LIMIT}"
-    assert not limit.note(KafkaError(KafkaError._BAD_MSG, text), where="")
+    text = (
+        f"a:1/1: Receive failed: Invalid response size 1213486160 (0..100000000): increase {LIMIT}"
+    )
+    where = "events/0 at or after offset 5"
+    before_login = KafkaError(KafkaError._BAD_MSG, f"{text} (after 0ms in state APIVERSION_QUERY)")
+    in_use = KafkaError(KafkaError._BAD_MSG, f"{text} (after 9ms in state UP)")
+    assert not limit.note(before_login, where)
+    assert not limit.note(in_use, where="")
     assert limit.config == {}
-    assert limit.note(KafkaError(KafkaError._BAD_MSG, text), where="events/0 at or after offset 5")
+    assert limit.note(in_use, where)
     assert limit.is_outgrown

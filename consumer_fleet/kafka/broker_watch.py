@@ -1,0 +1,93 @@
+"""A client's connections to its brokers: failures are named, a lack of brokers is noticed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError
+
+log = structlog.get_logger(__name__)
+
+_STATISTICS_INTERVAL_MS = 5_000
+# Once may be the moment between dropping the last one and reconnecting.
+_REPORTS_WITHOUT_BROKER = 2
+# In librdkafka's statistics (STATISTICS.md there). The others, ``internal`` and ``logical``, only
+# point to brokers: the group's coordinator, for one, has the address of a learned broker.
+_SOURCES = ("configured", "learned")
+
+# librdkafka reports each failed attempt, several times per second.
+_LOG_INTERVAL_S = 10.0
+_CONNECTION_ERRORS = (
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._SSL,
+    KafkaError._TIMED_OUT,
+    KafkaError._BAD_MSG,
+    KafkaError._ALL_BROKERS_DOWN,
+)
+# HOST:PORT/ID: WHY (after 3ms in state CONNECT), with an advertised address if there is an id.
+_FAILURE = re.compile(r"(\S+)/(\d+|bootstrap): (.+?) \(after \d+ms in state (\w+)")
+_CONNECTED = ("UP", "UPDATE")
+
+
+class BrokerWatch:
+    """Pass ``settings`` to one client, its errors to ``note``, and check ``none_known`` after
+    polling it: librdkafka 2.16 may forget every broker when one restarts.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._reports = 0
+        self._why = ""
+        self._logged_at: dict[str, float] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"statistics.interval.ms": _STATISTICS_INTERVAL_MS, "stats_cb": self._on_statistics}
+
+    @property
+    def none_known(self) -> bool:
+        """True within three intervals, and from then on."""
+        return self._reports >= _REPORTS_WITHOUT_BROKER
+
+    def _on_statistics(self, document: str) -> None:
+        brokers = json.loads(document)["brokers"].values()
+        knows_one = any(broker["source"] in _SOURCES for broker in brokers)
+        self._reports = 0 if knows_one else self._reports + 1
+        if self._reports == _REPORTS_WITHOUT_BROKER:
+            log.error("brokers_forgotten", what_now="replacing the Kafka client")
+
+    def note(self, error: KafkaError) -> bool:
+        """Log an error of a connection, each broker's now and then; whether it was one."""
+        code = error.code()
+        if code not in _CONNECTION_ERRORS:
+            return False
+        if code == KafkaError._ALL_BROKERS_DOWN:
+            if self._is_due(""):
+                log.error("kafka_unreachable", reason=self._why or error.str(), what_now="retrying")
+        elif found := _FAILURE.match(error.str()):
+            address, broker, why, state = found.groups()
+            self._why = f"broker {broker} at {address}: {why}"
+            if broker.isdecimal() and state not in _CONNECTED and self._is_due(address):
+                log.warning(
+                    "broker_unreachable",
+                    broker=int(broker),
+                    address=address,
+                    why=why,
+                    what_now="retrying; check that it is up, and whether its advertised.listeners "
+                    "has an address that can be reached from here",
+                )
+        return True
+
+    def _is_due(self, key: str) -> bool:
+        now = self._clock()
+        if now - self._logged_at.get(key, -math.inf) < _LOG_INTERVAL_S:
+            return False
+        self._logged_at[key] = now
+        return True

@@ -1,0 +1,88 @@
+"""Brokers that advertise an address which can't be reached from here are named as that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from consumer_fleet.bootstrap.options import ClusterOptions
+from consumer_fleet.bootstrap.resolve import OptionsRequest
+from consumer_fleet.command_options import resolve_cluster
+from consumer_fleet.doctor.command import examine
+from tests.support.consumer_process import ConsumerProcess
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import free_ports
+from tests.support.requirements import MissingPart, require
+from tests.support.scripted_receiver import ScriptedReceiver
+
+
+@pytest.fixture(scope="module")
+def advertised() -> str:
+    """An address that nothing listens at."""
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+@pytest.fixture(scope="module")
+def kafka(advertised: str) -> Iterator[KafkaBroker]:
+    try:
+        broker = KafkaBroker({"advertised.listeners": f"PLAINTEXT://{advertised}"})
+    except MissingPart as error:
+        require("Kafka", str(error))
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.close()
+
+
+def consumer(
+    kafka: KafkaBroker, upstream: ScriptedReceiver, folder: Path, *arguments: str
+) -> ConsumerProcess:
+    return ConsumerProcess(
+        folder,
+        *("--topic", "events", "--workers", "1", "--upstream-dsn", upstream.dsn()),
+        *("--bootstrap-servers", kafka.bootstrap_servers, *arguments),
+    )
+
+
+def test_a_run_names_the_advertised_address_within_seconds_and_keeps_waiting(
+    kafka: KafkaBroker, advertised: str, upstream: ScriptedReceiver, tmp_path: Path
+) -> None:
+    with consumer(kafka, upstream, tmp_path) as running:
+        first, *_ = running.wait_for("kafka_unreachable", timeout_s=15)
+        assert advertised in first["reason"]
+        assert "advertised.listeners" in first["reason"]
+        assert "Connection refused" in first["reason"]
+        running.wait_for("kafka_unreachable", 2, timeout_s=15)
+
+
+def test_a_run_to_the_end_ends_with_69_and_names_the_advertised_address(
+    kafka: KafkaBroker, advertised: str, upstream: ScriptedReceiver, tmp_path: Path
+) -> None:
+    with consumer(kafka, upstream, tmp_path, "--stop-at-end") as running:
+        assert running.wait(15) == 69
+        assert f"the cluster advertises {advertised}" in running.output()
+
+
+def test_a_doctor_names_the_advertised_address_and_asks_nothing_behind_it(
+    kafka: KafkaBroker, advertised: str
+) -> None:
+    options = {"topic": "events", "bootstrap_servers": kafka.bootstrap_servers}
+    cluster: ClusterOptions = resolve_cluster(OptionsRequest(options))
+    started = monotonic()
+    found = [each for each in examine(cluster, ()) if each.check.startswith(("kafka.", "topic."))]
+    assert monotonic() - started < 10
+    statuses = {(each.check, each.subject): each.status for each in found}
+    assert statuses["kafka.server", kafka.bootstrap_servers] == "ok"
+    assert statuses["kafka.server", advertised] == "problem"
+    (named,) = [
+        each
+        for each in found
+        if "the cluster advertises" in each.seen and each.check == "kafka.cluster"
+    ]
+    assert named.status == "problem"
+    assert "advertised.listeners" in named.seen
+    assert not [each for each in found if each.check.startswith("topic.")]
