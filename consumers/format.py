@@ -20,7 +20,7 @@ import orjson
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
 from consumer_fleet.capture.items import HAS_EVENT
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decoded, RawMessage, Skipped
 from consumer_fleet.consumers.view import ReadableValue, read_json, read_msgpack
 from consumer_fleet.errors import RejectedMessage
 
@@ -64,7 +64,7 @@ class MessageFormat(ABC):
         return self
 
     @abstractmethod
-    def decode(self, message: RawMessage) -> Envelope | Skipped:
+    def decode(self, message: RawMessage) -> Decoded:
         """The message as an envelope, or Skipped if it is left out on purpose.
 
         Runs in workers, does no I/O, and gives the same message the same event id. Raises
@@ -138,7 +138,7 @@ class MessageFormat(ABC):
         except RejectedMessage as error:
             raise UnreadableMessage(error.reason) from error
         new = message.derived_event_id()
-        if isinstance(decoded, Skipped) or decoded.event_id != new:
+        if not isinstance(decoded, Envelope) or decoded.event_id != new:
             return value
         return self.with_event_id(value, new)
 
@@ -227,7 +227,7 @@ class MsgpackFormat(MessageFormat):
 
     item_type: ClassVar[str] = "event"
 
-    def decode(self, message: RawMessage) -> Envelope | Skipped:
+    def decode(self, message: RawMessage) -> Decoded:
         return self.to_envelope(unpack(value_of(message)), message)
 
     def to_envelope(self, fields: JsonObject, message: RawMessage) -> Envelope | Skipped:

@@ -10,15 +10,15 @@ whole here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Final, Literal, NoReturn
 
 import msgspec
 
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, normalize_event_id
 from consumer_fleet.capture.items import OWN_ITEM_TYPES, item_type_of
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decoded, RawMessage
 from consumer_fleet.consumers.format import (
     JsonObject,
     MsgpackFormat,
@@ -81,9 +81,10 @@ def _decode_fast(value: bytes) -> Envelope | None:
 class IngestEvents(MsgpackFormat):
     """Maps with a ``type``; payloads and attachments keep their bytes."""
 
-    examples = schema = "ingest-events"
+    examples: ClassVar[str | Sequence[Any]] = "ingest-events"
+    schema = "ingest-events"
 
-    def decode(self, message: RawMessage) -> Envelope | Skipped:
+    def decode(self, message: RawMessage) -> Decoded:
         envelope = _decode_fast(message.value) if message.value else None
         return super().decode(message) if envelope is None else envelope
 
@@ -122,11 +123,10 @@ def _as_bytes(content: Any) -> bytes:
 
 
 def _event(fields: JsonObject, message: RawMessage) -> Envelope:
-    payload = bytes_of(fields, "payload")
     attachments = fields.get("attachments") or []
     if not isinstance(attachments, list):
         raise RejectedMessage("invalid_message", "attachments is not a list")
-    items = [make_item(_item_type(payload), payload)]
+    items = [event_item(bytes_of(fields, "payload"))]
     items += [_attachment_item(attachment, index) for index, attachment in enumerate(attachments)]
     return build(event_id_of(fields, message), items)
 
@@ -160,6 +160,11 @@ _KINDS: Final[Mapping[str, Callable[[JsonObject, RawMessage], Envelope]]] = Mapp
 )
 
 
+def event_item(payload: bytes) -> Item:
+    """The item of an event's payload."""
+    return make_item(_item_type(payload), payload)
+
+
 def _item_type(payload: bytes) -> str:
     """The payload is parsed only where its bytes leave a doubt: most are plain errors."""
     if not any(mark in payload for mark in _ITEM_TYPE_MARKS):
@@ -169,15 +174,20 @@ def _item_type(payload: bytes) -> str:
     return item_type_of(event_type)
 
 
-def _attachment_item(attachment: object, index: int) -> Item:
-    if not isinstance(attachment, dict):
-        raise RejectedMessage("invalid_message", f"attachment {index} is not a map")
-    attributes = {
+def attachment_attributes(attachment: JsonObject) -> dict[str, str]:
+    """The members of an item's header for an attachment as Relay describes it."""
+    return {
         name: attachment[member]
         for member, name in _ATTACHMENT_ATTRIBUTES.items()
         if isinstance(attachment.get(member), str)
     }
-    return make_item("attachment", _content(attachment, index), **attributes)
+
+
+def _attachment_item(attachment: object, index: int) -> Item:
+    if not isinstance(attachment, dict):
+        raise RejectedMessage("invalid_message", f"attachment {index} is not a map")
+    content = _content(attachment, index)
+    return make_item("attachment", content, **attachment_attributes(attachment))
 
 
 def _content(attachment: JsonObject, index: int) -> bytes:

@@ -131,6 +131,12 @@ def make_item(type: str, payload: bytes, **attributes: object) -> Item:  # noqa:
     return Item(header, type, payload)
 
 
+def with_payload(item: Item, payload: bytes) -> Item:
+    """A copy of an item of ``make_item``, with another payload."""
+    header = orjson.dumps({**orjson.loads(item.header), "length": len(payload)})
+    return item._replace(header=header, payload=payload)
+
+
 def with_event_id(envelope: Envelope, event_id: str) -> Envelope:
     """A copy whose header names ``event_id``; the other members keep their bytes."""
     kept = _without_members(envelope.header, ("event_id",))

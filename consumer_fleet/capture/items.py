@@ -187,6 +187,10 @@ def _creates_event(item: Item) -> bool:
         return item.type in EVENTS
     if b"attachment_type" not in item.header:
         return False
-    kind = orjson.loads(item.header).get("attachment_type")
+    return creates_event(orjson.loads(item.header).get("attachment_type"))
+
+
+def creates_event(attachment_type: object) -> bool:
+    """Whether Relay makes an event of an attachment of that type, if it comes without one."""
     # It may be anything that JSON has; a list is not hashable.
-    return isinstance(kind, str) and kind in _EVENT_ATTACHMENTS
+    return isinstance(attachment_type, str) and attachment_type in _EVENT_ATTACHMENTS

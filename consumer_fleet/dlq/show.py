@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from consumer_fleet.bootstrap.options import ClusterOptions
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Fragment, Incomplete, RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.view import ReadableValue, is_secret, read_unknown
 from consumer_fleet.dead_letter_headers import Headers
@@ -145,6 +145,10 @@ def verdict(letter: Letter, topic: str, consumer: str | None) -> CodecVerdict:
         return CodecVerdict("rejected", f"codec_error: {type(error).__name__}: {error}")
     if isinstance(decoded, Skipped):
         return CodecVerdict("filtered", decoded.reason)
+    if isinstance(decoded, Fragment):
+        return CodecVerdict("decodes", f"{decoded}: a replay needs its event, too")
+    if isinstance(decoded, Incomplete):
+        decoded = decoded.envelope
     kinds = ", ".join(item.type for item in decoded.items) or "no items"
     return CodecVerdict("decodes", f"event id {decoded.event_id or 'none'}, items: {kinds}")
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.codec import Decode, RawMessage, Skipped
+from consumer_fleet.codec import Decode, Fragment, Incomplete, RawMessage, Skipped
 from consumer_fleet.dead_letter_headers import restore
 from consumer_fleet.errors import FleetError, RecordingError, RejectedMessage
 from consumer_fleet.inspector.entry import (
@@ -181,6 +181,10 @@ def _decoded(
         log.exception("codec_error", topic=message.topic, offset=message.offset)
         why = f"codec_error: {type(error).__name__}"
         return _undecodable(message.value, why, position, rejection)
+    if isinstance(decoded, Incomplete):
+        decoded = decoded.completed({})
+    if isinstance(decoded, Fragment):
+        return _undecodable(message.value, str(decoded), position, rejection)
     if isinstance(decoded, Skipped):
         return _undecodable(message.value, f"filtered: {decoded.reason}", position, rejection)
     if len(decoded.items) > MAX_ITEMS:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decoded, RawMessage, Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.dead_letter_headers import restore
 from consumer_fleet.errors import RejectedMessage
@@ -115,7 +114,7 @@ class DecodeByOrigin:
         """This codec as the options want it. Called in the worker, once."""
         return replace(self, options=options)
 
-    def __call__(self, message: RawMessage) -> Envelope | Skipped:
+    def __call__(self, message: RawMessage) -> Decoded:
         found = self._format_of(message)
         if found is None:
             raise RejectedMessage("unknown_origin", f"no consumer is known for {message.topic!r}")

@@ -12,7 +12,7 @@ import msgpack
 import orjson
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, parse, serialize
-from consumer_fleet.codec import Decode, RawMessage
+from consumer_fleet.codec import Decode, Fragment, Incomplete, RawMessage
 from consumer_fleet.errors import RejectedMessage
 
 TIMESTAMP_MS = 1_700_000_000_000
@@ -45,10 +45,15 @@ def outcomes(decode: Decode, values: Iterable[bytes]) -> Counter[str]:
         except RejectedMessage as error:
             counts[error.reason] += 1
             continue
+        if isinstance(result, Incomplete):
+            counts["incomplete"] += 1
+            result = result.completed({})
         if isinstance(result, Envelope):
             sent = serialize(result, dsn="http://k@h/1", sent_at="2026-01-01T00:00:00Z")
             assert parse(sent).items == result.items
             counts["delivered"] += 1
+        elif isinstance(result, Fragment):
+            counts["fragment"] += 1
         else:
             counts[f"skipped {result.reason}"] += 1
     return counts

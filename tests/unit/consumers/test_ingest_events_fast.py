@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import msgpack
 import orjson
 
-from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decode, Decoded, RawMessage
 from consumer_fleet.consumers import ingest_events
 from consumer_fleet.consumers.format import MsgpackFormat
 from consumer_fleet.consumers.ingest_events import IngestEvents
@@ -97,14 +95,14 @@ def message(source: random.Random) -> bytes:
     return value
 
 
-def outcome(decode: Callable[[RawMessage], Envelope | Skipped], value: bytes) -> object:
+def outcome(decode: Decode, value: bytes) -> object:
     try:
         return decode(RawMessage("ingest-events", 0, 7, 1, value))
     except RejectedMessage as rejection:
         return rejection.reason, rejection.detail
 
 
-def general(message: RawMessage) -> Envelope | Skipped:
+def general(message: RawMessage) -> Decoded:
     return MsgpackFormat.decode(FORMAT, message)
 
 

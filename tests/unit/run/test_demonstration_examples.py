@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decoded, RawMessage
 from consumer_fleet.consumers.events import StoredEvents
 from consumer_fleet.consumers.format import json_object
 from consumer_fleet.consumers.registry import CONSUMERS, ConsumerDefinition
@@ -28,7 +28,7 @@ ITEM_TYPES = {
 }
 
 
-def decoded(definition: ConsumerDefinition, count: int) -> list[Envelope | Skipped]:
+def decoded(definition: ConsumerDefinition, count: int) -> list[Decoded]:
     messages = islice(example_messages(definition.name), count)
     return [
         definition.decode(RawMessage(definition.logical_topic, 0, offset, None, value))
