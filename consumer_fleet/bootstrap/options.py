@@ -212,6 +212,20 @@ class Options(BaseModel):
     max_in_flight_mb: Megabytes = Field(
         64, description="Megabytes of messages in flight; at the limit, reading pauses."
     )
+    assembly_dir: Path | None = Field(
+        None,
+        description="Directory for attachments that wait for their chunks; by default the system's "
+        "for temporary files.",
+    )
+    assembly_max_mb: Megabytes = Field(
+        1024,
+        description="Megabytes of such attachments on disk; beyond it, the oldest are left out.",
+    )
+    assembly_timeout_s: Seconds = Field(
+        3600.0,
+        description="Seconds, by Kafka's timestamps, that chunks and their event wait for each "
+        "other; after that, the event goes without the attachment.",
+    )
     message_timeout_s: Seconds = Field(
         60.0, description="Seconds without progress on one message before its worker is killed."
     )

@@ -74,6 +74,24 @@ DEFINITIONS: tuple[Metric, ...] = (
         ("result",),
     ),
     Metric(
+        "attachments.missing_chunks",
+        "counter",
+        "attachments",
+        "Attachments that their event went without, because chunks of them are missing.",
+    ),
+    Metric(
+        "attachments.object_store",
+        "counter",
+        "attachments",
+        "Attachments that their event went without, because Sentry's object store holds them.",
+    ),
+    Metric(
+        "attachments.waiting_bytes",
+        "gauge",
+        "bytes",
+        "Disk that attachments take while they wait for their chunks or are sent.",
+    ),
+    Metric(
         "consumer.lag",
         "gauge",
         "messages",

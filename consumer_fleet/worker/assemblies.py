@@ -267,20 +267,57 @@ class Assemblies:
         self._make_room()
         return released
 
-    def clear(self) -> list[Position]:
-        """Forget all messages: they will be read again. Returns those that were on disk."""
-        left = [
-            message.position
-            for blob in self._blobs.values()
-            for message, _ in blob.fragments.values()
-        ]
-        left += self._wholes
-        for table in (self._blobs, self._wholes, self._unclaimed, self._waiting, self._given):
-            table.clear()
-        self._ready.clear()
-        self._skipped.clear()
-        self.size = 0
-        return left
+    def take_back(self) -> None:
+        """The wholes that were given out were not settled: they are ready again."""
+        for position, ready in self._given.items():
+            self._ready.append(position)
+            for key in ready.pieces:
+                self._blobs[key].in_use -= 1
+        self._given.clear()
+
+    def forget(self, partition: int, offset: int) -> list[Position]:
+        """Forget a partition's messages from an offset on: they are read again, here or elsewhere.
+
+        Call ``take_back`` before. Returns those that were on disk.
+        """
+
+        def is_gone(position: Position) -> bool:
+            return position[0] == partition and position[1] >= offset
+
+        gone = [position for position in self._wholes if is_gone(position)]
+        for position in gone:
+            whole = self._wholes.pop(position)
+            self._waiting.pop(position, None)
+            self.size -= whole.message.size
+            for key in whole.blobs:
+                self._blobs[key].wanted_by.discard(position)
+        self._ready = deque(position for position in self._ready if position in self._wholes)
+        for key, blob in list(self._blobs.items()):
+            lost = [n for n, (message, _) in blob.fragments.items() if is_gone(message.position)]
+            for number in lost:
+                message, _ = blob.fragments.pop(number)
+                self.size -= message.size
+                gone.append(message.position)
+            self._look_again(key, blob, lost)
+        gone += [position for position, _ in self._skipped if is_gone(position)]
+        self._skipped = [each for each in self._skipped if not is_gone(each[0])]
+        return gone
+
+    def _look_again(self, key: bytes, blob: _Blob, lost: list[int]) -> None:
+        """A blob has lost fragments, or a whole that wants it."""
+        for position in blob.wanted_by:
+            whole = self._wholes[position]
+            missing = sum(number < whole.blobs[key] for number in lost)
+            if missing:
+                whole.waits_for[key] = whole.waits_for.get(key, 0) + missing
+                if position not in self._waiting:
+                    self._ready.remove(position)
+                    self._waiting[position] = whole
+        if not blob.fragments and not blob.wanted_by:
+            del self._blobs[key]
+            self._unclaimed.pop(key, None)
+        elif not blob.wanted_by:
+            self._unclaimed[key] = blob
 
     def _is_ready(self, position: Position) -> None:
         del self._waiting[position]

@@ -227,16 +227,41 @@ def test_complete_wholes_are_delivered_before_anything_is_left_out() -> None:
     assert orphan
 
 
-def test_clear_returns_what_was_on_disk() -> None:
+def test_what_was_not_settled_is_given_out_again() -> None:
     table = Table()
-    positions = {table.chunk(0), table.chunk(1), table.whole(), table.chunk(0, b"x")}
-    table.assemblies.give()
-    assert set(table.assemblies.clear()) == positions
-    assert table.assemblies.is_empty
-    # They are read again.
     chunks = {table.chunk(0), table.chunk(1)}
-    table.whole()
-    assert table.deliver()[3] == chunks
+    whole = table.whole()
+    table.assemblies.give()
+    table.assemblies.take_back()
+    later = table.chunk(0)
+    assert {position for position, _ in table.assemblies.take_skipped()} < chunks
+    position, pieces, _, released = table.deliver()
+    assert (position, pieces[BLOB][0]) == (whole, later)
+    assert len(released) == 2
+    assert table.assemblies.is_empty
+
+
+def test_messages_of_a_partition_that_has_moved_are_forgotten() -> None:
+    table = Table()
+    kept, first, whole, orphan = table.chunk(0), table.chunk(1), table.whole(), table.chunk(0, b"x")
+    assert set(table.assemblies.forget(1, 0)) == set()
+    assert set(table.assemblies.forget(0, first[1])) == {first, whole, orphan}
+    assert table.assemblies.peek() is None
+    assert (table.assemblies.size, len(table.assemblies)) == (10, 1)
+    # They are read again.
+    again, whole = table.chunk(1), table.whole()
+    assert table.deliver() == (whole, {BLOB: [kept, again]}, 0, {kept, again})
+    assert table.assemblies.is_empty
+
+
+def test_a_whole_that_loses_a_chunk_waits_for_it_again() -> None:
+    table = Table()
+    whole, kept, gone = table.whole(), table.chunk(0), table.chunk(1)
+    assert table.assemblies.peek() is not None
+    assert table.assemblies.forget(0, gone[1]) == [gone]
+    assert table.assemblies.peek() is None
+    again = table.chunk(1)
+    assert table.deliver()[:2] == (whole, {BLOB: [kept, again]})
 
 
 def test_a_large_blob_costs_no_more_per_chunk() -> None:
@@ -257,7 +282,6 @@ class Chance:
         self.counts: dict[bytes, int] = {}
         self.arrived: dict[Position, tuple[str, bytes, int]] = {}
         self.left: Counter[Position] = Counter()
-        self.reasons: dict[Position, str] = {}
         self.whole_of: dict[Position, list[tuple[bytes, int]]] = {}
         self.given: list[Position] = []
         self.now_ms = 0
@@ -285,20 +309,36 @@ class Chance:
             offsets[partition] += 1
             position = partition, offsets[partition]
             self.arrived[position] = kind, key, number
-            message = ParkedMessage(position, self.random.randint(1, 20), self.now_ms)
-            if kind == "chunk":
-                self.assemblies.add_fragment(message, key, number, Piece(position, 0, 1))
-            else:
-                self.whole_of[position] = [(key, number)]
-                self.assemblies.add_whole(message, [(key, number)])
+            self.whole_of[position] = [(key, number)]
+            self.arrives(position)
             self.now_ms += self.random.choice([0, 1, 1, 400])
             self.step()
+            if self.random.random() < 0.1:
+                self.rewind()
         self.assemblies.finish_all()
         while not self.assemblies.is_empty:
             self.step()
         assert self.assemblies.size == 0
-        assert set(self.left) == set(self.arrived)
-        assert set(self.left.values()) == {1}
+        assert self.left == dict.fromkeys(self.arrived, 1)
+
+    def arrives(self, position: Position) -> None:
+        kind, key, number = self.arrived[position]
+        message = ParkedMessage(position, self.random.randint(1, 20), self.now_ms)
+        if kind == "chunk":
+            self.assemblies.add_fragment(message, key, number, Piece(position, 0, 1))
+        else:
+            self.assemblies.add_whole(message, [(key, number)])
+
+    def rewind(self) -> None:
+        """A partition is read again from an offset on, but for what has left."""
+        partition, offset = self.random.randrange(4), self.random.randrange(20)
+        self.assemblies.take_back()
+        self.given.clear()
+        gone = self.assemblies.forget(partition, offset)
+        moved = [p for p in self.arrived if p[0] == partition and p[1] >= offset]
+        assert sorted(gone) == sorted(p for p in moved if not self.left[p])
+        for position in sorted(gone):
+            self.arrives(position)
 
     def step(self) -> None:
         if self.random.random() < 0.2:
@@ -317,9 +357,7 @@ class Chance:
             position = self.given.pop()
             self.left[position] += 1
             self.left.update(self.assemblies.done(position))
-        for position, reason in self.assemblies.take_skipped():
-            self.left[position] += 1
-            self.reasons[position] = reason
+        self.left.update(position for position, _ in self.assemblies.take_skipped())
         assert self.assemblies.size <= self.bound or self.assemblies.is_full
 
 

@@ -1,0 +1,210 @@
+"""The envelopes that are spread over messages, beside the step that gives chunks to workers.
+
+A worker that decodes a part of such an envelope puts it on disk, so that its message leaves the
+window of messages in flight: only its commit waits. Once all parts are there, the message that
+names them is given to a worker again, with the location of each. No worker keeps anything of it in
+memory, so any of them may do so, whatever partition or key the parts have come by.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from arroyo.types import Partition
+
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
+from consumer_fleet.kafka.open_offsets import OpenOffsets
+from consumer_fleet.metrics import gauge
+from consumer_fleet.strategies.dead_letter import DeadLetterStore, Ticket
+from consumer_fleet.worker.assemblies import Assemblies, ParkedMessage, Piece, Position
+from consumer_fleet.worker.assembly_files import AssemblyFiles
+from consumer_fleet.worker.pool import WorkerPool
+from consumer_fleet.worker.protocol import ParkedFragment, ParkedWhole
+from consumer_fleet.worker.work import Work
+
+# Bytes of dead letters on their way into the store at a time: they are read from disk for it.
+_MAX_LETTER_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A message on disk: its record without the value, whose length is kept."""
+
+    partition: Partition
+    record: Record
+    length: int
+
+
+@dataclass(slots=True)
+class _Rejected:
+    """A message that becomes a dead letter; ``ticket`` once it is on its way into the store."""
+
+    position: Position
+    reason: str
+    detail: str
+    ticket: Ticket | None = None
+
+
+class Assembler:
+    """See the module. It outlives assignments, and lives in the run loop's thread.
+
+    ``max_sending_bytes`` bounds what workers send at a time; a larger envelope goes alone.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        dead_letters: DeadLetterStore,
+        files: AssemblyFiles,
+        assemblies: Assemblies,
+        *,
+        max_sending_bytes: int,
+    ) -> None:
+        self._pool = pool
+        self._dead_letters = dead_letters
+        self._files = files
+        self._assemblies = assemblies
+        self._max_sending_bytes = max_sending_bytes
+        self._stored: dict[Position, _Stored] = {}
+        self._sending: dict[Position, Work] = {}
+        self._sending_bytes = 0
+        self._rejected: deque[_Rejected] = deque()
+        pool.on_parked = self._park
+        pool.open_offsets.on_forget = self._forget
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being sent or dead-lettered."""
+        return bool(self._sending or self._rejected)
+
+    @property
+    def is_empty(self) -> bool:
+        return self._assemblies.is_empty and not self._rejected
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be read: beyond its share of the disk, it delivers first."""
+        return not self._assemblies.is_full and not self._rejected
+
+    def poll(self, *, may_send: bool) -> None:
+        """Settle what was sent, and give out what is complete. Never blocks, but on the disk."""
+        if self.is_empty:
+            return
+        for position in [each for each, work in self._sending.items() if not work.unsettled]:
+            self._settle(position)
+        for position, reason in self._assemblies.take_skipped():
+            self._pool.outcomes.count_filtered(reason)
+            self._release(position)
+        self._dead_letter()
+        while may_send and self._send_next():
+            pass
+
+    def expire(self, now_ms: int | None) -> None:
+        """Finish what has waited for too long; ``now_ms`` as for ``Assemblies.expire``."""
+        gauge("attachments.waiting_bytes", self._assemblies.size)
+        if now_ms is not None:
+            self._assemblies.expire(now_ms)
+
+    def finish_all(self) -> None:
+        """Nothing more will arrive."""
+        self._assemblies.finish_all()
+
+    def abandon(self) -> None:
+        """Give up what is being sent: it stays on disk, and is sent again if it is still ours."""
+        self._pool.abandon(list(self._sending.values()))
+        self._assemblies.take_back()
+        self._sending.clear()
+        self._sending_bytes = 0
+        for each in self._rejected:
+            # The store has forgotten what it had not kept.
+            each.ticket = None
+
+    # -- what workers report --------------------------------------------------------------------
+
+    def _park(self, chunk: Chunk, parked: ParkedFragment | ParkedWhole) -> None:
+        record = chunk.records[parked.number]
+        position = chunk.partition.index, record.offset
+        length = len(record.value or b"")
+        self._stored[position] = _Stored(chunk.partition, record._replace(value=None), length)
+        message = ParkedMessage(position, parked.size, record.timestamp_ms or 0)
+        if isinstance(parked, ParkedFragment):
+            piece = Piece(position, parked.start, parked.length)
+            self._assemblies.add_fragment(message, parked.blob, parked.fragment, piece)
+        else:
+            self._assemblies.add_whole(message, parked.blobs)
+
+    def _forget(self, partition: Partition, offset: int) -> None:
+        index = partition.index
+        if not any(each[0] == index and each[1] >= offset for each in self._stored):
+            return
+        self.abandon()
+        gone = self._assemblies.forget(index, offset)
+        rejected = [each.position for each in self._rejected]
+        gone += [each for each in rejected if each[0] == index and each[1] >= offset]
+        for position in gone:
+            del self._stored[position]
+            self._files.remove(position)
+        self._rejected = deque(each for each in self._rejected if each.position in self._stored)
+
+    # -- what is complete -----------------------------------------------------------------------
+
+    def _send_next(self) -> bool:
+        ready = self._assemblies.peek()
+        if ready is None or not self._pool.has_room:
+            return False
+        size = ready.length + self._stored[ready.position].length
+        if self._sending and self._sending_bytes + size > self._max_sending_bytes:
+            return False
+        self._assemblies.give()
+        stored = self._stored[ready.position]
+        chunk = Chunk(stored.partition, (self._record(ready.position),), size)
+        work = Work(chunk, ready.pieces)
+        self._sending[ready.position] = work
+        self._sending_bytes += size
+        self._pool.submit(work)
+        return True
+
+    def _record(self, position: Position) -> Record:
+        stored = self._stored[position]
+        return stored.record._replace(value=self._files.read(position, stored.length))
+
+    def _settle(self, position: Position) -> None:
+        work = self._sending.pop(position)
+        self._sending_bytes -= work.chunk.size
+        advance = work.advance()
+        parts = self._assemblies.done(position)
+        letters = [] if advance is None else advance.dead_letters
+        outcomes = self._pool.outcomes
+        if not letters:
+            outcomes.count_delivered(len(parts))
+            for each in (position, *parts):
+                self._release(each)
+            return
+        # Its parts go with it: a replay of the dead letters makes the envelope again.
+        for _ in parts:
+            outcomes.count_rejected(letters[0].reason)
+        first = letters[0]
+        self._rejected += [
+            _Rejected(each, first.reason, first.detail) for each in (position, *parts)
+        ]
+
+    def _release(self, position: Position) -> None:
+        stored = self._stored.pop(position)
+        self._pool.open_offsets.settle(stored.partition, position[1])
+        self._files.remove(position)
+
+    def _dead_letter(self) -> None:
+        """Hand the messages of rejected envelopes to the store, a few megabytes at a time."""
+        while self._rejected and (ticket := self._rejected[0].ticket) is not None and ticket.kept:
+            self._release(self._rejected.popleft().position)
+        waiting_bytes = 0
+        for each in self._rejected:
+            stored = self._stored[each.position]
+            if each.ticket is None:
+                letter = DeadLetter(self._record(each.position), each.reason, each.detail)
+                each.ticket = self._dead_letters.produce(stored.partition, letter)
+            waiting_bytes += stored.length
+            if waiting_bytes > _MAX_LETTER_BYTES:
+                return
