@@ -63,6 +63,9 @@ class MessageFormat(ABC):
         """This format as the options want it. Called in the worker, once."""
         return self
 
+    #: ``decode`` may return a Fragment or an Incomplete: an envelope is spread over messages.
+    assembles: ClassVar[bool] = False
+
     @abstractmethod
     def decode(self, message: RawMessage) -> Decoded:
         """The message as an envelope, or Skipped if it is left out on purpose.

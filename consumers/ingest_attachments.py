@@ -60,6 +60,9 @@ class IngestAttachments(IngestEvents):
         },
     )
 
+    schema = "ingest-attachments"
+    assembles = True
+
     def decode(self, message: RawMessage) -> Decoded:
         fields = unpack(value_of(message))
         kind = fields.get("type")

@@ -118,6 +118,11 @@ CONSUMERS: Final = (
         topic_set="ingest",
     ),
     ConsumerDefinition(
+        "ingest-attachments",
+        "Attachments that Relay writes for Sentry (MessagePack), made whole, with their events",
+        "consumer_fleet.consumers.ingest_attachments:IngestAttachments",
+    ),
+    ConsumerDefinition(
         "envelopes",
         "Raw Sentry envelopes, as SDKs send them",
         f"{_FORMATS}.envelopes:RawEnvelopes",

@@ -15,13 +15,12 @@ from typing import Final
 from arroyo.types import Partition
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
-from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.metrics import gauge
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, Ticket
 from consumer_fleet.worker.assemblies import Assemblies, ParkedMessage, Piece, Position
 from consumer_fleet.worker.assembly_files import AssemblyFiles
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.protocol import ParkedFragment, ParkedWhole
+from consumer_fleet.worker.protocol import Parked, ParkedFragment
 from consumer_fleet.worker.work import Work
 
 # Bytes of dead letters on their way into the store at a time: they are read from disk for it.
@@ -123,7 +122,7 @@ class Assembler:
 
     # -- what workers report --------------------------------------------------------------------
 
-    def _park(self, chunk: Chunk, parked: ParkedFragment | ParkedWhole) -> None:
+    def _park(self, chunk: Chunk, parked: Parked) -> None:
         record = chunk.records[parked.number]
         position = chunk.partition.index, record.offset
         length = len(record.value or b"")

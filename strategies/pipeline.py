@@ -9,6 +9,7 @@ from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
 from arroyo.types import Commit, Partition
 
 from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
 from consumer_fleet.strategies.run_in_workers import RunInWorkers
 from consumer_fleet.worker.pool import WorkerPool
@@ -28,6 +29,8 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
         self._pool = pool
         self._dead_letters = dead_letters
         self._max_in_flight_bytes = max_in_flight_bytes
+        #: Set if envelopes may be spread over messages.
+        self.assembler: Assembler | None = None
         self._current: RunInWorkers | None = None
         self._keeping: KeepDeadLetters | None = None
 
@@ -39,6 +42,7 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
             self._pool,
             self._keeping,
             max_in_flight_bytes=self._max_in_flight_bytes,
+            assembler=self.assembler,
         )
         return self._current
 
@@ -56,6 +60,15 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
             self._current.abandon()
         if self._keeping is not None:
             self._keeping.abandon()
+        if self.assembler is not None:
+            self.assembler.abandon()
+
+    def finish(self) -> bool:
+        """Nothing more will be read: finish what waits for it. Returns whether all is settled."""
+        if self.assembler is None or self.assembler.is_empty:
+            return True
+        self.assembler.finish_all()
+        return False
 
     @property
     def in_flight_bytes(self) -> int:

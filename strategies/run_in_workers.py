@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
+from typing import Protocol
 
 import structlog
 from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStrategy
@@ -36,6 +37,18 @@ class Settled:
         return sum(letter.record.size for letter in self.dead_letters)
 
 
+class Assembling(Protocol):
+    """The part of ``Assembler`` that this step needs: what workers send beside its chunks."""
+
+    @property
+    def is_busy(self) -> bool: ...
+
+    @property
+    def has_room(self) -> bool: ...
+
+    def poll(self, *, may_send: bool) -> None: ...
+
+
 class RunInWorkers(ProcessingStrategy[Chunk]):
     """Keep every chunk's raw bytes until each of its messages is settled.
 
@@ -50,10 +63,12 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         next_step: ProcessingStrategy[Settled],
         *,
         max_in_flight_bytes: int,
+        assembler: Assembling | None = None,
     ) -> None:
         self._pool = pool
         self._next_step = next_step
         self._max_in_flight_bytes = max_in_flight_bytes
+        self._assembler = assembler
         self._works: dict[Partition, deque[Work]] = {}
         self._held: deque[Message[Settled]] = deque()
         self._in_flight_bytes = 0
@@ -64,7 +79,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing waits for the next step."""
-        return not self._works and not self._held
+        is_busy = self._assembler is not None and self._assembler.is_busy
+        return not (self._works or self._held or is_busy)
 
     @property
     def in_flight_bytes(self) -> int:
@@ -80,7 +96,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         chunk = message.payload
         over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
         # Held results have left the budget: new chunks would let them grow without limit.
-        full = self._held or not self._pool.has_room or (over_budget and self._in_flight_bytes)
+        has_room = self._pool.has_room and (self._assembler is None or self._assembler.has_room)
+        full = self._held or not has_room or (over_budget and self._in_flight_bytes)
         self.awaits_rejected_chunk = self._closed or bool(full)
         if self.awaits_rejected_chunk:
             raise MessageRejected
@@ -93,6 +110,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """Take receipts and pass settled prefixes on. Never blocks."""
         self._next_step.poll()
         self._pool.poll()
+        if self._assembler is not None:
+            self._assembler.poll(may_send=not self._closed)
         self._collect()
         self._pass_on()
 

@@ -181,6 +181,7 @@ class DeadLetterReplay:
             request.transform,
             request.rejects,
             is_quiet=request.as_json,
+            assembles=any(registry.get(name).format.assembles for name in consumers),
         )
         with ExitStack() as stack:
             if request.chosen.is_everything:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from time import time
 from typing import Any, TypeAlias
 
 import structlog
@@ -68,9 +69,8 @@ class ChunkConsumer(Consumer[Chunk]):
         self._on_poll = on_poll
         self._on_partitions_lost = on_partitions_lost
         # Eager groups replace the whole assignment; the other two change it partition by partition.
-        self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in str(
-            config.get("partition.assignment.strategy", "")
-        )
+        strategy = str(config.get("partition.assignment.strategy", ""))
+        self._incremental = config.get("group.protocol") == "consumer" or "cooperative" in strategy
         callbacks = {"error_cb": self._on_client_error, "on_commit": self._on_commit}
         self._limit = ReceiveLimit({**config, **callbacks})
         self.open_offsets = OpenOffsets()  # the workers' pool adds what is set aside
@@ -114,8 +114,7 @@ class ChunkConsumer(Consumer[Chunk]):
     ) -> None:
         """Join the group. Callbacks run inside ``poll`` and ``close``, in the caller's thread."""
         self._topics = topics
-        self._on_assign = on_assign
-        self._on_revoke = on_revoke
+        self._on_assign, self._on_revoke = on_assign, on_revoke
         self._join()
 
     def _join(self) -> None:
@@ -312,7 +311,7 @@ class ChunkConsumer(Consumer[Chunk]):
         else:
             log.debug("kafka_client_error", error=error.str())
 
-    # -- positions ------------------------------------------------------------------------------
+    # -- positions and commits ------------------------------------------------------------------
 
     def tell(self) -> Mapping[Partition, int]:
         """The next offset to read of each assigned partition."""
@@ -351,12 +350,13 @@ class ChunkConsumer(Consumer[Chunk]):
         """The timestamp of the oldest message in flight, by partition. No I/O."""
         return self._positions.oldest_unsettled_ms()
 
+    def seen_until_ms(self) -> int | None:
+        return self._positions.seen_until_ms(int(time() * 1000))
+
     @property
     def at_end(self) -> bool:
         """True once this member has joined and read each of its partitions up to ``ends``."""
         return self._joined and not self._ready and self._positions.all_at_end
-
-    # -- commits --------------------------------------------------------------------------------
 
     def stage_offsets(self, offsets: Mapping[Partition, int]) -> None:
         """Called by arroyo's commit function: every lower offset of these is settled."""

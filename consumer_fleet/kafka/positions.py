@@ -62,6 +62,7 @@ class Positions:
         self._next: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._eof: dict[Partition, int] = {}
+        self._last_ms: dict[Partition, int] = {}
         # Chunks that were read and are not settled: their end, and their first timestamp.
         self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
 
@@ -180,6 +181,7 @@ class Positions:
         if partition not in self._next:
             return None
         self._next[partition] = chunk.next_offset
+        self._last_ms[partition] = chunk.timestamp_ms or 0
         unread = self._open.unread(chunk)
         if unread is None:
             return None
@@ -254,6 +256,24 @@ class Positions:
         firsts = {p: chunks[0][1] for p, chunks in self._unsettled.items() if chunks}
         return {p: timestamp_ms for p, timestamp_ms in firsts.items() if timestamp_ms is not None}
 
+    def seen_until_ms(self, now_ms: int) -> int | None:
+        """The timestamp up to which everything was read and is settled or set aside, in the
+        partition that is furthest behind; None without a partition.
+
+        Where all was read, that is now: a message that is yet to come is not older.
+        """
+        times = []
+        for partition, following in self._next.items():
+            chunks = self._unsettled.get(partition)
+            if chunks:
+                times.append(chunks[0][1] or 0)
+            elif self._eof.get(partition) == following:
+                times.append(now_ms)
+            else:
+                times.append(self._last_ms.get(partition, 0))
+        # A producer's clock may be wrong, or count in another unit.
+        return min((now_ms, *times)) if times else None
+
     @property
     def is_any_unsettled(self) -> bool:
         """Whether a chunk that was read is not settled yet."""
@@ -266,7 +286,7 @@ class Positions:
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
-            for table in (self._next, self._settled, self._eof, self._unsettled):
+            for table in (self._next, self._settled, self._eof, self._unsettled, self._last_ms):
                 table.pop(partition, None)
 
     def tell(self) -> Mapping[Partition, int]:

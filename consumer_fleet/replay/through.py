@@ -73,6 +73,7 @@ def run_through(request: ReplayRequest, consumer: str, cluster: ClusterOptions) 
             request.transform,
             request.rejects,
             is_quiet=request.as_json,
+            assembles=registry.get(consumer).format.assembles,
         )
         return _run_through(source, through, cluster.options)
     finally:
@@ -153,6 +154,7 @@ class Through:
     transform: str | None = None
     rejects: Path | None = None
     is_quiet: bool = False
+    assembles: bool = False
 
 
 class ThroughReplay:
@@ -176,7 +178,12 @@ class ThroughReplay:
         install_arroyo_bridge(recorder, {"consumer": through.consumer or "replay"})
         self._run = Run(
             source,
-            Steps.of(WorkerSpec(decode, app.options, Restore(through.transform)), app.options),
+            Steps.of(
+                WorkerSpec(
+                    decode, app.options, Restore(through.transform), assembles=through.assembles
+                ),
+                app.options,
+            ),
             lambda: self.rejects,
             shutdown,
             progress=Progress.on_stderr(

@@ -118,7 +118,9 @@ def assemble(definition: ConsumerDefinition, app: App, reload: Reload) -> Run:
     install_arroyo_bridge(recorder, {"consumer": definition.name})
     return Run(
         source,
-        Steps.of(WorkerSpec(definition.decode, options), options),
+        Steps.of(
+            WorkerSpec(definition.decode, options, assembles=definition.format.assembles), options
+        ),
         partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
         shutdown,
         duties=[GroupHealth(source, options), lambda run: reload.do(run, app.transport)],

@@ -16,8 +16,9 @@ pytest             a recording             memory                    notice a re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Protocol, Self, TypeAlias
 
@@ -31,8 +32,11 @@ from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import Hooks, LocalChunkConsumer, Rest
+from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.strategies.dead_letter import DeadLetterStore
 from consumer_fleet.strategies.pipeline import Pipeline
+from consumer_fleet.worker.assemblies import Assemblies
+from consumer_fleet.worker.assembly_files import AssemblyDirectory, AssemblyFiles
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.process import StartWorker, WorkerProcess
@@ -126,12 +130,13 @@ class Run:
         #: Whether the source's end was reached and every message settled.
         self.is_complete = False
         self._stop_timeout_s = steps.stop_timeout_s
-        self._max_in_flight_bytes = steps.max_in_flight_bytes
+        self._steps = steps
         self._open_rejects = open_rejects
         self._duties = duties
         self._duty_interval_s = duty_interval_s
         self._duties_due = 0.0
         self._progress = progress
+        self._assembly_dir: Path | None = None
         self._consumer: ChunkConsumer | LocalChunkConsumer | None = None
         self._pipeline: Pipeline | None = None
         self._rejects: RejectStore | None = None
@@ -149,26 +154,32 @@ class Run:
         7. Stop the workers, so that the summary has their last counts.
         8. Summarise.
         """
-        # 1.
-        self.pool.start()
-        try:
+        with ExitStack() as stack:
+            # 1.
+            if self._steps.spec.assembles:
+                made = AssemblyDirectory(self._steps.spec.options.assembly_dir)
+                stack.callback(made.close)
+                self._assembly_dir = made.path
+            self.pool.assemble_in(self._assembly_dir)
+            stack.callback(self.pool.stop, self._stop_timeout_s)
+            self.pool.start()
             # 2.
             self.source.wait(self._pause, lambda: self.shutdown.requested)
             if not self.shutdown.requested:
                 self._carry()
-        finally:
-            self.pool.stop(self._stop_timeout_s)
 
     def _carry(self) -> None:
         # 3.
         self._rejects = self._open_rejects()
         self._pipeline = Pipeline(
-            self.pool, self._rejects, max_in_flight_bytes=self._max_in_flight_bytes
+            self.pool, self._rejects, max_in_flight_bytes=self._steps.max_in_flight_bytes
         )
         self._consumer = self.source.open(
             Hooks(self._turn, self.shutdown.fail, self._pipeline.abandon, self.pool.wait)
         )
         self.pool.open_offsets = self._consumer.open_offsets
+        if self._assembly_dir is not None:
+            self._pipeline.assembler = self._make_assembler(self._assembly_dir, self._rejects)
         with self._progress or nullcontext():
             try:
                 # 4. and 5.
@@ -195,6 +206,19 @@ class Run:
         if self._progress is not None:
             self._progress.summarise(self.pool)
 
+    def _make_assembler(self, directory: Path, rejects: RejectStore) -> Assembler:
+        options = self._steps.spec.options
+        table = Assemblies(
+            options.assembly_max_mb * 1024 * 1024, int(options.assembly_timeout_s * 1000)
+        )
+        return Assembler(
+            self.pool,
+            rejects,
+            AssemblyFiles(directory),
+            table,
+            max_sending_bytes=self._steps.max_in_flight_bytes,
+        )
+
     def _turn(self) -> None:
         """Called by the source at each poll, with or without an assignment. Never blocks."""
         self.pool.poll()
@@ -207,7 +231,9 @@ class Run:
     @property
     def _is_at_end(self) -> bool:
         consumer, pipeline = self._consumer, self._pipeline
-        return consumer is not None and consumer.at_end and pipeline is not None and pipeline.idle
+        if consumer is None or pipeline is None or not (consumer.at_end and pipeline.idle):
+            return False
+        return pipeline.finish()
 
     def _pause(self, seconds: float) -> None:
         """Pass the time while the source is not ready."""
@@ -220,6 +246,8 @@ class Run:
         if now < self._duties_due:
             return False
         self._duties_due = now + self._duty_interval_s
+        if self._consumer is not None and self._pipeline is not None and self._pipeline.assembler:
+            self._pipeline.assembler.expire(self._consumer.seen_until_ms())
         for duty in self._duties:
             duty(self)
         return True

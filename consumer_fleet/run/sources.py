@@ -316,6 +316,9 @@ class LocalChunkConsumer(Consumer[Chunk]):
     def commit_offsets(self) -> Mapping[Partition, int]:
         return self.settled
 
+    def seen_until_ms(self) -> None:
+        """Unknown: what is read is not in the order of time, and ends soon."""
+
     def close(self, timeout: float | None = None) -> None:
         if not self._closed and self._on_revoke is not None:
             self._on_revoke(list(self._positions))

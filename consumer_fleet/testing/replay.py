@@ -120,9 +120,12 @@ def replay(
     ``timeout_s`` in which nothing was settled, RecordingError for a damaged file.
     """
     __tracebackhide__ = _hides
+    assembles = False
     if decode is None:
-        decode = _definition(recording.header, consumer).decode
-    spec = WorkerSpec(decode, _options(saas, upstream_metrics_enabled=upstream_metrics_enabled))
+        message_format = _definition(recording.header, consumer).format
+        decode, assembles = message_format.decode, message_format.assembles
+    options = _options(saas, upstream_metrics_enabled=upstream_metrics_enabled)
+    spec = WorkerSpec(decode, options, assembles=assembles)
     with warnings_to_stderr(), recorder.apart() as measured:
         memory = _MemoryReplay(recording, spec, answers, timeout_s)
         outcomes = memory.run()

@@ -19,8 +19,12 @@ from typing import Final, cast
 
 import structlog
 
+from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.codec import Fragment, Incomplete, Skipped
 from consumer_fleet.errors import OutputError
+from consumer_fleet.metrics import incr
 from consumer_fleet.worker.assemblies import Piece, Position
+from consumer_fleet.worker.protocol import Parked, ParkedFragment, ParkedWhole, Task
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +39,29 @@ class AssemblyFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    def take(
+        self, task: Task, index: int, decoded: Fragment | Incomplete
+    ) -> Envelope | Skipped | Parked:
+        """In a worker, take a message that is part of an envelope.
+
+        It is put on disk; or, if the task says where the other parts are, it is the envelope.
+        """
+        number, value = task.numbers[index], task.values[index] or b""
+        position = task.partition, task.offsets[index]
+        if isinstance(decoded, Fragment):
+            piece, size = self.store(position, value, decoded.content)
+            return ParkedFragment(
+                number, size, decoded.blob, decoded.number, piece.start, piece.length
+            )
+        if task.pieces is None and decoded.blobs:
+            _, size = self.store(position, value, b"")
+            return ParkedWhole(number, size, [(each.key, each.fragments) for each in decoded.blobs])
+        pieces = task.pieces or {}
+        missing = len(decoded.blobs) - len(pieces)
+        for reason in (*decoded.left_out, *("missing_chunks",) * missing):
+            incr(f"attachments.{reason}")
+        return decoded.completed({key: self.join(found) for key, found in pieces.items()})
 
     def store(self, position: Position, value: bytes, content: bytes) -> tuple[Piece, int]:
         """Write a message. Returns where ``content`` is in its file, and the bytes that it takes.

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
 from consumer_fleet.capture.own_events import mark_as_unsafe
-from consumer_fleet.codec import Decode, RawMessage, Skipped
+from consumer_fleet.codec import Decode, Decoded, Incomplete, RawMessage
 from consumer_fleet.consumers.format import MessageFormat
 from consumer_fleet.worker.transforms import Transforms
 
@@ -59,7 +59,7 @@ class _KeptFromSaas:
     project_of: Callable[[RawMessage], int | None]
     project_id: int
 
-    def __call__(self, message: RawMessage) -> Envelope | Skipped:
+    def __call__(self, message: RawMessage) -> Decoded:
         is_internal = self.project_of(message) == self.project_id
         try:
             decoded = self.decode(message)
@@ -67,9 +67,11 @@ class _KeptFromSaas:
             if is_internal:
                 mark_as_unsafe(error)
             raise
-        if isinstance(decoded, Skipped) or not is_internal:
+        if not is_internal:
             return decoded
-        return InternalEnvelope(*decoded)
+        if isinstance(decoded, Incomplete):
+            return decoded._replace(envelope=InternalEnvelope(*decoded.envelope))
+        return InternalEnvelope(*decoded) if isinstance(decoded, Envelope) else decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class _Transformed:
     decode: Decode
     transforms: Transforms
 
-    def __call__(self, message: RawMessage) -> Envelope | Skipped:
+    def __call__(self, message: RawMessage) -> Decoded:
         decoded = self.decode(message)
-        return decoded if isinstance(decoded, Skipped) else self.transforms(decoded, message)
+        if isinstance(decoded, Envelope):
+            return self.transforms(decoded, message)
+        if isinstance(decoded, Incomplete):
+            # No transform sees an attachment, and an event is dropped with all of its own.
+            envelope = self.transforms(decoded.envelope, message)
+            if isinstance(envelope, Envelope):
+                return decoded._replace(envelope=envelope)
+            return envelope
+        return decoded

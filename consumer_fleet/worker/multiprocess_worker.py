@@ -17,7 +17,6 @@ from time import monotonic
 from typing import NoReturn
 
 import structlog
-from sentry_sdk.tracing import Span
 
 from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure import configure
@@ -26,11 +25,21 @@ from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
 from consumer_fleet.capture.own_events import BugReports, report_last_bug, start_chunk_trace
 from consumer_fleet.capture.transport import MultiplexingTransport
-from consumer_fleet.codec import Decode, Prepare, RawMessage, Skipped
-from consumer_fleet.errors import EXIT_BUG, EXIT_SYSTEM, FleetError, RejectedMessage
+from consumer_fleet.codec import (
+    Decode,
+    Decoded,
+    Fragment,
+    Incomplete,
+    Prepare,
+    RawMessage,
+    Skipped,
+)
+from consumer_fleet.errors import EXIT_BUG, EXIT_SYSTEM, FleetError, OutputError, RejectedMessage
 from consumer_fleet.worker import protocol
+from consumer_fleet.worker.assembly_files import AssemblyFiles
 from consumer_fleet.worker.decoding import build_decode
-from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
+from consumer_fleet.worker.protocol import Kind, SharedState
+from consumer_fleet.worker.running_task import RunningTask
 
 log = structlog.get_logger(__name__)
 
@@ -52,12 +61,15 @@ _BURSTS = 8
 class WorkerSpec:
     """Everything that a worker needs to boot itself. Our parent process sends it pickled.
 
-    ``prepare`` gets each message, with its key and headers, before ``decode`` does.
+    ``prepare`` gets each message, with its key and headers, before ``decode`` does. With
+    ``assembles``, envelopes may be spread over messages; ``options.assembly_dir`` is then the
+    directory of this run.
     """
 
     decode: Decode
     options: Options
     prepare: Prepare | None = None
+    assembles: bool = False
 
 
 def multiprocess_worker(
@@ -92,6 +104,10 @@ def multiprocess_worker(
         # The parent is gone: nothing would count a delivery, and its next owner repeats it.
         log.warning("worker_orphaned")
         app.transport.kill()
+    except OutputError as error:
+        # The disk for parked messages: another worker would have the same trouble.
+        app.transport.kill()
+        _refuse(connection, str(error), error.exit_code)
     except Exception as error:
         # Our own bug, or no memory: the parent restarts the worker and sends again.
         log.exception("worker_failed")
@@ -127,75 +143,6 @@ def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-class _RunningTask:
-    """A task in the worker: the next message to start, and the receipts to send.
-
-    It is the recipient of its envelopes, which it knows by their numbers. It is abandoned if its
-    partition has moved: the new owner delivers the messages.
-    """
-
-    def __init__(self, task: Task, worker: _Worker) -> None:
-        self.task = task
-        # The position of the next message to start.
-        self.next = 0
-        self.unsettled = len(task.numbers)
-        self.abandoned = False
-        self.receipts = Receipts(task.task_id)
-        self.trace: Span | None = None
-        self._worker = worker
-        self._marks = worker.shared.receipts
-        self._region = task.region
-
-    def done(self, number: int, rejection: RejectedMessage | None) -> None:
-        """Called by the transport: a captured message is settled."""
-        worker = self._worker
-        worker.in_flight -= 1
-        if self.abandoned:
-            return
-        self.unsettled -= 1
-        if rejection is None:
-            # Here and now: a death of this worker must not lose it.
-            self._marks[self._region + number] |= protocol.DELIVERED
-            worker.has_deliveries = True
-        else:
-            self.receipts.rejected.append((number, rejection.reason, rejection.detail))
-            worker.news[self.task.task_id] = self
-        if self.unsettled == 0:
-            worker.news[self.task.task_id] = self
-
-    def accepted(self, number: int, destination: str) -> None:
-        """Called by the transport: one of two destinations has the message."""
-        # Not after the task's end: its region may be another's then.
-        if self.unsettled and not self.abandoned:
-            self._marks[self._region + number] |= protocol.ACCEPTED_BY[destination]
-
-    def filtered(self, number: int, reason: str) -> None:
-        self.unsettled -= 1
-        self.receipts.filtered.append((number, reason))
-        self._worker.news[self.task.task_id] = self
-
-    def rejected(self, number: int, rejection: RejectedMessage) -> None:
-        self.unsettled -= 1
-        self.receipts.rejected.append((number, rejection.reason, rejection.detail))
-        self._worker.news[self.task.task_id] = self
-
-    def park(self, number: int) -> None:
-        """The message is on disk, where a successor of this worker finds it: others may pass it,
-        and the commit waits until it is in ``_Worker.released``.
-        """
-        self.unsettled -= 1
-        self.receipts.parked.append(number)
-        self._worker.news[self.task.task_id] = self
-
-    def take_receipts(self) -> Receipts | None:
-        """The receipts to send, if any."""
-        receipts = self.receipts
-        if not (receipts.filtered or receipts.rejected or receipts.parked):
-            return None
-        self.receipts = Receipts(self.task.task_id)
-        return receipts
-
-
 class _Worker:
     def __init__(
         self,
@@ -215,18 +162,19 @@ class _Worker:
         self.in_flight = 0
         self.has_deliveries = False
         # Tasks with receipts to send, or that are done.
-        self.news: dict[int, _RunningTask] = {}
-        # Parked messages that are settled, to report: topic, partition, offset.
-        self.released: list[tuple[str, int, int]] = []
+        self.news: dict[int, RunningTask] = {}
         self._window = options.connections * _WINDOW_PER_CONNECTION
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
         kinds = {"upstream": options.upstream_delivery, "saas": options.saas_delivery}
         self._best_effort = {name for name, kind in kinds.items() if kind == "best-effort"}
+        # The directory is the run's own: the parent has made it.
+        directory = options.assembly_dir
+        self._files = None if directory is None else AssemblyFiles(directory)
         # Tasks with messages to start, in order of arrival.
-        self._tasks: deque[_RunningTask] = deque()
-        self._by_id: dict[int, _RunningTask] = {}
+        self._tasks: deque[RunningTask] = deque()
+        self._by_id: dict[int, RunningTask] = {}
         self._stopping = False
         self._status_due = 0.0
 
@@ -274,7 +222,7 @@ class _Worker:
             return
         kind, fields = protocol.decode(frame)
         if kind is Kind.TASK:
-            task = _RunningTask(protocol.as_task(fields), self)
+            task = RunningTask(protocol.as_task(fields), self)
             if self._traces:
                 chunk = task.task
                 task.trace = start_chunk_trace(chunk.topic, chunk.partition, chunk.offsets)
@@ -314,7 +262,7 @@ class _Worker:
         return bool(tasks) and self.in_flight < self._window
 
     # In one piece: it runs for each message, and each call costs.
-    def _start(self, running: _RunningTask, position: int) -> None:
+    def _start(self, running: RunningTask, position: int) -> None:
         task = running.task
         number = task.numbers[position]
         self.shared.begin(task.task_id, number)
@@ -345,9 +293,14 @@ class _Worker:
             detail = f"{type(error).__name__}: {error}"
             running.rejected(number, RejectedMessage("codec_error", detail))
             return
-        if isinstance(decoded, Skipped):
-            running.filtered(number, decoded.reason)
-            return
+        if not isinstance(decoded, Envelope):
+            if isinstance(decoded, Skipped):
+                running.filtered(number, decoded.reason)
+                return
+            envelope = self._take_part(decoded, running, position)
+            if envelope is None:
+                return
+            decoded = envelope
         if self._names_origin:
             decoded = with_origin(decoded, raw.topic, raw.partition, raw.offset)
         self.in_flight += 1
@@ -359,9 +312,25 @@ class _Worker:
             skip=task.accepted_by.get(number, ()),
         )
 
-    def _prepare_and_decode(
-        self, raw: RawMessage, prepare: Prepare
-    ) -> tuple[RawMessage, Envelope | Skipped]:
+    def _take_part(
+        self, decoded: Fragment | Incomplete, running: RunningTask, position: int
+    ) -> Envelope | None:
+        """The envelope that the message is a part of, if all of it is there."""
+        number = running.task.numbers[position]
+        if self._files is None:
+            detail = "an envelope of several messages: its message format must set assembles"
+            running.rejected(number, RejectedMessage("codec_error", detail))
+            return None
+        found = self._files.take(running.task, position, decoded)
+        if isinstance(found, Envelope):
+            return found
+        if isinstance(found, Skipped):
+            running.filtered(number, found.reason)
+        else:
+            running.parked(found)
+        return None
+
+    def _prepare_and_decode(self, raw: RawMessage, prepare: Prepare) -> tuple[RawMessage, Decoded]:
         """Return the message as its codec saw it, and the result of decoding it."""
         prepared = prepare(raw)
         if isinstance(prepared, Skipped):
@@ -373,9 +342,6 @@ class _Worker:
             self.has_deliveries = False
             if self.shared.announce():
                 self._connection.send_bytes(protocol.NEWS)
-        if self.released:
-            self._connection.send_bytes(protocol.encode_released(self.released))
-            self.released.clear()
         if not self.news:
             return
         for task_id, task in self.news.items():

@@ -18,21 +18,22 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 
 import structlog
-from arroyo.types import Partition, Topic
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
-from consumer_fleet.errors import FleetError
+from consumer_fleet.errors import FleetError, OutputError
+from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker import boot_failures, protocol
 from consumer_fleet.worker.boot_failures import BOOT_TIMEOUT_S, BootFailure, BootFailures
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
-from consumer_fleet.worker.protocol import Kind, Receipts, Regions
+from consumer_fleet.worker.protocol import Kind, Parked, Receipts, Regions
 from consumer_fleet.worker.slot import Slot
 from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 
@@ -61,6 +62,8 @@ class WorkerPool:
         self._on_failure = on_failure
         #: Where parked messages are noted: the source's, once it is open.
         self.open_offsets = OpenOffsets()
+        #: Called for each of them.
+        self.on_parked: Callable[[Chunk, Parked], None] = lambda _chunk, _parked: None
         self._slots = [Slot(number) for number in range(1, workers + 1)]
         self._backlog: deque[Assignment] = deque()
         self._next_task_id = 1
@@ -72,6 +75,11 @@ class WorkerPool:
         # No worker can boot: nothing that waits for one is ever done.
         self.is_hopeless = False
         self.restarts = 0
+
+    def assemble_in(self, directory: Path | None) -> None:
+        """Name the directory for parked messages. Call before ``start``."""
+        options = self._spec.options.model_copy(update={"assembly_dir": directory})
+        self._spec = replace(self._spec, options=options)
 
     def start(self) -> None:
         """Start all workers. Does not wait for their boot: work may be queued already."""
@@ -211,12 +219,12 @@ class WorkerPool:
                 self._settle(slot, protocol.as_receipts(fields))
             elif kind is Kind.DONE:
                 self._end_task(slot, fields[0])
-            elif kind is Kind.RELEASED:
-                self._release(fields[0])
             elif kind is Kind.STATUS:
                 slot.statuses = protocol.as_statuses(fields)
             elif kind is Kind.READY:
                 self._note_ready(slot, slot.process, fields[0])
+            elif kind is Kind.FAILED and slot.ready:
+                self._on_failure(OutputError(fields[0]))
             elif kind is Kind.FAILED:
                 slot.boot_error = BootFailure(fields[0], fields[1])
 
@@ -237,13 +245,10 @@ class WorkerPool:
         for index, reason, detail in receipts.rejected:
             if work.reject(index, reason, detail):
                 self.outcomes.count_rejected(reason)
-        for index in receipts.parked:
-            if work.settle(index):
-                self.open_offsets.add(work.chunk.partition, work.chunk.offset_of(index))
-
-    def _release(self, positions: list[tuple[str, int, int]]) -> None:
-        for topic, index, offset in positions:
-            self.open_offsets.settle(Partition(Topic(topic), index), offset)
+        for parked in receipts.parked:
+            if work.settle(parked.number):
+                self.open_offsets.add(work.chunk.partition, work.chunk.offset_of(parked.number))
+                self.on_parked(work.chunk, parked)
 
     def _take_deliveries(self, slot: Slot) -> None:
         """Settle what the worker has marked as delivered; also after its death."""

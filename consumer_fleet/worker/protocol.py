@@ -10,7 +10,7 @@ subset of a chunk, and may be sent again without the settled ones.
     parent → worker   TASK     task id, topic, partition, region, and the messages in columns:
                                numbers, offsets, timestamps, values, keys and headers (both
                                empty unless the run prepares messages), {number: destinations
-                               that accepted it before}
+                               that accepted it before}, the pieces of a whole by blob or nil
                       CANCEL   task id: start no more of its messages
                       CHANGE   what `MultiplexingTransport.change` takes
                       STOP     finish what was sent, then exit
@@ -18,8 +18,7 @@ subset of a chunk, and may be sent again without the settled ones.
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
                       RECEIPTS task id, [[number, reason], …] filtered, [[number, reason, detail],
-                               …] rejected, [number, …] parked
-                      RELEASED [[topic, partition, offset], …]: parked messages that are settled
+                               …] rejected, [parked message as a row, …]
                       DONE     task id: it writes no more to the task's region
                       STATUS   [destination status as a map, …]
 
@@ -27,8 +26,8 @@ A message that was delivered, or that one of two destinations has accepted, is m
 shared memory, at its number in the task's region. The byte is there as soon as the answer is, and
 stays there when the worker dies.
 
-A parked message has left the window: the worker answers for it, on disk, beyond its own death. It
-frees its budget, others pass it, and only the commit waits until it is released.
+A parked message has left the window: it is on disk, where it stays beyond the worker's death. It
+frees its budget, others pass it, and only the commit waits for it.
 """
 
 from __future__ import annotations
@@ -40,12 +39,13 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from multiprocessing.context import SpawnContext
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.dead_letter_headers import Headers
+from consumer_fleet.worker.assemblies import Piece
 
 # A signal to the whole process group means the parent, which decides when workers end.
 SIGNALS_TO_THE_PARENT = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -63,7 +63,6 @@ class Kind(IntEnum):
     NEWS = 7
     DONE = 8
     CHANGE = 9
-    RELEASED = 9
 
 
 class Task(NamedTuple):
@@ -84,6 +83,33 @@ class Task(NamedTuple):
     keys: Sequence[bytes | None]
     headers: Sequence[Headers]
     accepted_by: Mapping[int, Sequence[str]]
+    #: For a parked message whose parts are there: where they are on disk.
+    pieces: Mapping[bytes, Sequence[Piece]] | None = None
+
+
+class ParkedFragment(NamedTuple):
+    """A message on disk that is a fragment of a blob, and where in its file the content is.
+
+    ``number`` is the message's in its task, ``size`` the bytes that it takes on disk.
+    """
+
+    number: int
+    size: int
+    blob: bytes
+    fragment: int
+    start: int
+    length: int
+
+
+class ParkedWhole(NamedTuple):
+    """A message on disk whose envelope has these blobs: their keys and numbers of fragments."""
+
+    number: int
+    size: int
+    blobs: Sequence[tuple[bytes, int]]
+
+
+Parked: TypeAlias = ParkedFragment | ParkedWhole
 
 
 @dataclass(slots=True)
@@ -93,7 +119,7 @@ class Receipts:
     task_id: int
     filtered: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
-    parked: list[int] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
 
 
 def _frame(*fields: object) -> bytes:
@@ -135,10 +161,6 @@ def encode_receipts(receipts: Receipts) -> bytes:
 NEWS = _frame(Kind.NEWS)
 
 
-def encode_released(positions: Sequence[tuple[str, int, int]]) -> bytes:
-    return _frame(Kind.RELEASED, positions)
-
-
 def encode_done(task_id: int) -> bytes:
     return _frame(Kind.DONE, task_id)
 
@@ -154,11 +176,21 @@ def decode(frame: bytes) -> tuple[Kind, list[Any]]:
 
 
 def as_task(fields: Sequence[Any]) -> Task:
-    return Task(*fields)
+    task = Task(*fields)
+    if task.pieces is None:
+        return task
+    pieces = {key: [Piece(*each) for each in found] for key, found in task.pieces.items()}
+    return task._replace(pieces=pieces)
 
 
 def as_receipts(fields: Sequence[Any]) -> Receipts:
-    return Receipts(*fields)
+    receipts = Receipts(*fields)
+    if receipts.parked:
+        receipts.parked = [
+            ParkedWhole(*row) if len(row) == len(ParkedWhole._fields) else ParkedFragment(*row)
+            for row in receipts.parked
+        ]
+    return receipts
 
 
 def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:

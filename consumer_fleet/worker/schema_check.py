@@ -9,8 +9,7 @@ import structlog
 from sentry_kafka_schemas import SchemaNotFound, get_codec
 from sentry_kafka_schemas.codecs import Codec, ValidationError
 
-from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.codec import Decode, RawMessage, Skipped
+from consumer_fleet.codec import Decode, Decoded, RawMessage
 from consumer_fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
@@ -40,7 +39,7 @@ class SchemaCheck:
         except SchemaNotFound:
             log.warning("schema_unknown", schema=topic)
 
-    def __call__(self, message: RawMessage) -> Envelope | Skipped:
+    def __call__(self, message: RawMessage) -> Decoded:
         self._left -= 1
         if self._left == 0:
             self._left = _CHECK_EVERY

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.metrics import incr
+from consumer_fleet.worker.assemblies import Piece
 from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Task
 
 
@@ -29,8 +31,10 @@ class Work:
     message and before its receipt.
     """
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, pieces: Mapping[bytes, Sequence[Piece]] | None = None) -> None:
         self.chunk = chunk
+        # Of a chunk that is one parked message: where its parts are on disk.
+        self._pieces = pieces
         # One byte per message, as in a worker's shared memory: 1 is settled.
         self._settled = bytearray(len(chunk.records))
         self._delivered_bits = int.from_bytes(bytes([DELIVERED]) * len(chunk.records))
@@ -119,6 +123,7 @@ class Work:
             [record.key for record in records],
             [record.headers for record in records],
             {n: known[n] for n in numbers if n in known} if known else {},
+            self._pieces,
         )
 
 

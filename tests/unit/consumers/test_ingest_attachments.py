@@ -38,9 +38,7 @@ def packed(**fields: Any) -> bytes:
 
 
 def chunk(number: object, payload: object, **fields: Any) -> bytes:
-    return packed(
-        type="attachment_chunk", id=LOG_ID, chunk_index=number, payload=payload, **fields
-    )
+    return packed(type="attachment_chunk", id=LOG_ID, chunk_index=number, payload=payload, **fields)
 
 
 def event(*attachments: object, **fields: Any) -> bytes:
@@ -223,6 +221,7 @@ def test_an_invalid_member_is_named_in_the_rejection(raw: bytes, detail: str) ->
 
 
 def test_an_odd_type_of_attachment_is_no_exception() -> None:
+    odd: object
     for odd in ([], {}, 7, None):
         envelope = decoded(packed(type="attachment", attachment=LOG | {"attachment_type": odd}))
         assert isinstance(envelope, Incomplete | Envelope | Skipped)

@@ -12,7 +12,7 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
 from consumer_fleet.capture.own_events import is_unsafe
-from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.codec import Decoded, RawMessage, Skipped
 from consumer_fleet.consumers.envelopes import RawEnvelopes
 from consumer_fleet.consumers.registry import get
 from consumer_fleet.errors import ConfigurationError
@@ -69,7 +69,7 @@ def test_a_schema_is_checked_only_where_asked_for_and_where_there_is_one() -> No
 
 
 def test_a_function_as_a_codec_is_transformed_too() -> None:
-    def codec(raw: RawMessage) -> Envelope | Skipped:
+    def codec(raw: RawMessage) -> Decoded:
         return get("events").decode(raw)
 
     built = build_decode(codec, Options(transform="sentry-scrubbing"))

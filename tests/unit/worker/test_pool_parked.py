@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.consumers import registry
-from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.protocol import Receipts
+from consumer_fleet.worker.protocol import ParkedFragment, Receipts
 from consumer_fleet.worker.work import Work
-from tests.support.records import TOPIC, chunk, partition
+from tests.support.records import chunk, partition
 from tests.support.workers import HandWorker
 
 
-def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_released() -> None:
+def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_settled() -> None:
     worker = HandWorker()
     pool = WorkerPool(
         WorkerSpec(registry.get("events").decode, Options()),
@@ -26,13 +25,16 @@ def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_relea
     work = Work(chunk(10, 3))
     pool.submit(work)
     task = worker.tasks[0]
-    worker.receipts(Receipts(task.task_id, filtered=[(0, "old"), (2, "old")], parked=[1]))
+    fragment = ParkedFragment(1, 4096, b"key", 0, 5, 100)
+    noted = []
+    pool.on_parked = lambda chunk, parked: noted.append((chunk, parked))
+    worker.receipts(Receipts(task.task_id, filtered=[(0, "old"), (2, "old")], parked=[fragment]))
     pool.poll()
+    assert noted == [(work.chunk, fragment)]
     advance = work.advance()
     assert advance is not None
     assert (advance.next_offset, work.done, work.unsettled) == (13, True, 0)
     assert pool.open_offsets.commit_of(partition(), 13, "")[0] == 11
-    worker.frames.append(protocol.encode_released([(TOPIC.name, 0, 11)]))
-    pool.poll()
+    pool.open_offsets.settle(partition(), 11)
     assert pool.open_offsets.commit_of(partition(), 13, "") == (13, "")
     assert pool.open_offsets.take_changed() == [partition()]
