@@ -100,6 +100,12 @@ CONSUMERS: Final = (
         topic_set="ingest",
     ),
     ConsumerDefinition(
+        "ingest-attachments",
+        "Attachments in chunks (MessagePack), made whole, with their events; user reports",
+        f"{_FORMATS}.ingest_attachments:IngestAttachments",
+        topic_set="ingest",
+    ),
+    ConsumerDefinition(
         "ingest-replay-recordings",
         "Segments of session replays (MessagePack), with their events and videos",
         f"{_FORMATS}.ingest_replay_recordings:IngestReplayRecordings",
@@ -116,11 +122,6 @@ CONSUMERS: Final = (
         "Chunks of continuous profiles (MessagePack); profiles of transactions are skipped",
         f"{_FORMATS}.profiles:Profiles",
         topic_set="ingest",
-    ),
-    ConsumerDefinition(
-        "ingest-attachments",
-        "Attachments that Relay writes for Sentry (MessagePack), made whole, with their events",
-        "consumer_fleet.consumers.ingest_attachments:IngestAttachments",
     ),
     ConsumerDefinition(
         "envelopes",

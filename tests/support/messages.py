@@ -72,7 +72,12 @@ def containing(consumer: str, document: dict[str, Any]) -> bytes:
     match consumer:
         case "events" | "transactions":
             return orjson.dumps([2, "insert", {"event_id": event_id, "data": document}, None])
-        case "ingest-events" | "ingest-transactions" | "ingest-feedback-events":
+        case (
+            "ingest-events"
+            | "ingest-transactions"
+            | "ingest-feedback-events"
+            | "ingest-attachments"
+        ):
             fields |= {"type": "event", "event_id": event_id, "attachments": []}
         case "ingest-replay-recordings":
             recording = b'{"segment_id":0}\n[]'

@@ -58,6 +58,7 @@ def test_the_consumers_are_those_that_the_documentation_names() -> None:
         "ingest-events",
         "ingest-transactions",
         "ingest-feedback-events",
+        "ingest-attachments",
         "ingest-replay-recordings",
         "ingest-monitors",
         "profiles",

@@ -118,6 +118,7 @@ def test_the_event_and_the_decoded_message_are_found_in_each_format() -> None:
             ("transactions", "[2].data.level"),
             ("ingest-transactions", ".payload.level"),
             ("ingest-feedback-events", ".payload.level"),
+            ("ingest-attachments", ".payload.level"),
             ("ingest-replay-recordings", ".replay_event.level"),
             ("ingest-monitors", ".payload.level"),
             ("profiles", ".payload.level"),

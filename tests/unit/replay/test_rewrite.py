@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.codec import Fragment, Incomplete, Skipped
 from consumer_fleet.consumers.format import json_object
 from consumer_fleet.consumers.registry import CONSUMERS, get
 from consumer_fleet.kafka.chunk import Record
@@ -63,10 +64,27 @@ def test_every_example_decodes_to_the_same_event_with_another_id(consumer: str) 
                     assert event["event_id"].replace("-", "") != OLD_ID
                     assert after.event_id in (event["event_id"].replace("-", ""), None)
                     assert without_ids(new.payload) == without_ids(old.payload)
-        else:
+        elif isinstance(before, Skipped):
             assert after == before
+        else:
+            assert type(after) is type(before)
     assert ids
     assert rewriter.unreadable == 0
+
+
+def test_an_attachments_chunks_still_belong_to_it() -> None:
+    rewriter, decode = new_ids("ingest-attachments"), get("ingest-attachments").decode
+    found = examples("ingest-attachments")
+    whole, chunk = (
+        decode(message(value_of(rewriter(record(found[f"{name}.msgpack"])))))
+        for name in ("attachment", "attachment_chunk")
+    )
+    assert isinstance(whole, Incomplete)
+    assert isinstance(chunk, Fragment)
+    assert [each.key for each in whole.blobs] == [chunk.blob]
+    before = decode(message(found["attachment_chunk.msgpack"]))
+    assert isinstance(before, Fragment)
+    assert before.blob != chunk.blob
 
 
 def test_an_id_becomes_the_same_new_one_everywhere_and_another_in_the_next_replay() -> None:

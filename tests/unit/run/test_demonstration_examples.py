@@ -22,6 +22,7 @@ ITEM_TYPES = {
     "transactions": ["transaction"],
     "ingest-transactions": ["transaction"],
     "ingest-feedback-events": ["feedback"],
+    "ingest-attachments": ["event", "attachment"],
     "ingest-replay-recordings": ["replay_recording"],
     "ingest-monitors": ["check_in"],
     "profiles": ["profile_chunk"],

@@ -1,0 +1,148 @@
+"""Attachments in chunks: whole at the destination, byte for byte, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from consumer_fleet.kafka.chunk import Record
+from consumer_fleet.recording.format import RecordingHeader
+from consumer_fleet.recording.writer import RecordingWriter
+from tests.conftest import TopicFactory
+from tests.support.attachments import AttachedEvent, attached_event, chunk_message, described
+from tests.support.consumer_process import ConsumerProcess, run_command
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
+from tests.support.scripted_receiver import ScriptedReceiver
+
+
+def spread(events: list[AttachedEvent], chance: random.Random) -> list[tuple[int, bytes]]:
+    """The messages of all events as partition and value: mixed over four partitions, some of them
+    twice, some out of order.
+    """
+    messages: list[tuple[int, bytes]] = []
+    for event in events:
+        own = [(chance.randrange(4), value) for value in event.messages]
+        own += [each for each in own if chance.random() < 0.1]
+        if chance.random() < 0.3:
+            chance.shuffle(own)
+        messages += own
+    # Neighbours change places: events overlap.
+    for _ in range(len(messages)):
+        at = chance.randrange(max(1, len(messages) - 5))
+        other = min(len(messages) - 1, at + chance.randrange(5))
+        messages[at], messages[other] = messages[other], messages[at]
+    return messages
+
+
+def test_a_recording_is_replayed_with_whole_attachments(
+    tmp_path: Path, upstream: ScriptedReceiver
+) -> None:
+    chance = random.Random(1)
+    sizes = [[], [0], [1], [5_000_000], [3, 70_000], [1_048_576, 1_048_577]]
+    events = [attached_event(chance, each, chunk_bytes=65_536) for each in sizes * 10]
+    header = RecordingHeader("ingest-attachments", 4, 0, {}, consumer="ingest-attachments")
+    with RecordingWriter(tmp_path / "all.recording", header) as writer:
+        orphan = (0, chunk_message("a" * 32, "b", 0, b"left"))
+        for offset, (partition, value) in enumerate([*spread(events, chance), orphan]):
+            writer.write([(partition, Record(offset, 1_700_000_000_000, None, value, ()))])
+        writer.complete()
+    done = run_command(
+        *("replay", "all.recording", "--through", "ingest-attachments", "--workers", "2"),
+        *("--upstream-dsn", upstream.dsn(), "--set", f"assembly_dir={tmp_path}"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {each.event_id: described(each) for each in upstream.envelopes}
+    assert found == {each.event_id: each.expected for each in events}
+    assert "orphan_chunk 1" in done.stdout, done.stdout
+    assert [each.name for each in tmp_path.iterdir()] == ["all.recording"]
+
+
+class Scene:
+    """A topic of attachments on real Kafka, and a consumer of it."""
+
+    def __init__(self, kafka: KafkaBroker, topic: str, folder: Path) -> None:
+        self.kafka = kafka
+        self.topic = topic
+        self.folder = folder
+        self.directory = folder / "assemblies"
+        self.directory.mkdir()
+
+    def run(self, upstream: ScriptedReceiver, *arguments: str) -> ConsumerProcess:
+        return ConsumerProcess(
+            self.folder,
+            *("--topic", "ingest-attachments", "--physical-topic", self.topic),
+            *("--group", f"{self.topic}-group", "--workers", "2"),
+            *("--bootstrap-servers", self.kafka.bootstrap_servers),
+            *("--upstream-dsn", upstream.dsn(), "--set", f"assembly_dir={self.directory}"),
+            *arguments,
+        )
+
+    def produce(self, messages: Iterable[tuple[int, bytes]]) -> None:
+        by_partition: dict[int, list[bytes]] = {}
+        for partition, value in messages:
+            by_partition.setdefault(partition, []).append(value)
+        for partition, values in by_partition.items():
+            self.kafka.produce(self.topic, values, partition=partition)
+
+    @property
+    def lag(self) -> int:
+        committed = self.kafka.committed(f"{self.topic}-group", self.topic)
+        ends = self.kafka.end_offsets(self.topic)
+        return sum(end - max(0, committed.get(index, 0)) for index, end in ends.items())
+
+    @property
+    def files(self) -> list[Path]:
+        return list(self.directory.glob("*/*"))
+
+
+@pytest.fixture
+def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> Scene:
+    return Scene(kafka, topic(4), tmp_path)
+
+
+def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    chance = random.Random(2)
+    sizes = [chance.choice([0, 5, 3000, 200_000, 2_000_000]) for _ in range(200)] + [30_000_000] * 2
+    events = [attached_event(chance, [size], chunk_bytes=150_000) for size in sizes]
+    expected = {each.event_id: each.expected for each in events}
+    messages = spread(events, chance)
+    scene.produce(messages[: len(messages) // 2])
+    kills = 0
+    for last in (False, False, True):
+        arguments = ("--stop-at-end",) if last else ()
+        if last:
+            scene.produce(messages[len(messages) // 2 :])
+        with scene.run(upstream, *arguments) as consumer:
+            for _ in range(3):
+                before = len(upstream.requests)
+                consumer.wait_for("worker_ready", 2)
+                if last and not consumer.is_running:
+                    break
+                wait_until(
+                    lambda: len(upstream.requests) > before + 5 or not consumer.is_running,
+                    timeout_s=60,
+                    what="deliveries",
+                )
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(consumer.worker_pids()), signal.SIGKILL)
+                    kills += 1
+            if last:
+                assert consumer.wait(120) == 0
+            else:
+                consumer.signal(signal.SIGKILL)
+                consumer.wait()
+    assert kills >= 7
+    found = {each.event_id: described(each) for each in upstream.envelopes}
+    assert found == expected
+    assert scene.lag == 0
+    assert scene.files == []
