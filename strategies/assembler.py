@@ -76,7 +76,7 @@ class Assembler:
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or dead-lettered."""
-        return bool(self._sending or self._rejected)
+        return bool(self._sending or (self._rejected and not self._dead_letters.is_off))
 
     @property
     def is_empty(self) -> bool:
@@ -94,7 +94,7 @@ class Assembler:
         for position in [each for each, work in self._sending.items() if not work.unsettled]:
             self._settle(position)
         for position, reason in self._assemblies.take_skipped():
-            self._pool.outcomes.count_filtered(reason)
+            self._pool.outcomes.count_filtered(reason, 1)
             self._release(position)
         self._dead_letter()
         while may_send and self._send_next():

@@ -58,7 +58,7 @@ class AssemblyFiles:
             _, size = self.store(position, value, b"")
             return ParkedWhole(number, size, [(each.key, each.fragments) for each in decoded.blobs])
         pieces = task.pieces or {}
-        missing = len(decoded.blobs) - len(pieces)
+        missing = sum(blob.key not in pieces for blob in decoded.blobs)
         for reason in (*decoded.left_out, *("missing_chunks",) * missing):
             incr(f"attachments.{reason}")
         return decoded.completed({key: self.join(found) for key, found in pieces.items()})

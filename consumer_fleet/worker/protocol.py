@@ -179,7 +179,10 @@ def as_task(fields: Sequence[Any]) -> Task:
     task = Task(*fields)
     if task.pieces is None:
         return task
-    pieces = {key: [Piece(*each) for each in found] for key, found in task.pieces.items()}
+    pieces = {
+        key: [Piece(tuple(position), *rest) for position, *rest in found]
+        for key, found in task.pieces.items()
+    }
     return task._replace(pieces=pieces)
 
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumer_fleet.capture.envelope import Envelope, parse, serialize
-from consumer_fleet.codec import Decode, RawMessage, Skipped
+from consumer_fleet.codec import Decode, Fragment, Incomplete, RawMessage, Skipped
 from consumer_fleet.consumers.registry import CONSUMERS, get
 from consumer_fleet.errors import RejectedMessage
 from tests.support.messages import containing, message, now
@@ -77,6 +77,10 @@ def judged(consumer: str, value: bytes | None) -> str:
         found = decoder(consumer)(raw)
     except RejectedMessage as rejection:
         return _readable(rejection.reason, rejection.detail)
+    if isinstance(found, Fragment):
+        return "fragment"
+    if isinstance(found, Incomplete):
+        found = found.completed({})
     if isinstance(found, Skipped):
         return _readable(found.reason)
     assert isinstance(found, Envelope)

@@ -103,6 +103,15 @@ class Scene:
         return list(self.directory.glob("*/*"))
 
 
+def wait_for_requests(upstream: ScriptedReceiver, count: int, consumer: ConsumerProcess) -> None:
+    """Block until there are so many, or the consumer has ended."""
+    wait_until(
+        lambda: len(upstream.requests) >= count or not consumer.is_running,
+        timeout_s=60,
+        what=f"{count} requests",
+    )
+
+
 @pytest.fixture
 def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> Scene:
     return Scene(kafka, topic(4), tmp_path)
@@ -124,15 +133,8 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
             scene.produce(messages[len(messages) // 2 :])
         with scene.run(upstream, *arguments) as consumer:
             for _ in range(3):
-                before = len(upstream.requests)
                 consumer.wait_for("worker_ready", 2)
-                if last and not consumer.is_running:
-                    break
-                wait_until(
-                    lambda: len(upstream.requests) > before + 5 or not consumer.is_running,
-                    timeout_s=60,
-                    what="deliveries",
-                )
+                wait_for_requests(upstream, len(upstream.requests) + 5, consumer)
                 with suppress(ProcessLookupError):
                     os.kill(chance.choice(consumer.worker_pids()), signal.SIGKILL)
                     kills += 1
