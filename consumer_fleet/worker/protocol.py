@@ -180,7 +180,7 @@ def as_task(fields: Sequence[Any]) -> Task:
     if task.pieces is None:
         return task
     pieces = {
-        key: [Piece(tuple(position), *rest) for position, *rest in found]
+        key: [Piece((at[0], at[1]), start, length) for at, start, length in found]
         for key, found in task.pieces.items()
     }
     return task._replace(pieces=pieces)
