@@ -189,6 +189,8 @@ class KnownHead(NamedTuple):
 
     answer: Answer
     body_bytes: int
+    # The body of a success is not read.
+    is_body_read: bool
 
 
 class AnswerParser:
@@ -234,12 +236,12 @@ class AnswerParser:
             self.has_begun = True
             head_end = data.find(_HEAD_END) + 4
             known = self._known_heads.get(data[:head_end])
-            if known is not None and len(data) == head_end + known.body_bytes:
-                self.keeps_alive = True
-                self.answer = known.answer
-                if known.answer.status >= 300 or known.answer.rate_limits is not None:
-                    self.answer = known.answer._replace(body=data[head_end:])
-                return
+            if known is not None:
+                answer, body_bytes, is_body_read = known
+                if len(data) == head_end + body_bytes:
+                    self.keeps_alive = True
+                    self.answer = answer._replace(body=data[head_end:]) if is_body_read else answer
+                    return
         self._parse(data)
         if self.keeps_alive and head_end > 3:
             self._remember(data[:head_end], len(data) - head_end)
@@ -282,7 +284,9 @@ class AnswerParser:
             return
         if len(self._known_heads) >= _KNOWN_HEADS_MAX:
             self._known_heads.clear()
-        self._known_heads[head] = KnownHead(self.answer._replace(body=b""), body_bytes)
+        answer = self.answer._replace(body=b"")
+        is_body_read = answer.status >= 300 or answer.rate_limits is not None
+        self._known_heads[head] = KnownHead(answer, body_bytes, is_body_read)
 
     def _make_answer(self) -> Answer:
         limits: list[str] = []

@@ -29,6 +29,8 @@ _LONGEST_WAIT_S: Final = 60.0
 IDLE_CONNECTION_AGE_S: Final = 4
 # The time that a slow line may take for a big body, on top of the request's timeout.
 _SLOWEST_UPLOAD_BYTES_PER_S: Final = 1024 * 1024
+#: A smaller body gets no time on top.
+SMALL_BODY_BYTES: Final = _SLOWEST_UPLOAD_BYTES_PER_S
 
 
 class Posts(Protocol):
@@ -161,8 +163,9 @@ class DeliveryLoop:
         wait_s = min(timeout_s, self._run_pumps() - self.clock(), _LONGEST_WAIT_S)
         if self._deferred:  # by a pump
             wait_s = 0.0
+        handler_of = self._on_ready.get
         for fd, mask in self._epoll.poll(max(wait_s, 0.0)):
-            on_ready = self._on_ready.get(fd)
+            on_ready = handler_of(fd)
             if on_ready is not None:  # an earlier one in this turn may have unwatched it
                 on_ready(mask)
         # Freed connections take their next requests now rather than in the next turn.

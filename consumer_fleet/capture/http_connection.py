@@ -16,8 +16,9 @@ from consumer_fleet.capture.dialing import Dial, Resolver
 _READ_BYTES: Final = 16 * 1024
 # From here on, copying the body into one piece with its head takes longer than sending two pieces.
 _IN_PIECES_BYTES: Final = 16 * 1024
+_OUT: Final = select.EPOLLOUT
 _READ_MASK: Final = select.EPOLLIN | select.EPOLLRDHUP
-_WRITE_MASK: Final = _READ_MASK | select.EPOLLOUT
+_WRITE_MASK: Final = _READ_MASK | _OUT
 _CUT: Final = "the connection ended within the answer"
 _NO_ANSWER: Final = "the connection ended without an answer"
 
@@ -67,9 +68,12 @@ class HttpConnection:
     def start(self, head: bytes, body: bytes, on_answer: Callable[[Answer], None]) -> None:
         """Send a request, once connected: `turn` connects. The pool sets the deadlines."""
         self.on_answer = on_answer
+        self._parser.begin()
+        if self.is_open and self._tls is None and len(body) < _IN_PIECES_BYTES:
+            self._send(head + body)  # nearly always
+            return
         self._head = head
         self._body = body
-        self._parser.begin()
         if self.is_open:
             self._send_request()
         else:
@@ -237,9 +241,9 @@ class HttpConnection:
     # -- receiving ------------------------------------------------------------------------------
 
     def _on_ready(self, mask: int) -> None:
-        if mask & select.EPOLLOUT:
+        if mask & _OUT:
             self._send_rest()
-        if mask & ~select.EPOLLOUT and self._sock is not None:
+        if mask & ~_OUT and self._sock is not None:
             self._receive(self._sock)
 
     def _receive(self, sock: socket.socket) -> None:
@@ -303,7 +307,11 @@ class HttpConnection:
         except InvalidAnswer as error:
             self._fail(f"not a valid answer: {error}")
             return
-        if parser.answer is not None:
+        if parser.answer is None:
+            return
+        if self._unsent is None and self._tls is None:
+            self._pool.finished(self, parser.answer, is_reusable=parser.keeps_alive)
+        else:
             self._finish()
 
     def _end(self, error: str) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from consumer_fleet.capture.answers import Answer, KnownHead
 from consumer_fleet.capture.delivery_loop import (
     IDLE_CONNECTION_AGE_S,
+    SMALL_BODY_BYTES,
     DeliveryLoop,
     Posts,
     timeout_s,
@@ -44,7 +45,9 @@ class SocketPosts:
         self._head = _request_head(options, headers)
         self._connections: list[HttpConnection] = []
         self._idle: list[HttpConnection] = []
-        self._busy = 0
+        self._timeout_s = timeout_s(options, 0)
+        # How many more requests may start.
+        self.idle = options.connections
         self._next_due = math.inf
         self._context: ssl.SSLContext | None = None
         self.loop = loop
@@ -54,17 +57,17 @@ class SocketPosts:
         self.is_tls = dsn.scheme == "https"
         loop.attach(self._turn, self._close)
 
-    @property
-    def idle(self) -> int:
-        return self._options.connections - self._busy
-
     def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
+        size = len(body)
         now = self.loop.clock()
         connection = self._take_idle(now)
-        connection.deadline = deadline = now + timeout_s(self._options, len(body))
-        self._next_due = min(self._next_due, deadline)
-        self._busy += 1
-        connection.start(b"%b%d\r\n\r\n" % (self._head, len(body)), body, on_answer)
+        # For most bodies the same; a comparison costs less than a call.
+        patience_s = self._timeout_s if size < SMALL_BODY_BYTES else timeout_s(self._options, size)
+        connection.deadline = deadline = now + patience_s
+        if deadline < self._next_due:  # noqa: PLR1730 - a call takes longer
+            self._next_due = deadline
+        self.idle -= 1
+        connection.start(b"%b%d\r\n\r\n" % (self._head, size), body, on_answer)
 
     def _take_idle(self, now: float) -> HttpConnection:
         while self._idle:
@@ -83,11 +86,13 @@ class SocketPosts:
         on_answer = connection.on_answer
         assert on_answer is not None
         connection.on_answer = None
-        self._busy -= 1
+        self.idle += 1
         if is_reusable:
             connection.idle_since = now = self.loop.clock()
             self._idle.append(connection)
-            self._next_due = min(self._next_due, now + IDLE_CONNECTION_AGE_S)
+            due = now + IDLE_CONNECTION_AGE_S
+            if due < self._next_due:  # noqa: PLR1730 - a call takes longer
+                self._next_due = due
         else:
             self._discard(connection)
         if answer.status:
