@@ -12,7 +12,7 @@ import pycurl
 
 from consumer_fleet.capture.answers import BODY_CAP_BYTES, Answer, is_page
 from consumer_fleet.capture.delivery_loop import IDLE_CONNECTION_AGE_S, DeliveryLoop, timeout_s
-from consumer_fleet.capture.dialing import authorities, proxy_from_environment
+from consumer_fleet.capture.dialing import NAME_REFRESH_S, authorities, proxy_from_environment
 from consumer_fleet.capture.dsn import client_name
 from consumer_fleet.capture.options import DestinationOptions
 
@@ -26,6 +26,7 @@ _EPOLL_MASKS: Final = {
     pycurl.POLL_OUT: select.EPOLLOUT,
     pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
 }
+_CONNECTION_LIFETIME_S: Final = 30
 _READABLE: Final = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -231,6 +232,9 @@ def make_handle(options: DestinationOptions, headers: tuple[str, ...]) -> Handle
         pycurl.FOLLOWLOCATION: 0,
         pycurl.NOSIGNAL: 1,
         pycurl.MAXAGE_CONN: IDLE_CONNECTION_AGE_S,
+        # A name that moves is followed within both of these, though the old server still answers.
+        pycurl.DNS_CACHE_TIMEOUT: int(NAME_REFRESH_S),
+        pycurl.MAXLIFETIME_CONN: _CONNECTION_LIFETIME_S,
         pycurl.CONNECTTIMEOUT_MS: int(options.connect_timeout_s * 1000),
         # pycurl's wheel brings an OpenSSL that doesn't know the system's certificates.
         pycurl.CAINFO: authorities(options.ca_file),

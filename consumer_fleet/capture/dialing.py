@@ -22,8 +22,11 @@ import certifi
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.errors import ConfigurationError
 
-# A name is resolved again after this time, as in libcurl.
+# A new connection waits for a name that was resolved longer ago.
 _NAME_AGE_S: Final = 60.0
+# The name is resolved again, in the background, once it is as old as this and is in use.
+NAME_REFRESH_S: Final = 25.0
+_RETRY_S: Final = 5.0
 # The next address is tried beside one that has not answered after this time (RFC 8305).
 _NEXT_ADDRESS_S: Final = 0.25
 _PROXY: Final = re.compile(
@@ -50,6 +53,8 @@ class Resolver:
         self._addresses: list[Address] = []
         self._resolved_at = -math.inf
         self._is_resolving = False
+        # When `refresh` is due, by the loop's clock.
+        self.due = math.inf
         self.error = ""
         # Set by the thread, and cleared by the pool that waits for addresses.
         self.has_news = False
@@ -61,13 +66,23 @@ class Resolver:
 
     def addresses(self) -> list[Address] | None:
         """The addresses, best first; None while they are being resolved. Empty: see ``error``."""
-        if self._is_resolving:
-            return None
         if self._loop.clock() - self._resolved_at < _NAME_AGE_S:
             return self._addresses
-        self._is_resolving = True
-        threading.Thread(target=self._resolve, name="resolver", daemon=True).start()
+        self.refresh()
         return None
+
+    def refresh(self) -> None:
+        """Resolve the name again. Until then, the addresses stay in use."""
+        if not self._is_resolving:
+            self._is_resolving = True
+            self.due = math.inf
+            threading.Thread(target=self._resolve, name="resolver", daemon=True).start()
+
+    def has(self, address: Any) -> bool:
+        """Whether the name has that address of a socket, as far as is known."""
+        return not self._addresses or any(
+            each.address[:2] == address[:2] for each in self._addresses
+        )
 
     def prefer(self, address: Address) -> None:
         """Put an address first that has just taken a connection."""
@@ -79,13 +94,17 @@ class Resolver:
         try:
             self._addresses = _alternate_families(_lookup(self._host, self._port))
             self._resolved_at = self._loop.clock()
+            due = self._resolved_at + NAME_REFRESH_S
         except (OSError, UnicodeError) as error:
             # Addresses of a minute ago are better than no addresses.
             reason = error.strerror if isinstance(error, OSError) else str(error)
             self.error = f"can't resolve {self._host}: {reason}"
-            self._resolved_at = self._loop.clock() - _NAME_AGE_S + 1.0
+            now = self._loop.clock()
+            self._resolved_at = max(self._resolved_at, now - _NAME_AGE_S + 1.0)
+            due = now + _RETRY_S
         self._is_resolving = False
         self.has_news = True
+        self.due = due
         self._loop.wake()
 
 

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from consumer_fleet.capture.answers import Answer, AnswerParser, InvalidAnswer, KnownHead
@@ -55,6 +56,8 @@ class HttpConnection:
         self._has_saved_session = False
         # For requests: it is connected, and the TLS handshake is done.
         self.is_open = False
+        # The name of its server has other addresses by now: its present request is the last.
+        self.has_moved = False
         self._head = self._body = b""
         self._unsent: memoryview | None = None  # None: the whole request was sent
         self._parser = AnswerParser(pool.known_heads)
@@ -92,6 +95,12 @@ class HttpConnection:
         else:
             return self.deadline if self.is_open else min(self.connect_deadline, self.deadline)
         return math.inf
+
+    def check_address(self) -> None:
+        """Called when the name of its server has been resolved again."""
+        if self._sock is not None and self.is_open:
+            with suppress(OSError):  # it is broken, and about to be noticed
+                self.has_moved = not self._pool.resolver.has(self._sock.getpeername())
 
     def close(self) -> None:
         """Close the socket. No callback is called any more."""
@@ -337,7 +346,12 @@ class HttpConnection:
             self._has_saved_session = True
             self._pool.session = self._tls.session
         self._pool.finished(
-            self, answer, is_reusable=is_whole and self._parser.keeps_alive and self.is_open
+            self,
+            answer,
+            is_reusable=is_whole
+            and self._parser.keeps_alive
+            and self.is_open
+            and not self.has_moved,
         )
 
     def _fail(self, error: str) -> None:

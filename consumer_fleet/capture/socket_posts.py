@@ -60,6 +60,8 @@ class SocketPosts:
     def post(self, body: bytes, on_answer: Callable[[Answer], None]) -> None:
         size = len(body)
         now = self.loop.clock()
+        if now >= self.resolver.due:
+            self.resolver.refresh()
         connection = self._take_idle(now)
         # For most bodies the same; a comparison costs less than a call.
         patience_s = self._timeout_s if size < SMALL_BODY_BYTES else timeout_s(self._options, size)
@@ -109,7 +111,10 @@ class SocketPosts:
         now = self.loop.clock()
         if now < self._next_due and not self.resolver.has_news:
             return self._next_due
-        self.resolver.has_news = False
+        if self.resolver.has_news:
+            self.resolver.has_news = False
+            for connection in self._connections:
+                connection.check_address()
         old = [each for each in self._idle if not _is_usable(each, now)]
         for connection in old:
             self._idle.remove(connection)
@@ -137,7 +142,8 @@ class SocketPosts:
 
 
 def _is_usable(connection: HttpConnection, now: float) -> bool:
-    return connection.is_open and now - connection.idle_since < IDLE_CONNECTION_AGE_S
+    is_fresh = now - connection.idle_since < IDLE_CONNECTION_AGE_S
+    return connection.is_open and is_fresh and not connection.has_moved
 
 
 def _request_head(options: DestinationOptions, headers: tuple[str, ...]) -> bytes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumer_fleet.capture import dialing
+from consumer_fleet.capture import curl_posts, dialing
 from consumer_fleet.capture.answers import Answer
 from consumer_fleet.capture.curl_posts import CurlPosts
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
@@ -377,7 +379,9 @@ def test_an_address_that_does_not_answer_is_passed_over(
         assert client.posts.resolver.addresses()[0].address[1] == server.port  # type: ignore[attr-defined]
 
 
-def test_a_name_is_resolved_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_connection_waits_for_a_name_that_is_older_than_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [1000.0]
     ports: list[int] = []
 
@@ -397,12 +401,61 @@ def test_a_name_is_resolved_again_after_a_minute(monkeypatch: pytest.MonkeyPatch
         client = Client(loop, SocketPosts, "http://k@a.name/1")
         assert client.post() == Answer(200)
         ports.append(new.port)
-        now[0] += 59.0
+        now[0] += 24.0
         client.post()
         assert (old.connections, new.connections) == (2, 0)
-        now[0] += 2.0
+        now[0] += 37.0
         client.post()
         assert (old.connections, new.connections) == (2, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_name_that_moves_is_followed_though_the_old_server_still_answers(
+    monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    now = [1000.0]
+    ports: list[int] = []
+
+    def lookup(_host: str, _port: int, flags: int = 0) -> list[dialing.Address]:
+        if flags or not ports:
+            raise OSError
+        return [dialing.Address(socket.AF_INET, ("127.0.0.1", ports[-1]))]
+
+    monkeypatch.setattr(dialing, "_lookup", lookup)
+    serve = answering(OK)
+    with (
+        RawServer(serve) as old,
+        RawServer(serve) as new,
+        delivery_loop(lambda: now[0]) as loop,
+    ):
+        ports.append(old.port)
+        client = Client(loop, SocketPosts, "http://k@a.name/1", connections=1)
+        resolver = client.posts.resolver  # type: ignore[attr-defined]
+        assert client.post() == Answer(200)
+        ports.append(new.port)
+        if fails:
+            ports.clear()
+        for _ in range(10):  # in use all the time: no connection becomes idle
+            now[0] += 3.0
+            assert client.post() == Answer(200)
+        drive_until(loop.run_once, lambda: resolver.due < math.inf and not resolver.has_news)
+        now[0] += 1.0
+        assert client.post() == Answer(200)
+        assert bool(resolver.error) == fails
+        assert (old.connections, new.connections) == ((1, 0) if fails else (1, 1))
+
+
+def test_a_connection_through_libcurl_ends_after_a_while_though_it_is_in_use(
+    loop: DeliveryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curl_posts, "_CONNECTION_LIFETIME_S", 1)
+    with RawServer(answering(OK)) as server:
+        client = Client(loop, CurlPosts, server.dsn(), connections=1)
+        deadline = time.monotonic() + 10
+        while server.connections < 2 and time.monotonic() < deadline:
+            assert client.post() == Answer(200)
+            drive_for(loop.run_once, 0.05)
+        assert server.connections == 2
 
 
 # -- uploads -------------------------------------------------------------------------------------
