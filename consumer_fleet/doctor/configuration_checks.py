@@ -53,7 +53,7 @@ def _skipped_consumers() -> Iterator[Finding]:
     """Consumers of other distributions that can't be used."""
     for each in skipped_consumers():
         yield warning(
-            "consumer.installed", each.name, each.problem, "Fix that distribution, or uninstall it."
+            "configuration", each.name, each.problem, "Fix that distribution, or uninstall it."
         )
 
 

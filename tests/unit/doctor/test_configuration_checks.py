@@ -45,7 +45,7 @@ def test_a_consumer_of_another_distribution_that_cannot_be_loaded_is_a_warning(
     skipped = registry.SkippedConsumer("orders", "shop: shop:X can't be loaded: ImportError: y")
     monkeypatch.setattr(configuration_checks, "skipped_consumers", lambda: (skipped,))
     for given in ({}, WHOLE):
-        (finding,) = [each for each in examined(**given) if each.check == "consumer.installed"]
+        (finding,) = [each for each in examined(**given) if each.subject == "orders"]
         assert (finding.status, finding.subject) == ("warning", "orders")
         assert "ImportError" in finding.seen
         assert "uninstall" in finding.fix

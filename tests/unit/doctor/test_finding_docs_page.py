@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-PARTS = "consumer|kafka|topic|group|dead_letters|destination|machine"
+PARTS = "kafka|topic|group|dead_letters|destination|machine"
 # group.protocol is a setting of librdkafka.
 NAME = re.compile(rf"configuration|service|({PARTS})\.(?!protocol)[a-z]+")
 
