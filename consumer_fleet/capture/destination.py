@@ -17,6 +17,7 @@ from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, advice, 
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.envelope import (
+    Compressor,
     Envelope,
     choose_compressor,
     destination_members,
@@ -40,6 +41,9 @@ OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ..
 
 # A longer Retry-After of a 5xx is cut to this.
 _LONGEST_RETRY_AFTER_S: Final = 300.0
+# At most this often is a request's time measured.
+_MEASURE_INTERVAL_S: Final = 0.05
+_NOBODY: Final = object()
 _ABANDONED: Final = RejectedMessage("abandoned", "nothing waits for it any more")
 
 
@@ -108,15 +112,14 @@ class Destination:
         self._numbers = itertools.count()
         self._members = b""
         self._members_second = -1
+        # The parcel whose request is measured: None if it is the next one, ``_NOBODY`` if none is.
+        # Few are, since that takes as long as a part of the request.
+        self._measured: object = _NOBODY
+        self._measured_since = 0.0
+        self._measure_due = -math.inf if metrics.recorder.sends else math.inf
         loop.attach(self._pump)
-        headers = [
-            "Content-Type: application/x-sentry-envelope",
-            f"X-Sentry-Auth: {dsn.auth_header}",
-        ]
-        if compressor.encoding is not None:
-            headers.append(f"Content-Encoding: {compressor.encoding}")
         # After the pump: requests that a turn's pump has queued start in the same turn.
-        self._posts = open_posts(loop, options, tuple(headers))
+        self._posts = open_posts(loop, options, _headers(options, compressor))
 
     def send(self, envelope: Envelope, recipient: Recipient, number: int) -> None:
         """Queue one envelope. Never blocks; the envelope is not changed.
@@ -187,6 +190,9 @@ class Destination:
         now = self._clock()
         self._ledger.report_if_due(now)
         self._trouble.remind()
+        if now >= self._measure_due:
+            self._measure_due = math.inf
+            self._measured = None
         waiting = self._waiting
         while waiting and waiting[0][0] <= now:
             self._ready.append(heapq.heappop(waiting)[2])
@@ -209,10 +215,18 @@ class Destination:
         body = self._compress(serialize_after(self._current_members(), parcel.envelope))
         self._ledger.requests.total += 1
         parcel.is_probe = self._gate.started()
+        if self._measured is None:
+            self._measured, self._measured_since = parcel, self._clock()
         self._posts.post(body, partial(self._on_answer, parcel))
 
     def _on_answer(self, parcel: _Parcel, answer: Answer) -> None:
         is_probe = parcel.is_probe
+        if parcel is self._measured:
+            self._measured = _NOBODY
+            now = self._clock()
+            self._measure_due = now + _MEASURE_INTERVAL_S
+            tags = {"destination": self.name}
+            metrics.distribution("capture.request_s", now - self._measured_since, tags=tags)
         if 200 <= answer.status < 300 and answer.rate_limits is None and not answer.is_page:
             self._on_acceptance(parcel)  # nearly always
             return
@@ -336,3 +350,13 @@ class Destination:
             self._members = destination_members(str(self.dsn), sent_at)
             self._members_second = second
         return self._members
+
+
+def _headers(options: DestinationOptions, compressor: Compressor) -> tuple[str, ...]:
+    headers = (
+        "Content-Type: application/x-sentry-envelope",
+        f"X-Sentry-Auth: {options.dsn.auth_header}",
+    )
+    if compressor.encoding is None:
+        return headers
+    return (*headers, f"Content-Encoding: {compressor.encoding}")

@@ -92,6 +92,13 @@ DEFINITIONS: tuple[Metric, ...] = (
         "Disk that attachments take while they wait for their chunks or are sent.",
     ),
     Metric(
+        "consumer.latency_s",
+        "distribution",
+        "seconds",
+        "Time from a message's timestamp in Kafka to its settlement (mostly: its acceptance). Of "
+        "the messages of a partition that are settled together, the one that waited longest.",
+    ),
+    Metric(
         "consumer.lag",
         "gauge",
         "messages",
@@ -152,6 +159,14 @@ DEFINITIONS: tuple[Metric, ...] = (
         "counter",
         "envelopes",
         "Envelopes that a destination accepted.",
+        ("destination",),
+    ),
+    Metric(
+        "capture.request_s",
+        "distribution",
+        "seconds",
+        "Time from the start of a request to the end of its response. In each process, and for "
+        "each destination, at most 20 requests a second are measured.",
         ("destination",),
     ),
     Metric(

@@ -114,6 +114,11 @@ class Outbox:
         self._gauges: dict[Series, float] = {}
         self._flushes: list[threading.Event] = []
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is a backend."""
+        return self._open_backend is not None
+
     def put(self, kind: Kind, series: Series, value: float, sample_rate: float = 1.0) -> None:
         """Add one measurement. Never waits for the backend."""
         with self._lock:

@@ -72,6 +72,11 @@ class Recorder:
         self._outbox = Outbox(backend, interval_s=interval_s, capacity=samples_max)
         previous.close(timeout_s=2.0)
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is a backend: without one, timings and distributions go nowhere."""
+        return self._outbox.sends
+
     def incr(
         self,
         key: str,
@@ -116,6 +121,8 @@ class Recorder:
         sample_rate: float = 1.0,
     ) -> None:
         """Record one value, for percentiles over all processes."""
+        if not self._strict and not self._outbox.sends:
+            return
         self._record("distribution", key, instance, tags, value, sample_rate)
 
     @contextmanager

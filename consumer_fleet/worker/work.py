@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import time
 
-from consumer_fleet.kafka.chunk import Chunk, DeadLetter
-from consumer_fleet.metrics import incr
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, KafkaRecords
+from consumer_fleet.metrics import distribution, incr
 from consumer_fleet.worker.assemblies import Piece
 from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Task
 
@@ -98,12 +99,24 @@ class Work:
         self._prefix = len(self._settled) if end < 0 else end
         if self._prefix == start:
             return None
+        self._measure_latency(start)
         letters = sorted(index for index in self._dead_letters if index < self._prefix)
         return Advance(
             next_offset=self.chunk.offset_of(self._prefix - 1) + 1,
             settled=self._prefix - start,
             dead_letters=[self._dead_letters.pop(index) for index in letters],
         )
+
+    def _measure_latency(self, index: int) -> None:
+        """Of the messages that are passed on together, the first has waited for the longest.
+
+        Only where they come from Kafka: in a recording, they have waited since it was made.
+        """
+        if not isinstance(self.chunk.records, KafkaRecords):
+            return
+        timestamp_ms = self.chunk.columns.timestamps_ms[index]
+        if timestamp_ms is not None:
+            distribution("consumer.latency_s", max(0.0, time() - timestamp_ms / 1000))
 
     def task(self, task_id: int, region: int, numbers: list[int], *, whole: bool) -> Task:
         """A task for these messages; ``whole``: with keys and headers."""

@@ -12,9 +12,11 @@ import orjson
 import pytest
 import structlog.testing
 
+from consumer_fleet import metrics
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item, parse
 from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.metrics.recorder import Recorder
 from tests.support.capturing import (
     CountedMetrics,
     delivery_loop,
@@ -543,3 +545,26 @@ def test_the_environments_proxy_is_used(
     send(destination, event(), outcomes.append)
     drive_until(loop.run_once, lambda: bool(outcomes))
     assert receiver.requests[0].path == "http://sentry.invalid/api/1/envelope/"
+
+
+def test_the_time_of_some_requests_is_measured_where_metrics_are_sent(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[float] = []
+
+    def distribution(key: str, value: float, *, tags: dict[str, str]) -> None:
+        assert (key, tags) == ("capture.request_s", {"destination": "upstream"})
+        measured.append(value)
+
+    monkeypatch.setattr(metrics, "distribution", distribution)
+    receiver.respond(Reply(delay_s=0.02))
+    for is_sent in (False, True):
+        monkeypatch.setattr(Recorder, "sends", is_sent)
+        destination = make_destination(loop, receiver.dsn(), connections=8)
+        for event_id in event_ids(40):
+            send(destination, event(event_id), lambda _rejection: None)
+        while destination.pending:
+            loop.run_once(0.05)
+        assert bool(measured) is is_sent
+    assert all(0.02 <= each < 10 for each in measured)
+    assert len(measured) < 20, "not each of them"

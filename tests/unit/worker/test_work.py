@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from consumer_fleet.kafka.chunk import Chunk, KafkaRecords
+from consumer_fleet.worker import work as work_module
 from consumer_fleet.worker.work import Work
-from tests.support.records import chunk
+from tests.support.records import chunk, partition
 
 
 def test_only_the_contiguous_settled_prefix_advances() -> None:
@@ -93,3 +99,33 @@ def test_a_task_carries_the_unsettled_messages_in_columns() -> None:
     assert task.values == [work.chunk.records[n].value for n in (0, 2)]
     assert len(task.keys) == len(task.headers) == 2
     assert work.task(7, 100, [0], whole=False).keys == []
+
+
+class FromKafka:
+    """A message as librdkafka gives it, of an offset and a timestamp."""
+
+    def __init__(self, offset: int, timestamp: tuple[int, int]) -> None:
+        self.offset = lambda: offset
+        self.timestamp = lambda: timestamp
+        self.value = lambda: b"x"
+
+
+def test_latency_is_that_of_the_message_that_has_waited_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[tuple[str, float]] = []
+    monkeypatch.setattr(work_module, "distribution", lambda *given: measured.append(given))
+    monkeypatch.setattr(work_module, "time", lambda: 1000.0)
+    stamps = [(1, 990_000), (1, 995_000), (1, 996_000), (0, -1), (1, 2_000_000_000)]
+    messages: Any = [FromKafka(offset, stamp) for offset, stamp in enumerate(stamps)]
+    work = Work(Chunk(partition(), KafkaRecords(messages), 5))
+    for settled in ([1], [0], [2], [3], [4]):
+        for index in settled:
+            work.settle(index)
+        work.advance()
+    # Nothing without a timestamp; a producer's clock that is ahead is no negative time.
+    assert measured == [("consumer.latency_s", each) for each in (10.0, 4.0, 0.0)]
+    replayed = Work(chunk(0, 1))
+    replayed.settle(0)
+    replayed.advance()
+    assert len(measured) == 3, "a recording's timestamps say nothing"
