@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, ClassVar, NoReturn, Protocol, TypeAlias, final
+from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeAlias, final
 
 import msgpack
 import orjson
@@ -369,6 +369,10 @@ def json_object(content: bytes) -> JsonObject | None:
     return found if isinstance(found, dict) else None
 
 
+# An example has a hundred, and thousands of it are kept in memory.
+_EXAMPLE_SPANS: Final = 8
+
+
 def fresh_event(event: JsonObject) -> JsonObject:
     """An example event as if it had just been sent; a transaction keeps its duration."""
     now = time.time()
@@ -376,7 +380,8 @@ def fresh_event(event: JsonObject) -> JsonObject:
     if "start_timestamp" in event:
         age = now - event["timestamp"]
         fresh["start_timestamp"] = event["start_timestamp"] + age
-        fresh["spans"] = [_later(span, age) for span in event.get("spans") or ()]
+        spans = (event.get("spans") or [])[:_EXAMPLE_SPANS]
+        fresh["spans"] = [_later(span, age) for span in spans]
     return fresh
 
 

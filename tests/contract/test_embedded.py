@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from consumer_fleet.consumers.registry import CONSUMERS
 from consumer_fleet.kafka.mock_cluster import PARTITIONS
 from consumer_fleet.run.demonstration import Embedded
 from tests.support.processes import wait_until
@@ -69,7 +70,7 @@ def test_a_run_that_stops_at_the_end_gets_an_end() -> None:
             assert messages_in(consumer, "events") == 40
 
 
-@pytest.mark.parametrize("topic", ["events", "ingest-events", "envelopes"])
+@pytest.mark.parametrize("topic", [each.logical_topic for each in CONSUMERS])
 def test_the_default_load_fits_the_embedded_broker(topic: str) -> None:
     with Embedded(topic, trickle=False) as embedded, connected(embedded) as consumer:
         assert messages_in(consumer, topic) == 2000

@@ -9,24 +9,26 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgpack
+import pytest
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, serialize
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from tests.support.bugsink import Bugsink
-from tests.support.messages import examples, message
+from tests.support.messages import containing, examples, message, now
 
 DECODE_EVENTS = registry.get("events").decode
 DECODE_INGEST_EVENTS = registry.get("ingest-events").decode
 DECODE_ENVELOPES = registry.get("envelopes").decode
+# The schema is that of errors.
+OF_TRANSACTIONS = {"breakdowns", "measurements", "spans", "start_timestamp"}
 LOG_MESSAGE = "Log Message"  # how Bugsink titles an event without an exception
 
 
 def deliver(bugsink: Bugsink, decode: Decode, value: bytes) -> str:
-    """Decode the message and post its envelope; returns the event's id."""
-    envelope = decode(message(value))
+    """Decode the message and post its envelope; returns the event's id, "" for one without."""
+    envelope = decode(now(message(value)))
     assert isinstance(envelope, Envelope)
-    assert envelope.event_id is not None
     dsn = urlsplit(bugsink.dsn)
     body = serialize(envelope, dsn=bugsink.dsn, sent_at="2026-01-01T00:00:00Z")
     connection = http.client.HTTPConnection("127.0.0.1", bugsink.port, timeout=30)
@@ -39,7 +41,7 @@ def deliver(bugsink: Bugsink, decode: Decode, value: bytes) -> str:
         assert response.status == 200, response.read()
     finally:
         connection.close()
-    return envelope.event_id
+    return envelope.event_id or ""
 
 
 def expected_title(row: dict[str, Any]) -> tuple[str, str]:
@@ -73,11 +75,12 @@ def test_every_inserted_event_is_shown_as_the_error_that_it_is(bugsink: Bugsink)
 
 def test_no_member_of_an_inserted_event_is_foreign_to_sentrys_schema(bugsink: Bugsink) -> None:
     (root,) = (each for each in bugsink.event_schema()["anyOf"] if "properties" in each)
-    for name, raw in examples("events").items():
+    for name, raw in (examples("events") | examples("transactions")).items():
         envelope = DECODE_EVENTS(message(raw))
         if isinstance(envelope, Envelope):
             event = json.loads(envelope.items[0].payload)
-            assert event.keys() - root["properties"].keys() == set(), name
+            known = root["properties"].keys() | OF_TRANSACTIONS
+            assert event.keys() - known == set(), name
 
 
 def test_an_insert_full_of_nulls_is_accepted(bugsink: Bugsink) -> None:
@@ -147,3 +150,28 @@ def test_raw_envelopes_are_shown_as_the_errors_that_they_are(bugsink: Bugsink) -
     assert {(e.title_type, e.title_value, e.level) for e in shown.values()} == {
         ("ValueError", "too much\nof it", "warning")
     }
+
+
+@pytest.mark.parametrize(
+    "consumer",
+    [
+        "transactions",
+        "ingest-transactions",
+        "ingest-feedback-events",
+        "ingest-replay-recordings",
+        "ingest-monitors",
+        "profiles",
+    ],
+)
+def test_what_bugsink_has_no_page_for_is_a_valid_envelope_to_it(
+    bugsink: Bugsink, consumer: str
+) -> None:
+    definition = registry.get(consumer)
+    document = {"event_id": uuid.uuid4().hex, "type": "transaction", "platform": "python"}
+    carried = [
+        raw
+        for raw in examples(consumer).values()
+        if isinstance(definition.decode(now(message(raw))), Envelope)
+    ]
+    for value in (containing(consumer, document), *carried):
+        assert len(deliver(bugsink, definition.decode, value)) in (0, 32)

@@ -22,6 +22,7 @@ from consumer_fleet import metrics
 from consumer_fleet.bootstrap import configure
 from consumer_fleet.capture.envelope import Envelope, build, make_item
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.registry import CONSUMERS
 from consumer_fleet.errors import ConfigurationError, RejectedMessage
 from consumer_fleet.run.demonstration import example_messages
 from consumer_fleet.testing import (
@@ -34,6 +35,7 @@ from consumer_fleet.testing import (
     replay,
 )
 from tests.support.codecs import obey
+from tests.support.messages import containing
 
 # A worker's thread ends as a process would, whatever ended it: nothing is left to the interpreter.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -342,3 +344,11 @@ def _timed(work: Any) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+@pytest.mark.parametrize("consumer", [each.name for each in CONSUMERS])
+def test_a_message_of_each_consumer_is_delivered_however_old_it_is(consumer: str) -> None:
+    document = {"event_id": "a" * 32, "platform": "python"}
+    message = Message(value=containing(consumer, document), timestamp_ms=1_000_000_000_000)
+    replayed = replay(MadeRecording([message]), consumer)
+    assert (replayed.delivered, replayed.filtered, replayed.dead_letters) == (1, {}, [])
