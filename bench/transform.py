@@ -32,9 +32,7 @@ _PARTITION = Partition(Topic("ingest-events"), 0)
 _CHUNK = 500
 _DIFFERENT = 5000
 _BLOCK_BYTES = 16 * 1024 * 1024
-_OPTIONS = MappingProxyType(
-    {"bootstrap_servers": "127.0.0.1:9", "upstream_dsn": "http://k@[::1]/1"}
-)
+OPTIONS = MappingProxyType({"bootstrap_servers": "127.0.0.1:9", "upstream_dsn": "http://k@[::1]/1"})
 _decode = registry.get("ingest-events").decode
 
 
@@ -76,7 +74,7 @@ class _Last(ProcessingStrategy[object]):
 
 def ours(count: int) -> float:
     """Return the messages per second of the worker step with one worker."""
-    options = resolve_options(OptionsRequest(dict(_OPTIONS)), {}).options
+    options = resolve_options(OptionsRequest(dict(OPTIONS)), {}).options
     pool = WorkerPool(
         WorkerSpec(transform, options), 1, message_timeout_s=60, on_failure=lambda *_: None
     )
