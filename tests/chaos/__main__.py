@@ -10,7 +10,9 @@ from contextlib import closing
 
 from tests.chaos import (  # noqa: F401 - each registers its rows
     bombs,
+    brokers,
     consumers,
+    dead_letters,
     destinations,
     network,
     poison,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from tests.chaos.rows import row
-from tests.chaos.stage import CONNECTIONS, Stage
+from tests.chaos.stage import CONNECTIONS, Stage, started
 from tests.chaos.toxiproxy import Proxy, Toxiproxy
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import free_ports
@@ -135,8 +135,8 @@ def destination_far_away(stage: Stage) -> None:
 
 def _proxied_kafka(stage: Stage) -> Proxy:
     toxiproxy = stage.enter(Toxiproxy(stage.folder))
-    broker = ProxiedBroker()
-    stage.use(broker)
+    broker = stage.enter(started(ProxiedBroker()))
+    stage.kafka = broker
     return toxiproxy.proxy(broker.inner_port, broker.outer_port)
 
 

@@ -143,6 +143,11 @@ class Oracle:
             self._read_dead_letters()
             return len(self.ledger.dead)
 
+    def forget_dead_letter_offsets(self) -> None:
+        """Read the dead-letter topic from its start again: it was deleted."""
+        with self._lock:
+            self._read_to.clear()
+
     def lost(self) -> list[tuple[int, int]]:
         """Return the positions that are neither accepted nor dead-lettered."""
         with self._lock:

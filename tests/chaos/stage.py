@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.chaos.oracle import Ledger, Oracle, event_id
 from tests.chaos.receiver import Receiver
 from tests.support.consumer_process import ConsumerProcess
-from tests.support.kafka_broker import KafkaBroker
 from tests.support.kafka_topics import KafkaTopics, Setting
 from tests.support.processes import wait_until
 
@@ -38,6 +37,25 @@ def envelope(name: bytes, _partition: int, offset: int) -> bytes:
     event = b'{"event_id":"%b","message":"%b"}' % (name, b"m" * (150 + offset % 100))
     header = b'{"event_id":"%b"}\n{"type":"event","length":%d}\n' % (name, len(event))
     return header + event + b"\n"
+
+
+class _OwnKafka(Protocol):
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+_Kafka = TypeVar("_Kafka", bound=_OwnKafka)
+
+
+@contextmanager
+def started(kafka: _Kafka) -> Iterator[_Kafka]:
+    """Run a broker, or a cluster, for the block: ``stage.kafka = stage.enter(started(…))``."""
+    try:
+        kafka.start()
+        yield kafka
+    finally:
+        kafka.close()
 
 
 class Stage:
@@ -100,12 +118,6 @@ class Stage:
         """Open a resource that lives as long as the stage."""
         return self._resources.enter_context(resource)
 
-    def use(self, broker: KafkaBroker) -> None:
-        """Start a broker for this row alone. Call it first."""
-        self._resources.callback(broker.close)
-        broker.start()
-        self.kafka = broker
-
     def add_receiver(self, name: str) -> Receiver:
         receiver = self.enter(Receiver(name))
         self.receivers.append(receiver)
@@ -167,12 +179,7 @@ class Stage:
     def recreate_topic(self, ledger: Ledger) -> None:
         """Delete the topic and create it again, to be filled as the ledger says."""
         self.judge.start_again(ledger)
-        self.kafka.admin.delete_topics([self.topic])[self.topic].result(_FLUSH_TIMEOUT_S)
-        wait_until(
-            lambda: self.topic not in self.kafka.admin.list_topics(timeout=10).topics,
-            timeout_s=_FLUSH_TIMEOUT_S,
-            what="the topic's deletion",
-        )
+        self.kafka.delete_topic(self.topic)
         self.kafka.create_topic(self.topic, len(ledger.ends))
         self._producer = None  # it knows the old topic's ID
 

@@ -83,6 +83,7 @@ class KafkaBroker(KafkaTopics):
         heap_mib: int = 512,
         folder: Path | None = None,
         host: str = "127.0.0.1",
+        cluster_id: str | None = None,
     ) -> None:
         """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars.
 
@@ -99,7 +100,7 @@ class KafkaBroker(KafkaTopics):
         self._config = self.folder / "server.properties"
         self._process: ManagedProcess | None = None
         self._write_config(controller_port, settings or {})
-        self._format()
+        self._format(cluster_id or str(uuid.uuid4()))
 
     @property
     def is_running(self) -> bool:
@@ -107,6 +108,11 @@ class KafkaBroker(KafkaTopics):
 
     def start(self) -> None:
         """Start the broker on its folder and port, and block until it answers a client."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the broker, and do not wait for it: it may need others to be ready."""
         if self.is_running:
             return
         self._process = ManagedProcess(
@@ -116,6 +122,10 @@ class KafkaBroker(KafkaTopics):
             env=os.environ,
             cwd=self.folder,
         )
+
+    def wait_ready(self) -> None:
+        """Block until the broker, which was launched, answers a client."""
+        assert self._process is not None
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
 
     def stop(self, *, kill: bool = False) -> None:
@@ -162,8 +172,8 @@ class KafkaBroker(KafkaTopics):
         lines = [f"{name}={value}\n" for name, value in {**_SETTINGS, **places, **settings}.items()]
         self._config.write_text("".join(lines))
 
-    def _format(self) -> None:
-        arguments = ["format", "-t", str(uuid.uuid4()), "-c", str(self._config)]
+    def _format(self, cluster_id: str) -> None:
+        arguments = ["format", "-t", cluster_id, "-c", str(self._config)]
         run = subprocess.run(
             self._command("kafka.tools.StorageTool", *arguments),
             capture_output=True,

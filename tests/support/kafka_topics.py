@@ -41,6 +41,8 @@ Setting: TypeAlias = str | int | float | bool
 class KafkaTopics:
     """A cluster seen by its clients. Every method blocks until the cluster has done it."""
 
+    replicas = 1  # of each topic
+
     def __init__(self, bootstrap_servers: str) -> None:
         self.bootstrap_servers = bootstrap_servers
         self._admin: AdminClient | None = None
@@ -75,7 +77,9 @@ class KafkaTopics:
     ) -> str:
         """Create the topic, wait until every partition has a leader, and return its name."""
         settings = {key: str(value) for key, value in (config or {}).items()}
-        topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
+        topic = NewTopic(
+            name, num_partitions=partitions, replication_factor=self.replicas, config=settings
+        )
         self.admin.create_topics([topic])[name].result(REQUEST_TIMEOUT_S)
         self._wait_for_leaders(name, partitions)
         return name
