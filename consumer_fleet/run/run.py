@@ -16,9 +16,12 @@ pytest             a recording             memory                    notice a re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import Protocol, Self, TypeAlias
 
@@ -42,6 +45,7 @@ from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.process import StartWorker, WorkerProcess
 
 _REJECTS_CLOSE_TIMEOUT_S = 1.0
+_LONGEST_PAUSE_S = 0.05
 
 
 class Source(Protocol):
@@ -55,7 +59,10 @@ class Source(Protocol):
         """Whether the run ends by itself, once all messages are settled."""
 
     def wait(self, pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
-        """Block until it can be opened or is given up; ``pause`` passes the time in between."""
+        """Block until it can be opened or is given up; ``pause`` passes the time in between.
+
+        Called in a thread of its own.
+        """
 
     def open(self, hooks: Hooks) -> ChunkConsumer | LocalChunkConsumer:
         """Return what arroyo's loop polls. Called once, after ``wait``."""
@@ -164,7 +171,7 @@ class Run:
             stack.callback(self.pool.stop, self._stop_timeout_s)
             self.pool.start()
             # 2.
-            self.source.wait(self._pause, lambda: self.shutdown.requested)
+            self._wait_for_source()
             if not self.shutdown.requested:
                 self._carry()
 
@@ -235,11 +242,27 @@ class Run:
             return False
         return pipeline.finish()
 
-    def _pause(self, seconds: float) -> None:
-        """Pass the time while the source is not ready."""
-        self.pool.poll()
-        self._do_duties()
-        self.shutdown.wait(seconds)
+    def _wait_for_source(self) -> None:
+        """Wait in a thread: a request to brokers that do not answer blocks for seconds, in which
+        workers die and signals come.
+        """
+        outcome: Future[None] = Future()
+
+        def wait() -> None:
+            try:
+                self.source.wait(self.shutdown.wait, lambda: self.shutdown.requested)
+            except Exception as error:  # raised below
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        Thread(target=wait, name="source", daemon=True).start()
+        while not outcome.done() and not self.shutdown.requested:
+            self.pool.poll()
+            self._do_duties()
+            wait_for([outcome], _LONGEST_PAUSE_S)
+        if outcome.done():
+            outcome.result()
 
     def _do_duties(self) -> bool:
         now = monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
-from consumer_fleet.errors import FleetError, RecordingError
+from consumer_fleet.errors import FleetError, KafkaUnreachable, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.run import Duty, Run, Steps
@@ -34,19 +35,17 @@ class Rejects(InMemoryRejects):
 
 
 class SlowSource(LocalSource):
-    """Becomes ready after some pauses, or never."""
+    """Becomes ready when it may; until then it blocks, as a request to a broker does."""
 
-    def __init__(self, chunks: Iterator[Chunk | None], pauses: int = 0) -> None:
+    def __init__(self, chunks: Iterator[Chunk | None], *, is_slow: bool) -> None:
         super().__init__(TOPIC.name, 4, chunks)
-        self._pauses = pauses
+        self.may_be_ready = threading.Event()
         self.is_ready = False
+        if not is_slow:
+            self.may_be_ready.set()
 
     def wait(self, pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
-        for _ in range(self._pauses):
-            if given_up():
-                return
-            pause(0.0)
-        self.is_ready = True
+        self.is_ready = self.may_be_ready.wait(30)
 
 
 class Scene:
@@ -56,14 +55,14 @@ class Scene:
         self,
         chunks: Iterator[Chunk | None],
         *,
-        pauses: int = 0,
+        is_slow: bool = False,
         duties: list[Duty] | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.errors: list[BaseException] = []
         self.destinations = InMemoryDestinations(None, self.errors.append)
         self.rejects = Rejects()
-        self.source = SlowSource(chunks, pauses)
+        self.source = SlowSource(chunks, is_slow=is_slow)
         options = Options.model_validate({"upstream_dsn": "http://key@upstream.invalid/1"})
         self.run = Run(
             self.source,
@@ -107,20 +106,39 @@ def test_it_ends_by_itself_when_everything_is_settled_and_says_so(
 
 def test_duties_are_done_while_the_source_is_not_ready_and_in_the_loop() -> None:
     ready: list[bool] = []
-    scene = Scene(
-        iter([chunk(0, 1)]), pauses=3, duties=[lambda _: ready.append(scene.source.is_ready)]
-    )
+
+    def duty(_run: Run) -> None:
+        ready.append(scene.source.is_ready)
+        if len(ready) == 3:
+            scene.source.may_be_ready.set()
+
+    scene = Scene(iter([chunk(0, 1)]), is_slow=True, duties=[duty])
     scene.run.run()
-    assert ready[:4] == [False, False, False, True]
+    assert ready[:3] == [False, False, False]
+    assert ready[-1]
     assert scene.run.in_flight_bytes == 0
 
 
 def test_a_stop_while_the_source_is_not_ready_opens_nothing() -> None:
     scene = Scene(
-        iter([chunk(0, 1)]), pauses=1000, duties=[lambda run: run.shutdown.request("a test")]
+        iter([chunk(0, 1)]), is_slow=True, duties=[lambda run: run.shutdown.request("a test")]
     )
     scene.run.run()
+    assert not scene.source.is_ready, "it was not waited for"
+    scene.source.may_be_ready.set()
     assert (scene.opened, scene.rejects.closed, scene.run.is_complete) == (0, 0, False)
+    assert scene.run.pool.pids() == []
+
+
+def test_a_source_that_is_not_there_ends_the_run_with_its_error() -> None:
+    scene = Scene(iter([]))
+
+    def wait(pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
+        raise KafkaUnreachable("no broker")
+
+    scene.source.wait = wait  # type: ignore[method-assign]  # for this test
+    with pytest.raises(KafkaUnreachable, match="no broker"):
+        scene.run.run()
     assert scene.run.pool.pids() == []
 
 
