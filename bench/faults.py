@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bench import backlog
@@ -102,4 +103,6 @@ def _kill_workers(consumer: ConsumerProcess, sink: Sink, plan: Plan) -> None:
             f"{moment} messages",
             _PATIENCE_S,
         )
-        os.kill(chance.choice(sorted(consumer.worker_pids())), signal.SIGKILL)
+        # The run may have ended meanwhile: only deaths in the log count.
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(sorted(consumer.worker_pids())), signal.SIGKILL)
