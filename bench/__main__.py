@@ -42,7 +42,7 @@ _FAR_S = 0.02
 
 def main() -> int:
     given = _parse()
-    report = Report(Console(width=max(Console().width, 110)))
+    report = Report(Console(width=max(Console().width, 110)), given.plots)
     try:
         _run(given, report)
     except MissingPart as missing:
@@ -67,6 +67,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--faults", type=float, default=0.2, help="share of failing requests")
     parser.add_argument("--kills", type=int, default=30, help="workers to kill")
     parser.add_argument("--seed", type=int, default=1, help="seed of failures and kills")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw plots into this folder")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
     return parser.parse_args()
 

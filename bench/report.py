@@ -11,16 +11,21 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from bench import plots as drawings
 from bench.goals import Goal, Runs, at_least
 from bench.measure import MemorySample, growth_percent
 from bench.recordings import MIN_RATIO, Comparison
 
 
 class Report:
-    """Prints each part as soon as it is known, and the table of goals at the end."""
+    """Prints each part as soon as it is known, and the table of goals at the end.
 
-    def __init__(self, console: Console) -> None:
+    ``plots`` is a folder for plots of the speeds and of the memory.
+    """
+
+    def __init__(self, console: Console, plots: Path | None) -> None:
         self._console = console
+        self._plots = plots
         self._goals: list[Goal] = []
 
     def machine(self) -> None:
@@ -69,6 +74,8 @@ class Report:
             table.add_row(name, str(workers), *figures, *cpu)
         self._console.print(table)
         self._print("")
+        if self._plots is not None:
+            drawings.speeds(runs, title, self._plots)
 
     def memory(self, samples: Sequence[MemorySample]) -> None:
         names = list(samples[0].processes)
@@ -84,6 +91,8 @@ class Report:
         table.add_row("growth", *(f"{growth_percent(sizes):+.1f}%" for sizes in series))
         self._console.print(table)
         self._print("")
+        if self._plots is not None:
+            drawings.memory(samples, self._plots)
 
     def recordings(self, found: Iterable[Comparison]) -> None:
         for each in found:
