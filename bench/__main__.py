@@ -100,9 +100,12 @@ def _speed(given: argparse.Namespace, report: Report, ground: Ground) -> None:
     wrk: list[float] = []
 
     def after_round() -> None:
-        wrk.append(measure.ceiling(ground.sink, seconds=3))
+        most = measure.ceiling(ground.sink, seconds=3)
+        wrk.append(most.rate)
+        cpu = f"wrk {most.wrk_us:.1f} µs, sink {most.sink_us:.1f} µs"
+        report.progress(f"wrk: {most.rate:,.0f} requests/s; CPU: {cpu}")
         alone = measure.consume_alone(ground, _TOPIC, given.messages)
-        report.progress(f"wrk: {wrk[-1]:,.0f} requests/s; consume() alone: {alone:,.0f}/s")
+        report.progress(f"consume() alone: {alone:,.0f}/s")
 
     runs = _rounds(given, report, contenders, _measured(given, ground, _TOPIC), after_round)
     report.speeds(runs, "1.3 KB")
@@ -123,7 +126,7 @@ def _ordinary(given: argparse.Namespace, report: Report, ground: Ground) -> None
             report,
             contenders,
             _measured(given, there, _TOPIC),
-            lambda: wrk.append(measure.ceiling(sink, seconds=3)),
+            lambda: wrk.append(measure.ceiling(sink, seconds=3).rate),
         )
     report.speeds(runs, "1.3 KB, net/http receiver")
     report.add(*goals.limit_goals(runs, wrk, _DEFAULT_WORKERS, "1.3 KB, net/http receiver"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -54,18 +55,39 @@ class MemorySample:
     processes: Mapping[str, proc.Memory]
 
 
-def ceiling(sink: Sink, seconds: int) -> float:
-    """Measure the requests per second that the sink answers to wrk: a limit for everyone."""
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The requests per second that the sink answers to wrk, and the CPU of both per request."""
+
+    rate: float
+    wrk_us: float
+    sink_us: float
+
+
+def ceiling(sink: Sink, seconds: int) -> Ceiling:
+    """Measure what the sink answers to wrk: a limit for everyone."""
     wrk = shutil.which("wrk")
     if wrk is None:
         raise MissingPart("wrk is not on the PATH (Debian: apt-get install wrk)")
     sink.reset()
     command = [wrk, "-t2", f"-c{_CONNECTIONS}", f"-d{seconds}s", "-s", str(_LUA), sink.url]
+    before = _children_cpu_s(), proc.cpu_s(sink.pid)
     run = subprocess.run(command, capture_output=True, text=True, check=True)
-    refused = sink.stats().refused
+    after = _children_cpu_s(), proc.cpu_s(sink.pid)
+    stats = sink.stats()
+    refused = stats.refused
     if refused or "Non-2xx" in run.stdout:
         raise RuntimeError(f"the sink refused {refused} of wrk's requests:\n{run.stdout}")
-    return parse_wrk(run.stdout)
+    wrk_us, sink_us = (
+        (end - begin) * 1e6 / stats.accepted for begin, end in zip(before, after, strict=True)
+    )
+    return Ceiling(parse_wrk(run.stdout), wrk_us, sink_us)
+
+
+def _children_cpu_s() -> float:
+    """Return the CPU time of the processes that were waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def parse_wrk(output: str) -> float:
