@@ -151,7 +151,7 @@ def is_unsafe(error: BaseException) -> bool:
     if getattr(error, _UNSAFE_ATTRIBUTE, False):
         return True
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_filename.startswith(_PACKAGE) for frame, _ in frames)
+    return any(_is_of_capture(frame) for frame, _ in frames)
 
 
 def start_chunk_trace(topic: str, partition: int, offsets: Sequence[int]) -> Span:
@@ -185,6 +185,12 @@ def is_current_event_safe() -> bool:
     return not _comes_from_capture(sys._getframe(1))
 
 
+def _is_of_capture(frame: FrameType) -> bool:
+    """Whether it runs code of this package, other than that which reports."""
+    name = frame.f_code.co_filename
+    return name.startswith(_PACKAGE) and name != __file__
+
+
 def _comes_from_capture(innermost: FrameType | None) -> bool:
     """Whether the stack enters this package, leaves it, and is in it again.
 
@@ -194,7 +200,7 @@ def _comes_from_capture(innermost: FrameType | None) -> bool:
     has_left = False
     frame = innermost
     while frame is not None:
-        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
+        is_ours = _is_of_capture(frame)
         if has_left and is_ours:
             return True
         has_left = has_left or not is_ours

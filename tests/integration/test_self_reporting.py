@@ -18,13 +18,14 @@ from tests.support.sabotage import install_sabotage
 from tests.support.scripted_receiver import ScriptedReceiver
 
 MESSAGES = 60
+PROJECT = 5
 
 
 def recording(path: Path) -> str:
     """Envelopes of a client report each: no event of theirs is taken for one of ours."""
+    value = b'{"dsn":"https://key@sdk.example/%d"}\n{"type":"client_report"}\n{"n":%d}'
     pairs = [
-        (0, Record(n, 1_700_000_000_000, None, b'{}\n{"type":"client_report"}\n{"n":%d}' % n, ()))
-        for n in range(MESSAGES)
+        (0, Record(n, 1_700_000_000_000, None, value % (PROJECT, n), ())) for n in range(MESSAGES)
     ]
     return str(write_recording(path, pairs, RecordingHeader("envelopes", 1, 1, {})))
 
@@ -34,7 +35,14 @@ def replay(
 ) -> subprocess.CompletedProcess[str]:
     settings = [f"{name}={value}" for name, value in options.items()]
     return run_command(
-        *("replay", recording(folder / "r"), "--through", "envelopes", "--workers", "1"),
+        *(
+            "replay",
+            recording(folder / f"r{len(list(folder.iterdir()))}"),
+            "--through",
+            "envelopes",
+            "--workers",
+            "1",
+        ),
         *("--upstream-dsn", upstream.dsn(), "--set", "log_format=json"),
         *(part for setting in settings for part in ("--set", setting)),
         environment=install_sabotage(folder, sabotage) if sabotage else {},
@@ -111,6 +119,19 @@ def test_signals_that_end_booting_workers_are_named_and_are_no_bug_of_this_progr
     assert f"a worker can't boot: {said}" in run.stderr
     assert "bug" not in run.stderr
     assert reported(upstream) == {("parent", "SystemFailure"): 1}
+
+
+def test_a_bug_about_a_message_of_the_internal_project_is_kept_from_saas(
+    tmp_path: Path, upstream: ScriptedReceiver
+) -> None:
+    """There, it could become the next message of that project."""
+    with ScriptedReceiver() as saas:
+        options = {"saas_dsn": saas.dsn(), "store_use_relay_dsn_sample_rate": 1}
+        replay(tmp_path, upstream, "codec", **options, internal_project_id=7)
+        assert len(payloads(saas, "event")) == len(payloads(upstream, "event")) == 2
+        replay(tmp_path, upstream, "codec", **options, internal_project_id=PROJECT)
+        assert len(payloads(saas, "event")) == 2
+        assert len(payloads(upstream, "event")) == 4
 
 
 def test_each_chunk_is_a_transaction_if_it_is_asked_for(
