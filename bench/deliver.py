@@ -22,6 +22,7 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import build, make_item
+from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.socket_posts import SocketPosts
 from consumer_fleet.capture.transport import MultiplexingTransport
@@ -66,7 +67,7 @@ def serve(ready: Connection) -> None:
 
 
 class CountingReceipt:
-    abandoned = False
+    abandoned = draining = can_hold = False
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -77,6 +78,12 @@ class CountingReceipt:
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
         assert rejection is None, rejection
         self.delivered += 1
+
+    def held(self, number: int, held: Held) -> None:
+        raise AssertionError(held)
+
+    def given_up(self, number: int) -> None:
+        raise AssertionError(number)
 
 
 @contextmanager

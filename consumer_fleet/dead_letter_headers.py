@@ -10,6 +10,7 @@ They follow the message's own, in this order, and their names start with ``dlq.`
 ``dlq.offset``
 ``dlq.timestamp_ms``  the broker's timestamp of the original; may be absent
 ``dlq.group``         the consumer group that rejected it
+``dlq.due_ms``        when a rate limit ends that held it; may be absent
 ====================  ==========================================================
 
 Other programs use such names, too. Only a complete set at the very end is read as ours.
@@ -38,6 +39,7 @@ class Facts(NamedTuple):
     offset: int
     timestamp_ms: int | None
     group: str
+    due_ms: int | None = None
 
     @property
     def position(self) -> str:
@@ -92,6 +94,7 @@ def _split(headers: Headers) -> tuple[Headers, Facts] | None:
 def _as_facts(texts: dict[str, str]) -> Facts | None:
     numbers = {name: texts.get(name, "") for name in ("partition", "offset", "timestamp_ms")}
     timestamp = numbers.pop("timestamp_ms")
+    due = texts.get("due_ms", "")
     if not texts["reason"] or not texts.get("topic"):
         return None
     if not all(_is_number(text) for text in numbers.values()):
@@ -104,6 +107,7 @@ def _as_facts(texts: dict[str, str]) -> Facts | None:
         offset=int(numbers["offset"]),
         timestamp_ms=int(timestamp) if _is_number(timestamp) else None,
         group=texts.get("group", ""),
+        due_ms=int(due) if _is_number(due) else None,
     )
 
 

@@ -71,12 +71,19 @@ class Assembler:
         self._sending_bytes = 0
         self._rejected: deque[_Rejected] = deque()
         pool.on_parked = self._park
-        pool.open_offsets.on_forget = self._forget
+        pool.open_offsets.on_forget.append(self._forget)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is being sent or dead-lettered."""
         return bool(self._sending or (self._rejected and not self._dead_letters.is_off))
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that is being sent was given up, and nothing is dead-lettered."""
+        if self._rejected and not self._dead_letters.is_off:
+            return False
+        return all(work.is_drained for work in self._sending.values())
 
     @property
     def is_empty(self) -> bool:

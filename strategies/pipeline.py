@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
 from arroyo.types import Commit, Partition
 
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.strategies.assembler import Assembler
+from consumer_fleet.strategies.commit_settled import CommitSettled
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
 from consumer_fleet.strategies.run_in_workers import RunInWorkers
+from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.pool import WorkerPool
 
 
@@ -20,7 +21,7 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
     A worker decodes and delivers each message of a chunk (``RunInWorkers``). Rejected messages go
     to the dead-letter topic (``KeepDeadLetters``). The settled prefix of the partition is
-    committed, once per second (arroyo's ``CommitOffsets``).
+    committed, once per second (``CommitSettled``, which is arroyo's ``CommitOffsets``).
     """
 
     def __init__(
@@ -31,18 +32,23 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
         self._max_in_flight_bytes = max_in_flight_bytes
         #: Set if envelopes may be spread over messages.
         self.assembler: Assembler | None = None
+        #: What its destination limits or refuses alone. It outlives assignments, too.
+        self.holding: Holding | None = None
         self._current: RunInWorkers | None = None
         self._keeping: KeepDeadLetters | None = None
 
     def create_with_partitions(
         self, commit: Commit, partitions: Mapping[Partition, int]
     ) -> RunInWorkers:
-        self._keeping = KeepDeadLetters(self._dead_letters, CommitOffsets(commit))
+        if self.holding is not None:
+            self.holding.resume()
+        self._keeping = KeepDeadLetters(self._dead_letters, CommitSettled(commit, self.holding))
         self._current = RunInWorkers(
             self._pool,
             self._keeping,
             max_in_flight_bytes=self._max_in_flight_bytes,
             assembler=self.assembler,
+            holding=self.holding,
         )
         return self._current
 
@@ -65,10 +71,13 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
     def finish(self) -> bool:
         """Nothing more will be read: finish what waits for it. Returns whether all is settled."""
-        if self.assembler is None or self.assembler.is_empty:
-            return True
-        self.assembler.finish_all()
-        return False
+        if self.assembler is not None and not self.assembler.is_empty:
+            self.assembler.finish_all()
+            return False
+        if self.holding is not None and not self.holding.is_empty:
+            self.holding.finish()
+            return False
+        return True
 
     @property
     def in_flight_bytes(self) -> int:

@@ -13,6 +13,7 @@ from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStr
 from arroyo.types import Message, Partition, Value
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
+from consumer_fleet.worker.holding import Entry, Holding
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.work import Advance, Work
 
@@ -30,6 +31,8 @@ class Settled:
     """
 
     dead_letters: tuple[DeadLetter, ...]
+    #: Held messages, behind the prefix, that end with the dead letters.
+    ended: tuple[Entry, ...] = ()
 
     @property
     def size(self) -> int:
@@ -44,9 +47,14 @@ class Assembling(Protocol):
     def is_busy(self) -> bool: ...
 
     @property
+    def is_drained(self) -> bool: ...
+
+    @property
     def has_room(self) -> bool: ...
 
     def poll(self, *, may_send: bool) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
 class RunInWorkers(ProcessingStrategy[Chunk]):
@@ -64,13 +72,15 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         *,
         max_in_flight_bytes: int,
         assembler: Assembling | None = None,
+        holding: Holding | None = None,
     ) -> None:
         self._pool = pool
         self._next_step = next_step
         self._max_in_flight_bytes = max_in_flight_bytes
         self._assembler = assembler
+        self._holding = holding
         self._works: dict[Partition, deque[Work]] = {}
-        self._held: deque[Message[Settled]] = deque()
+        self._results: deque[Message[Settled]] = deque()
         self._in_flight_bytes = 0
         self._closed = False
         # This step rejected the last chunk: arroyo holds it, and submits it again.
@@ -80,7 +90,17 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
     def idle(self) -> bool:
         """Whether nothing is in flight and nothing waits for the next step."""
         is_busy = self._assembler is not None and self._assembler.is_busy
-        return not (self._works or self._held or is_busy)
+        return not (self._works or self._results or is_busy)
+
+    @property
+    def _is_drained(self) -> bool:
+        """Whether nothing is in flight but what can't be delivered now."""
+        works = (work for works in self._works.values() for work in works)
+        if self._results or not all(work.is_drained for work in works):
+            return False
+        if self._assembler is not None and not self._assembler.is_drained:
+            return False
+        return self._holding is None or not self._holding.is_busy
 
     @property
     def in_flight_bytes(self) -> int:
@@ -95,9 +115,11 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """
         chunk = message.payload
         over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
-        # Held results have left the budget: new chunks would let them grow without limit.
+        # Results and held messages have left the budget: new chunks would let them grow without
+        # limit.
         has_room = self._pool.has_room and (self._assembler is None or self._assembler.has_room)
-        full = self._held or not has_room or (over_budget and self._in_flight_bytes)
+        is_full = self._holding is not None and self._holding.is_full
+        full = self._results or is_full or not has_room or (over_budget and self._in_flight_bytes)
         self.awaits_rejected_chunk = self._closed or bool(full)
         if self.awaits_rejected_chunk:
             raise MessageRejected
@@ -113,7 +135,21 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         if self._assembler is not None:
             self._assembler.poll(may_send=not self._closed)
         self._collect()
+        if self._holding is not None:
+            self._holding.poll()
+            if not self._results:
+                self._collect_held(self._holding)
         self._pass_on()
+
+    def _collect_held(self, holding: Holding) -> None:
+        """Pass on the dead letters of held messages; the prefix has passed them."""
+        found: dict[Partition, list[tuple[Entry, DeadLetter]]] = {}
+        for entry, letter in holding.take_letters():
+            found.setdefault(entry.partition, []).append((entry, letter))
+        for partition, ended in found.items():
+            settled = Settled(tuple(each[1] for each in ended), tuple(each[0] for each in ended))
+            # It moves no prefix: the consumer keeps the larger offset.
+            self._results.append(Message(Value(settled, {partition: 0})))
 
     def _collect(self) -> None:
         for partition in list(self._works):
@@ -133,16 +169,18 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
                 del self._works[partition]
             if last is not None:
                 settled = Settled(tuple(dead_letters))
-                self._held.append(Message(Value(settled, {partition: last.next_offset}, timestamp)))
+                self._results.append(
+                    Message(Value(settled, {partition: last.next_offset}, timestamp))
+                )
 
     def _pass_on(self) -> None:
-        while self._held:
+        while self._results:
             try:
-                self._next_step.submit(self._held[0])
+                self._next_step.submit(self._results[0])
             except MessageRejected:
                 # The dead-letter topic takes no more now: hold the result, and so its commit.
                 return
-            self._held.popleft()
+            self._results.popleft()
 
     def close(self) -> None:
         self._closed = True
@@ -155,14 +193,18 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
     def join(self, timeout: float | None = None) -> None:
         """Drain within the time, then give up what is left, and pass the rest of the time on.
 
-        Blocks. What is given up is not committed: its next owner sends it again.
+        Blocks, but not for what can't be delivered now: what a limit, a backoff or a pause holds
+        back is given up at once. What is given up is not committed: its next owner sends it again.
         """
         started = monotonic()
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
+        if self._holding is not None:
+            self._holding.pause()
+        self._pool.drain()
         # However short the time: receipts that have arrived count.
         self.poll()
         while (
-            not self.idle
+            not self._is_drained
             and not self._pool.is_hopeless
             and (deadline is None or monotonic() < deadline)
         ):
@@ -170,6 +212,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
             self.poll()
         if not self.idle:
             self.abandon()
+            if self._assembler is not None:
+                self._assembler.abandon()
         self._next_step.close()
         remaining = None if timeout is None else max(0.0, timeout - (monotonic() - started))
         self._next_step.join(remaining)
@@ -182,5 +226,5 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
             log.warning("abandoned", messages=messages, what_now="their next owner sends them")
         self._pool.abandon(works)
         self._works.clear()
-        self._held.clear()
+        self._results.clear()
         self._in_flight_bytes = 0

@@ -229,6 +229,13 @@ class Options(BaseModel):
     message_timeout_s: Seconds = Field(
         60.0, description="Seconds without progress on one message before its worker is killed."
     )
+    hold_at_most_s: float = Field(
+        600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that others may pass a message that its destination limits or "
+        "refuses alone; then it is a dead letter. 0: nothing passes, everything waits.",
+    )
     stall_timeout_s: Seconds = Field(
         300.0, description="Seconds without progress on a partition before health fails."
     )
@@ -349,6 +356,7 @@ class Options(BaseModel):
             ca_file=self.ca_file,
             client_certificate=self.client_certificate,
             best_effort_budget_bytes=self.best_effort_budget_mb * 1024 * 1024,
+            holds=self.hold_at_most_s > 0,
         )
 
     @property

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from consumer_fleet.capture.destination import Destination, Recipient
+from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.held import Held
+from consumer_fleet.capture.parcel import Recipient
 from consumer_fleet.errors import RejectedMessage
 
 
@@ -23,15 +25,29 @@ class Delivery:
     and their positions among the destinations are the numbers.
     """
 
-    __slots__ = ("_destinations", "_number", "_open", "_recipient", "_rejection")
+    __slots__ = (
+        "_destinations",
+        "_given_up",
+        "_holds",
+        "_number",
+        "_open",
+        "_recipient",
+        "_rejection",
+    )
 
     def __init__(
-        self, recipient: CaptureRecipient, number: int, destinations: Sequence[Destination]
+        self,
+        recipient: CaptureRecipient,
+        number: int,
+        destinations: Sequence[Destination],
+        before: Held | None,
     ) -> None:
         self._recipient = recipient
         self._number = number
         self._destinations = destinations
-        self._rejection: RejectedMessage | None = None
+        self._rejection = None if before is None else before.rejected
+        self._holds: list[Held] = []
+        self._given_up = False
         # Capturing itself counts as one, so that an answer that comes before all destinations
         # have been asked does not end anything.
         self._open = 1
@@ -39,6 +55,14 @@ class Delivery:
     @property
     def abandoned(self) -> bool:
         return self._recipient.abandoned
+
+    @property
+    def draining(self) -> bool:
+        return self._recipient.draining
+
+    @property
+    def can_hold(self) -> bool:
+        return self._recipient.can_hold
 
     def expect(self) -> None:
         """A required destination is about to get the envelope."""
@@ -53,8 +77,33 @@ class Delivery:
                 self._rejection = rejection
             self.close_one()
 
+    def held(self, _number: int, held: Held) -> None:
+        self._holds.append(held)
+        self.close_one()
+
+    def given_up(self, _number: int) -> None:
+        self._given_up = True
+        self.close_one()
+
     def close_one(self) -> None:
         """A required destination is done, or all destinations have been asked."""
         self._open -= 1
-        if self._open == 0:
+        if self._open:
+            return
+        if self._given_up:
+            self._recipient.given_up(self._number)
+        elif self._holds:
+            self._recipient.held(self._number, self._merged())
+        else:
             self._recipient.done(self._number, self._rejection)
+
+    def _merged(self) -> Held:
+        """What the next attempt begins with: the destinations that hold it, and no other."""
+        held = max(self._holds, key=lambda each: each.due_s)
+        holders = {each.destination for each in self._holds}
+        rejection = self._rejection
+        return held._replace(
+            done=[each.name for each in self._destinations if each.name not in holders],
+            left={name: each.left[name] for each in self._holds for name in each.left},
+            rejection=None if rejection is None else (rejection.reason, rejection.detail),
+        )

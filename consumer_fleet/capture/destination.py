@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import random as random_module
 import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from consumer_fleet import metrics
 from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, advice, describe, judge
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.envelope import (
-    Compressor,
     Envelope,
     choose_compressor,
     destination_members,
@@ -32,8 +29,10 @@ from consumer_fleet.capture.gate import (
     longest_limit_s,
     parse_retry_after,
 )
+from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
+from consumer_fleet.capture.parcel import Parcel, Recipient, Waiting
 from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
@@ -45,33 +44,10 @@ _LONGEST_RETRY_AFTER_S: Final = 300.0
 _MEASURE_INTERVAL_S: Final = 0.05
 _NOBODY: Final = object()
 _ABANDONED: Final = RejectedMessage("abandoned", "nothing waits for it any more")
-
-
-class Recipient(Protocol):
-    """The owner of envelopes, which it knows by number. The loop's driver calls it."""
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nothing waits for the envelopes any more: they need not be sent."""
-
-    def done(self, number: int, rejection: RejectedMessage | None) -> None:
-        """The envelope was accepted, or is rejected for good. Called exactly once."""
-
-
-class _Parcel:
-    """An envelope on its way. A partial 429 shrinks ``envelope`` to the items not yet accepted."""
-
-    __slots__ = ("attempts", "envelope", "is_probe", "number", "recipient", "size_bytes")
-
-    def __init__(
-        self, envelope: Envelope, recipient: Recipient, number: int, size_bytes: int
-    ) -> None:
-        self.envelope = envelope
-        self.recipient = recipient
-        self.number = number
-        self.size_bytes = size_bytes
-        self.attempts = 0
-        self.is_probe = False
+# An envelope is not set aside for a limit that ends this soon.
+_SHORT_LIMIT_S: Final = 2.0
+# Failures of one envelope, while others were accepted, after which it is set aside.
+_FAILURES_TO_HOLD: Final = 3
 
 
 class Destination:
@@ -94,6 +70,7 @@ class Destination:
         self.name = name = options.name
         self.dsn = dsn = options.dsn
         self.required = options.required
+        self._holds, self._draining = options.holds and options.required, False
         self._clock = clock = loop.clock
         self._wall_clock = wall_clock
         self._random = random
@@ -105,13 +82,10 @@ class Destination:
         self._gate = Gate(clock, random)
         self._limits = RateLimits(clock)
         self._trouble = TroubleLog(name, dsn.redacted, clock)
-        self._reason = ""
-        self._ready: deque[_Parcel] = deque()
-        # Parcels that wait for a backoff or a limit, by when it ends; the number breaks ties.
-        self._waiting: list[tuple[float, int, _Parcel]] = []
-        self._numbers = itertools.count()
-        self._members = b""
-        self._members_second = -1
+        self._reason = self._limit_answer = ""
+        self._ready: deque[Parcel] = deque()
+        self._waiting = Waiting()
+        self._members, self._members_second = b"", -1
         # The parcel whose request is measured: None if it is the next one, ``_NOBODY`` if none is.
         # Few are, since that takes as long as a part of the request.
         self._measured: object = _NOBODY
@@ -119,13 +93,15 @@ class Destination:
         self._measure_due = -math.inf if metrics.recorder.sends else math.inf
         loop.attach(self._pump)
         # After the pump: requests that a turn's pump has queued start in the same turn.
-        self._posts = open_posts(loop, options, _headers(options, compressor))
+        self._posts = open_posts(loop, options, options.headers(compressor.encoding))
 
-    def send(self, envelope: Envelope, recipient: Recipient, number: int) -> None:
+    def send(
+        self, envelope: Envelope, recipient: Recipient, number: int, held: Held | None = None
+    ) -> None:
         """Queue one envelope. Never blocks; the envelope is not changed.
 
         The recipient learns the end later, or at once if a destination that is not required has
-        no room.
+        no room. ``held`` is its state if it was held before.
         """
         size_bytes = 0
         ledger = self._ledger
@@ -138,7 +114,26 @@ class Destination:
                 return
             ledger.pending_bytes += size_bytes
         ledger.pending += 1
-        self._ready.append(_Parcel(envelope, recipient, number, size_bytes))
+        parcel = Parcel(envelope, recipient, number, size_bytes)
+        if held is not None:
+            parcel.was_held = True
+            if self.name in held.left:
+                parcel.shrink(held.left[self.name])
+        self._ready.append(parcel)
+
+    def drain(self) -> None:
+        """Give up what can't be sent at once, now and later, of recipients that are draining."""
+        self._draining = True
+
+    def _give_up_waiting(self) -> None:
+        given_up = self._waiting.take_if(lambda parcel: parcel.recipient.draining)
+        if self._gate.state != "open":
+            given_up += [parcel for parcel in self._ready if parcel.recipient.draining]
+            self._ready = deque(each for each in self._ready if not each.recipient.draining)
+        for parcel in given_up:
+            self._forget(parcel)
+            parcel.recipient.given_up(parcel.number)
+        self._draining = bool(self._ledger.pending)
 
     def drop_abandoned(self) -> None:
         """Drop the envelopes that nothing waits for any more.
@@ -146,11 +141,9 @@ class Destination:
         An envelope that is being sent at the moment is dropped if it fails.
         """
         gone = [parcel for parcel in self._ready if parcel.recipient.abandoned]
-        gone += [parcel for _, _, parcel in self._waiting if parcel.recipient.abandoned]
         if gone:
             self._ready = deque(parcel for parcel in self._ready if not parcel.recipient.abandoned)
-            self._waiting = [entry for entry in self._waiting if not entry[2].recipient.abandoned]
-            heapq.heapify(self._waiting)
+        gone += self._waiting.take_if(lambda parcel: parcel.recipient.abandoned)
         for parcel in gone:
             self._finish(parcel, _ABANDONED)
 
@@ -167,7 +160,7 @@ class Destination:
     def status(self) -> DestinationStatus:
         """Any thread may call it: each number is right, though not all are of the same moment."""
         state: DestinationState = self._gate.state
-        if state == "open" and self._waiting and self._limits.active():
+        if state == "open" and self._waiting.next_due < math.inf and self._limits.active():
             state = "throttled"
         ledger = self._ledger
         return DestinationStatus(
@@ -193,9 +186,11 @@ class Destination:
         if now >= self._measure_due:
             self._measure_due = math.inf
             self._measured = None
+        if self._draining:
+            self._give_up_waiting()
         waiting = self._waiting
-        while waiting and waiting[0][0] <= now:
-            self._ready.append(heapq.heappop(waiting)[2])
+        if waiting.next_due <= now:
+            self._ready.extend(waiting.take_due(now))
         start_due = math.inf
         gate = self._gate
         while self._ready and self._posts.idle:
@@ -206,12 +201,14 @@ class Destination:
                 start_due = math.inf
             parcel = self._ready.popleft()
             if self._limits.is_any_set and (limit_end := self._limit_end(parcel)) > now:
-                self._wait_until(limit_end, parcel)
+                self._wait_for_limit(limit_end, parcel)
             else:
                 self._start(parcel)
-        return min(start_due, waiting[0][0] if waiting else math.inf)
+        if self._draining:
+            self._give_up_waiting()
+        return min(start_due, waiting.next_due)
 
-    def _start(self, parcel: _Parcel) -> None:
+    def _start(self, parcel: Parcel) -> None:
         body = self._compress(serialize_after(self._current_members(), parcel.envelope))
         self._ledger.requests.total += 1
         parcel.is_probe = self._gate.started()
@@ -219,7 +216,7 @@ class Destination:
             self._measured, self._measured_since = parcel, self._clock()
         self._posts.post(body, partial(self._on_answer, parcel))
 
-    def _on_answer(self, parcel: _Parcel, answer: Answer) -> None:
+    def _on_answer(self, parcel: Parcel, answer: Answer) -> None:
         is_probe = parcel.is_probe
         if parcel is self._measured:
             self._measured = _NOBODY
@@ -237,6 +234,7 @@ class Destination:
                 answer.status, answer.rate_limits, answer.retry_after, self._wall_clock()
             )
             self._limits.update(limits)
+            self._limit_answer = f"HTTP {answer.status}, rate limits {answer.rate_limits}"
             self._trouble.throttled(limits)
             self._ledger.count_throttled()
         if verdict is Verdict.LATER:
@@ -250,17 +248,17 @@ class Destination:
         else:
             self._on_acceptance(parcel)
 
-    def _on_response(self, parcel: _Parcel) -> None:
+    def _on_response(self, parcel: Parcel) -> None:
         """The server dealt with the request, whatever its answer."""
         if self._gate.answered(is_probe=parcel.is_probe):
             self._trouble.resumed()
 
-    def _on_acceptance(self, parcel: _Parcel) -> None:
+    def _on_acceptance(self, parcel: Parcel) -> None:
         self._on_response(parcel)
         self._ledger.accepted_envelopes.total += 1
         self._finish(parcel, None)
 
-    def _on_failure(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+    def _on_failure(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
         if answer.is_ambiguous:
             self._ledger.count_ambiguous()
@@ -272,7 +270,7 @@ class Destination:
             self._trouble.backing_off(self._reason)
         self._retry(parcel, answer.status, patience_s)
 
-    def _on_refusal(self, parcel: _Parcel, is_probe: bool, answer: Answer) -> None:
+    def _on_refusal(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
         newly_paused = self._gate.refused(is_probe=is_probe)
         if newly_paused or is_probe:
@@ -285,7 +283,7 @@ class Destination:
         # others go first.
         self._retry(parcel, answer.status, 0.0)
 
-    def _on_limit(self, parcel: _Parcel, limits: dict[str, float], answer: Answer) -> None:
+    def _on_limit(self, parcel: Parcel, limits: dict[str, float], answer: Answer) -> None:
         self._on_response(parcel)
         self._reason = self._describe(answer)
         if EVERYTHING not in limits:
@@ -293,13 +291,21 @@ class Destination:
             # If no item counts against a named category, nothing is known to have been accepted:
             # better to send all of it twice than some of it never.
             if left:
-                parcel.envelope = parcel.envelope._replace(items=left)
-        wait_s = 0.0
-        if self._limit_end(parcel) == -math.inf:
+                kept = {id(item) for item in left}
+                items = parcel.envelope.items
+                parcel.shrink([each for each, item in enumerate(items) if id(item) in kept])
+        limit_end = self._limit_end(parcel)
+        if limit_end == -math.inf:
             wait_s = max(limits.values(), default=longest_limit_s(answer.rate_limits) or 0.0)
-        self._retry(parcel, answer.status, wait_s)
+            limit_end = self._clock() + wait_s
+        if self._drops_abandoned(parcel):
+            return
+        self._ledger.count_retried(f"http_{answer.status}")
+        wait_s = backoff_s(parcel.attempts, self._random)
+        parcel.attempts += 1
+        self._wait_for_limit(max(self._clock() + wait_s, limit_end), parcel)
 
-    def _on_rejection(self, parcel: _Parcel, answer: Answer) -> None:
+    def _on_rejection(self, parcel: Parcel, answer: Answer) -> None:
         self._on_response(parcel)
         self._reason = self._describe(answer)
         reason = f"http_{answer.status}"
@@ -310,28 +316,66 @@ class Destination:
             self._drop(reason)
         self._finish(parcel, RejectedMessage(reason, detail))
 
-    def _retry(self, parcel: _Parcel, status: int, at_least_s: float) -> None:
-        if parcel.recipient.abandoned:
-            self._finish(parcel, _ABANDONED)
+    def _retry(self, parcel: Parcel, status: int, at_least_s: float) -> None:
+        if self._drops_abandoned(parcel):
             return
         self._ledger.count_retried(f"http_{status}" if status else "network")
         wait_s = max(backoff_s(parcel.attempts, self._random), at_least_s)
+        if parcel.attempts == 0:
+            parcel.accepted_before = self._ledger.accepted
         parcel.attempts += 1
+        if self._fails_alone(parcel):
+            self._hold(parcel, "failing", self._reason, at_least_s)
+            return
         self._wait_until(max(self._clock() + wait_s, self._limit_end(parcel)), parcel)
 
-    def _limit_end(self, parcel: _Parcel) -> float:
+    def _drops_abandoned(self, parcel: Parcel) -> bool:
+        if parcel.recipient.abandoned:
+            self._finish(parcel, _ABANDONED)
+        return parcel.recipient.abandoned
+
+    def _fails_alone(self, parcel: Parcel) -> bool:
+        if not (self._holds and parcel.recipient.can_hold):
+            return False
+        passed = self._ledger.accepted > parcel.accepted_before
+        return parcel.was_held or (parcel.attempts >= _FAILURES_TO_HOLD and passed)
+
+    def _wait_for_limit(self, limit_end: float, parcel: Parcel) -> None:
+        """Set aside what a limit on its categories keeps for long. A limit on everything is an
+        outage: nothing passes, so that there is nothing to make room for.
+        """
+        wait_s = limit_end - self._clock()
+        if not (self._holds and parcel.recipient.can_hold) or wait_s <= _SHORT_LIMIT_S:
+            self._wait_until(limit_end, parcel)
+            return
+        everything_s = self._limits.active().get(EVERYTHING, 0.0)
+        if everything_s > 0.0:
+            self._wait_until(min(limit_end, self._clock() + everything_s), parcel)
+        else:
+            self._hold(parcel, "limited", self._limit_answer, wait_s)
+
+    def _hold(self, parcel: Parcel, kind: HeldKind, answer: str, wait_s: float) -> None:
+        due_s = self._wall_clock() + wait_s if wait_s else 0.0
+        left = {} if parcel.left is None else {self.name: parcel.left}
+        self._forget(parcel)
+        parcel.recipient.held(parcel.number, Held(kind, self.name, answer, due_s, left=left))
+
+    def _limit_end(self, parcel: Parcel) -> float:
         if not self._limits.is_any_set:
             return -math.inf
         return self._limits.end_for(
             envelope_categories(parcel.envelope), limitable=is_limitable(parcel.envelope)
         )
 
-    def _wait_until(self, due: float, parcel: _Parcel) -> None:
-        heapq.heappush(self._waiting, (due, next(self._numbers), parcel))
+    def _wait_until(self, due: float, parcel: Parcel) -> None:
+        self._waiting.put(due, parcel)
 
-    def _finish(self, parcel: _Parcel, rejection: RejectedMessage | None) -> None:
+    def _forget(self, parcel: Parcel) -> None:
         self._ledger.pending -= 1
         self._ledger.pending_bytes -= parcel.size_bytes
+
+    def _finish(self, parcel: Parcel, rejection: RejectedMessage | None) -> None:
+        self._forget(parcel)
         parcel.recipient.done(parcel.number, rejection)
 
     def _drop(self, reason: str) -> None:
@@ -350,13 +394,3 @@ class Destination:
             self._members = destination_members(str(self.dsn), sent_at)
             self._members_second = second
         return self._members
-
-
-def _headers(options: DestinationOptions, compressor: Compressor) -> tuple[str, ...]:
-    headers = (
-        "Content-Type: application/x-sentry-envelope",
-        f"X-Sentry-Auth: {options.dsn.auth_header}",
-    )
-    if compressor.encoding is None:
-        return headers
-    return (*headers, f"Content-Encoding: {compressor.encoding}")

@@ -14,7 +14,8 @@ class DestinationOptions:
     """The options of one destination; the defaults are those of ``Options``.
 
     ``name`` is ``upstream`` or ``saas``. One that is not ``required`` drops envelopes once
-    ``best_effort_budget_bytes`` of them are waiting. ``connections`` are per process.
+    ``best_effort_budget_bytes`` of them are waiting. One that ``holds`` gives an envelope back that
+    it limits or refuses alone. ``connections`` are per process.
     ``client_certificate`` is a PEM file with a certificate and its key.
     """
 
@@ -28,6 +29,15 @@ class DestinationOptions:
     ca_file: Path | None = None
     client_certificate: Path | None = None
     best_effort_budget_bytes: int = 16 * 1024 * 1024
+    holds: bool = False
+
+    def headers(self, encoding: str | None) -> tuple[str, ...]:
+        """The headers that every request has in common."""
+        headers = (
+            "Content-Type: application/x-sentry-envelope",
+            f"X-Sentry-Auth: {self.dsn.auth_header}",
+        )
+        return headers if encoding is None else (*headers, f"Content-Encoding: {encoding}")
 
 
 @dataclass(frozen=True, slots=True)

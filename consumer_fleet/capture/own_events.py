@@ -22,6 +22,7 @@ from sentry_sdk.tracing import Span
 
 from consumer_fleet.capture.counts import Incr
 from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import RejectedMessage
 
 
@@ -212,6 +213,9 @@ class OwnEventRecipient:
     """The recipient of own events, which nothing waits for."""
 
     abandoned = False
+    draining = False
+    # They can't be read again, and are dropped rather than kept: they wait where they are.
+    can_hold = False
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -221,3 +225,9 @@ class OwnEventRecipient:
 
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
         self.in_flight -= 1
+
+    def held(self, number: int, held: Held) -> None:
+        """Never called: it can't hold."""
+
+    def given_up(self, number: int) -> None:
+        """Never called: it does not drain."""

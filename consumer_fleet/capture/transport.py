@@ -21,6 +21,7 @@ from consumer_fleet.capture.delivery import CaptureRecipient, Delivery
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, OnReady
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope, parse
+from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.capture.own_events import LostEvents, OwnEventRecipient, is_current_event_safe
 from consumer_fleet.capture.socket_posts import open_posts
@@ -90,10 +91,12 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         *,
         sampling_key: str,
         skip: Collection[str] = (),
+        held: Held | None = None,
     ) -> None:
         """Take an envelope from the pipeline. Never blocks; for the thread that calls `run_once`.
 
-        ``skip`` names destinations that accepted the envelope before a worker died. The same
+        ``skip`` names destinations that need not get it: they accepted it before a worker died, or
+        before another destination held it; ``held`` is its state then. The same
         ``sampling_key`` gets the same decision about the saas sample rate at each delivery.
         """
         if self._is_simple and not skip:
@@ -102,7 +105,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
             if not self._upstream_metrics_enabled:
                 envelope = _without_statsd(envelope)
             if envelope.items:
-                self._upstream.send(envelope, recipient, number)
+                self._upstream.send(envelope, recipient, number, held)
             else:
                 self._count_filtered(self._upstream)
                 recipient.done(number, None)
@@ -111,7 +114,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if to_saas and isinstance(envelope, InternalEnvelope):
             to_saas = False
             self._counts.add("internal.uncaptured.events.relay", {"reason": "internal_project"})
-        self._capture_anything(envelope, recipient, number, to_saas=to_saas, skip=skip)
+        self._capture_anything(envelope, recipient, number, to_saas=to_saas, skip=skip, held=held)
 
     def capture_envelope(self, envelope: sentry_sdk.envelope.Envelope) -> None:
         """Take an own event from the SDK: any thread, no receipt, best effort."""
@@ -182,12 +185,13 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         *,
         to_saas: bool,
         skip: Collection[str] = (),
+        held: Held | None = None,
     ) -> None:
         """Send the envelope to the upstream, then to saas; a failure of one never stops the other.
 
         The upstream comes first because its loss would go unnoticed the longest.
         """
-        delivery = Delivery(recipient, number, self._destinations)
+        delivery = Delivery(recipient, number, self._destinations, held)
         failures: list[Exception] = []
         for position, destination in enumerate(self._destinations):
             if destination.name in skip:
@@ -196,11 +200,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 self._to_upstream.total += 1
                 is_whole = self._upstream_metrics_enabled
                 copy = envelope if is_whole else _without_statsd(envelope)
-                self._send(destination, copy, delivery, position, failures)
+                self._send(destination, copy, delivery, position, failures, held)
             elif to_saas:
                 self._to_saas.total += 1
                 # The envelope as it came, with the items that were left out for the upstream.
-                self._send(destination, envelope, delivery, position, failures)
+                self._send(destination, envelope, delivery, position, failures, held)
         if failures:
             raise failures[0]
         delivery.close_one()
@@ -212,6 +216,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         delivery: Delivery,
         position: int,
         failures: list[Exception],
+        held: Held | None,
     ) -> None:
         if not envelope.items:
             self._count_filtered(destination)
@@ -219,7 +224,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if destination.required:
             delivery.expect()
         try:
-            destination.send(envelope, delivery, position)
+            destination.send(envelope, delivery, position, held)
         except Exception as error:  # a bug in one must not cost the other its data
             log.exception("destination_failed", destination=destination.name)
             if destination.required:
@@ -240,6 +245,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         """Change what may change while it runs. Any thread."""
         self._saas_sample_rate = saas_sample_rate
         self._takes_own_events = takes_own_events
+
+    def drain(self) -> None:
+        """Give up what can't be sent at once, of recipients that are draining."""
+        for destination in self._destinations:
+            destination.drain()
 
     def drop_abandoned(self) -> None:
         """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""

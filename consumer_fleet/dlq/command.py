@@ -61,11 +61,12 @@ Examples:
   consumer dlq replay --topic ingest-events --reason invalid_msgpack \\
       --transform fix:run --yes
   consumer dlq replay --dlq-topic shared-dlq --through events --since -1d
+  consumer dlq replay --topic events --due --since -1d --yes
 
 Without a filter it begins where the last one ended (group
 consumer-fleet-dlq-DLQ-TOPIC) and commits what is settled. With --reason,
---origin, --since or --until it commits nothing: repeated, it sends the same
-again. Rejected messages go to a file, never back to the topic.
+--origin, --since, --until or --due it commits nothing: repeated, it sends the
+same again. Rejected messages go to a file, never back to the topic.
 """
 _EXPORT_EPILOG = """
 \b
@@ -116,12 +117,13 @@ def _topic_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--reason``, ``--origin``, ``--since`` and ``--until``; the command gets ``chosen``."""
+    """Add the options that choose dead letters; the command gets ``chosen``."""
 
     @click.option("--reason", "reasons", metavar="R", multiple=True, help="Only this reason.")
     @click.option("--origin", metavar="TOPIC[/P]", help="Only those that came from there.")
     @click.option("--since", metavar="POSITION", help="Only from here on: a time, -2h, an offset.")
     @click.option("--until", metavar="POSITION", help="Only those before this position.")
+    @click.option("--due", is_flag=True, help="Only those that a rate limit held, once it ended.")
     @functools.wraps(command)
     def with_filter(
         *,
@@ -129,11 +131,13 @@ def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         origin: str | None,
         since: str | None,
         until: str | None,
+        due: bool,
         **others: Any,
     ) -> Any:
         from consumer_fleet.dlq.letters import LetterFilter
 
-        return command(chosen=LetterFilter.parse(reasons, origin, since, until), **others)
+        chosen = LetterFilter.parse(reasons, origin, since, until, due=due)
+        return command(chosen=chosen, **others)
 
     return with_filter
 

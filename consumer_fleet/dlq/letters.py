@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from consumer_fleet.dead_letter_headers import Facts, Restored, restore
@@ -57,6 +57,8 @@ class Selection:
     reasons: frozenset[str] = frozenset()
     topic: str | None = None
     partition: int | None = None
+    #: Only those whose ``dlq.due_ms`` is not later than this.
+    due_ms: int | None = None
 
     @classmethod
     def parse(cls, reasons: Iterable[str], origin: str | None) -> Selection:
@@ -76,6 +78,10 @@ class Selection:
     def takes(self, letter: Letter) -> bool:
         if self.reasons and letter.reason not in self.reasons:
             return False
+        if self.due_ms is not None:
+            due_ms = None if letter.facts is None else letter.facts.due_ms
+            if due_ms is None or due_ms > self.due_ms:
+                return False
         if self.topic is None:
             return True
         origin = letter.origin
@@ -91,6 +97,8 @@ class Selection:
         if self.topic is not None:
             partition = "" if self.partition is None else f"/{self.partition}"
             parts.append(f"origin {self.topic}{partition}")
+        if self.due_ms is not None:
+            parts.append("due")
         return ", ".join(parts)
 
 
@@ -108,13 +116,20 @@ class LetterFilter:
 
     @classmethod
     def parse(
-        cls, reasons: Iterable[str], origin: str | None, since: str | None, until: str | None
+        cls,
+        reasons: Iterable[str],
+        origin: str | None,
+        since: str | None,
+        until: str | None,
+        *,
+        due: bool = False,
     ) -> LetterFilter:
         """Parse the command line's values. Raises ConfigurationError."""
         now_s = time.time()
         given = {"since": since, "until": until}
+        selection = Selection.parse(reasons, origin)
         return cls(
-            Selection.parse(reasons, origin),
+            replace(selection, due_ms=round(now_s * 1000)) if due else selection,
             None if since is None else parse_offset_spec(since, now_s),
             None if until is None else parse_offset_spec(until, now_s),
             tuple(f"{name} {text}" for name, text in given.items() if text is not None),

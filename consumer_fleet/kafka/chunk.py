@@ -202,6 +202,8 @@ class DeadLetter:
     record: Record
     reason: str
     detail: str
+    #: When it is worth another attempt, in milliseconds since 1970; None if nothing says so.
+    due_ms: int | None = None
 
     def facts(self, partition: Partition, group: str) -> Facts:
         """The facts for its headers; ``partition`` is where the record was read."""
@@ -213,6 +215,7 @@ class DeadLetter:
             offset=self.record.offset,
             timestamp_ms=self.record.timestamp_ms,
             group=group,
+            due_ms=self.due_ms,
         )
 
 

@@ -20,6 +20,7 @@ from consumer_fleet.kafka.clients import (
     unjoined_config,
     unreachable,
 )
+from consumer_fleet.kafka.open_offsets import CommitMetadata
 from consumer_fleet.kafka.reader import PartitionId, Range
 
 _Answer = TypeVar("_Answer")
@@ -203,6 +204,13 @@ class Groups:
 
     def committed(self, group: str, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
         """The group's committed offsets. Partitions without one are left out."""
+        found = self.commits(group, partitions)
+        return {partition: offset for partition, (offset, _) in found.items()}
+
+    def commits(
+        self, group: str, partitions: Collection[PartitionId]
+    ) -> dict[PartitionId, tuple[int, CommitMetadata]]:
+        """The same, and what each commit says of messages that are held behind it."""
         if not partitions:
             return {}
         # Not the admin client's request: while a coordinator is still loading its groups, that one
@@ -213,7 +221,10 @@ class Groups:
             lambda: client.committed(targets, timeout=self._timeout_s), f"group {group!r}"
         )
         return {
-            (target.topic, target.partition): target.offset
+            (target.topic, target.partition): (
+                target.offset,
+                CommitMetadata.read(target.metadata, target.offset),
+            )
             for target in found
             if target.offset >= 0
         }

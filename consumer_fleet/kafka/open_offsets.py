@@ -6,7 +6,7 @@ commit names the others, so that a restart does not send again what has passed t
 
 The metadata is a few words::
 
-    held=20:2,3,1 topic-id=…
+    held=20:2,3,1 why=… topic-id=…
 
 With 10 committed: everything below 20 is settled except, from 10 on, 2 offsets, after 3 settled
 ones another 1, and so on. Metadata belongs to the very commit: who commits without it, as
@@ -18,25 +18,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
+from urllib.parse import quote, unquote
 
 from arroyo.types import Partition
 
 from consumer_fleet.kafka.chunk import Chunk
 
-# The broker's default for offset.metadata.max.bytes is 4,096; the topic's id needs a few of them.
-_METADATA_BYTES: Final = 3500
+# The broker's default for offset.metadata.max.bytes is 4,096; the other words need a few of them.
+_METADATA_BYTES: Final = 3400
+_WHY_LENGTH: Final = 200
+_WHY_BYTES: Final = 500
 # More than any metadata of ours can name, however it was damaged.
 _MAX_OPEN: Final = 1_000_000
 _HELD: Final = re.compile(r"(?:^| )held=(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)(?: |$)")
+_WHY: Final = re.compile(r"(?:^| )why=([^ ]+)")
 _TOPIC_ID: Final = re.compile(r"(?:^| )topic-id=([^ ]+)")
 
 
 class CommitMetadata(NamedTuple):
-    """The words in a commit's metadata. ``high`` is 0 where it names no open offsets."""
+    """The words in a commit's metadata. ``high`` is 0 where it names no open offsets; ``why`` says
+    what the oldest of them waits for.
+    """
 
     topic_id: str = ""
     high: int = 0
     open: frozenset[int] = frozenset()
+    why: str = ""
 
     @classmethod
     def read(cls, text: str | None, committed: int) -> CommitMetadata:
@@ -55,19 +62,26 @@ class CommitMetadata(NamedTuple):
             if number % 2 == 0:
                 offsets.update(range(position, position + length))
             position += length
-        return cls(topic_id, high, frozenset(offsets))
+        why = _WHY.search(text or "")
+        return cls(topic_id, high, frozenset(offsets), unquote(why[1]) if why else "")
+
+
+#: Of a commit without metadata.
+NOTHING_HELD: Final = CommitMetadata()
 
 
 class OpenOffsets:
     """The open offsets of each partition. It lives in the run loop's thread.
 
     Those that an earlier process has left (``inherit``) are read again; those that this one sets
-    aside (``add``) are not. ``on_forget`` is called when the offsets from one on are not this
-    process's business any more: they will be read again, here or elsewhere.
+    aside (``add``) are not. Each of ``on_forget`` is called when the offsets from one on are not
+    this process's business any more: they will be read again, here or elsewhere.
     """
 
     def __init__(self) -> None:
-        self.on_forget: Callable[[Partition, int], None] = lambda _partition, _from: None
+        self.on_forget: list[Callable[[Partition, int], None]] = []
+        #: Says, for a person, why a message was set aside; it goes into the commit's metadata.
+        self.describe: Callable[[Partition, int], str] = lambda _partition, _offset: ""
         self._aside: dict[Partition, set[int]] = {}
         self._inherited: dict[Partition, set[int]] = {}
         # Below these offsets, only the inherited ones are not settled.
@@ -153,6 +167,8 @@ class OpenOffsets:
         if not offsets:
             return settled, " ".join(words)
         runs, high = _runs(offsets, settled, self._metadata_bytes)
+        if why := quote(self.describe(partition, offsets[0])[:_WHY_LENGTH])[:_WHY_BYTES]:
+            words.insert(0, f"why={why}")
         if runs:
             words.insert(0, f"held={high}:{runs}")
         return offsets[0], " ".join(words)
@@ -168,7 +184,8 @@ class OpenOffsets:
         aside = self._aside.get(partition)
         if aside:
             aside.difference_update([each for each in aside if each >= offset])
-            self.on_forget(partition, offset)
+            for listener in self.on_forget:
+                listener(partition, offset)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """The partitions are not this member's any more, or begin again."""

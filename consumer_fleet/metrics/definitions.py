@@ -99,6 +99,20 @@ DEFINITIONS: tuple[Metric, ...] = (
         "the messages of a partition that are settled together, the one that waited longest.",
     ),
     Metric(
+        "consumer.held_messages",
+        "counter",
+        "messages",
+        "Messages that their destination limits or refuses alone, and that others may pass.",
+        ("kind",),
+    ),
+    Metric(
+        "consumer.held",
+        "gauge",
+        "messages",
+        "Messages that are held now: limited or failing.",
+        ("kind",),
+    ),
+    Metric(
         "consumer.lag",
         "gauge",
         "messages",

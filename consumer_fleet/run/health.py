@@ -9,6 +9,7 @@ known cause: it is reported elsewhere, and a restart would not fix it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, time
@@ -55,6 +56,9 @@ class GroupHealth:
             gauge("consumer.lag", messages, tags={"partition": str(partition.index)})
         gauge("consumer.partitions", len(lag))
         gauge("consumer.in_flight_bytes", run.in_flight_bytes)
+        held = Counter() if run.holding is None else run.holding.counts()
+        for kind in ("limited", "failing"):
+            gauge("consumer.held", held[kind], tags={"kind": kind})
         self._time_to_loss.report(consumer.oldest_unsettled_ms())
 
 

@@ -40,6 +40,7 @@ from consumer_fleet.strategies.dead_letter import DeadLetterStore
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker.assemblies import Assemblies
 from consumer_fleet.worker.assembly_files import AssemblyDirectory, AssemblyFiles
+from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.process import StartWorker, WorkerProcess
@@ -138,6 +139,8 @@ class Run:
         self.is_complete = False
         self._stop_timeout_s = steps.stop_timeout_s
         self._steps = steps
+        #: Messages that their destination limits or refuses alone.
+        self.holding: Holding | None = None
         self._open_rejects = open_rejects
         self._duties = duties
         self._duty_interval_s = duty_interval_s
@@ -185,6 +188,11 @@ class Run:
             Hooks(self._turn, self.shutdown.fail, self._pipeline.abandon, self.pool.wait)
         )
         self.pool.open_offsets = self._consumer.open_offsets
+        self.holding = self._pipeline.holding = Holding(
+            self.pool,
+            hold_at_most_s=self._steps.spec.options.hold_at_most_s,
+            keeps_dead_letters=not self._rejects.is_off,
+        )
         if self._assembly_dir is not None:
             self._pipeline.assembler = self._make_assembler(self._assembly_dir, self._rejects)
         with self._progress or nullcontext():
@@ -285,6 +293,8 @@ class Run:
     def is_held_up(self) -> bool:
         """Whether a destination or the store of rejected messages takes nothing at the moment."""
         if self._rejects is not None and self._rejects.blocked:
+            return True
+        if self.holding is not None and self.holding.is_full:
             return True
         return any(status.state != "open" for status in self.pool.statuses())
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.groups import Group, reset_command
+from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.targets import Target
 
@@ -15,7 +16,8 @@ from consumer_fleet.targets import Target
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
     """One group's position in one partition. The broker stores ``start`` to ``end`` (excluded).
-    ``rate`` is messages per second, None in the first report.
+    ``rate`` is messages per second, None in the first report. ``held`` is what the commit says of
+    messages that others have passed.
     """
 
     index: int
@@ -26,6 +28,7 @@ class PartitionStatus:
     rate: float | None = None
     oldest_ms: int | None = None
     loss: Loss | None = None
+    held: CommitMetadata = NOTHING_HELD
 
     @property
     def lag(self) -> int | None:
@@ -41,8 +44,8 @@ class PartitionStatus:
 
     @property
     def waiting(self) -> int:
-        """Offsets still to be read."""
-        return max(0, self.end - self.next_offset)
+        """Offsets still to be settled: held ones, and those that nothing has passed."""
+        return max(0, self.end - max(self.next_offset, self.held.high)) + len(self.held.open)
 
     @property
     def lost(self) -> int:
@@ -243,6 +246,12 @@ def notes(report: Report) -> list[str]:
                 f"{status.target.name}: {status.idle_members} of {status.members} members idle, as "
                 f"the topic has {counted(status.partitions, 'partition')}."
             )
+        found += [
+            f"{status.target.name}: {counted(len(row.held.open), 'message')} held in partition "
+            f"{row.index}, the oldest at offset {row.committed} ({row.held.why or 'read again'})."
+            for row in status.rows
+            if row.held.open
+        ]
         fresh = [row for row in status.rows if row.committed is None and row.waiting]
         if status.has_run and fresh:
             found.append(

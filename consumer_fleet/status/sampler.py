@@ -13,6 +13,7 @@ from consumer_fleet.dlq.topic import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Group, Groups
+from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.kafka.range_reader import RangeReader, partition_of
 from consumer_fleet.kafka.reader import PartitionId, Range
 from consumer_fleet.kafka.retention import Retention, read_retention
@@ -33,6 +34,7 @@ class _Answers:
     groups: dict[str, Group]
     ranges: dict[PartitionId, Range]
     committed: dict[tuple[str, PartitionId], int]
+    held: dict[tuple[str, PartitionId], CommitMetadata]
     #: The offset up to which dead letters are replayed.
     replayed: dict[PartitionId, int]
 
@@ -91,10 +93,12 @@ class Sampler:
         # ends after it.
         starts = self._groups.starts(partitions)
         committed: dict[tuple[str, PartitionId], int] = {}
+        held: dict[tuple[str, PartitionId], CommitMetadata] = {}
         for name in sorted(names):
             # One request, however many partitions.
-            for partition, offset in self._groups.committed(name, partitions).items():
+            for partition, (offset, says) in self._groups.commits(name, partitions).items():
                 committed[name, partition] = offset
+                held[name, partition] = says
         replayed = self._replayed(
             [partition for partition in partitions if self._is_dead_letter_topic(partition[0])]
         )
@@ -106,7 +110,7 @@ class Sampler:
             if partition in ends
         }
         targets = [*self._targets, *self._further_targets(described, committed)]
-        return _Answers(taken_at, topics, targets, described, ranges, committed, replayed)
+        return _Answers(taken_at, topics, targets, described, ranges, committed, held, replayed)
 
     def _replayed(self, partitions: list[PartitionId]) -> dict[PartitionId, int]:
         """Replay positions, but of topics never replayed, or hidden from this user."""
@@ -181,6 +185,7 @@ class Sampler:
                 committed=sample.committed.get((target.group, partition)),
                 owner=owners.get(partition),
                 rate=self._rate(sample, group, partition),
+                held=sample.held.get((target.group, partition), NOTHING_HELD),
             )
             for partition in sample.partitions(target)
             if partition in sample.ranges

@@ -221,6 +221,8 @@ def partition(row: PartitionStatus, now_s: float) -> dict[str, Any]:
         "committed": row.committed,
         "lag": row.lag,
         "waiting": row.waiting,
+        "held": len(row.held.open),
+        "held_why": row.held.why or None,
         "lost": row.lost,
         "out_of_range": bool(row.lost) or row.past_end,
         "owner": row.owner,

@@ -146,6 +146,8 @@ def _options(saas: float, *, upstream_metrics_enabled: bool) -> Options:
         "saas_dsn": "http://replay@saas.invalid/2" if saas else None,
         "store_use_relay_dsn_sample_rate": float(saas),
         "sentry_sdk_upstream_metrics_enabled": upstream_metrics_enabled,
+        # A limit that a test's answers set is to be seen, not passed by.
+        "hold_at_most_s": 0.0,
         # Tells which message an envelope in memory belongs to.
         "envelope_origin": True,
         # A recording is as old as it is.

@@ -23,6 +23,7 @@ from consumer_fleet.bootstrap.configure import configure
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
+from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.own_events import BugReports, report_last_bug, start_chunk_trace
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import (
@@ -230,6 +231,10 @@ class _Worker:
             self._by_id[task.task.task_id] = task
         elif kind is Kind.CANCEL:
             self._cancel(fields[0])
+        elif kind is Kind.DRAIN:
+            for task in self._by_id.values():
+                task.draining = True
+            self._transport.drain()
         elif kind is Kind.CHANGE:
             self._transport.change(*fields)
 
@@ -304,12 +309,14 @@ class _Worker:
         if self._names_origin:
             decoded = with_origin(decoded, raw.topic, raw.partition, raw.offset)
         self.in_flight += 1
+        held = Held(*task.held[number]) if task.held else None
         self._transport.capture(
             decoded,
             running,
             number,
             sampling_key=decoded.event_id or f"{raw.topic}/{raw.partition}/{raw.offset}",
             skip=task.accepted_by.get(number, ()),
+            held=held,
         )
 
     def _take_part(

@@ -15,7 +15,7 @@ What happens when a worker dies or hangs:
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ import structlog
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import FleetError, OutputError
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.open_offsets import OpenOffsets
@@ -64,6 +65,9 @@ class WorkerPool:
         self.open_offsets = OpenOffsets()
         #: Called for each of them.
         self.on_parked: Callable[[Chunk, Parked], None] = lambda _chunk, _parked: None
+        #: Gets what a worker can't deliver for now, and others may pass.
+        self.on_held: Callable[[Work, int, Held], None] | None = None
+        self._draining = False
         self._slots = [Slot(number) for number in range(1, workers + 1)]
         self._backlog: deque[Assignment] = deque()
         self._next_task_id = 1
@@ -93,8 +97,16 @@ class WorkerPool:
 
     def submit(self, work: Work) -> None:
         """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
+        self._draining = False
         self._backlog.append(Assignment(work, list(range(len(work.chunk.records)))))
         self._dispatch()
+
+    def drain(self) -> None:
+        """Until the next chunk, have workers give up what they can't send at once."""
+        self._draining = True
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.send(protocol.DRAIN)
 
     def abandon(self, works: list[Work]) -> None:
         """Start no more of these, and drop their receipts: nothing waits for them any more."""
@@ -178,7 +190,7 @@ class WorkerPool:
         while self._backlog:
             assignment = self._backlog.popleft()
             work = assignment.work
-            assignment.indexes = [i for i in assignment.indexes if not work.is_settled(i)]
+            assignment.indexes = work.still_to_send(assignment.indexes)
             if not assignment.indexes:
                 continue
             slot = self._choose(assignment)
@@ -207,6 +219,8 @@ class WorkerPool:
         whole = self._spec.prepare is not None
         task = work.task(task_id, region, assignment.indexes, whole=whole)
         slot.process.send(protocol.encode_task(task))
+        if self._draining:
+            slot.process.send(protocol.DRAIN)
 
     def _take_frames(self, slot: Slot) -> None:
         if slot.process is None:
@@ -239,16 +253,15 @@ class WorkerPool:
         if assignment is None:
             return
         work = assignment.work
-        filtered = Counter(reason for index, reason in receipts.filtered if work.settle(index))
-        for reason, messages in filtered.items():
-            self.outcomes.count_filtered(reason, messages)
-        for index, reason, detail in receipts.rejected:
-            if work.reject(index, reason, detail):
-                self.outcomes.count_rejected(reason)
+        work.take(receipts, self.outcomes)
         for parked in receipts.parked:
             if work.settle(parked.number):
                 self.open_offsets.add(work.chunk.partition, work.chunk.offset_of(parked.number))
                 self.on_parked(work.chunk, parked)
+        for index, state in receipts.held:
+            assert self.on_held is not None, "nothing takes what is held"
+            if not work.is_settled(index):
+                self.on_held(work, index, Held(*state))
 
     def _take_deliveries(self, slot: Slot) -> None:
         """Settle what the worker has marked as delivered; also after its death."""

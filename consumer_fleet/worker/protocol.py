@@ -10,7 +10,9 @@ subset of a chunk, and may be sent again without the settled ones.
     parent → worker   TASK     task id, topic, partition, region, and the messages in columns:
                                numbers, offsets, timestamps, values, keys and headers (both
                                empty unless the run prepares messages), {number: destinations
-                               that accepted it before}, the pieces of a whole by blob or nil
+                               that accepted it before}, {number: its state when it was held},
+                               the pieces of a whole by blob or nil
+                      DRAIN    give up what can't be sent at once of the tasks so far
                       CANCEL   task id: start no more of its messages
                       CHANGE   what `MultiplexingTransport.change` takes
                       STOP     finish what was sent, then exit
@@ -18,7 +20,8 @@ subset of a chunk, and may be sent again without the settled ones.
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
                       RECEIPTS task id, [[number, reason], …] filtered, [[number, reason, detail],
-                               …] rejected, [parked message as a row, …]
+                               …] rejected, [parked message as a row, …], [number, state…]
+                               held, [number, …] given up
                       DONE     task id: it writes no more to the task's region
                       STATUS   [destination status as a map, …]
 
@@ -63,6 +66,7 @@ class Kind(IntEnum):
     NEWS = 7
     DONE = 8
     CHANGE = 9
+    DRAIN = 10
 
 
 class Task(NamedTuple):
@@ -83,6 +87,7 @@ class Task(NamedTuple):
     keys: Sequence[bytes | None]
     headers: Sequence[Headers]
     accepted_by: Mapping[int, Sequence[str]]
+    held: Mapping[int, Sequence[Any]]
     #: For a parked message whose parts are there: where they are on disk.
     pieces: Mapping[bytes, Sequence[Piece]] | None = None
 
@@ -120,6 +125,12 @@ class Receipts:
     filtered: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    held: list[tuple[int, list[Any]]] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.filtered or self.rejected or self.parked or self.held or self.given_up)
 
 
 def _frame(*fields: object) -> bytes:
@@ -155,10 +166,13 @@ def encode_receipts(receipts: Receipts) -> bytes:
         receipts.filtered,
         receipts.rejected,
         receipts.parked,
+        receipts.held,
+        receipts.given_up,
     )
 
 
 NEWS = _frame(Kind.NEWS)
+DRAIN = _frame(Kind.DRAIN)
 
 
 def encode_done(task_id: int) -> bytes:

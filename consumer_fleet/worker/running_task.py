@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sentry_sdk.tracing import Span
 
+from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import RejectedMessage
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.protocol import Parked, Receipts, SharedState, Task
@@ -37,6 +38,9 @@ class RunningTask:
         self.next = 0
         self.unsettled = len(task.numbers)
         self.abandoned = False
+        self.draining = False
+        # Parts on disk are used only by those who know of them.
+        self.can_hold = task.pieces is None
         self.receipts = Receipts(task.task_id)
         self.trace: Span | None = None
         self._worker = worker
@@ -58,6 +62,24 @@ class RunningTask:
             self.receipts.rejected.append((number, rejection.reason, rejection.detail))
             worker.news[self.task.task_id] = self
         if self.unsettled == 0:
+            worker.news[self.task.task_id] = self
+
+    def held(self, number: int, held: Held) -> None:
+        """Called by the transport: a captured message must wait, and others may pass it."""
+        worker = self._worker
+        worker.in_flight -= 1
+        if not self.abandoned:
+            self.unsettled -= 1
+            self.receipts.held.append((number, held.packed()))
+            worker.news[self.task.task_id] = self
+
+    def given_up(self, number: int) -> None:
+        """Called by the transport while draining: a captured message can't be sent now."""
+        worker = self._worker
+        worker.in_flight -= 1
+        if not self.abandoned:
+            self.unsettled -= 1
+            self.receipts.given_up.append(number)
             worker.news[self.task.task_id] = self
 
     def accepted(self, number: int, destination: str) -> None:
@@ -85,7 +107,7 @@ class RunningTask:
     def take_receipts(self) -> Receipts | None:
         """The receipts to send, if any."""
         receipts = self.receipts
-        if not (receipts.filtered or receipts.rejected or receipts.parked):
+        if receipts.is_empty:
             return None
         self.receipts = Receipts(self.task.task_id)
         return receipts

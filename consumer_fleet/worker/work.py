@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
 
+from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, KafkaRecords
 from consumer_fleet.metrics import distribution, incr
 from consumer_fleet.worker.assemblies import Piece
-from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Task
+from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Receipts, Task
 
 
 @dataclass(slots=True)
@@ -41,6 +42,10 @@ class Work:
         self._delivered_bits = int.from_bytes(bytes([DELIVERED]) * len(chunk.records))
         self._dead_letters: dict[int, DeadLetter] = {}
         self._accepted_by: dict[int, list[str]] = {}
+        # The state of messages that were held before.
+        self._held: dict[int, Held] = {}
+        # Messages that a worker has given up while draining: they are not waited for.
+        self.given_up: set[int] = set()
         self._prefix = 0
         self.unsettled = len(chunk.records)
         # How many workers in a row ended while they decoded the message.
@@ -53,6 +58,17 @@ class Work:
         """Every message is settled and was taken by ``advance``."""
         return self._prefix == len(self._settled)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing more of it is sent: what is not settled was given up."""
+        return self.unsettled == len(self.given_up)
+
+    def resume(self, index: int, held: Held) -> None:
+        """The message was held before: its next attempt begins with this state."""
+        self._held[index] = held
+        for destination in held.done:
+            self.accepted(index, destination)
+
     def is_settled(self, index: int) -> bool:
         return bool(self._settled[index])
 
@@ -62,7 +78,23 @@ class Work:
             return False
         self._settled[index] = 1
         self.unsettled -= 1
+        self.given_up.discard(index)
         return True
+
+    def still_to_send(self, indexes: Sequence[int]) -> list[int]:
+        """Those of the messages that are neither settled nor given up."""
+        gone, settled = self.given_up, self._settled
+        return [index for index in indexes if not settled[index] and index not in gone]
+
+    def take(self, receipts: Receipts, outcomes: OutcomeCounts) -> None:
+        """Settle what a worker has filtered or rejected, and note what it has given up."""
+        filtered = Counter(reason for index, reason in receipts.filtered if self.settle(index))
+        for reason, messages in filtered.items():
+            outcomes.count_filtered(reason, messages)
+        for index, reason, detail in receipts.rejected:
+            if self.reject(index, reason, detail):
+                outcomes.count_rejected(reason)
+        self.given_up.update(each for each in receipts.given_up if not self.is_settled(each))
 
     def settle_delivered(self, marks: bytes) -> int:
         """Settle the messages with the mark DELIVERED. Returns how many were not settled before."""
@@ -136,6 +168,7 @@ class Work:
             [record.key for record in records],
             [record.headers for record in records],
             {n: known[n] for n in numbers if n in known} if known else {},
+            {n: self._held[n].packed() for n in numbers if n in self._held} if self._held else {},
             self._pieces,
         )
 

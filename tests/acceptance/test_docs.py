@@ -34,7 +34,16 @@ PAGES = [
 ]
 PACKAGES = ("consumer_fleet", "consumers", "strategies")
 PROSE = [page for page in PAGES if page.name != "metrics.md"]
-_DLQ_HEADERS = {"reason", "detail", "topic", "partition", "offset", "timestamp_ms", "group"}
+_DLQ_HEADERS = {
+    "reason",
+    "detail",
+    "topic",
+    "partition",
+    "offset",
+    "timestamp_ms",
+    "group",
+    "due_ms",
+}
 
 
 def page_id(page: Path) -> str:

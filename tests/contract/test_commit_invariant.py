@@ -16,6 +16,8 @@ from arroyo.processing.processor import StreamProcessor
 from arroyo.types import Partition, Topic
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk
 from consumer_fleet.kafka.clients import consumer_config
@@ -23,7 +25,8 @@ from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.strategies.pipeline import Pipeline
-from consumer_fleet.worker.work import Work
+from consumer_fleet.worker.holding import Holding
+from consumer_fleet.worker.work import OutcomeCounts, Work
 from tests.support.simulated_kafka import (
     TOPIC,
     Message,
@@ -48,10 +51,22 @@ class SimulatedPool:
         # Parked messages: others pass them, and only the commit waits.
         self.parked: set[tuple[int, int]] = set()
         self.open_offsets = OpenOffsets()
+        # The part of the pool that holding uses.
+        self.on_held: Callable[[Work, int, Held], None] = lambda *_: None
+        self.outcomes = OutcomeCounts()
 
-    def take_over(self, open_offsets: OpenOffsets) -> None:
+    def take_over(self, open_offsets: OpenOffsets) -> Holding:
         self.open_offsets = open_offsets
-        open_offsets.on_forget = self._forget
+        holding = Holding(
+            self,  # type: ignore[arg-type]  # simulated
+            hold_at_most_s=20.0,
+            keeps_dead_letters=True,
+        )
+        open_offsets.on_forget.append(self._forget)
+        return holding
+
+    def statuses(self) -> list[DestinationStatus]:
+        return [DestinationStatus("upstream", "open", len(self._world.settled), 0, 0, 0, "")]
 
     def _forget(self, partition: Partition, first: int) -> None:
         gone = {each for each in self.parked if each[0] == partition.index and each[1] >= first}
@@ -64,6 +79,9 @@ class SimulatedPool:
 
     def submit(self, work: Work) -> None:
         self._works.append(work)
+
+    def drain(self) -> None:
+        pass
 
     def abandon(self, works: list[Work]) -> None:
         self._works = [work for work in self._works if work not in works]
@@ -92,7 +110,12 @@ class SimulatedPool:
             [each for each in range(len(records)) if not work.is_settled(each)]
         )
         place = (work.chunk.partition.index, records[index].offset)
-        if self._world.parks and self._world.random.random() < 0.2:
+        luck = self._world.random.random()
+        if self._world.parks and luck < 0.2:
+            kind: HeldKind = "limited" if luck < 0.1 else "failing"
+            due_s = self._world.clock.now + 100 * luck
+            self.on_held(work, index, Held(kind, "upstream", "429", due_s))
+        elif self._world.parks and luck < 0.3 and len(records) > 1:
             self.parked.add(place)
             work.settle(index)
             self.open_offsets.add(work.chunk.partition, records[index].offset)
@@ -157,7 +180,7 @@ class Life:
             on_partitions_lost=self._pipeline.abandon,
             ends={Partition(Topic(TOPIC), each): world.ends[each] for each in world.partitions},
         )
-        self._pool.take_over(self._consumer.open_offsets)
+        self._holding = self._pipeline.holding = self._pool.take_over(self._consumer.open_offsets)
         self._processor: StreamProcessor[Chunk] = StreamProcessor(
             self._consumer,
             Topic(TOPIC),
@@ -171,7 +194,10 @@ class Life:
             self._polls_left -= 1
             if self._polls_left <= 0:
                 self._stop()
-        if self._consumer.at_end and self._pipeline.idle and not self._pool.parked:
+        at_end = self._consumer.at_end and self._pipeline.idle and not self._pool.parked
+        if at_end and not self._holding.is_empty:
+            self._holding.finish()
+        elif at_end:
             self.ended = self._world.quiet = True
             self._stop()
 
@@ -193,6 +219,7 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     world.parks = seed % 2 == 1
     for module in ("arroyo.processing.processor", "arroyo.processing.strategies.commit"):
         monkeypatch.setattr(f"{module}.time", world.clock)
+    monkeypatch.setattr("consumer_fleet.worker.holding.time", world.clock)
     for module in (
         "consumer_fleet.strategies.run_in_workers",
         "consumer_fleet.strategies.dead_letter",

@@ -53,6 +53,9 @@ class HandPool:
             for index in range(len(work.chunk.records)):
                 work.settle(index)
 
+    def drain(self) -> None:
+        pass
+
     def abandon(self, works: list[Work]) -> None:
         self.works = [work for work in self.works if work not in works]
 

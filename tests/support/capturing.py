@@ -13,6 +13,7 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Envelope, Item, build, make_item
+from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.errors import RejectedMessage
 
@@ -44,10 +45,20 @@ class RecordedReceipt:
     """Remembers what became of one captured envelope."""
 
     abandoned = False
+    can_hold = True
 
     def __init__(self) -> None:
         self.accepted_by: list[str] = []
         self.settlements: list[RejectedMessage | None] = []
+        self.holds: list[Held] = []
+        self.given_up_times = 0
+        self.draining = False
+
+    def held(self, number: int, held: Held) -> None:
+        self.holds.append(held)
+
+    def given_up(self, number: int) -> None:
+        self.given_up_times += 1
 
     def accepted(self, number: int, destination: str) -> None:
         self.accepted_by.append(destination)
@@ -58,6 +69,9 @@ class RecordedReceipt:
 
 class _Callback:
     """A recipient of one envelope, as a function."""
+
+    draining = False
+    can_hold = False
 
     def __init__(
         self,
@@ -73,6 +87,12 @@ class _Callback:
 
     def done(self, _number: int, rejection: RejectedMessage | None) -> None:
         self._on_done(rejection)
+
+    def held(self, _number: int, held: Held) -> None:
+        """Never called: it can't hold."""
+
+    def given_up(self, _number: int) -> None:
+        """Never called: it does not drain."""
 
 
 def send(

@@ -34,6 +34,8 @@ class Clock:
     def time(self) -> float:
         return self.now
 
+    monotonic = time
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         assert self.now < self._start + _GIVE_UP_S, "the run got stuck"

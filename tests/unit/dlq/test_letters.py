@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from consumer_fleet.dlq.letters import DeadLetterCounts, Selection
+from consumer_fleet.dead_letter_headers import Facts, restore, with_facts
+from consumer_fleet.dlq.letters import DeadLetterCounts, Letter, LetterFilter, Selection
 from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.kafka.chunk import Record
 from tests.support.dead_letters import LETTERS, letter
 
 
@@ -48,3 +50,12 @@ def test_messages_without_dead_letter_headers_are_counted_apart() -> None:
         "(not a dead letter)": 1,
         "invalid_json": 1,
     }
+
+
+@pytest.mark.parametrize(("due_ms", "taken"), [(None, False), (1, True), (2**45, False)])
+def test_due_takes_only_what_a_limit_held_that_has_ended(due_ms: int | None, taken: bool) -> None:
+    facts = Facts("held_limited", "d", "events", 0, 7, 0, "g", due_ms)
+    headers = tuple(with_facts((), facts))
+    letter = Letter(0, Record(3, 0, None, b"v", headers), restore(headers))
+    assert LetterFilter.parse((), None, None, None, due=True).selection.takes(letter) is taken
+    assert LetterFilter.parse((), None, None, None).selection.takes(letter)

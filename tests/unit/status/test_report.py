@@ -11,6 +11,7 @@ from rich.console import Console
 
 from consumer_fleet.humanize import short_duration, short_number
 from consumer_fleet.kafka.groups import Group, Member
+from consumer_fleet.kafka.open_offsets import CommitMetadata
 from consumer_fleet.kafka.retention import Loss, Retention
 from consumer_fleet.status.report import (
     ConsumerStatus,
@@ -234,6 +235,7 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     assert partition.keys() == {
         *("partition", "start", "end", "committed", "lag", "waiting", "lost", "out_of_range"),
         *("owner", "oldest", "lag_s", "rate_per_s", "time_to_loss_s", "time_to_loss_by"),
+        *("held", "held_why"),
     }
     assert consumer["time_to_loss_s"] == 9 * HOUR_S
     assert partition["oldest"] == "2023-11-14T21:13:20.000+00:00"
@@ -242,3 +244,12 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     assert issue["command"] == (
         "consumer offsets reset --group consumer-fleet-events --topic events --to earliest"
     )
+
+
+def test_a_held_message_is_named_and_what_has_passed_it_does_not_wait() -> None:
+    held = CommitMetadata("", 90, frozenset({40, 45}), "failing upstream HTTP 500: boom")
+    made = row(held=held)
+    assert (made.lag, made.waiting) == (60, 12)
+    (note,) = notes(report(status(made)))
+    assert "2 messages held in partition 0, the oldest at offset 40" in note
+    assert "failing upstream HTTP 500: boom" in note

@@ -32,6 +32,9 @@ class HandPool:
     def wait(self, timeout_s: float) -> None:
         self.on_wait()
 
+    def drain(self) -> None:
+        pass
+
     def abandon(self, works: list[Work]) -> None:
         self.abandoned.extend(works)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.capture.held import Held
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.protocol import Kind, Receipts, Task
 
@@ -16,7 +17,7 @@ BINARY = bytes(range(256))
 def task(values: list[bytes | None], timestamp_ms: int | None = 0, **more: Any) -> Task:
     numbers = list(range(len(values)))
     timestamps_ms = [timestamp_ms] * len(values)
-    columns = Task(2**40, "töpic", 3, 500, numbers, numbers, timestamps_ms, values, [], [], {})
+    columns = Task(2**40, "töpic", 3, 500, numbers, numbers, timestamps_ms, values, [], [], {}, {})
     return columns._replace(**more)
 
 
@@ -29,6 +30,7 @@ def test_a_task_arrives_as_it_was_sent(value: bytes | None, timestamp_ms: int | 
         numbers=[0, 7],
         offsets=[2**62, 0],
         accepted_by={7: ["upstream", "saas"]},
+        held={7: Held("failing", "saas", "HTTP 500", 0.0, ["upstream"]).packed()},
     )
     kind, fields = protocol.decode(protocol.encode_task(sent))
     assert kind is Kind.TASK

@@ -1,0 +1,209 @@
+"""What a destination gives back: limited or failing alone, or not to be sent at a stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from consumer_fleet.capture.delivery_loop import DeliveryLoop
+from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.envelope import Envelope, build, make_item
+from consumer_fleet.capture.held import Held
+from tests.support.capturing import (
+    RecordedReceipt,
+    delivery_loop,
+    drive_for,
+    drive_until,
+    event,
+    make_destination,
+)
+from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
+
+LIMITED = Reply(429, {"X-Sentry-Rate-Limits": "300:transaction:organization"})
+
+
+@pytest.fixture
+def loop() -> Iterator[DeliveryLoop]:
+    with delivery_loop() as made:
+        yield made
+
+
+@pytest.fixture
+def receiver() -> Iterator[ScriptedReceiver]:
+    with ScriptedReceiver() as started:
+        yield started
+
+
+@pytest.fixture
+def destination(loop: DeliveryLoop, receiver: ScriptedReceiver) -> Destination:
+    return make_destination(loop, receiver.dsn(), holds=True)
+
+
+def transaction() -> Envelope:
+    return build("c" * 32, [make_item("transaction", b"{}")])
+
+
+def send(to: Destination, envelope: Envelope, held: Held | None = None) -> RecordedReceipt:
+    receipt = RecordedReceipt()
+    to.send(envelope, receipt, 0, held)
+    return receipt
+
+
+def limits_transactions(request: ReceivedRequest) -> Reply:
+    return LIMITED if b'"transaction"' in request.body else Reply()
+
+
+def fails_one(request: ReceivedRequest) -> Reply:
+    return Reply(500, body=b'{"detail":"boom"}') if b"f" * 32 in request.body else Reply()
+
+
+def test_what_a_long_limit_on_its_category_keeps_is_given_back_and_others_pass(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(limits_transactions)
+    first = send(destination, transaction())
+    drive_until(loop.run_once, lambda: bool(first.holds))
+    second, third = send(destination, transaction()), send(destination, event())
+    drive_until(loop.run_once, lambda: bool(third.settlements))
+    assert third.settlements == [None]
+    assert len(receiver.requests) == 2, "the second one was not sent at all"
+    for receipt in (first, second):
+        (held,) = receipt.holds
+        assert (held.kind, held.destination) == ("limited", "upstream")
+        assert "300:transaction" in held.answer
+        assert 290 < held.due_s - time.time() <= 301
+        assert receipt.settlements == []
+    assert destination.pending == 0
+
+
+def test_a_limit_that_ends_soon_is_waited_for(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond_in_turn(Reply(429, {"X-Sentry-Rate-Limits": "0.2:transaction"}), 200)
+    receipt = send(destination, transaction())
+    drive_until(loop.run_once, lambda: bool(receipt.settlements))
+    assert (receipt.settlements, receipt.holds) == ([None], [])
+
+
+@pytest.mark.parametrize("limits", ["300::organization", "300:transaction, 300::organization"])
+def test_a_limit_on_everything_keeps_all_of_it_here(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination, limits: str
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": limits}))
+    receipts = [send(destination, transaction()), send(destination, event())]
+    drive_for(loop.run_once, 0.3)
+    assert [each.holds for each in receipts] == [[], []]
+    assert destination.pending == 2
+
+
+def test_a_limit_on_unknown_categories_is_no_reason_to_keep_others_back(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "300:new_thing"}))
+    receipt = send(destination, transaction())
+    drive_until(loop.run_once, lambda: bool(receipt.holds))
+    assert receipt.holds[0].kind == "limited"
+
+
+def test_one_that_fails_alone_is_given_back_after_three_failures(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(fails_one)
+    bad = send(destination, event("f" * 32))
+    drive_until(loop.run_once, lambda: len(receiver.requests) == 1)
+    good = send(destination, event())
+    drive_until(loop.run_once, lambda: bool(bad.holds))
+    assert good.settlements == [None]
+    assert len(receiver.requests) == 4
+    (held,) = bad.holds
+    assert (held.kind, held.answer, held.due_s) == ("failing", 'HTTP 500: {"detail":"boom"}', 0.0)
+    again = send(destination, event("f" * 32), held)
+    drive_until(loop.run_once, lambda: bool(again.holds))
+    assert len(receiver.requests) == 5, "one attempt is enough for one that was held before"
+
+
+def test_while_nothing_else_is_accepted_a_failure_is_an_outage(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    good = send(destination, event())
+    drive_until(loop.run_once, lambda: bool(good.settlements))
+    receiver.respond(503)
+    bad = [send(destination, event()) for _ in range(3)]
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 14)
+    assert [each.holds for each in bad] == [[], [], []]
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: all(each.settlements == [None] for each in bad))
+
+
+def test_after_a_partial_429_only_the_rest_is_sent_again(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    whole = event("a" * 32, make_item("attachment", b"1"), make_item("session", b"{}"))
+    receiver.respond_in_turn(Reply(429, {"X-Sentry-Rate-Limits": "60:attachment;session:key"}), 200)
+    first = send(destination, whole)
+    drive_until(loop.run_once, lambda: bool(first.holds))
+    (held,) = first.holds
+    assert held.left == {"upstream": [1, 2]}
+    # Another worker knows nothing of the limit.
+    with delivery_loop() as other_loop:
+        other = make_destination(other_loop, receiver.dsn(), holds=True)
+        again = send(other, whole, Held(*held.packed()))
+        drive_until(other_loop.run_once, lambda: bool(again.settlements))
+    assert [item.type for item in receiver.requests[-1].envelope.items] == ["attachment", "session"]
+
+
+@pytest.mark.parametrize("options", [{"holds": False}, {"holds": True, "required": False}])
+def test_nothing_is_given_back_where_that_is_off_or_the_destination_is_not_required(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, options: dict[str, Any]
+) -> None:
+    destination = make_destination(loop, receiver.dsn(), **options)
+    receiver.respond(limits_transactions)
+    receipt = send(destination, transaction())
+    drive_for(loop.run_once, 0.3)
+    assert (receipt.holds, destination.pending) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(503), Reply(403), Reply(429, {"X-Sentry-Rate-Limits": "300::organization"})]
+)
+def test_a_drain_waits_for_no_limit_backoff_or_pause(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination, reply: Reply
+) -> None:
+    receiver.respond(reply)
+    receipts = [send(destination, event()) for _ in range(8)]
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 8)
+    for receipt in receipts:
+        receipt.draining = True
+    destination.drain()
+    drive_until(loop.run_once, lambda: all(each.given_up_times == 1 for each in receipts), 1.0)
+    assert destination.pending == 0
+
+
+def test_a_drain_ends_what_is_on_the_wire_and_starts_what_can_start(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    destination = make_destination(loop, receiver.dsn(), holds=True, connections=2)
+    receiver.respond(Reply(delay_s=0.1))
+    receipts = [send(destination, event()) for _ in range(6)]
+    drive_until(loop.run_once, lambda: len(receiver.requests) == 2)
+    for receipt in receipts:
+        receipt.draining = True
+    destination.drain()
+    drive_until(loop.run_once, lambda: all(each.settlements == [None] for each in receipts))
+    assert [each.given_up_times for each in receipts] == [0] * 6
+
+
+def test_a_drain_of_some_leaves_the_others_where_they_are(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "300::organization"}))
+    gone, kept = send(destination, event()), send(destination, event())
+    drive_until(loop.run_once, lambda: len(receiver.requests) == 2)
+    gone.draining = True
+    destination.drain()
+    drive_until(loop.run_once, lambda: gone.given_up_times == 1)
+    assert kept.given_up_times == 0
+    assert destination.pending == 1
