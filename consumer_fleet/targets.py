@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,6 +99,21 @@ def group_of(definition: ConsumerDefinition, options: Options) -> str:
     if options.topic == definition.name and options.group is not None:
         return options.group
     return definition.default_group
+
+
+def delivered_twice(names: Iterable[str]) -> str | None:
+    """The reason why these consumers together deliver the same data twice, if they do."""
+    sets: dict[str, list[str]] = {}
+    for name in names:
+        definition = registry.find(name)
+        if definition is not None and definition.topic_set is not None:
+            sets.setdefault(definition.topic_set, []).append(name)
+    if len(sets) < 2:
+        return None
+    return (
+        f"{', '.join(sets['processed'])}: what Sentry writes after processing what is in "
+        f"{', '.join(sets['ingest'])}. Together they deliver everything twice"
+    )
 
 
 def registry_targets(names: tuple[str, ...], options: Options) -> list[Target]:

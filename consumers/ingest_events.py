@@ -57,7 +57,10 @@ class _PlainEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_plain_event: Final = msgspec.msgpack.Decoder(_PlainEvent).decode
-_own_item_types: Final = {name.encode(): name for name in OWN_ITEM_TYPES}
+_EVENT_ITEM: Final = (b'{"type":"event","length":%d}', "event")
+_own_items: Final = {
+    name.encode(): (b'{"type":"%b","length":%%d}' % name.encode(), name) for name in OWN_ITEM_TYPES
+}
 
 
 def _decode_fast(value: bytes) -> Envelope | None:
@@ -72,9 +75,8 @@ def _decode_fast(value: bytes) -> Envelope | None:
     beginning = _RELAY_EVENT.match(payload)
     if beginning is None or normalize_event_id(event_id) != event_id:
         return None
-    item_type = _own_item_types.get(beginning[1], "event")
-    header = b'{"type":"%b","length":%d}' % (item_type.encode(), len(payload))
-    item = Item(header, item_type, payload)
+    header, item_type = _own_items.get(beginning[1], _EVENT_ITEM)
+    item = Item(header % len(payload), item_type, payload)
     return Envelope(b'{"event_id":"%b"}' % event_id.encode(), event_id, (item,))
 
 

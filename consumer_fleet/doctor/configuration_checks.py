@@ -20,6 +20,7 @@ from consumer_fleet.consumers.registry import skipped_consumers
 from consumer_fleet.doctor.finding import Finding, Subject, ok, problem, warning
 from consumer_fleet.errors import ConfigurationError, ServiceError
 from consumer_fleet.run.consumer_run import refuse_long_drain, refuse_own_topic
+from consumer_fleet.targets import delivered_twice
 
 _EMBEDDED: Final = (
     "nothing is configured: `consumer run` is a demonstration with an embedded broker and receiver"
@@ -47,6 +48,9 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
         yield ok("configuration", "options", "valid")
     yield from found
     yield from dangers(options)
+    if twice := delivered_twice(each.name for each in subjects if each.is_wanted):
+        fix = "Run the consumers of one set: consumer list names the set of each."
+        yield warning("configuration", "topics", twice, fix)
 
 
 def _skipped_consumers() -> Iterator[Finding]:

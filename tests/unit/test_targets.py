@@ -12,6 +12,7 @@ from consumer_fleet.targets import (
     Target,
     consumer_of_topic,
     default_dead_letter_topic,
+    delivered_twice,
     group_of,
     named_topic,
     one_target,
@@ -34,6 +35,15 @@ def test_a_consumers_topic_is_the_one_that_the_options_give_it_then_snubas_then_
     assert physical_topic(events, options(**own)) == "events-eu", "the option is for one consumer"
     assert group_of(envelopes, options(**own)) == "mine"
     assert group_of(events, options(**own)) == "consumer-fleet-events"
+
+
+def test_consumers_of_both_sets_deliver_everything_twice() -> None:
+    for names in ((), ("events", "transactions", "envelopes"), ("profiles", "ingest-events")):
+        assert delivered_twice(names) is None
+    found = delivered_twice(("ingest-events", "envelopes", "events", "profiles", "nothing"))
+    assert found is not None
+    assert found.startswith("events: what Sentry writes")
+    assert "ingest-events, profiles. Together they deliver everything twice" in found
 
 
 def test_all_consumers_are_meant_where_none_is_named() -> None:

@@ -109,6 +109,18 @@ def test_a_choice_that_may_lose_data_is_a_warning() -> None:
     assert [each.subject for each in found[1:]] == ["no_dlq", "upstream_delivery best-effort"]
 
 
+def test_topics_of_both_sets_are_a_warning_once_they_are_named() -> None:
+    def seen(*named: str) -> list[str]:
+        subjects = subjects_of(options(), named)
+        found = examine_configuration(options(**WHOLE), subjects)
+        return [each.seen for each in found if each.subject == "topics"]
+
+    (twice,) = seen("ingest-events", "events")
+    assert "deliver everything twice" in twice
+    assert seen("ingest-events", "envelopes", "profiles") == []
+    assert seen() == []
+
+
 # Subjects
 
 
