@@ -156,6 +156,22 @@ def test_a_killed_worker_is_replaced_and_only_what_it_had_not_acknowledged_is_se
     assert running.pool.restarts == 1
 
 
+def test_a_dead_worker_that_something_else_has_collected_is_replaced_too(
+    receiver: ScriptedReceiver, rig: RigFactory
+) -> None:
+    """A plugin that waits for any child, or SIGCHLD that a thread's parent ignores."""
+    running = rig()
+    running.until(lambda: running.pool.ready_workers == 1, "the worker to boot")
+    (pid,) = running.pool.pids()
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0)[0] == pid
+    work = work_of([b"a", b"b"])
+    running.pool.submit(work)
+    running.finish(work)
+    assert delivered(receiver) == Counter("ab")
+    assert running.pool.restarts == 1
+
+
 @pytest.mark.parametrize(
     ("poison", "reason"), [(b"kill", "worker_killed"), (b"memory", "worker_killed")]
 )
