@@ -150,7 +150,8 @@ class Options(BaseModel):
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Share of messages that the second destination gets too, 0 to 1.",
+        description="Share of messages that the second destination gets too, 0 to 1. SIGHUP "
+        "changes it.",
     )
     internal_project_id: int | None = Field(
         None,
@@ -259,7 +260,9 @@ class Options(BaseModel):
     metrics_prefix: str = Field("consumer_fleet.", description="Prefix of every metric's name.")
     metrics_tags: Pairs = Field({}, description="Tags of every metric, k=v,k=v or a mapping.")
     self_reporting: bool = Field(
-        True, description="Send this program's own errors to the destinations as well."
+        True,
+        description="Send this program's own errors to the destinations as well. SIGHUP changes "
+        "it.",
     )
     traces_sample_rate: float = Field(
         0.0,
