@@ -16,6 +16,7 @@ from tests.support.messages import examples
 PARTITIONS = 4
 _LONGEST_TEXT = 200
 _QUEUE_LIMIT = 50_000
+_QUEUE_BYTES = 256 * 1024 * 1024
 _FLUSH_TIMEOUT_S = 60
 
 
@@ -65,14 +66,18 @@ def write(kafka: KafkaTopics, topic: str, values: Iterable[bytes]) -> str:
         kafka.client_config(compression_type="lz4", linger_ms=20, batch_num_messages=2000)
     )
     failures: list[KafkaError] = []
+    size = 0
 
     def on_delivery(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             failures.append(error)
 
     for number, value in enumerate(values):
-        if len(producer) >= _QUEUE_LIMIT:
+        # Large messages fill the producer's memory before there are many.
+        size += len(value)
+        if len(producer) >= _QUEUE_LIMIT or size >= _QUEUE_BYTES:
             producer.flush(_FLUSH_TIMEOUT_S)
+            size = 0
         producer.produce(topic, value, partition=number % PARTITIONS, on_delivery=on_delivery)
         producer.poll(0)
     if producer.flush(_FLUSH_TIMEOUT_S) or failures:

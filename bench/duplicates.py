@@ -18,14 +18,14 @@ from bench.contenders import Ground, prepared
 from bench.faults import Faults, Plan
 from tests.support.consumer_process import CONSUMER
 
-_KILLS = 6
+_KILLS = 4
 # So many times the messages: a worker restarts within the time of 10,000.
-_KILLS_FACTOR = 5
+_KILLS_FACTOR = 10
 _SHARE = 0.2
 # By name: the kills, and the kinds of failing requests.
 _CASES: Mapping[str, tuple[int, tuple[str, ...]]] = MappingProxyType(
     {
-        "6 workers killed": (_KILLS, ()),
+        "4 workers killed": (_KILLS, ()),
         "503": (0, ("503", "503-close")),
         "reset": (0, ("reset",)),
         "lost answer": (0, ("lost", "lost-reset", "cut")),
