@@ -57,6 +57,10 @@ class Answer(NamedTuple):  # made for each request; a frozen dataclass takes thr
     is_page: bool = False
 
 
+#: Nearly every answer is this very object: telling it apart takes less than looking into it.
+OK: Final = Answer(200)
+
+
 class Verdict(Enum):
     """The meaning of an answer: exactly one of these."""
 
@@ -284,7 +288,7 @@ class AnswerParser:
             return
         if len(self._known_heads) >= _KNOWN_HEADS_MAX:
             self._known_heads.clear()
-        answer = self.answer._replace(body=b"")
+        answer = OK if self.answer is OK else self.answer._replace(body=b"")
         is_body_read = answer.status >= 300 or answer.rate_limits is not None
         self._known_heads[head] = KnownHead(answer, body_bytes, is_body_read)
 
@@ -302,7 +306,8 @@ class AnswerParser:
         body = b"".join(self._body)
         page = is_page(self._status, body)
         if 200 <= self._status < 300 and not limits and retry_after is None and not page:
-            return Answer(self._status)  # nothing reads the body of a success
+            # Nothing reads the body of a success.
+            return OK if self._status == 200 else Answer(self._status)
         return Answer(
             self._status,
             rate_limits=", ".join(limits) if limits else None,

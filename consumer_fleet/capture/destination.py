@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from consumer_fleet import metrics
-from consumer_fleet.capture.answers import Answer, TroubleLog, Verdict, advice, describe, judge
+from consumer_fleet.capture.answers import OK, Answer, TroubleLog, Verdict, advice, describe, judge
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus, Incr, Ledger
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.envelope import (
@@ -224,8 +224,8 @@ class Destination:
             self._measure_due = now + _MEASURE_INTERVAL_S
             tags = {"destination": self.name}
             metrics.distribution("capture.request_s", now - self._measured_since, tags=tags)
-        if 200 <= answer.status < 300 and answer.rate_limits is None and not answer.is_page:
-            self._on_acceptance(parcel)  # nearly always
+        if answer is OK:
+            self._on_acceptance(parcel)
             return
         verdict = judge(answer.status, is_page=answer.is_page)
         limits: dict[str, float] = {}
