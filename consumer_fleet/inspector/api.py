@@ -19,6 +19,7 @@ from consumer_fleet.errors import FleetError, RejectedMessage
 from consumer_fleet.inspector.coverage.service import CoverageQuery, CoverageService
 from consumer_fleet.inspector.description import event_index
 from consumer_fleet.inspector.entry import EXACT, EntrySource, Filter, NewEntry, Summary
+from consumer_fleet.inspector.images import image_type
 from consumer_fleet.inspector.lookup import EventLookup, Found
 from consumer_fleet.inspector.server import Threads
 from consumer_fleet.inspector.services import CallTimings, ambient_request
@@ -29,21 +30,25 @@ _DEFAULT_LIMIT: Final = 100
 _LARGEST_LIMIT: Final = 1000
 _QUERY_CHARS: Final = 200
 _PREVIEW_BYTES: Final = 256
+_OCTETS: Final = "application/octet-stream"
 _SLICE_BYTES: Final = 256 * 1024
 _TRACE_ENTRIES: Final = 1000
 _OPENED: Final = 1  # at a time: an envelope may be large, and is in memory twice while it is opened
 
 
 class EventsApi:
-    """Serves the stored entries. ``dsn`` is shown on the page; None hides it."""
+    """Serves the stored entries. ``dsn`` is shown on the page; None hides it.
+
+    ``features`` tell the page what else the server offers.
+    """
 
     def __init__(
-        self, store: Store, source: EntrySource, *, dsn: str | None, coverage: bool
+        self, store: Store, source: EntrySource, *, dsn: str | None, features: Mapping[str, Any]
     ) -> None:
         self._store = store
         self._source = source
         self._dsn = dsn
-        self._coverage = coverage
+        self._features = features
         self._threads = Threads(_OPENED)
 
     async def status(self, _request: Request) -> Response:
@@ -53,7 +58,7 @@ class EventsApi:
                 "store": self._store.instance,
                 "source": self._source,
                 "counts": self._store.counts()._asdict(),
-                "coverage": self._coverage,
+                **self._features,
                 "dsn": self._dsn,
             }
         )
@@ -129,7 +134,9 @@ class EventsApi:
         item = envelope.items[index]
         if item.type in HAS_EVENT:
             return _bytes([item.payload], "application/json", {})
-        return _download(f"entry-{summary.id}-item-{index}.bin", item.payload)
+        media_type = image_type(item.payload) if item.type == "attachment" else None
+        name = f"entry-{summary.id}-item-{index}.bin"
+        return _download(name, item.payload, media_type=media_type or _OCTETS)
 
     def _raw(self, request: Request) -> Response:
         summary, content = self._entry(request)
@@ -205,10 +212,10 @@ def _items(envelope: Envelope) -> list[dict[str, Any]]:
     ]
 
 
-def _download(name: str, *parts: bytes | memoryview) -> Response:
+def _download(name: str, *parts: bytes | memoryview, media_type: str = _OCTETS) -> Response:
     # A name from the envelope could be anything: use our own.
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return _bytes(parts, "application/octet-stream", headers)
+    return _bytes(parts, media_type, headers)
 
 
 def _bytes(
@@ -302,7 +309,7 @@ class CoverageApi:
         self._threads.close()
 
     async def get(self, request: Request) -> Response:
-        query = _coverage_query(request)
+        query = coverage_query(request)
         timings = CallTimings()
         with ambient_request(timings):
             coverage = await self._threads.run(lambda: self._service.coverage(query))
@@ -318,7 +325,7 @@ class CoverageApi:
         )
 
 
-def _coverage_query(request: Request) -> CoverageQuery:
+def coverage_query(request: Request) -> CoverageQuery:
     given = {
         name: request.query_params.get(name) or None
         for name in ("file", "commit", "sdk_name", "abs_path", "module", "package", "branch")

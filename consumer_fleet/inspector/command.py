@@ -69,6 +69,12 @@ Examples:
     help="File with the token; or INSPECTOR_TOKEN (environment).",
 )
 @click.option("--allow-host", metavar="NAME", multiple=True, help="Additional allowed Host name.")
+@click.option(
+    "--allow-origin",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Accept envelopes from browser SDKs on this origin.",
+)
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @click.option(
     "--store", metavar="PATH", type=click.Path(path_type=Path), help="Store entries in this file."
@@ -104,6 +110,17 @@ Examples:
 @click.option("--codecov-url", metavar="URL", help="Address of a self-hosted Codecov.")
 @click.option(
     "--codecov-token-file", metavar="F", type=_FILE, help="File with the token; or CODECOV_TOKEN."
+)
+@click.option(
+    "--source-root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Checkout with the source lines that frames lack.",
+)
+@click.option(
+    "--editor-link",
+    metavar="TEMPLATE",
+    help="Link frames to an editor, for example vscode://file{path}:{line}.",
 )
 @program_options(*CONNECTION)
 def inspect_command(**values: Any) -> None:

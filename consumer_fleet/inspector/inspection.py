@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -39,6 +40,7 @@ from consumer_fleet.inspector.feeder import (
 from consumer_fleet.inspector.lookup import EventLookup, OpenRecords, build_lookup
 from consumer_fleet.inspector.receiver import Receiver, View
 from consumer_fleet.inspector.security import Access
+from consumer_fleet.inspector.source import SourceRoot
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.cluster import Cluster
@@ -51,6 +53,8 @@ from consumer_fleet.targets import consumer_of_topic, named_topic
 LATEST_MESSAGES = 1000
 TOKEN_VARIABLE = "INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable, not a token
 CODECOV_VARIABLE = "CODECOV_TOKEN"
+# A link with a script would run it.
+_EDITOR_SCHEME = re.compile(r"(?!javascript:|data:|vbscript:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _READ_TIMEOUT_S = 0.1
 _STOP_TIMEOUT_S = 10.0
 _MEGABYTE = 1024 * 1024
@@ -79,6 +83,7 @@ class InspectRequest:
     port: int
     token_file: Path | None
     allow_host: tuple[str, ...]
+    allow_origin: tuple[str, ...]
     opens: bool
     store: Path | None
     keep: int
@@ -90,6 +95,8 @@ class InspectRequest:
     codecov_branch: str | None
     codecov_url: str | None
     codecov_token_file: Path | None
+    source_root: Path | None
+    editor_link: str | None
 
     @property
     def sources(self) -> list[str]:
@@ -104,7 +111,27 @@ class InspectRequest:
 
     def access(self) -> Access:
         """The access settings. Raises ConfigurationError, also for an unreadable token file."""
-        return Access(self.host, _secret(self.token_file, TOKEN_VARIABLE), self.allow_host)
+        token = _secret(self.token_file, TOKEN_VARIABLE)
+        return Access(self.host, token, self.allow_host, self.allow_origin)
+
+    def view(self, opened: OpenedSource, coverage: CoverageSettings) -> View:
+        """The parts of the page. Raises ConfigurationError."""
+        link = self.editor_link
+        if link is not None and ("{path}" not in link or not _EDITOR_SCHEME.match(link)):
+            raise ConfigurationError(
+                f"{link!r} is not a link to an editor: expected one with {{path}}, for example "
+                "vscode://file{path}:{line}"
+            )
+        root = None
+        if self.source_root is not None:
+            root = SourceRoot(self.source_root, coverage.path_mappings)
+        return View(
+            opened.source,
+            coverage=coverage,
+            lookup=opened.lookup,
+            source_root=root,
+            editor_link=link,
+        )
 
     def coverage_settings(self) -> CoverageSettings:
         """The coverage settings. Raises ConfigurationError, also for a missing Codecov token."""
@@ -153,11 +180,7 @@ def inspect(request: InspectRequest) -> None:
         store = Store(request.store, max_rows=request.keep, max_bytes=request.keep_mb * _MEGABYTE)
         stack.callback(store.close)
         opened = Opener(request, cluster, store, stack).open()
-        receiver = Receiver(
-            store,
-            access=access,
-            view=View(opened.source, coverage=coverage, lookup=opened.lookup),
-        )
+        receiver = Receiver(store, access=access, view=request.view(opened, coverage))
         receiver.start(request.port)
         stack.callback(receiver.stop)
         if opened.feed is not None:

@@ -28,6 +28,7 @@ from consumer_fleet.inspector.envelope_endpoint import EnvelopeEndpoint
 from consumer_fleet.inspector.lookup import EventLookup, build_lookup
 from consumer_fleet.inspector.security import Access, Guard
 from consumer_fleet.inspector.server import BUNDLE, Pages, ServerThread
+from consumer_fleet.inspector.source import SourceApi, SourceRoot
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.inspector.stream import Changes, StreamEndpoint
 
@@ -41,13 +42,16 @@ _PUBLISHED_LIMIT_BYTES = 200 * 1024 * 1024
 class View:
     """The page's parts besides the store. ``bundle`` is the folder of the built page.
 
-    Without ``lookup``, events are looked up in the store only. The caller closes its own lookup.
+    ``editor_link`` is a template with ``{path}`` and ``{line}``. Without ``lookup``, events are
+    looked up in the store only. The caller closes its own lookup.
     """
 
     source: EntrySource = field(default_factory=EntrySource)
     bundle: Path = BUNDLE
     coverage: CoverageSettings = field(default_factory=CoverageSettings)
     lookup: EventLookup | None = None
+    source_root: SourceRoot | None = None
+    editor_link: str | None = None
 
 
 class Receiver:
@@ -145,7 +149,11 @@ class Receiver:
             self.store,
             self._view.source,
             dsn=str(self.dsn) if self._access.is_loopback else None,
-            coverage=bool(coverage.reports or coverage.codecov),
+            features={
+                "coverage": bool(coverage.reports or coverage.codecov),
+                "source_root": self._view.source_root is not None,
+                "editor_link": self._view.editor_link,
+            },
         )
         traces = TraceApi(self.store)
         pages_app = Starlette(
@@ -164,6 +172,7 @@ class Receiver:
                 Route("/api/events/{id}/raw", api.raw),
                 Route("/api/lookup/{event_id}", self._lookup_api.get),
                 Route("/api/coverage", self._coverage_api.get),
+                Route("/api/source", SourceApi(self._view.source_root).get),
                 Route("/api/stream", StreamEndpoint(self._changes).get),
             ],
             exception_handlers={

@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consumer_fleet.errors import ConfigurationError
@@ -30,6 +30,13 @@ _POLICY: Final = (
     "img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@*]+")
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding, X-Sentry-Auth",
+    "Access-Control-Allow-Private-Network": "true",
+    "Access-Control-Max-Age": "600",
+}
 _HEADERS: Final = (
     ("Content-Security-Policy", _POLICY),
     ("Referrer-Policy", "no-referrer"),
@@ -44,13 +51,15 @@ _HEADERS: Final = (
 class Access:
     """The address to listen on, and who has access. ``host`` is an address or a name to bind.
 
-    Without a ``token``, only loopback is allowed. ``allowed_hosts`` are additional Host names.
+    Without a ``token``, only loopback is allowed. ``allowed_hosts`` are additional Host names. The
+    browser SDKs of ``allowed_origins`` may send envelopes; they may read nothing.
     Raises ConfigurationError.
     """
 
     host: str = LOOPBACK
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.token is None and not self.is_loopback:
@@ -65,6 +74,12 @@ class Access:
                 f"the inspector's token needs {TOKEN_CHARS} or more printable ASCII characters; "
                 "create one with: openssl rand -hex 16"
             )
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigurationError(
+                    f"{origin!r} is not a valid origin: expected a scheme, a host and, if needed, "
+                    "a port, for example http://localhost:3000"
+                )
 
     def __repr__(self) -> str:
         return f"Access(host={self.host!r}, token={'***' if self.token else None})"
@@ -122,11 +137,18 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        problem = self._problem(headers)
+        envelopes = _ENVELOPES.fullmatch(scope["path"])
+        origin = headers.get("origin", "")
+        is_foreign = envelopes is not None and origin in self._access.allowed_origins
+        problem = self._problem(headers, allows_origin=is_foreign)
         if problem is not None:
             await problem(scope, receive, send)
             return
-        envelopes = _ENVELOPES.fullmatch(scope["path"])
+        if is_foreign:
+            send = _with_headers(send, _cors_headers(origin))
+            if scope["method"] == "OPTIONS":
+                await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, send)
+                return
         if envelopes is not None:
             scope["path_params"] = {"project": envelopes[1]}
             await self._envelopes(scope, receive, send)
@@ -140,7 +162,7 @@ class Guard:
             )
         await (answer or self._pages)(scope, receive, _with_headers(send))
 
-    def _problem(self, headers: Headers) -> JSONResponse | None:
+    def _problem(self, headers: Headers, *, allows_origin: bool) -> JSONResponse | None:
         host = headers.get("host", "")
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -150,7 +172,9 @@ class Guard:
             detail = f"Host {host[:100]!r} is not allowed: add it with --allow-host"
             return JSONResponse({"detail": detail}, 400)
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        if allows_origin or origin is None:
+            return None
+        if origin.partition("://")[2].lower() != host.lower():
             return JSONResponse({"detail": "cross-origin requests are not allowed"}, 403)
         return None
 
@@ -195,13 +219,22 @@ def _same(given: str, known: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), known.encode())
 
 
-def _with_headers(send: Send) -> Send:
+def _cors_headers(origin: str) -> tuple[tuple[str, str], ...]:
+    """The origin may read the answer: SDKs obey its rate limits."""
+    return (
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", "Retry-After, X-Sentry-Error, X-Sentry-Rate-Limits"),
+        ("Vary", "Origin"),
+    )
+
+
+def _with_headers(send: Send, headers: tuple[tuple[str, str], ...] = _HEADERS) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS:
-                headers[name] = value
-            headers.setdefault("Cache-Control", "no-store")
+            given = MutableHeaders(scope=message)
+            for name, value in headers:
+                given[name] = value
+            given.setdefault("Cache-Control", "no-store")
         await send(message)
 
     return send_with_headers

@@ -118,6 +118,8 @@ def test_a_hostile_item_that_is_not_an_event_stays_text(
     post_all(Dsn.parse(receiver.dsn), [head + body + b"\n"], connections=1)
     page, _ = visit(receiver.url)
     rows(page).first.click()
+    expect(page.locator(".payload")).to_have_text(MARKUP)
+    page.get_by_role("tab", name="Envelope").click()
     page.get_by_role("button", name="Show item 0").click()
     expect(page.locator(".payload")).to_have_text(MARKUP)
     assert_harmless(page)
@@ -176,6 +178,7 @@ def test_a_huge_event_is_shown_a_page_at_a_time(
         page.get_by_role("button", name=f"Show 100 more of 20,000 {what}").click()
     assert elements(page) < MANY_ELEMENTS
     rows(page).first.click()
+    page.get_by_role("tab", name="Envelope").click()
     more = page.get_by_role("button", name="Show 100 more of 5,000 items")
     more.click()
     expect(page.get_by_role("list", name="Envelope items").get_by_role("listitem")).to_have_count(

@@ -66,6 +66,18 @@ def test_on_a_narrow_page_back_returns_to_the_list(visit: OpenPage, demo: Inspec
         assert focused(page)["role"] == "listbox"
 
 
+def test_the_first_key_on_a_fresh_page_moves_in_the_list(
+    visit: OpenPage, demo: InspectorProcess
+) -> None:
+    page = visit(demo.url).page
+    expect(rows(page).first).to_be_visible()
+    assert focused(page)["tag"] == "BODY"
+    page.keyboard.press("ArrowDown")
+    expect(rows(page).first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowDown")
+    expect(rows(page).nth(1)).to_have_attribute("aria-selected", "true")
+
+
 def test_slash_focuses_the_search_and_arrows_switch_tabs(
     visit: OpenPage, demo: InspectorProcess
 ) -> None:

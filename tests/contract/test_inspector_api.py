@@ -26,6 +26,8 @@ from consumer_fleet.inspector.entry import (
 from consumer_fleet.inspector.feeder import as_bytes
 from consumer_fleet.inspector.lookup import EventLookup, Found
 from consumer_fleet.inspector.receiver import Receiver, View
+from consumer_fleet.inspector.security import Access
+from consumer_fleet.inspector.source import SourceRoot
 from consumer_fleet.inspector.store import Store
 from tests.support.inspecting import Answer, event_entry, get, raw_entry, request
 
@@ -472,7 +474,7 @@ def test_a_trace_is_joined_over_entries(receiver: Receiver) -> None:
     assert found["is_complete"] is True
     assert get(receiver, f"/api/traces/{'c' * 32}").json["spans"] == []
     assert get(receiver, "/api/traces/1").status == 400
-    assert get(receiver, "/api/events/1/trace").json["spans"] == []
+    assert get(receiver, "/api/events/1/trace").json["spans"] == found["spans"]
     assert get(receiver, "/api/events/x/trace").status == 404
 
 
@@ -481,6 +483,50 @@ def test_filters_offer_the_stored_values(receiver: Receiver) -> None:
     assert get(receiver, "/api/choices").json["platform"] == ["go"]
     assert get(receiver, "/api/events?platform=go&project=7").json["total"] == 1
     assert get(receiver, "/api/events?platform=go&project=1").json["total"] == 0
+
+
+def test_browser_sdks_of_an_allowed_origin_send_envelopes_and_read_nothing() -> None:
+    allowed, foreign = {"Origin": "http://shop.example:3000"}, {"Origin": "http://evil.example"}
+    access = Access(allowed_origins=("http://shop.example:3000",))
+    with Receiver(access=access) as receiver:
+        path = f"/api/1/envelope/?sentry_key={receiver.dsn.public_key}"
+        preflight = request(receiver, "OPTIONS", path, None, allowed)
+        assert preflight.status == 204
+        assert "X-Sentry-Auth" in preflight.headers["Access-Control-Allow-Headers"]
+        posted = request(receiver, "POST", path, RAW, allowed)
+        assert (posted.status, posted.headers["Access-Control-Allow-Origin"]) == (
+            200,
+            "http://shop.example:3000",
+        )
+        assert "X-Sentry-Rate-Limits" in posted.headers["Access-Control-Expose-Headers"]
+        for refused in (
+            request(receiver, "OPTIONS", path, None, foreign),
+            request(receiver, "POST", path, RAW, foreign),
+            get(receiver, "/api/events", allowed),
+            request(receiver, "DELETE", "/api/events", None, allowed),
+        ):
+            assert refused.status == 403
+            assert "Access-Control-Allow-Origin" not in refused.headers
+        assert receiver.store.counts().kept == 1
+
+
+def test_an_origin_is_not_a_pattern_or_an_address_of_a_page() -> None:
+    for origin in ("*", "shop.example", "http://shop.example/", "http://*.example", "null"):
+        with pytest.raises(ConfigurationError, match="not a valid origin"):
+            Access(allowed_origins=(origin,))
+
+
+def test_source_lines_are_served_if_there_is_a_checkout(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/cart.py").write_text("first\nsecond\n")
+    with Receiver(store, view=View(source_root=SourceRoot(tmp_path))) as receiver:
+        path = "/api/source?file=/srv/shop/cart.py&line="
+        found = get(receiver, f"{path}2").json
+        assert found == {"lines": [[1, "first"], [2, "second"]], "commit": None}
+        assert (get(receiver, f"{path}9").status, get(receiver, f"{path}x").status) == (404, 400)
+        assert get(receiver, "/api/status").json["source_root"] is True
+    with Receiver(store) as receiver:
+        assert get(receiver, f"{path}2").status == 404
 
 
 def test_only_this_origin_can_clear_the_list(receiver: Receiver) -> None:

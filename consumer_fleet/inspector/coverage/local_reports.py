@@ -33,7 +33,7 @@ _DRIVE = re.compile(r"[A-Za-z]:/")
 _JVM_FILE = re.compile(r"\.(?:java|kts?|scala|groovy|clj)$", re.IGNORECASE)
 _PYTHON_MODULE = re.compile(r"\w+(?:\.\w+)*")
 # Files below these folders belong to installed packages, even if the rest of the path matches.
-_LIBRARIES = frozenset({"site-packages", "dist-packages", "node_modules"})
+LIBRARIES = frozenset({"site-packages", "dist-packages", "node_modules"})
 
 
 class AmbiguousPath(LookupError):
@@ -189,7 +189,7 @@ def _fits(file: ReportedFile, frame: FramePath) -> bool:
         return False
     if frame.relative is not None or _is_within(file.segments, frame.full):
         return True
-    return length >= 2 and _LIBRARIES.isdisjoint(frame.full)
+    return length >= 2 and LIBRARIES.isdisjoint(frame.full)
 
 
 def _is_within(reported: Segments, path: Segments) -> bool:

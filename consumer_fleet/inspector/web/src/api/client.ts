@@ -7,6 +7,7 @@ import {
   type EntryRef,
   type EventPage,
   type Filters,
+  type FoundSource,
   type Status,
   type Trace,
 } from './types';
@@ -155,7 +156,29 @@ export async function fetchCoverage(
   query: CoverageQuery,
   signal: AbortSignal,
 ): Promise<CoverageAnswer> {
-  const parameters = new URLSearchParams({ entry: String(entryId), file: query.file });
+  const parameters = fileParameters(query);
+  parameters.set('entry', String(entryId));
+  return (await (await get(`/api/coverage?${parameters}`, signal)).json()) as CoverageAnswer;
+}
+
+/** The source lines around one of a frame's file, or null if the server has none. */
+export async function fetchSource(
+  query: CoverageQuery,
+  line: number,
+  signal: AbortSignal,
+): Promise<FoundSource | null> {
+  const parameters = fileParameters(query);
+  parameters.set('line', String(line));
+  try {
+    return (await (await get(`/api/source?${parameters}`, signal)).json()) as FoundSource;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+function fileParameters(query: CoverageQuery): URLSearchParams {
+  const parameters = new URLSearchParams({ file: query.file });
   const optional: [string, string | null][] = [
     ['commit', query.commit],
     ['sdk_name', query.sdkName],
@@ -166,5 +189,5 @@ export async function fetchCoverage(
   for (const [name, value] of optional) {
     if (value !== null) parameters.set(name, value);
   }
-  return (await (await get(`/api/coverage?${parameters}`, signal)).json()) as CoverageAnswer;
+  return parameters;
 }

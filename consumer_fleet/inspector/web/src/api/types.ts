@@ -92,8 +92,19 @@ export interface Status {
   };
   counts: { accepted: number; kept: number; kept_bytes: number };
   coverage: boolean;
+  /** Whether the server has a checkout with the source lines that frames lack. */
+  source_root: boolean;
+  /** A link with `{path}` and `{line}`; null if frames are not linked. */
+  editor_link: string | null;
   dsn: string | null;
   store: StoreId;
+}
+
+/** The lines around a frame's, of the server's checkout. */
+export interface FoundSource {
+  lines: [lineNo: number, text: string][];
+  /** The event's commit if they are of it; null for the working tree. */
+  commit: string | null;
 }
 
 /** The spans, errors and logs of one trace, in all stored entries. */

@@ -1,14 +1,17 @@
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react';
 
+import { clearEntries } from '../api/client';
 import type { EntryRef, Filters, Summary } from '../api/types';
 import type { CoverageAnswers } from '../context/coverageCache';
 import { SafeText } from '../context/SafeText';
-import { BackButton, DetailState, EntryDetail } from './detail/EntryDetail';
+import { BackButton } from './detail/BackButton';
+import { DetailState, EntryDetail } from './detail/EntryDetail';
 import { TraceView } from './detail/TraceView';
 import type { Loaded } from './detail/useLoaded';
 import type { FeedSnapshot } from './list/eventFeed';
 import { ListPane } from './list/ListPane';
 import { useFeed } from './list/useFeed';
+import { SourceContext } from './stacktrace/frameSource';
 import { TopBar } from './TopBar';
 import type { Target } from './route';
 import { useRoute } from './useRoute';
@@ -43,10 +46,28 @@ export function App() {
     navigate({ target: null, filters });
   }, [navigate, filters]);
 
+  const clear = useCallback(() => {
+    clearEntries().then(
+      () => feed.open(filters),
+      () => {
+        // The list still has its entries, and the connection's state says why.
+      },
+    );
+  }, [feed, filters]);
+
+  const kept = status?.counts.kept;
+  useEffect(() => {
+    // Another page has cleared the store.
+    if (kept === 0) feed.noteEmpty();
+  }, [feed, kept]);
+
   useEffect(() => {
     feed.noteStore(status?.store);
   }, [feed, status?.store]);
 
+  const hasRoot = status?.source_root ?? false;
+  const editorLink = status?.editor_link ?? null;
+  const source = useMemo(() => ({ hasRoot, editorLink }), [hasRoot, editorLink]);
   const selected = target.phase === 'ready' ? target.value : null;
   const view = route.target === null && traceId === undefined ? 'list' : 'detail';
   useKeptFocus(view);
@@ -66,6 +87,7 @@ export function App() {
         onFilter={applyFilters}
         onSelect={select}
         onEnter={focusEntry}
+        onClear={clear}
       />
       <main id="entry" className="detail-pane" tabIndex={-1} aria-label="Event">
         {traceId !== undefined ? (
@@ -74,12 +96,14 @@ export function App() {
             <TraceView key={traceId} traceId={traceId} entry={null} />
           </>
         ) : selected !== null ? (
-          <EntryDetail
-            key={`${selected.store}-${selected.id}`}
-            entry={selected}
-            coverageAnswers={status?.coverage === true ? coverageAnswers : null}
-            onBack={goBack}
-          />
+          <SourceContext value={source}>
+            <EntryDetail
+              key={`${selected.store}-${selected.id}`}
+              entry={selected}
+              coverageAnswers={status?.coverage === true ? coverageAnswers : null}
+              onBack={goBack}
+            />
+          </SourceContext>
         ) : (
           <NoEntry
             target={route.target}

@@ -2,6 +2,7 @@ import { useState } from 'react';
 
 import type { Connection } from '../api/stream';
 import type { Status } from '../api/types';
+import { CopyButton } from '../context/CopyButton';
 import { SafeText } from '../context/SafeText';
 import { formatBytes, formatCount } from './format';
 import { applyTheme, readTheme, storeTheme, type Theme } from './theme';
@@ -26,6 +27,7 @@ interface Props {
 }
 
 export function TopBar({ status, connection }: Props) {
+  const dsn = status?.dsn ?? null;
   return (
     <header className="top-bar">
       <h1 className="brand">
@@ -53,6 +55,11 @@ export function TopBar({ status, connection }: Props) {
           {formatCount(status.counts.accepted, 'envelope')} received,{' '}
           {status.counts.kept.toLocaleString('en')} stored ({formatBytes(status.counts.kept_bytes)})
         </p>
+      )}
+      {dsn !== null && (
+        <span className="copy-dsn" title={dsn}>
+          DSN <CopyButton label="Copy DSN" text={() => dsn} />
+        </span>
       )}
       <p className="connection" role="status" data-state={connection}>
         <span className="connection-dot" aria-hidden="true" />

@@ -6,11 +6,35 @@ export function formatTime(timestampS: number): string {
   return `${parts.join(':')}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
-/** `2026-02-11 14:03:27.120`, local time. */
+/** `2026-02-11 14:03:27.120 +01:00`, local time. */
 export function formatMoment(timestampS: number): string {
   const date = new Date(timestampS * 1000);
   if (Number.isNaN(date.getTime())) return String(timestampS);
-  return `${date.getFullYear()}-${monthAndDay(date)} ${formatTime(timestampS)}`;
+  return `${date.getFullYear()}-${monthAndDay(date)} ${formatTime(timestampS)} ${zoneOf(date)}`;
+}
+
+function zoneOf(date: Date): string {
+  const minutes = -date.getTimezoneOffset();
+  if (minutes === 0) return 'UTC';
+  const size = Math.abs(minutes);
+  const sign = minutes < 0 ? '-' : '+';
+  return `${sign}${twoDigits(Math.floor(size / 60))}:${twoDigits(size % 60)}`;
+}
+
+const UNITS: [seconds: number, name: string][] = [
+  [86_400, 'd'],
+  [3_600, 'h'],
+  [60, 'min'],
+  [1, 's'],
+];
+
+/** `3 min ago`, or `in 2 h`; "" for a time that is not valid. */
+export function formatAgo(timestampS: number, nowS = Date.now() / 1000): string {
+  const age = nowS - timestampS;
+  if (!Number.isFinite(age)) return '';
+  const [size, name] = UNITS.find(([seconds]) => Math.abs(age) >= seconds) ?? [1, 's'];
+  const count = Math.floor(Math.abs(age) / size).toLocaleString('en');
+  return age < 0 && count !== '0' ? `in ${count} ${name}` : `${count} ${name} ago`;
 }
 
 /** Short, for lists: only the time if it is today, else `02-11 14:03`. */

@@ -58,6 +58,11 @@ export function formatRoute({ target, traceId, filters }: Route): string {
   return `#${traceId === undefined ? formatTarget(target) : `/trace/${traceId}`}${query}`;
 }
 
+/** The address of the list of an issue's events. */
+export function linkToIssue(issue: string): string {
+  return formatRoute({ target: null, filters: { ...NO_FILTERS, issue } });
+}
+
 /** The address of an entry or a trace, with the filters of the present one. */
 export function linkTo(to: { target: Target } | { traceId: string }): string {
   const { filters } = parseRoute(window.location.hash);

@@ -3,7 +3,7 @@ import type { Frame, FrameEvent, RegisterMap, SourceLine } from '../model/event.
 import { Assembly } from './Assembly.tsx';
 import { markLines } from './coverage.ts';
 import type { CoverageCache } from './coverageCache.ts';
-import { CoverageNote } from './CoverageNote.tsx';
+import { CoverageLegend, CoverageNote } from './CoverageNote.tsx';
 import { FrameRegisters } from './FrameRegisters.tsx';
 import { FrameVariables } from './FrameVariables.tsx';
 import { SourceLines } from './SourceLines.tsx';
@@ -68,6 +68,7 @@ export function Context({
         isExpanded={isExpanded}
       />
       {isExplained && answer !== null && <CoverageNote answer={answer} />}
+      {isCovered && isExpanded && hasLines && <CoverageLegend />}
       {hasContextVars && (
         <FrameVariables
           data={frame.vars ?? {}}

@@ -1,5 +1,5 @@
 import { CopyButton } from './CopyButton.tsx';
-import type { CoverageAnswer } from './coverage.ts';
+import { LEGEND, type CoverageAnswer } from './coverage.ts';
 import { SafeText } from './SafeText.tsx';
 
 /** A remark on the lines' colours, or why there are none, and the report's address.
@@ -19,6 +19,20 @@ export function CoverageNote({ answer }: { answer: CoverageAnswer }) {
           <SafeText text={url} /> <CopyButton label="Copy report URL" text={() => url} />
         </span>
       )}
+    </p>
+  );
+}
+
+/** What the colours of the lines' numbers mean. */
+export function CoverageLegend() {
+  return (
+    <p className="fc-coverage-legend">
+      <span className="fc-coverage-note-label">Lines</span>
+      {LEGEND.map(({ state, label }) => (
+        <span key={state} className="fc-coverage-legend-mark" data-state={state}>
+          {label.toLowerCase()}
+        </span>
+      ))}
     </p>
   );
 }

@@ -40,6 +40,9 @@ const MARKS = new Map<number, LineMark>([
   [COVERAGE.partial, { state: 'partial', label: 'Partially Covered' }],
 ]);
 
+/** All marks, for a legend. */
+export const LEGEND = [...MARKS.values()];
+
 /** The mark of each line; undefined if its coverage is unknown or does not apply. */
 export function markLines(lines: SourceLine[], answer: CoverageAnswer): (LineMark | undefined)[] {
   const codes = new Map(answer.lineCoverage);

@@ -88,6 +88,14 @@ export interface FrameEvent {
   commit: string | null;
 }
 
+export interface Feedback {
+  message: string;
+  /** Name and address of the user, if known. */
+  from: string;
+  /** The event that it is about. */
+  eventId: string | null;
+}
+
 export interface EventModel extends FrameEvent {
   eventId: string | null;
   type: string | null;
@@ -96,6 +104,7 @@ export interface EventModel extends FrameEvent {
   messageMeta: JsonValue | undefined;
   timestamp: JsonValue | undefined;
   facts: [name: string, value: string][];
+  feedback: Feedback | null;
   exceptions: ExceptionValue[];
   /** The event's own stack trace, as from `capture_message`. */
   stacktrace: Stacktrace | null;

@@ -27,7 +27,8 @@ export function readLogs(payload: JsonValue): Log[] | null {
   return asArray(items).flatMap((item) => (isObject(item) ? [readLog(item)] : []));
 }
 
-function readLog(item: JsonObject): Log {
+/** The attributes of a log or metric, and its place in a trace. */
+export function readAttributes(item: JsonObject): JsonObject {
   const attributes = Object.fromEntries(
     Object.entries(asObject(item.attributes)).map(([name, attribute]) => [
       name,
@@ -38,6 +39,11 @@ function readLog(item: JsonObject): Log {
     const value = item[name];
     if (value !== undefined) attributes[name] = value;
   }
+  return attributes;
+}
+
+function readLog(item: JsonObject): Log {
+  const attributes = readAttributes(item);
   return {
     timestamp: item.timestamp,
     level: item.level === 'warn' ? 'warning' : asText(item.level),

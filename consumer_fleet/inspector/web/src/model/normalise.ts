@@ -14,6 +14,7 @@ import type {
   EventModel,
   EventSection,
   ExceptionValue,
+  Feedback,
   Mechanism,
   Tag,
   Thread,
@@ -41,6 +42,7 @@ export function readEvent(raw: JsonValue): EventModel {
     sdkName: asText(member(event.sdk, 'name')),
     commit: readCommit(event),
     facts: readFacts(event),
+    feedback: readFeedback(event),
     exceptions: valuesOf(event, 'exception').map(readException),
     stacktrace: readStacktrace(event.stacktrace, member(meta, 'stacktrace')),
     threads: valuesOf(event, 'threads').map(readThread),
@@ -75,6 +77,18 @@ function readMessage(event: JsonObject, meta: JsonValue | undefined) {
   if (!isObject(entry)) return { message: asText(entry), messageMeta: entryMeta };
   const part = asText(entry.formatted) === null ? 'message' : 'formatted';
   return { message: asText(entry[part]), messageMeta: member(entryMeta, part) };
+}
+
+function readFeedback(event: JsonObject): Feedback | null {
+  const feedback = member(event.contexts, 'feedback');
+  const message = asText(member(feedback, 'message'));
+  if (message === null) return null;
+  const from = ['name', 'contact_email', 'email'].map((name) => asText(member(feedback, name)));
+  return {
+    message,
+    from: [...new Set(from.filter((part) => part !== null))].join(', '),
+    eventId: asText(member(feedback, 'associated_event_id')),
+  };
 }
 
 function readCommit(event: JsonObject): string | null {

@@ -1,5 +1,6 @@
+import { CopyButton } from '../../context/CopyButton';
 import { SafeText } from '../../context/SafeText';
-import type { Answer, DeadLetter, Summary } from '../../api/types';
+import type { Answer, DeadLetter, Origin, Summary } from '../../api/types';
 import { formatMoment } from '../format';
 
 /** The envelope's Kafka position and the responses of the destinations. */
@@ -55,8 +56,14 @@ function AnswerChip({ answer }: { answer: Answer }) {
   );
 }
 
-/** The reason why the message was not delivered. */
-export function DeadLetterNotice({ deadLetter }: { deadLetter: DeadLetter }) {
+interface NoticeProps {
+  deadLetter: DeadLetter;
+  /** The letter's position in the dead-letter topic. */
+  origin: Origin | null;
+}
+
+/** The reason why the message was not delivered, and how to send it again. */
+export function DeadLetterNotice({ deadLetter, origin }: NoticeProps) {
   const { reason, detail, group, topic, partition, offset } = deadLetter;
   const position = [
     topic,
@@ -86,6 +93,28 @@ export function DeadLetterNotice({ deadLetter }: { deadLetter: DeadLetter }) {
           </>
         )}
       </p>
+      {origin !== null && (
+        <p className="replay">
+          <span className="dim">Replay it (add --yes, and the brokers if needed):</span>{' '}
+          <code>
+            <SafeText text={replayCommand(deadLetter, origin)} />
+          </code>{' '}
+          <CopyButton label="Copy command" text={() => replayCommand(deadLetter, origin)} />
+        </p>
+      )}
     </section>
   );
+}
+
+/** The command that sends this one message again. */
+export function replayCommand({ topic, partition }: DeadLetter, dead: Origin): string {
+  const from =
+    topic === null || partition === null ? '' : ` --origin ${quoted(`${topic}/${partition}`)}`;
+  const range = `--since ${dead.offset} --until ${dead.offset + 1}`;
+  return `consumer dlq replay --dlq-topic ${quoted(dead.topic)} ${range}${from}`;
+}
+
+/** For a shell: the header of a dead letter may contain anything. */
+function quoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -6,11 +6,13 @@ import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache
 import type { JsonValue } from '../../json';
 import { readEvent } from '../../model/normalise';
 import { formatBytes } from '../format';
+import { Attachments } from './Attachments';
+import { BackButton } from './BackButton';
 import { EntryHeader } from './EntryHeader';
 import { EnvelopeView } from './EnvelopeView';
 import { EventView } from './EventView';
+import { itemsLabel, ItemsView, readableItems } from './ItemsView';
 import { JsonView } from './JsonView';
-import { logItems, LogsView } from './LogsView';
 import { TraceList, TraceView } from './TraceView';
 import { Tabs, type Tab } from './Tabs';
 import { Undecodable } from './Undecodable';
@@ -67,15 +69,6 @@ interface StateProps {
   children: ReactNode;
 }
 
-/** On a narrow page, which shows either the list or an entry. */
-export function BackButton({ onBack }: { onBack: () => void }) {
-  return (
-    <button type="button" className="back" onClick={onBack}>
-      ← Events
-    </button>
-  );
-}
-
 export function DetailState({ onBack, children }: StateProps) {
   return (
     <div className="detail-state">
@@ -125,13 +118,28 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       {
         name: 'event',
         label: 'Event',
-        render: () => <EventView event={event} coverage={coverage} />,
+        render: () => (
+          <EventView event={event} coverage={coverage}>
+            <Attachments entry={entry} />
+          </EventView>
+        ),
       },
       { name: 'json', label: 'JSON', render: () => <JsonView value={event.raw} label="event" /> },
     );
   }
-  if (logItems(entry).length > 0) {
-    tabs.push({ name: 'logs', label: 'Logs', render: () => <LogsView entry={entry} /> });
+  const readable = readableItems(entry);
+  const hasAttachments = entry.items.some(({ type }) => type === 'attachment');
+  if (readable.length > 0 || (event === null && hasAttachments)) {
+    tabs.push({
+      name: 'items',
+      label: readable.length > 0 ? itemsLabel(readable) : 'Attachments',
+      render: () => (
+        <>
+          <ItemsView entry={entry} />
+          {event === null && <Attachments entry={entry} />}
+        </>
+      ),
+    });
   }
   if (!isTransaction && traces.length > 0) tabs.push(trace);
   if (entry.undecodable === null) {
@@ -143,7 +151,12 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
   }
   return (
     <>
-      <EntryHeader summary={entry.summary} event={event} onBack={onBack} />
+      <EntryHeader
+        summary={entry.summary}
+        sameIssue={entry.same_issue}
+        event={event}
+        onBack={onBack}
+      />
       {payload !== null && 'failure' in payload && (
         <section className="notice" data-tone="bad" role="alert">
           <p className="notice-title">The event can’t be displayed</p>

@@ -5,17 +5,21 @@ import { CopyButton } from '../../context/CopyButton';
 import { revealInvisibleText, SafeText } from '../../context/SafeText';
 import type { EventModel } from '../../model/event';
 import { readTimestampS } from '../../model/timestamp';
-import { formatBytes, formatMoment, isoTime } from '../format';
+import { formatAgo, formatBytes, formatCount, formatMoment, isoTime } from '../format';
 import { LevelMark } from '../LevelMark';
+import { linkToIssue } from '../route';
+import { BackButton } from './BackButton';
 import { DeadLetterNotice, Delivery } from './Delivery';
 
 interface Props {
   summary: Summary;
+  /** How many stored entries are of the same issue. */
+  sameIssue: number;
   event: EventModel | null;
   onBack: () => void;
 }
 
-export function EntryHeader({ summary, event, onBack }: Props) {
+export function EntryHeader({ summary, sameIssue, event, onBack }: Props) {
   const { id, event_id: eventId, title, culprit, level, type, project } = summary;
 
   useEffect(() => {
@@ -24,9 +28,7 @@ export function EntryHeader({ summary, event, onBack }: Props) {
 
   return (
     <header className="entry-header">
-      <button type="button" className="back" onClick={onBack}>
-        ← Events
-      </button>
+      <BackButton onBack={onBack} />
       <p className="eyebrow">
         {level !== null && <LevelMark level={level} />}
         <span>
@@ -35,7 +37,17 @@ export function EntryHeader({ summary, event, onBack }: Props) {
         <span>
           project <SafeText text={project} />
         </span>
+        {summary.platform !== null && (
+          <span>
+            <SafeText text={summary.platform} />
+          </span>
+        )}
         <span>{formatBytes(summary.size_bytes)}</span>
+        {summary.issue !== null && sameIssue > 1 && (
+          <a href={linkToIssue(summary.issue)}>
+            {formatCount(sameIssue, 'event')} of the same issue
+          </a>
+        )}
       </p>
       <h2 id="entry-title" tabIndex={-1} className="entry-title">
         <SafeText text={title || '(no title)'} />
@@ -45,7 +57,9 @@ export function EntryHeader({ summary, event, onBack }: Props) {
           <SafeText text={culprit} />
         </p>
       )}
-      {summary.dead_letter !== null && <DeadLetterNotice deadLetter={summary.dead_letter} />}
+      {summary.dead_letter !== null && (
+        <DeadLetterNotice deadLetter={summary.dead_letter} origin={summary.origin} />
+      )}
       <Facts id={id} eventId={eventId} receivedAtS={summary.received_at} event={event} />
       <Delivery summary={summary} />
     </header>
@@ -105,7 +119,8 @@ function TimeFact({ name, timeS }: { name: string; timeS: number }) {
       <dd>
         <time dateTime={isoTime(timeS)} title={isoTime(timeS)}>
           {formatMoment(timeS)}
-        </time>
+        </time>{' '}
+        <span className="dim">({formatAgo(timeS)})</span>
       </dd>
     </div>
   );

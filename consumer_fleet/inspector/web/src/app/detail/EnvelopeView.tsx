@@ -7,13 +7,11 @@ import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { asObject, asText, type JsonValue, member, parseJson } from '../../json';
 import { formatBytes, formatCount } from '../format';
+import { MAX_SHOWN_BYTES } from './ItemsView';
 import { JsonView } from './JsonView';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 import { useLoaded } from './useLoaded';
-
-// Larger payloads can only be downloaded: they would slow down the page.
-export const MAX_SHOWN_BYTES = 1024 * 1024;
 
 /** The envelope as sent: its header, and its items with their payloads. */
 export function EnvelopeView({ entry }: { entry: Entry }) {

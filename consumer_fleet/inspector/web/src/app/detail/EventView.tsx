@@ -1,3 +1,5 @@
+import type { ReactNode } from 'react';
+
 import { AnnotatedText } from '../../context/AnnotatedText';
 import type { CoverageCache } from '../../context/coverageCache';
 import { ShowMore, usePages } from '../../context/pages';
@@ -7,6 +9,7 @@ import type { EventModel, EventSection, Tag } from '../../model/event';
 import { StackTrace } from '../stacktrace/StackTrace';
 import { Breadcrumbs } from './Breadcrumbs';
 import { Exceptions } from './Exceptions';
+import { EventLink } from './ItemsView';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 import { Threads } from './Threads';
@@ -17,12 +20,15 @@ const CARDS_PAGE_SIZE = 20;
 interface Props {
   event: EventModel;
   coverage: CoverageCache | null;
+  /** The parts of the entry that belong to the event: its attachments. */
+  children?: ReactNode;
 }
 
 /** The whole event, its exceptions first. */
-export function EventView({ event, coverage }: Props) {
+export function EventView({ event, coverage, children }: Props) {
   return (
     <>
+      {event.feedback !== null && <Feedback feedback={event.feedback} />}
       {event.message !== null && event.message !== '' && (
         <Section title="Message">
           <p className="message">
@@ -42,10 +48,25 @@ export function EventView({ event, coverage }: Props) {
         </Section>
       )}
       <Threads event={event} coverage={coverage} />
+      {children}
       <Tags tags={event.tags} />
       <Breadcrumbs breadcrumbs={event.breadcrumbs} />
       <Cards sections={event.sections} />
     </>
+  );
+}
+
+function Feedback({ feedback }: { feedback: NonNullable<EventModel['feedback']> }) {
+  return (
+    <Section title="Feedback">
+      <p className="feedback">
+        <AnnotatedText text={feedback.message} meta={undefined} />
+      </p>
+      <p className="dim">
+        <SafeText text={feedback.from} />
+      </p>
+      {feedback.eventId !== null && <EventLink eventId={feedback.eventId} />}
+    </Section>
   );
 }
 

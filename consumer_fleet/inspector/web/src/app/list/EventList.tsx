@@ -43,7 +43,7 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
     if (next !== null && lastDrawn >= rows.length - LOAD_AHEAD_ROWS) void feed.loadMore();
   }, [feed, next, lastDrawn, rows.length]);
 
-  const onKeyDown = (event: KeyboardEvent) => {
+  const onKeyDown = (event: Pick<KeyboardEvent, 'key' | 'preventDefault'>) => {
     if (event.key === 'Enter' && selectedIndex >= 0) {
       event.preventDefault();
       onEnter();
@@ -57,6 +57,12 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
     virtualizer.scrollToIndex(target);
     onSelect(row);
   };
+
+  useFirstKeys((event) => {
+    if (targetIndex(event.key, 0, rows.length) === null) return;
+    scroller.current?.focus();
+    onKeyDown(event);
+  });
 
   return (
     <div
@@ -88,12 +94,31 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
               total={total}
               offsetPx={item.start}
               onSelect={onSelect}
+              measure={virtualizer.measureElement}
             />
           );
         })}
       </div>
     </div>
   );
+}
+
+/** While nothing has the focus, keys are for the list: so on a fresh page. */
+function useFirstKeys(onKey: (event: globalThis.KeyboardEvent) => void) {
+  const latest = useRef(onKey);
+  useEffect(() => {
+    latest.current = onKey;
+  });
+  useEffect(() => {
+    const listen = (event: globalThis.KeyboardEvent) => {
+      const hasModifier = event.ctrlKey || event.metaKey || event.altKey;
+      if (event.target === document.body && !hasModifier) latest.current(event);
+    };
+    document.addEventListener('keydown', listen);
+    return () => {
+      document.removeEventListener('keydown', listen);
+    };
+  }, []);
 }
 
 function targetIndex(key: string, selected: number, count: number): number | null {

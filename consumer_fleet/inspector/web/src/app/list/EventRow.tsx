@@ -3,7 +3,7 @@ import { memo } from 'react';
 import type { Summary } from '../../api/types';
 import { SafeText } from '../../context/SafeText';
 import { LevelMark } from '../LevelMark';
-import { formatBriefly, formatMoment, isoTime } from '../format';
+import { formatAgo, formatBriefly, formatMoment, isoTime } from '../format';
 
 export const ROW_HEIGHT_PX = 58;
 const MAX_TYPES = 10;
@@ -15,6 +15,8 @@ interface Props {
   total: number;
   offsetPx: number;
   onSelect: (summary: Summary) => void;
+  /** For rows whose height depends on their text. */
+  measure: (row: HTMLElement | null) => void;
 }
 
 export function rowId(id: number): string {
@@ -28,8 +30,10 @@ export const EventRow = memo(function EventRow({
   total,
   offsetPx,
   onSelect,
+  measure,
 }: Props) {
   const { id, level, title, culprit, type, received_at: receivedAtS } = summary;
+  const deadLetter = summary.dead_letter;
   return (
     <div
       id={rowId(id)}
@@ -39,9 +43,11 @@ export const EventRow = memo(function EventRow({
       aria-setsize={total}
       className="event-row"
       data-level={level ?? 'none'}
-      data-dead={summary.dead_letter !== null}
+      data-dead={deadLetter !== null}
       // By the style object, not an attribute: the page's policy forbids inline styles.
-      style={{ transform: `translateY(${offsetPx}px)`, height: ROW_HEIGHT_PX }}
+      style={{ transform: `translateY(${offsetPx}px)`, minHeight: ROW_HEIGHT_PX }}
+      data-index={position - 1}
+      ref={deadLetter === null ? undefined : measure}
       onClick={() => {
         onSelect(summary);
       }}
@@ -57,7 +63,7 @@ export const EventRow = memo(function EventRow({
       <time
         className="event-time"
         dateTime={isoTime(receivedAtS)}
-        title={formatMoment(receivedAtS)}
+        title={`${formatMoment(receivedAtS)} (${formatAgo(receivedAtS)})`}
       >
         {formatBriefly(receivedAtS)}
       </time>
@@ -65,14 +71,24 @@ export const EventRow = memo(function EventRow({
         <SafeText text={culprit || typesOf(summary)} />
       </span>
       <span className="event-marks">
-        {summary.dead_letter !== null && <span className="mark mark-dead">dead letter</span>}
-        {summary.dead_letter === null && hasRefusal(summary) && (
+        {deadLetter !== null && <span className="mark mark-dead">dead letter</span>}
+        {deadLetter === null && hasRefusal(summary) && (
           <span className="mark mark-refused">refused</span>
         )}
         <span className="mark">
           <SafeText text={type} />
         </span>
       </span>
+      {deadLetter !== null && (
+        <span className="event-reason">
+          <SafeText text={deadLetter.reason} />
+          {deadLetter.detail !== null && deadLetter.detail !== '' && (
+            <>
+              : <SafeText text={deadLetter.detail} />
+            </>
+          )}
+        </span>
+      )}
     </div>
   );
 });

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'react';
 
-import type { Filters } from '../../api/types';
+import type { Choices, ExactFilter, Filters } from '../../api/types';
 
 // Search after a pause in typing, not at every key.
 const TYPING_PAUSE_MS = 250;
@@ -24,12 +24,29 @@ const TYPES = [
 ];
 const LEVELS = ['fatal', 'error', 'warning', 'info', 'debug', 'trace'];
 
-interface Props {
+interface SearchProps {
   filters: Filters;
   onChange: (filters: Filters) => void;
 }
 
-export function FilterBar({ filters, onChange }: Props) {
+interface Props {
+  filters: Filters;
+  choices: Choices;
+  onChange: (filters: Filters) => void;
+}
+
+// Offered where there are several values to choose from.
+const MORE: [name: ExactFilter, label: string, all: string][] = [
+  ['project', 'Project', 'All projects'],
+  ['platform', 'Platform', 'All platforms'],
+  ['topic', 'Topic', 'All topics'],
+  ['reason', 'Reason', 'All reasons'],
+];
+
+export function FilterBar({ filters, choices, onChange }: Props) {
+  const more = MORE.filter(
+    ([name]) => filters[name] !== '' || (choices[name] ?? []).length > (name === 'reason' ? 0 : 1),
+  );
   return (
     <div role="search" className="filters">
       <SearchField filters={filters} onChange={onChange} />
@@ -37,7 +54,7 @@ export function FilterBar({ filters, onChange }: Props) {
         <Choice
           label="Type"
           all="All types"
-          values={TYPES}
+          values={[...new Set([...TYPES, ...(choices.type ?? [])])]}
           value={filters.type}
           onChange={(type) => {
             onChange({ ...filters, type });
@@ -62,12 +79,36 @@ export function FilterBar({ filters, onChange }: Props) {
         >
           Dead letters
         </button>
+        {more.map(([name, label, all]) => (
+          <Choice
+            key={name}
+            label={label}
+            all={all}
+            values={choices[name] ?? []}
+            value={filters[name]}
+            onChange={(value) => {
+              onChange({ ...filters, [name]: value });
+            }}
+          />
+        ))}
+        {filters.issue !== '' && (
+          <button
+            type="button"
+            className="toggle"
+            aria-pressed="true"
+            onClick={() => {
+              onChange({ ...filters, issue: '' });
+            }}
+          >
+            One issue
+          </button>
+        )}
       </div>
     </div>
   );
 }
 
-function SearchField({ filters, onChange }: Props) {
+function SearchField({ filters, onChange }: SearchProps) {
   const [text, setText] = useState(filters.q);
   const [sent, setSent] = useState(filters.q);
   const input = useRef<HTMLInputElement>(null);
@@ -108,7 +149,7 @@ function SearchField({ filters, onChange }: Props) {
       type="search"
       className="search-field"
       aria-label="Search events"
-      placeholder="Search title, id, culprit …"
+      placeholder="Search everything …"
       title="Press / to search"
       value={text}
       spellCheck={false}

@@ -1,9 +1,12 @@
+import { useState } from 'react';
+
 import { NO_FILTERS, type Filters, type Status, type Summary } from '../../api/types';
 import { formatCount } from '../format';
 import { EventList } from './EventList';
 import { isFiltered, type EventFeed, type FeedSnapshot } from './eventFeed';
 import { FilterBar } from './FilterBar';
 import { NoEvents } from './NoEvents';
+import { useChoices } from './useChoices';
 
 interface Props {
   snapshot: FeedSnapshot;
@@ -14,6 +17,8 @@ interface Props {
   onFilter: (filters: Filters) => void;
   onSelect: (summary: Summary) => void;
   onEnter: () => void;
+  /** Called to delete all entries, after the user has confirmed it. */
+  onClear: () => void;
 }
 
 export function ListPane({
@@ -25,17 +30,22 @@ export function ListPane({
   onFilter,
   onSelect,
   onEnter,
+  onClear,
 }: Props) {
+  const choices = useChoices(status?.counts.accepted ?? 0, snapshot.store);
   const { phase, rows, pending, total, failure } = snapshot;
   return (
     <section className="list-pane" aria-labelledby="events-heading">
       <div className="list-head">
         <h2 id="events-heading">Events</h2>
-        <span className="list-count" role="status" data-testid="event-count">
-          {phase === 'ready' && formatCount(total, 'event')}
+        <span className="list-actions">
+          <span className="list-count" role="status" data-testid="event-count">
+            {phase === 'ready' && formatCount(total, 'event')}
+          </span>
+          {total > 0 && <ClearButton onClear={onClear} />}
         </span>
       </div>
-      <FilterBar filters={filters} onChange={onFilter} />
+      <FilterBar filters={filters} choices={choices} onChange={onFilter} />
       {pending.length > 0 && (
         <button
           type="button"
@@ -70,6 +80,26 @@ export function ListPane({
         <EventList {...{ snapshot, feed, selectedId, onSelect, onEnter }} />
       )}
     </section>
+  );
+}
+
+/** Deletes at the second click. */
+function ClearButton({ onClear }: { onClear: () => void }) {
+  const [isAsking, setIsAsking] = useState(false);
+  return (
+    <button
+      type="button"
+      className="button"
+      onBlur={() => {
+        setIsAsking(false);
+      }}
+      onClick={() => {
+        if (isAsking) onClear();
+        setIsAsking(!isAsking);
+      }}
+    >
+      {isAsking ? 'Delete all entries?' : 'Clear'}
+    </button>
   );
 }
 

@@ -118,6 +118,12 @@ export class EventFeed {
     if (this.#isOther(store)) this.#restart();
   }
 
+  /** Load the list again if it shows entries although the store is empty. */
+  noteEmpty(): void {
+    const { filters, phase, total } = this.#snapshot;
+    if (phase === 'ready' && total > 0) void this.open(filters);
+  }
+
   /** Append the next older page; does nothing while one is loading. */
   async loadMore(): Promise<void> {
     const { next, isLoadingMore, filters, phase } = this.#snapshot;

@@ -5,6 +5,7 @@ import type { CoverageCache } from '../../context/coverageCache';
 import { SafeText } from '../../context/SafeText';
 import type { JsonValue } from '../../json';
 import type { Frame, FrameEvent, RegisterMap } from '../../model/event';
+import { EditorLink, useFrameSource } from './frameSource';
 import { frameLocation, libraryName } from './frameText';
 
 interface Props {
@@ -20,7 +21,7 @@ interface Props {
 
 export const FrameRow = memo(function FrameRow({
   event,
-  frame,
+  frame: sentFrame,
   registers,
   registersMeta,
   repeats,
@@ -29,13 +30,14 @@ export const FrameRow = memo(function FrameRow({
   coverage,
 }: Props) {
   const [isOpen, setIsOpen] = useState(isInitiallyOpen);
+  const { frame, isPossible, note } = useFrameSource(event, sentFrame, isOpen);
   const parts = {
     hasContextSource: frame.context.length > 0,
     hasContextVars: Object.keys(frame.vars ?? {}).length > 0,
     hasContextRegisters: Object.keys(registers).length > 0,
     hasAssembly: (frame.platform ?? event.platform) === 'csharp' && frame.package !== null,
   };
-  const isExpandable = Object.values(parts).some(Boolean);
+  const isExpandable = isPossible || Object.values(parts).some(Boolean);
   // A folded application frame still shows the line that ran.
   const folded = { hasContextSource: parts.hasContextSource && frame.inApp };
 
@@ -58,6 +60,8 @@ export const FrameRow = memo(function FrameRow({
           <FrameTitle frame={frame} repeats={repeats} />
         </div>
       )}
+      {isOpen && <EditorLink frame={frame} />}
+      {isOpen && note !== null && <p className="frame-note">{note}</p>}
       <Context
         event={event}
         frame={frame}
