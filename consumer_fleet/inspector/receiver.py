@@ -53,6 +53,15 @@ class View:
     source_root: SourceRoot | None = None
     editor_link: str | None = None
 
+    @property
+    def features(self) -> dict[str, bool | str | None]:
+        """The parts that are there, for the page."""
+        return {
+            "coverage": bool(self.coverage.reports or self.coverage.codecov),
+            "source_root": self.source_root is not None,
+            "editor_link": self.editor_link,
+        }
+
 
 class Receiver:
     """The server and its store; as a context manager it starts and stops. Deliver to ``dsn``.
@@ -143,17 +152,12 @@ class Receiver:
         return self._access.url_host
 
     def _app(self) -> ASGIApp:
-        coverage = self._view.coverage
         pages = Pages(self.store, self._view.bundle)
         api = EventsApi(
             self.store,
             self._view.source,
             dsn=str(self.dsn) if self._access.is_loopback else None,
-            features={
-                "coverage": bool(coverage.reports or coverage.codecov),
-                "source_root": self._view.source_root is not None,
-                "editor_link": self._view.editor_link,
-            },
+            features=self._view.features,
         )
         traces = TraceApi(self.store)
         pages_app = Starlette(
