@@ -100,7 +100,7 @@ def destination_cuts(stage: Stage) -> None:
 def destination_silent(stage: Stage) -> None:
     """A network that swallows all answers for a while loses nothing.
 
-    Bound: 32 requests on the wire of each such time, and one more for each probe
+    Bound: 128 requests for each such time: those on the wire, and probes
     """
     proxy = _proxied_destination(stage)
     times = stage.scaled(6, 1)

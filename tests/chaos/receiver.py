@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple, Self, TypeAlias
+
+from tests.support.processes import free_ports
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -90,34 +93,48 @@ class Receiver:
         self._connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port: int = listener.getsockname()[1]
-        self._listener = listener
+        (self.port,) = free_ports(1)
+        self._scheme = "http"
 
     def __enter__(self) -> Self:
         self._thread.start()
-        listening = self._loop.create_server(lambda: _Connection(self), sock=self._listener)
-        self._server = asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
+        self._listen()
         return self
+
+    def _listen(self, tls: ssl.SSLContext | None = None) -> None:
+        async def listen() -> asyncio.Server:
+            sock = socket.create_server(("127.0.0.1", self.port), backlog=256)
+            return await self._loop.create_server(lambda: _Connection(self), sock=sock, ssl=tls)
+
+        self._server = asyncio.run_coroutine_threadsafe(listen(), self._loop).result(10)
+
+    def secure(self, tls: ssl.SSLContext) -> None:
+        """End all connections, and speak TLS from now on, with another certificate if it did."""
+        self._scheme = "https"
+        asyncio.run_coroutine_threadsafe(self._end_connections(), self._loop).result(10)
+        self._listen(tls)
+
+    async def _end_connections(self) -> None:
+        self._server.close()
+        for connection in list(self._connections):
+            connection.transport.abort()
 
     def __exit__(self, *_: object) -> None:
         async def end() -> None:
-            self._server.close()
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for connection in list(self._connections):
-                connection.transport.abort()
+            await self._end_connections()
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def dsn(self, port: int | None = None) -> str:
-        """Return its DSN, with the port of a proxy before it if one is given."""
-        return f"http://key@127.0.0.1:{port or self.port}/1"
+    def dsn(self) -> str:
+        """Return its DSN. Where a proxy is before it, ``port`` is the proxy's."""
+        return f"{self._scheme}://key@127.0.0.1:{self.port}/1"
 
     @property
     def distinct(self) -> int:
