@@ -235,6 +235,12 @@ class Stage:
         self.faults["consumer SIGTERM"] += 1
         self._stop(member)
 
+    def wait_for_end(self, member: ConsumerProcess, code: int, timeout_s: float = 60) -> None:
+        """Wait until a consumer has ended by itself, with that exit code."""
+        if (found := member.wait(timeout_s)) != code:
+            self.judge.problems.append(f"a consumer ended with {found}, expected {code}")
+        self._end(member)
+
     def _stop(self, member: ConsumerProcess) -> None:
         member.signal(signal.SIGTERM)
         if (code := member.wait(_TERM_TIMEOUT_S)) != 0:

@@ -10,6 +10,7 @@ from tests.chaos import (  # noqa: F401 - each registers its rows
     consumers,
     dead_letters,
     destinations,
+    held,
     network,
     poison,
     rebalances,

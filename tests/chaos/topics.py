@@ -92,8 +92,7 @@ def topic_deleted(stage: Stage) -> None:
     deleted_at = time.monotonic()
     stage.kafka.delete_topic(stage.topic)
     stage.faults["topic deleted"] += 1
-    if (code := consumer.wait(30)) != 78:
-        stage.judge.problems.append(f"the consumer ended with {code}")
+    stage.wait_for_end(consumer, 78)
     if time.monotonic() - deleted_at > 12:
         stage.judge.problems.append("it took more than 10 s")
     # What the topic still held went with it.
