@@ -319,7 +319,8 @@ class HttpConnection:
         if parser.answer is None:
             return
         if self._unsent is None and self._tls is None:
-            self._pool.finished(self, parser.answer, is_reusable=parser.keeps_alive)
+            is_reusable = parser.keeps_alive and not self.has_moved
+            self._pool.finished(self, parser.answer, is_reusable=is_reusable)
         else:
             self._finish()
 
