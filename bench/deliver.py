@@ -85,6 +85,9 @@ class CountingReceipt:
     def given_up(self, number: int) -> None:
         raise AssertionError(number)
 
+    def dropped(self, number: int) -> None:
+        raise AssertionError(number)
+
 
 @contextmanager
 def running_sink() -> Iterator[int]:
@@ -124,11 +127,10 @@ def deliver(port: int, kind: str, arguments: argparse.Namespace) -> float:
         Dsn.parse(f"http://key@127.0.0.1:{port}/1"),
         connections=arguments.connections,
         compression=arguments.compression,
+        drop_items=frozenset({"statsd"}),
     )
     destination = Destination(options, loop, open_posts=POSTS[kind])
-    transport = MultiplexingTransport(
-        destination, None, loop, upstream_metrics_enabled=False, saas_sample_rate=0.0
-    )
+    transport = MultiplexingTransport(destination, None, loop, saas_sample_rate=0.0)
     item = make_item("event", b"x" * arguments.payload_bytes)
     envelope = build("a" * 32, [item])
     receipt = CountingReceipt()

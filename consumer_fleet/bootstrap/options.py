@@ -30,6 +30,7 @@ from consumer_fleet.bootstrap.parsing import (
     as_mapping,
     broker,
     http_url,
+    item_types,
     lower,
     shown,
     topic_name,
@@ -73,6 +74,7 @@ Broker: TypeAlias = Annotated[str, AfterValidator(broker)]
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
 DsnText: TypeAlias = Annotated[InstanceOf[Dsn], BeforeValidator(as_dsn)]
 Items: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_items)]
+ItemTypes: TypeAlias = Annotated[Items, AfterValidator(item_types)]
 Pairs: TypeAlias = Annotated[dict[str, str], BeforeValidator(as_mapping)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 TopicName: TypeAlias = Annotated[Name, AfterValidator(topic_name)]
@@ -166,6 +168,14 @@ class Options(BaseModel):
     )
     sentry_sdk_upstream_metrics_enabled: bool = Field(
         False, description="Send statsd items upstream too; by default they are left out there."
+    )
+    upstream_drop_items: ItemTypes = Field(
+        (),
+        description="Item types that upstream does not take, for example transaction: they are "
+        "left out there, with what belongs to them.",
+    )
+    saas_drop_items: ItemTypes = Field(
+        (), description="Item types to leave out for the second destination."
     )
     upstream_compression: Encoding = Field(
         "auto", description="Body compression for upstream: auto, none, gzip, zstd or br."
@@ -336,7 +346,6 @@ class Options(BaseModel):
         return CaptureOptions(
             self._destination("upstream", self.upstream_dsn),
             self._destination("saas", self.saas_dsn),
-            upstream_metrics_enabled=self.sentry_sdk_upstream_metrics_enabled,
             saas_sample_rate=self.store_use_relay_dsn_sample_rate,
         )
 
@@ -360,7 +369,14 @@ class Options(BaseModel):
             client_certificate=self.client_certificate,
             best_effort_budget_bytes=self.best_effort_budget_mb * 1024 * 1024,
             holds=self.hold_at_most_s > 0,
+            drop_items=self._dropped_items(name),
         )
+
+    def _dropped_items(self, name: str) -> frozenset[str]:
+        dropped = frozenset[str](getattr(self, f"{name}_drop_items"))
+        if name == "upstream" and not self.sentry_sdk_upstream_metrics_enabled:
+            dropped |= {"statsd"}
+        return dropped
 
     @property
     def physical_topic_name(self) -> str | None:

@@ -11,6 +11,8 @@ import json
 import re
 
 from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.items import ITEMS
+from consumer_fleet.humanize import did_you_mean
 from consumer_fleet.printable import REDACTED, without_userinfo
 
 # A comma separates pairs only where another key follows, so that a value may hold commas:
@@ -111,6 +113,15 @@ def as_dsn(value: object) -> object:
 def lower(value: object) -> object:
     """Choices are written in any case."""
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def item_types(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Types of items that this version knows: a misspelt one would drop nothing."""
+    for value in values:
+        if value not in ITEMS:
+            hint = did_you_mean(value, ITEMS)
+            raise ValueError(f"{value!r} is not an item type{hint} Known are {', '.join(ITEMS)}")
+    return values
 
 
 def topic_name(value: str) -> str:

@@ -17,6 +17,9 @@ class CaptureRecipient(Recipient, Protocol):
     def accepted(self, number: int, destination: str) -> None:
         """One of several destinations accepted the envelope: at any time, even after `done`."""
 
+    def dropped(self, number: int) -> None:
+        """Instead of `done`: no destination takes any of its items, on purpose."""
+
 
 class Delivery:
     """An envelope on its way to several destinations, or to one that is not required.
@@ -29,6 +32,7 @@ class Delivery:
         "_destinations",
         "_given_up",
         "_holds",
+        "_is_dropped",
         "_number",
         "_open",
         "_recipient",
@@ -48,6 +52,8 @@ class Delivery:
         self._rejection = None if before is None else before.rejected
         self._holds: list[Held] = []
         self._given_up = False
+        # Whether all destinations that were asked take none of its items; None if none was asked.
+        self._is_dropped: bool | None = None
         # Capturing itself counts as one, so that an answer that comes before all destinations
         # have been asked does not end anything.
         self._open = 1
@@ -63,6 +69,10 @@ class Delivery:
     @property
     def can_hold(self) -> bool:
         return self._recipient.can_hold
+
+    def asked(self, *, is_dropped: bool) -> None:
+        """A destination is asked; ``is_dropped`` if it takes none of the items."""
+        self._is_dropped = is_dropped and self._is_dropped is not False
 
     def expect(self) -> None:
         """A required destination is about to get the envelope."""
@@ -94,6 +104,8 @@ class Delivery:
             self._recipient.given_up(self._number)
         elif self._holds:
             self._recipient.held(self._number, self._merged())
+        elif self._is_dropped and self._rejection is None:
+            self._recipient.dropped(self._number)
         else:
             self._recipient.done(self._number, self._rejection)
 

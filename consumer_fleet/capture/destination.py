@@ -70,6 +70,7 @@ class Destination:
         self.name = name = options.name
         self.dsn = dsn = options.dsn
         self.required = options.required
+        self.drop_items = options.drop_items
         self._holds, self._draining = options.holds and options.required, False
         self._clock = clock = loop.clock
         self._wall_clock = wall_clock

@@ -15,8 +15,8 @@ class DestinationOptions:
 
     ``name`` is ``upstream`` or ``saas``. One that is not ``required`` drops envelopes once
     ``best_effort_budget_bytes`` of them are waiting. One that ``holds`` gives an envelope back that
-    it limits or refuses alone. ``connections`` are per process.
-    ``client_certificate`` is a PEM file with a certificate and its key.
+    it limits or refuses alone. It gets no items of the types ``drop_items``. ``connections`` are
+    per process. ``client_certificate`` is a PEM file with a certificate and its key.
     """
 
     name: str
@@ -30,6 +30,7 @@ class DestinationOptions:
     client_certificate: Path | None = None
     best_effort_budget_bytes: int = 16 * 1024 * 1024
     holds: bool = False
+    drop_items: frozenset[str] = frozenset()
 
     def headers(self, encoding: str | None) -> tuple[str, ...]:
         """The headers that every request has in common."""
@@ -46,5 +47,4 @@ class CaptureOptions:
 
     upstream: DestinationOptions | None = None
     saas: DestinationOptions | None = None
-    upstream_metrics_enabled: bool = False
     saas_sample_rate: float = 0.0

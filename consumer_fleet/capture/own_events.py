@@ -226,6 +226,9 @@ class OwnEventRecipient:
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
         self.in_flight -= 1
 
+    def dropped(self, number: int) -> None:
+        self.in_flight -= 1
+
     def held(self, number: int, held: Held) -> None:
         """Never called: it can't hold."""
 

@@ -22,6 +22,7 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop, OnReady
 from consumer_fleet.capture.destination import Destination, OpenPosts
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope, parse
 from consumer_fleet.capture.held import Held
+from consumer_fleet.capture.items import without_items
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.capture.own_events import LostEvents, OwnEventRecipient, is_current_event_safe
 from consumer_fleet.capture.socket_posts import open_posts
@@ -56,7 +57,6 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         saas: Destination | None,
         loop: DeliveryLoop,
         *,
-        upstream_metrics_enabled: bool,
         saas_sample_rate: float,
         incr: Incr = metrics.incr,
         options: dict[str, Any] | None = None,
@@ -68,7 +68,6 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         # By far the most frequent case: nothing needs to be kept per envelope.
         self._is_simple = saas is None and upstream is not None and upstream.required
         self._loop = loop
-        self._upstream_metrics_enabled = upstream_metrics_enabled
         self._saas_sample_rate = saas_sample_rate
         self._takes_own_events = True
         self._incr = incr
@@ -102,13 +101,13 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if self._is_simple and not skip:
             assert self._upstream is not None
             self._to_upstream.total += 1
-            if not self._upstream_metrics_enabled:
-                envelope = _without_statsd(envelope)
+            if self._upstream.drop_items:
+                envelope = without_items(envelope, self._upstream.drop_items)
             if envelope.items:
                 self._upstream.send(envelope, recipient, number, held)
             else:
                 self._count_filtered(self._upstream)
-                recipient.done(number, None)
+                recipient.dropped(number)
             return
         to_saas = self._is_sampled(sampling_key)
         if to_saas and isinstance(envelope, InternalEnvelope):
@@ -198,13 +197,13 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 continue
             if destination is self._upstream:
                 self._to_upstream.total += 1
-                is_whole = self._upstream_metrics_enabled
-                copy = envelope if is_whole else _without_statsd(envelope)
-                self._send(destination, copy, delivery, position, failures, held)
             elif to_saas:
                 self._to_saas.total += 1
-                # The envelope as it came, with the items that were left out for the upstream.
-                self._send(destination, envelope, delivery, position, failures, held)
+            else:
+                continue
+            # Of the envelope as it came: what one destination does not take, the other may.
+            copy = without_items(envelope, destination.drop_items)
+            self._send(destination, copy, delivery, position, failures, held)
         if failures:
             raise failures[0]
         delivery.close_one()
@@ -218,6 +217,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         failures: list[Exception],
         held: Held | None,
     ) -> None:
+        delivery.asked(is_dropped=not envelope.items)
         if not envelope.items:
             self._count_filtered(destination)
             return
@@ -355,19 +355,6 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         return len(self._inbox) + waiting
 
 
-def _without_statsd(envelope: Envelope) -> Envelope:
-    """Return the envelope itself, or a copy without its statsd items.
-
-    Items are told by their own type: the SDK's data categories no longer know statsd.
-    """
-    # A plain loop: nearly all envelopes pass here, and a generator costs as much as a parse.
-    for item in envelope.items:
-        if item.type == "statsd":
-            items = tuple(item for item in envelope.items if item.type != "statsd")
-            return envelope._replace(items=items)
-    return envelope
-
-
 def build_transport(
     options: CaptureOptions, open_posts: OpenPosts = open_posts
 ) -> MultiplexingTransport:
@@ -384,6 +371,5 @@ def build_transport(
         destination(options.upstream),
         destination(options.saas),
         loop,
-        upstream_metrics_enabled=options.upstream_metrics_enabled,
         saas_sample_rate=options.saas_sample_rate,
     )

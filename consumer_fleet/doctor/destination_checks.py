@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -19,12 +19,15 @@ from consumer_fleet.capture.dialing import proxy_from_environment
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import build, choose_compressor, make_item, serialize
 from consumer_fleet.capture.gate import limits_of_answer
+from consumer_fleet.capture.items import ITEMS
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
 
 _BODY_CAP_BYTES: Final = 64 * 1024
 _CONNECT_TIMEOUT_S: Final = 3.0
 _REQUEST_TIMEOUT_S: Final = 4.0
+# Servers that do not support a category limit it for a day, each time.
+_NEVER_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,20 +201,30 @@ def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
         # A second report that gets no answer says nothing: the network has just worked.
         if later.status:
             reply = later
-    yield from judge_reply(name, destination.dsn, destination.compression, reply)
+    dropped = destination.drop_items
+    yield from judge_reply(name, destination.dsn, destination.compression, reply, dropped)
 
 
-def judge_reply(name: Name, dsn: Dsn, compression: str, reply: Reply) -> Iterator[Finding]:
-    """Findings from an answer, or from none."""
+def judge_reply(
+    name: Name,
+    dsn: Dsn,
+    compression: str,
+    reply: Reply,
+    dropped: Collection[str] = (),
+) -> Iterator[Finding]:
+    """Findings from an answer, or from none. ``dropped`` are the item types that it never gets."""
     subject = f"{name} {dsn.scheme}://{dsn.host}:{dsn.port}"
     if not reply.status:
         yield _no_answer(subject, name, dsn, reply)
         return
     yield _answered(subject, name, dsn, compression, reply)
-    for check in (_certificate, _clock, _limits):
+    for check in (_certificate, _clock):
         finding = check(subject, reply)
         if finding is not None:
             yield finding
+    limits = _limits(subject, name, reply, dropped)
+    if limits is not None:
+        yield limits
 
 
 def _no_answer(subject: str, name: Name, dsn: Dsn, reply: Reply) -> Finding:
@@ -313,11 +326,19 @@ def _clock(subject: str, reply: Reply) -> Finding | None:
     )
 
 
-def _limits(subject: str, reply: Reply) -> Finding | None:
+def _limits(subject: str, name: Name, reply: Reply, dropped: Collection[str]) -> Finding | None:
     header = reply.headers.get("x-sentry-rate-limits")
     if header is None or reply.status == 429:
         return None
     limits = limits_of_answer(reply.status, header, None, reply.answered_at_s)
+    refused = {category for category, seconds in limits.items() if seconds >= _NEVER_S}
+    types = [
+        each
+        for each, facts in ITEMS.items()
+        if facts.categories and refused.issuperset(facts.categories)
+    ]
+    if refused == limits.keys() and set(types) <= set(dropped):
+        limits = {}
     if not limits:
         return None
     named = ", ".join(
@@ -328,6 +349,11 @@ def _limits(subject: str, reply: Reply) -> Finding | None:
         "destination.limits",
         subject,
         f"rate limits now: {named}",
-        "Such messages wait, and others behind them once there are too many. If the server never "
-        "accepts them, keep them off the topic.",
+        "Such messages are held, and others pass them."
+        + (
+            f" A limit of a day means that the server never takes them: set {name}_drop_items to "
+            f"{','.join(types)}, and they count as filtered."
+            if types
+            else ""
+        ),
     )

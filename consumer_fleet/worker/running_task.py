@@ -88,6 +88,12 @@ class RunningTask:
         if self.unsettled and not self.abandoned:
             self._marks[self._region + number] |= protocol.ACCEPTED_BY[destination]
 
+    def dropped(self, number: int) -> None:
+        """Called by the transport: no destination takes any item of a captured message."""
+        self._worker.in_flight -= 1
+        if not self.abandoned:
+            self.filtered(number, "dropped_items")
+
     def filtered(self, number: int, reason: str) -> None:
         self.unsettled -= 1
         self.receipts.filtered.append((number, reason))

@@ -51,6 +51,8 @@ class Setting:
 
     def destination(self, name: str, **options: Any) -> Destination:
         server = self.upstream_server if name == "upstream" else self.saas_server
+        if name == "upstream":
+            options.setdefault("drop_items", frozenset({"statsd"}))
         return make_destination(self.loop, server.dsn(), name, incr=self.metrics.incr, **options)
 
     def transport(
@@ -58,14 +60,12 @@ class Setting:
         upstream: Destination | None = None,
         saas: Destination | None = None,
         *,
-        upstream_metrics_enabled: bool = False,
         saas_sample_rate: float = 1.0,
     ) -> MultiplexingTransport:
         return MultiplexingTransport(
             upstream,
             saas,
             self.loop,
-            upstream_metrics_enabled=upstream_metrics_enabled,
             saas_sample_rate=saas_sample_rate,
             incr=self.metrics.incr,
         )
@@ -181,7 +181,8 @@ def test_saas_gets_the_whole_envelope_when_upstream_is_filtered(setting: Setting
 
 
 def test_upstream_gets_statsd_items_when_its_metrics_are_enabled(setting: Setting) -> None:
-    transport = setting.both(upstream_metrics_enabled=True)
+    upstream = setting.destination("upstream", drop_items=frozenset())
+    transport = setting.transport(upstream, setting.destination("saas"))
     settle(transport, capture(transport, event("e" * 32, STATSD)))
     assert types_of(setting.upstream_server) == [["event", "statsd"]]
 
@@ -189,12 +190,45 @@ def test_upstream_gets_statsd_items_when_its_metrics_are_enabled(setting: Settin
 def test_an_envelope_left_empty_is_not_sent(setting: Setting) -> None:
     transport = setting.transport(setting.destination("upstream"))
     receipt = capture(transport, build(None, [STATSD]), sampling_key="t/0/1")
-    assert receipt.settlements == [None]
+    assert (receipt.drops, receipt.settlements) == (1, [])
     assert receipt.accepted_by == []
     drive_for(transport.run_once, 0.05)
     assert setting.upstream_server.requests == []
     transport.flush(1)
     assert setting.metrics.total("capture.filtered", destination="upstream") == 1
+
+
+def test_what_one_destination_drops_the_other_gets_with_all_that_belongs_to_it(
+    setting: Setting,
+) -> None:
+    whole = build(
+        "e" * 32,
+        [
+            make_item("transaction", b"{}"),
+            make_item("profile", b"{}"),
+            make_item("attachment", b"x"),
+            make_item("session", b"{}"),
+        ],
+    )
+    upstream = setting.destination("upstream", drop_items=frozenset({"transaction"}))
+    transport = setting.transport(upstream, setting.destination("saas"))
+    settle(transport, capture(transport, whole))
+    assert types_of(setting.upstream_server) == [["session"]]
+    assert types_of(setting.saas_server) == [["transaction", "profile", "attachment", "session"]]
+
+
+@pytest.mark.parametrize("saas_rate", [0.0, 1.0])
+def test_an_envelope_that_no_destination_takes_is_dropped_and_one_that_any_takes_is_not(
+    setting: Setting, saas_rate: float
+) -> None:
+    no_statsd = setting.destination("saas", drop_items=frozenset({"statsd"}))
+    transport = setting.transport(setting.destination("upstream"), no_statsd)
+    transport.change(saas_rate, True)
+    receipt = capture(transport, build(None, [STATSD]), sampling_key="t/0/1")
+    assert (receipt.drops, receipt.settlements) == (1, [])
+    settled = capture(transport, event("e" * 32, STATSD))
+    settle(transport, settled)
+    assert settled.drops == 0
 
 
 def test_without_any_destination_a_receipt_settles_at_once(setting: Setting) -> None:

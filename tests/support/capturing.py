@@ -51,11 +51,15 @@ class RecordedReceipt:
         self.accepted_by: list[str] = []
         self.settlements: list[RejectedMessage | None] = []
         self.holds: list[Held] = []
+        self.drops = 0
         self.given_up_times = 0
         self.draining = False
 
     def held(self, number: int, held: Held) -> None:
         self.holds.append(held)
+
+    def dropped(self, number: int) -> None:
+        self.drops += 1
 
     def given_up(self, number: int) -> None:
         self.given_up_times += 1

@@ -576,3 +576,22 @@ def test_this_machine_has_a_usable_cpu() -> None:
     assert usable_cpus() >= 1
     assert options().worker_count == max(1, usable_cpus() - 1)
     assert options(workers=5).worker_count == 5
+
+
+def test_item_types_to_drop_are_known_ones_and_a_misspelt_one_gets_a_hint() -> None:
+    given = from_environment({"CONSUMER_UPSTREAM_DROP_ITEMS": "transaction,span"})
+    assert given.upstream_drop_items == ("transaction", "span")
+    with pytest.raises(
+        ConfigurationError, match="'transactions' is not an item type: did you mean"
+    ):
+        from_environment({"CONSUMER_SAAS_DROP_ITEMS": "transactions"})
+
+
+def test_statsd_is_dropped_upstream_like_any_other_type_while_metrics_are_disabled() -> None:
+    dsn = {"CONSUMER_UPSTREAM_DSN": "http://k@h/1", "CONSUMER_UPSTREAM_DROP_ITEMS": "span"}
+    off = from_environment(dsn).capture.upstream
+    on = from_environment({**dsn, "SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "1"}).capture.upstream
+    assert off is not None
+    assert on is not None
+    assert off.drop_items == frozenset({"span", "statsd"})
+    assert on.drop_items == frozenset({"span"})

@@ -189,3 +189,13 @@ def test_a_certificate_that_ends_soon_is_a_warning(days: int, status: str) -> No
     finding = judged(answer)["destination.tls"]
     assert finding.status == status
     assert f"expires in {days} days" in finding.seen
+
+
+def test_a_limit_of_a_day_proposes_the_option_that_drops_what_is_never_taken() -> None:
+    answer = reply(200, x_sentry_rate_limits="86400:transaction;span:organization")
+    fix = judged(answer)["destination.limits"].fix
+    assert "set upstream_drop_items to transaction,span,otel_span" in fix
+    dropped = {"transaction", "span", "otel_span"}
+    dsn = Dsn.parse(f"https://{KEY}@sentry.example/7")
+    found = [each.check for each in judge_reply("upstream", dsn, "auto", answer, dropped)]
+    assert "destination.limits" not in found, "nothing is left to do"
