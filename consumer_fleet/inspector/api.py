@@ -65,12 +65,10 @@ class EventsApi:
 
     async def events(self, request: Request) -> Response:
         parameters = request.query_params
-        dead = parameters.get("dead")
-        if dead not in (None, "0", "1"):
-            raise HTTPException(400, "dead must be 0 or 1")
+        dead, grouped = _flag(request, "dead"), _flag(request, "grouped")
         filter_ = Filter(
             text=parameters.get("q", "")[:_QUERY_CHARS],
-            dead=None if dead is None else dead == "1",
+            dead=dead,
             **{name: parameters.get(name) or None for name in ("type", *EXACT)},
         )
         before = parameters.get("before")
@@ -80,8 +78,10 @@ class EventsApi:
             limit=min(
                 whole_number("limit", parameters.get("limit", _DEFAULT_LIMIT)), _LARGEST_LIMIT
             ),
+            grouped=grouped is True,
         )
-        return as_json({"store": self._store.instance, **page._asdict()})
+        repeats = {str(entry_id): count for entry_id, count in page.repeats.items()}
+        return as_json({"store": self._store.instance, **page._asdict(), "repeats": repeats})
 
     async def choices(self, _request: Request) -> Response:
         return as_json(self._store.choices())
@@ -170,6 +170,14 @@ def whole_number(name: str, value: str | int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) > 0):
         raise HTTPException(400, f"{name} must be a whole number above 0")
     return int(text)
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    """A parameter that is 0 or 1; None if it is missing. Raises HTTPException (400)."""
+    value = request.query_params.get(name)
+    if value not in (None, "0", "1"):
+        raise HTTPException(400, f"{name} must be 0 or 1")
+    return None if value is None else value == "1"
 
 
 def _number_in_path(request: Request, name: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from consumer_fleet.capture.envelope import Item, build, make_item
+from consumer_fleet.inspector.demo_items import shop_visit
 from consumer_fleet.inspector.entry import DeliveryResponse, KafkaPosition, NewEntry, Rejection
 from consumer_fleet.inspector.feeder import Feed, as_bytes
 
@@ -38,7 +39,8 @@ class _Sample(NamedTuple):
 def demo_feed() -> Feed:
     """All entries in one batch; the richest come last, to be at the top of the list."""
     now = time.time()
-    samples = [*_without_event(), *_other_events(), _dead_letter(), *_errors()]
+    visit = [_Sample(each.items, each.event_id) for each in shop_visit(_occurred_at())]
+    samples = [*_without_event(), *_other_events(), *visit, _dead_letter(), *_errors()]
     yield [
         _undecodable(now - _INTERVAL_S * (len(samples) + 1)),
         *(
@@ -91,7 +93,6 @@ def _dead_letter() -> _Sample:
 
 
 def _other_events() -> Iterator[_Sample]:
-    yield _event(_transaction(_occurred_at()), "transaction")
     yield _event(demo_event("feedback"), "feedback")
     yield _event(demo_event("csp"))
     note = _event({"level": "info", "logentry": {"formatted": "Rates were read"}})
@@ -151,33 +152,4 @@ def deep_recursion(depth: int = 500) -> Json:
         "transaction": "tree.rebuild",
         "exception": {"values": [error]},
         "sdk": {"name": "sentry.python", "version": "2.40.0"},
-    }
-
-
-def _transaction(now: float) -> Json:
-    trace_id, root = uuid.uuid4().hex, "b0a1c2d3e4f50617"
-    names = ("SELECT cart", "GET rates.example.com", "SELECT customer", "INSERT invoice")
-    spans = [
-        {
-            "trace_id": trace_id,
-            "span_id": f"c{number:015x}",
-            "parent_span_id": root,
-            "op": "http.client" if "GET" in name else "db",
-            "description": name,
-            "start_timestamp": now - 0.4 + number * 0.08,
-            "timestamp": now - 0.3 + number * 0.08,
-            "status": "ok",
-        }
-        for number, name in enumerate(names)
-    ]
-    trace = {"trace_id": trace_id, "span_id": root, "op": "http.server", "status": "ok"}
-    return {
-        "type": "transaction",
-        "platform": "python",
-        "transaction": "/checkout",
-        "start_timestamp": now - 0.5,
-        "timestamp": now,
-        "contexts": {"trace": trace},
-        "spans": spans,
-        "measurements": {"db.calls": {"value": 3, "unit": "none"}},
     }

@@ -46,12 +46,14 @@ class Counts(NamedTuple):
 
 class EntryPage(NamedTuple):
     """One page of a list. ``total`` counts the matches on all pages; ``next`` is the ``before`` of
-    the next page, None on the last one.
+    the next page, None on the last one. ``repeats`` counts the entries of each issue in a
+    grouped list, by the id of the newest one.
     """
 
     events: list[Summary]
     total: int
     next: int | None
+    repeats: dict[int, int]
 
 
 class Content(NamedTuple):
@@ -135,22 +137,37 @@ class Store:
         """The latest entries, newest first."""
         return self._select("ORDER BY id DESC LIMIT ?", limit)
 
-    def page(self, filter_: Filter, *, before: int | None = None, limit: int = 100) -> EntryPage:
-        """Matching entries older than the entry ``before``, newest first."""
+    def page(
+        self,
+        filter_: Filter,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        grouped: bool = False,
+    ) -> EntryPage:
+        """Matching entries older than the entry ``before``, newest first.
+
+        ``grouped`` returns the newest entry of each issue; what has no issue is on its own.
+        """
         condition, values = filter_.condition()
         end = _LARGEST_ID if before is None else min(before, _LARGEST_ID)
-        if filter_.text.split():
+        repeats: dict[int, int] = {}
+        if grouped or filter_.text.split():
             # A search once for both: the number of matches needs all of them.
-            ids = self._ids(condition, values)
-            total, older = len(ids), [each for each in ids if each < end][: limit + 1]
+            matches = self._matches(condition, values, grouped=grouped)
+            total = len(matches)
+            older = [entry_id for entry_id, _ in matches if entry_id < end][: limit + 1]
             condition, values = f"id IN ({', '.join('?' * len(older))})", list(older)
+            if grouped:
+                repeats = dict(matches)
         else:
             total = self.counts().kept if filter_.is_empty else self._count(condition, values)
         found = self._select(
             f"WHERE id < ? AND {condition} ORDER BY id DESC LIMIT ?", end, *values, limit + 1
         )
         events = found[:limit]
-        return EntryPage(events, total, events[-1].id if len(found) > limit else None)
+        counts = {entry.id: repeats[entry.id] for entry in events} if grouped else {}
+        return EntryPage(events, total, events[-1].id if len(found) > limit else None, counts)
 
     def after(self, entry_id: int, limit: int) -> list[Summary]:
         """Entries newer than that one, oldest first."""
@@ -303,11 +320,18 @@ class Store:
             ).fetchall()
         return [summary_from(row) for row in rows]
 
-    def _ids(self, condition: str, values: Sequence[int | str]) -> list[int]:
-        """The matching entries, newest first."""
-        statement = f"SELECT id FROM entries WHERE {condition} ORDER BY id DESC"  # noqa: S608 - as above
+    def _matches(
+        self, condition: str, values: Sequence[int | str], *, grouped: bool
+    ) -> list[tuple[int, int]]:
+        """The matching entries, newest first; if grouped, with how many each stands for."""
+        # An entry's id is a number, so none is an issue.
+        group = "coalesce(issue, id)" if grouped else "id"
+        statement = (
+            f"SELECT max(id), count(*) FROM entries WHERE {condition}"  # noqa: S608 - as above
+            f" GROUP BY {group} ORDER BY max(id) DESC"
+        )
         with self._reading() as database:
-            return [entry_id for (entry_id,) in database.execute(statement, values)]
+            return database.execute(statement, values).fetchall()
 
     def _count(self, condition: str, values: Sequence[int | str]) -> int:
         statement = f"SELECT count(*) FROM entries WHERE {condition}"  # noqa: S608 - as above

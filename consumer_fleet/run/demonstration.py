@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -17,10 +18,13 @@ import orjson
 import structlog
 from sentry_kafka_schemas import iter_examples
 
+from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import ConfigurationError, FleetError
-from consumer_fleet.inspector.feeder import Feeder, dead_letter_feed
+from consumer_fleet.inspector.demo_items import shop_visit
+from consumer_fleet.inspector.entry import NewEntry
+from consumer_fleet.inspector.feeder import Feed, Feeder, as_bytes, dead_letter_feed
 from consumer_fleet.inspector.receiver import Receiver
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.mock_cluster import MockCluster, MockMessage
@@ -30,6 +34,9 @@ from consumer_fleet.targets import default_dead_letter_topic
 log = structlog.get_logger(__name__)
 
 _TRICKLE_STOP_TIMEOUT_S = 5.0
+# Between two envelopes of the shop; short pauses, because a feeder stops between batches.
+_SHOP_PAUSES: Final = 10
+_SHOP_PAUSE_S: Final = 0.2
 
 
 class Embedded:
@@ -64,6 +71,7 @@ class Embedded:
             self.receiver = stack.enter_context(Receiver())
             self._follow_dead_letters(dead_letters, definition.decode, stack)
             if trickle:
+                self._show_other_items(stack)
                 stack.callback(_Trickle(self._cluster, self._topic, messages, per_second).stop)
             self._stack = stack.pop_all()
 
@@ -74,6 +82,12 @@ class Embedded:
         )
         feed = dead_letter_feed(reader, lambda _origin: decode)
         feeder = Feeder(self.receiver.store, feed)
+        feeder.start()
+        stack.callback(feeder.stop)
+
+    def _show_other_items(self, stack: ExitStack) -> None:
+        """Show the items that no message of one consumer has, as an SDK would send them."""
+        feeder = Feeder(self.receiver.store, _shop_feed())
         feeder.start()
         stack.callback(feeder.stop)
 
@@ -99,15 +113,17 @@ class Embedded:
     def banner(self) -> str:
         """Say that this is not real, and what makes it real."""
         more = f", {self._per_second:g} more per second" if self._per_second else ""
+        others = ",\n            and all that SDKs send: traces, logs, metrics, …" if more else ""
         return f"""\
 This is a demonstration: neither Kafka brokers nor a DSN are configured.
   Kafka     an embedded broker with {self._preloaded:,} example messages in {self._topic!r}{more}
-  Upstream  an embedded inspector: accepted envelopes and dead letters are shown
-            at {self.receiver.url}
+  Upstream  an embedded inspector: its page shows accepted envelopes and dead letters{others}
 Nothing is kept: both are in memory and end with this process.
 To make it real, give both of these:
   --bootstrap-servers HOST:PORT              or CONSUMER_BOOTSTRAP_SERVERS
   --upstream-dsn https://KEY@HOST/PROJECT    or CONSUMER_UPSTREAM_DSN
+
+  Page      {self.receiver.url}
 """
 
 
@@ -141,6 +157,21 @@ class _Trickle:
             except FleetError as error:
                 log.warning("demonstration_stopped_producing", error=str(error))
                 return
+
+
+def _shop_feed() -> Feed:
+    """One visit to a shop at once, then one envelope of another every few seconds."""
+    yield [_shop_entry(envelope) for envelope in shop_visit(time.time())]
+    while True:
+        for envelope in shop_visit(time.time()):
+            for _ in range(_SHOP_PAUSES):
+                time.sleep(_SHOP_PAUSE_S)
+                yield []
+            yield [_shop_entry(envelope)]
+
+
+def _shop_entry(envelope: Envelope) -> NewEntry:
+    return NewEntry(as_bytes(envelope), envelope, time.time(), project="1")
 
 
 # -- its messages ----------------------------------------------------------------------------------

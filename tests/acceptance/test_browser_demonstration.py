@@ -23,23 +23,37 @@ _LISTENING = "0A"  # a socket's state in /proc/net/tcp
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsumerProcess]:
     folder = tmp_path_factory.mktemp("demonstration")
     with ConsumerProcess(folder, "--topic", "events", "--workers", "1") as consumer:
-        consumer.wait_until(lambda: " at http://" in consumer.output(), "the banner")
+        consumer.wait_until(lambda: "Page      http://" in consumer.output(), "the banner")
         yield consumer
 
 
 @pytest.fixture
 def url(demonstration: ConsumerProcess) -> str:
     """The address in the banner."""
-    (url,) = set(re.findall(r" at (http://127\.0\.0\.1:\d+/)", demonstration.output()))
+    (url,) = set(re.findall(r"Page      (http://127\.0\.0\.1:\d+/)", demonstration.output()))
     return str(url)
 
 
 def test_the_demonstrations_events_show_their_kafka_position(visit: OpenPage, url: str) -> None:
-    page = visit(url).page
+    page = visit(f"{url}#/events?topic=events").page
     rows(page).first.click()
     position = re.compile(r"^events partition [0-3] offset \d+$")
     expect(page.get_by_test_id("origin")).to_have_text(position)
     expect(page.get_by_role("list", name="Responses of destinations")).to_contain_text("200")
+
+
+def test_the_demonstration_shows_every_kind_of_item(visit: OpenPage, url: str) -> None:
+    page = visit(f"{url}#/events?q=shop").page
+    kinds = page.get_by_label("Type")
+    for kind, text in [
+        ("transaction", "/checkout"), ("log", "rate for NOK is stale"),
+        ("trace_metric", "orders.paid"), ("attachment", "RateMissing"),
+    ]:  # fmt: skip
+        kinds.select_option(kind)
+        expect(rows(page).filter(has_text=text).first).to_be_visible()
+    for kind, text in [("feedback", "The total stays empty"), ("check_in", "nightly-rates: ok")]:
+        page.goto(f"{url}#/events?type={kind}")
+        expect(rows(page).filter(has_text=text).first).to_be_visible()
 
 
 def test_consumed_events_appear_without_a_reload(

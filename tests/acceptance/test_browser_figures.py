@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timed
 EVENTS = 10_000
 LIST_LIMIT_S = 1.0
 EVENT_LIMIT_S = 0.3
+TRACE_LIMIT_S = 0.3
+SEARCH_LIMIT_S = 0.1
 MEMORY_LIMIT_MB = 150
 SDK_LIMIT_S = 1.0
 #: How much slower than wanted a busy machine may be.
@@ -45,6 +47,19 @@ OPENING_OF_THE_FIRST = """async () => {
   while (document.querySelectorAll('[data-testid=frame]').length < 500) {
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
   }
+  return (performance.now() - start) / 1000;
+}"""
+OPENING_OF_THE_TRACE = """async () => {
+  const start = performance.now();
+  document.querySelector('[role=listbox] [role=option]').click();
+  while (document.querySelector('[role=tree] [role=treeitem]') === null) {
+    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+  }
+  return (performance.now() - start) / 1000;
+}"""
+SEARCHING = """async (words) => {
+  const start = performance.now();
+  await (await fetch(`/api/events?q=${encodeURIComponent(words)}`)).text();
   return (performance.now() - start) / 1000;
 }"""
 RAISING = """\
@@ -105,6 +120,47 @@ def test_an_event_of_500_frames_opens_quickly(
     took_s = page.evaluate(OPENING_OF_THE_FIRST)
     report(capsys, f"event of 500 frames: {took_s * 1000:.0f} ms")
     assert took_s < EVENT_LIMIT_S * PATIENCE
+
+
+def test_a_search_of_10000_events_answers_quickly(
+    visit: OpenPage, full: InspectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = visit(full.url).page
+    for words in ("number 9876", "ValueError", "er 98", "nowhere", "x"):
+        took_s = min(page.evaluate(SEARCHING, words) for _ in range(3))
+        report(capsys, f"search of {EVENTS:,} events for {words!r}: {took_s * 1000:.0f} ms")
+        assert took_s < SEARCH_LIMIT_S * PATIENCE
+
+
+def test_a_trace_of_2000_spans_opens_quickly(
+    visit: OpenPage, receiver: InspectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    post_all(Dsn.parse(receiver.dsn), [transaction(2_000)])
+    page = visit(receiver.url).page
+    expect(rows(page).first).to_contain_text("/pay")
+    took_s = page.evaluate(OPENING_OF_THE_TRACE)
+    report(capsys, f"trace of 2,000 spans: {took_s * 1000:.0f} ms")
+    assert took_s < TRACE_LIMIT_S * PATIENCE
+    expect(page.get_by_text("2,001 spans, 1 entry")).to_be_visible()
+
+
+def transaction(spans: int) -> bytes:
+    trace = {"trace_id": "a" * 32, "span_id": "root"}
+    children = [
+        {
+            "trace_id": trace["trace_id"],
+            "span_id": f"{number:016x}",
+            "parent_span_id": f"{number // 4:016x}" if number else "root",
+            "op": "db",
+            "description": f"SELECT * FROM carts WHERE id = {number}",
+            "start_timestamp": 1_770_800_000 + number / 1000,
+            "timestamp": 1_770_800_000 + number / 900,
+        }
+        for number in range(spans)
+    ]
+    event = {"type": "transaction", "transaction": "/pay", "contexts": {"trace": trace}}
+    payload = json.dumps({**event, "spans": children}).encode()
+    return b'{}\n{"type":"transaction"}\n%b\n' % payload
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

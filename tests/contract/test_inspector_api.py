@@ -93,7 +93,7 @@ def test_a_listed_entry_has_all_known_facts(receiver: Receiver) -> None:
     )
     listed = get(receiver, "/api/events").json
     (event,) = listed.pop("events")
-    assert listed == {"store": receiver.store.instance, "total": 1, "next": None}
+    assert listed == {"store": receiver.store.instance, "total": 1, "next": None, "repeats": {}}
     assert event.pop("size_bytes") > 0
     assert event.pop("issue")
     assert event == {

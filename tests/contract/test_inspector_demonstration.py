@@ -47,7 +47,9 @@ def test_a_demonstration_shows_each_messages_position(tmp_path: Path) -> None:
         (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+/", consumer.output()))
 
         def events() -> list[dict[str, Any]]:
-            with urllib.request.urlopen(f"{url}api/events", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"{url}api/events?topic=ingest-events", timeout=10
+            ) as answer:
                 found: list[dict[str, Any]] = json.load(answer)["events"]
                 return found
 

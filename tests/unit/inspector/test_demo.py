@@ -15,10 +15,13 @@ def test_the_demo_has_every_kind_of_entry_and_all_can_be_stored() -> None:
     for batch in demo_feed():
         store.add_all(batch)
     entries = store.latest(100)
-    assert {"error", "default", "transaction", "feedback", "csp", "session", "check_in", "statsd",
-            "future_item", "undecodable"} <= {entry.type for entry in entries}  # fmt: skip
+    kinds = (
+        "error default transaction feedback csp session check_in statsd future_item undecodable"
+        " log trace_metric span client_report"
+    )
+    assert set(kinds.split()) <= {entry.type for entry in entries}
     assert {"python", "javascript", "native", "csharp"} <= {entry.platform for entry in entries}
-    assert {"attachment"} < {kind for entry in entries for kind in entry.item_types}
+    assert {"attachment", "profile"} < {kind for entry in entries for kind in entry.item_types}
     assert any(entry.dead_letter for entry in entries)
     assert entries[0].title == "RateMissing: no rate from SEK to NOK"
     times = [entry.received_at for entry in entries]

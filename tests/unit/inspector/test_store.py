@@ -548,6 +548,22 @@ def test_events_of_one_cause_are_one_issue() -> None:
     assert issue({"type": "transaction"}) is None
 
 
+def test_a_grouped_list_has_the_newest_entry_of_each_issue() -> None:
+    store = Store()
+    for message in ("one", "two", "one", "three", "one", "two"):
+        store.add(event_entry({"message": message}))
+    store.add(event_entry({"type": "transaction"}))
+    store.add(event_entry({"type": "transaction"}))
+    page = store.page(Filter(), grouped=True, limit=3)
+    assert ([entry.id for entry in page.events], page.total) == ([8, 7, 6], 5)
+    assert page.repeats == {8: 1, 7: 1, 6: 2}
+    rest = store.page(Filter(), grouped=True, before=page.next)
+    assert (rest.repeats, rest.next) == ({5: 3, 4: 1}, None)
+    found = store.page(Filter(text="one"), grouped=True)
+    assert found.repeats == {5: 3}
+    store.close()
+
+
 def test_a_cleared_store_is_empty_and_gives_no_id_twice(path: Path | None) -> None:
     store = Store(path)
     changes: list[int] = []

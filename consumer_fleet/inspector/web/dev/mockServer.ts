@@ -105,7 +105,7 @@ class MockStore {
     const older = matching.filter((one) => one.id < before).reverse();
     const events = older.slice(0, Number(query.get('limit') ?? 100));
     const next = events.length < older.length ? (events.at(-1)?.id ?? null) : null;
-    return { events, total: matching.length, next, store: STORE };
+    return { events, total: matching.length, next, repeats: {}, store: STORE };
   }
 
   #entry(id: number, response: ServerResponse): void {

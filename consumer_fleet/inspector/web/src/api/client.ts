@@ -71,7 +71,9 @@ export function filterParameters(filters: Filters): Record<string, string> {
   const texts = ['q', ...EXACT_FILTERS] as const;
   const given = texts.filter((name) => filters[name] !== '').map((name) => [name, filters[name]]);
   const parameters = Object.fromEntries(given) as Record<string, string>;
-  return filters.isDeadOnly ? { ...parameters, dead: '1' } : parameters;
+  if (filters.isDeadOnly) parameters.dead = '1';
+  if (filters.isGrouped) parameters.grouped = '1';
+  return parameters;
 }
 
 export async function fetchChoices(signal?: AbortSignal): Promise<Choices> {

@@ -58,6 +58,8 @@ export interface EventPage {
   events: Summary[];
   total: number;
   next: number | null;
+  /** In a grouped list, how many events each entry stands for, by its id. */
+  repeats: Record<string, number>;
   store: StoreId;
 }
 
@@ -134,7 +136,12 @@ export const EXACT_FILTERS = [
 
 export type ExactFilter = (typeof EXACT_FILTERS)[number];
 
-export type Filters = Record<ExactFilter, string> & { q: string; isDeadOnly: boolean };
+export type Filters = Record<ExactFilter, string> & {
+  q: string;
+  isDeadOnly: boolean;
+  /** Whether only the newest event of each issue is listed. */
+  isGrouped: boolean;
+};
 
 /** The stored values of each filter, the most frequent ones first. */
 export type Choices = Partial<Record<ExactFilter, string[]>>;
@@ -149,4 +156,5 @@ export const NO_FILTERS: Filters = {
   reason: '',
   issue: '',
   isDeadOnly: false,
+  isGrouped: false,
 };

@@ -40,7 +40,7 @@ function json(body: unknown, status = 200): Response {
 function usualAnswers(): Record<string, () => Response> {
   return {
     '/api/status': () => json(STATUS),
-    '/api/events': () => json({ events: KEPT, total: 30, next: null, store: 'aa' }),
+    '/api/events': () => json({ events: KEPT, total: 30, next: null, repeats: {}, store: 'aa' }),
     '/api/events/30': () => json(entry(30)),
     '/api/events/30/items/0': () => new Response(python),
     '/api/lookup/0000000000000000000000000000001e': () => json({ id: 30 }),
@@ -93,7 +93,7 @@ test('a row names each item type once, however many items there are', async () =
     summary(2, { culprit: '', item_types: types }),
     summary(1, { culprit: '', item_types: many }),
   ];
-  answers['/api/events'] = () => json({ events, total: 2, next: null, store: 'aa' });
+  answers['/api/events'] = () => json({ events, total: 2, next: null, repeats: {}, store: 'aa' });
   await open();
   const rows = await within(await list()).findAllByRole('option');
   const shown = rows.map((row) => row.querySelector('.event-culprit')?.textContent);
@@ -104,7 +104,7 @@ test('a row names each item type once, however many items there are', async () =
 test('a row shows the level as an icon and a word before the title', async () => {
   const title = 'checkout: low stock';
   const events = [summary(2, { level: 'info', title }), summary(1, { level: null, title })];
-  answers['/api/events'] = () => json({ events, total: 2, next: null, store: 'aa' });
+  answers['/api/events'] = () => json({ events, total: 2, next: null, repeats: {}, store: 'aa' });
   await open();
   const rows = await within(await list()).findAllByRole('option');
   const titles = rows.map((row) => row.querySelector('.event-title'));
@@ -166,7 +166,7 @@ test.each([
 
 test('an entry without an event id has an address, too', async () => {
   const events = [summary(30, { event_id: null })];
-  answers['/api/events'] = () => json({ events, total: 1, next: null, store: 'aa' });
+  answers['/api/events'] = () => json({ events, total: 1, next: null, repeats: {}, store: 'aa' });
   await open();
   (await list()).focus();
   await userEvent.keyboard('{ArrowDown}');
@@ -263,7 +263,8 @@ test('a search is sent to the server and kept in the address', async () => {
 
 test('filters are sent to the server and can be cleared', async () => {
   await open();
-  answers['/api/events'] = () => json({ events: [], total: 0, next: null, store: 'aa' });
+  answers['/api/events'] = () =>
+    json({ events: [], total: 0, next: null, repeats: {}, store: 'aa' });
   await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Level' }), 'fatal');
   await userEvent.click(screen.getByRole('button', { name: 'Dead letters' }));
   await screen.findByText('No matching events');
@@ -275,7 +276,8 @@ test('filters are sent to the server and can be cleared', async () => {
 });
 
 test('without events, the page explains how to send one', async () => {
-  answers['/api/events'] = () => json({ events: [], total: 0, next: null, store: 'aa' });
+  answers['/api/events'] = () =>
+    json({ events: [], total: 0, next: null, repeats: {}, store: 'aa' });
   await open();
   await screen.findByText('No events yet');
   await screen.findByText('http://key@127.0.0.1:4100/1');
@@ -322,7 +324,7 @@ test.each([
     answers['/api/events'] = () => {
       const store = lists.shift() ?? 'new';
       const title = `of the ${store} store`;
-      return json({ events: [summary(30, { title })], total: 1, next: null, store });
+      return json({ events: [summary(30, { title })], total: 1, next: null, repeats: {}, store });
     };
     answers[`/api/lookup/${EVENT_30}`] = () => json({ detail: 'event not found' }, 404);
     tell();

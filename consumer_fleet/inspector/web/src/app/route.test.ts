@@ -13,6 +13,7 @@ const FILTERS = {
   topic: 'a/b',
   issue: 'c0ffee',
   isDeadOnly: true,
+  isGrouped: true,
 };
 
 test.each([

@@ -32,7 +32,11 @@ const BY_NUMBER = /^\/events\/(\d{1,15})$/;
 export function parseRoute(hash: string): Route {
   const [path = '', query = ''] = hash.replace(/^#/, '').split('?', 2);
   const parameters = new URLSearchParams(query);
-  const filters = { ...NO_FILTERS, isDeadOnly: parameters.get('dead') === '1' };
+  const filters = {
+    ...NO_FILTERS,
+    isDeadOnly: parameters.get('dead') === '1',
+    isGrouped: parameters.get('grouped') === '1',
+  };
   for (const name of ['q', ...EXACT_FILTERS] as const) filters[name] = parameters.get(name) ?? '';
   return { target: parseTarget(path), traceId: BY_TRACE.exec(path)?.[1], filters };
 }

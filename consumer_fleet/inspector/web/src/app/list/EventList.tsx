@@ -90,6 +90,7 @@ export function EventList({ snapshot, feed, selectedId, onSelect, onEnter }: Pro
               key={item.key}
               summary={summary}
               isSelected={summary.id === selectedId}
+              repeats={snapshot.repeats[String(summary.id)] ?? 1}
               position={item.index + 1}
               total={total}
               offsetPx={item.start}

@@ -3,7 +3,7 @@ import { memo } from 'react';
 import type { Summary } from '../../api/types';
 import { SafeText } from '../../context/SafeText';
 import { LevelMark } from '../LevelMark';
-import { formatAgo, formatBriefly, formatMoment, isoTime } from '../format';
+import { formatAgo, formatBriefly, formatCount, formatMoment, isoTime } from '../format';
 
 export const ROW_HEIGHT_PX = 58;
 const MAX_TYPES = 10;
@@ -11,6 +11,8 @@ const MAX_TYPES = 10;
 interface Props {
   summary: Summary;
   isSelected: boolean;
+  /** In a grouped list, how many events the entry stands for. */
+  repeats: number;
   position: number;
   total: number;
   offsetPx: number;
@@ -26,6 +28,7 @@ export function rowId(id: number): string {
 export const EventRow = memo(function EventRow({
   summary,
   isSelected,
+  repeats,
   position,
   total,
   offsetPx,
@@ -71,6 +74,7 @@ export const EventRow = memo(function EventRow({
         <SafeText text={culprit || typesOf(summary)} />
       </span>
       <span className="event-marks">
+        {repeats > 1 && <span className="mark mark-repeats">{formatCount(repeats, 'event')}</span>}
         {deadLetter !== null && <span className="mark mark-dead">dead letter</span>}
         {deadLetter === null && hasRefusal(summary) && (
           <span className="mark mark-refused">refused</span>

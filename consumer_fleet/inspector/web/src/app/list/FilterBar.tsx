@@ -79,6 +79,17 @@ export function FilterBar({ filters, choices, onChange }: Props) {
         >
           Dead letters
         </button>
+        <button
+          type="button"
+          className="toggle"
+          aria-pressed={filters.isGrouped}
+          title="List the newest event of each issue, and how many there are"
+          onClick={() => {
+            onChange({ ...filters, isGrouped: !filters.isGrouped });
+          }}
+        >
+          Group issues
+        </button>
         {more.map(([name, label, all]) => (
           <Choice
             key={name}

@@ -32,7 +32,7 @@ export function ListPane({
   onEnter,
   onClear,
 }: Props) {
-  const choices = useChoices(status?.counts.accepted ?? 0, snapshot.store);
+  const choices = useChoices(status?.counts.accepted ?? null, snapshot.store);
   const { phase, rows, pending, total, failure } = snapshot;
   return (
     <section className="list-pane" aria-labelledby="events-heading">
@@ -40,7 +40,7 @@ export function ListPane({
         <h2 id="events-heading">Events</h2>
         <span className="list-actions">
           <span className="list-count" role="status" data-testid="event-count">
-            {phase === 'ready' && formatCount(total, 'event')}
+            {phase === 'ready' && formatCount(total, filters.isGrouped ? 'group' : 'event')}
           </span>
           {total > 0 && <ClearButton onClear={onClear} />}
         </span>

@@ -25,7 +25,7 @@ function page(filters: Filters, before: number | null, limit: number): EventPage
   const older = matching.filter((one) => before === null || one.id < before);
   const events = older.slice(0, limit);
   const next = older.length > limit ? (events.at(-1)?.id ?? null) : null;
-  return { events, total: matching.length, next, store };
+  return { events, total: matching.length, next, repeats: {}, store };
 }
 
 beforeEach(() => {
@@ -255,4 +255,25 @@ test('two signs of one restart during a reload count once', async () => {
   store = 'new';
   await feed.open({ ...NO_FILTERS, level: 'error' });
   expect(feed.getSnapshot().restarts).toBe(restarts + 1);
+});
+
+test('in a grouped list, a new event replaces the row of its issue', async () => {
+  const grouped = { ...NO_FILTERS, isGrouped: true };
+  let count = 1;
+  vi.mocked(fetchEvents).mockImplementation(() =>
+    Promise.resolve({
+      events: [summary(count)],
+      total: 1,
+      next: null,
+      repeats: { [count]: count },
+      store,
+    }),
+  );
+  await feed.open(grouped);
+  expect(feed.getSnapshot().repeats).toEqual({ 1: 1 });
+  count = 2;
+  stream?.onSummary(summary(2));
+  await vi.advanceTimersByTimeAsync(2_000);
+  const { rows, repeats } = feed.getSnapshot();
+  expect([rows.map(({ id }) => id), repeats]).toEqual([[2], { 2: 2 }]);
 });

@@ -25,6 +25,8 @@ export interface FeedSnapshot {
   connection: Connection;
   /** The store of the entries; null until the server names it. */
   store: StoreId | null;
+  /** In a grouped list, how many events each row stands for, by its id. */
+  repeats: Record<string, number>;
   /** How often the server has restarted; entry ids are not valid across restarts. */
   restarts: number;
 }
@@ -48,6 +50,7 @@ const EMPTY: FeedSnapshot = {
   isLoadingMore: false,
   connection: 'connecting',
   store: null,
+  repeats: {},
   restarts: 0,
 };
 
@@ -90,7 +93,12 @@ export class EventFeed {
       this.#store = store;
       this.#counted = { total: page.total, newestId: page.events[0]?.id ?? newestId };
       this.#show([], page.events, page.next);
-      this.#update({ phase: 'ready', store, restarts: restarts + (isOther ? 1 : 0) });
+      this.#update({
+        phase: 'ready',
+        store,
+        repeats: page.repeats,
+        restarts: restarts + (isOther ? 1 : 0),
+      });
       this.#follow(newestId);
     } catch (error) {
       if (loading.signal.aborted) return;
@@ -138,8 +146,9 @@ export class EventFeed {
         this.#restart();
         return;
       }
-      const { pending, rows } = this.#snapshot;
+      const { pending, rows, repeats } = this.#snapshot;
       this.#counted = { total: page.total, newestId };
+      this.#update({ repeats: { ...repeats, ...page.repeats } });
       this.#show(pending, [...rows, ...page.events], page.next, Infinity);
       this.#update({ isLoadingMore: false });
     } catch {
@@ -152,6 +161,11 @@ export class EventFeed {
   setAtTop(isAtTop: boolean): void {
     this.#isAtTop = isAtTop;
     if (isAtTop) this.showPending();
+    if (isAtTop && this.#snapshot.filters.isGrouped && this.#arrived.length > 0) {
+      this.#countTimer ??= setTimeout(() => {
+        void this.#recount();
+      }, FLUSH_MS);
+    }
   }
 
   showPending(): void {
@@ -165,8 +179,8 @@ export class EventFeed {
       store: this.#store,
       onSummary: (summary) => {
         this.#arrived.push(summary);
-        // Only the server can evaluate a text search.
-        if (this.#snapshot.filters.q === '') {
+        // Only the server can evaluate a text search, and group.
+        if (!isEvaluatedByServer(this.#snapshot.filters)) {
           this.#flushTimer ??= setTimeout(() => {
             this.#flush();
           }, FLUSH_MS);
@@ -212,7 +226,9 @@ export class EventFeed {
     const { filters } = this.#snapshot;
     const { signal } = this.#loading;
     const newestId = this.#newestId();
-    const limit = filters.q === '' ? 1 : Math.min(this.#takeArrived().length, 1_000);
+    if (filters.isGrouped && !this.#isAtTop) return;
+    const arrived = isEvaluatedByServer(filters) ? this.#takeArrived().length : 1;
+    const limit = Math.min(filters.isGrouped ? FIRST_PAGE : arrived, 1_000);
     let page: EventPage;
     try {
       page = await fetchEvents(filters, null, limit, signal);
@@ -225,7 +241,13 @@ export class EventFeed {
       return;
     }
     this.#counted = { total: page.total, newestId: page.events[0]?.id ?? newestId };
-    this.#add(filters.q === '' ? [] : page.events);
+    if (filters.isGrouped) {
+      // A new event replaces the row of its issue.
+      this.#update({ repeats: page.repeats });
+      this.#show([], page.events, page.next);
+      return;
+    }
+    this.#add(isEvaluatedByServer(filters) ? page.events : []);
   }
 
   #newestId(): number {
@@ -286,8 +308,15 @@ function newerThan(id: number, newestFirst: Summary[]): number {
 
 export function isFiltered(filters: Filters): boolean {
   return (
-    filters.isDeadOnly || ['q' as const, ...EXACT_FILTERS].some((name) => filters[name] !== '')
+    filters.isGrouped ||
+    filters.isGrouped ||
+    filters.isDeadOnly ||
+    ['q' as const, ...EXACT_FILTERS].some((name) => filters[name] !== '')
   );
+}
+
+function isEvaluatedByServer({ q, isGrouped }: Filters): boolean {
+  return q !== '' || isGrouped;
 }
 
 function isWanted(summary: Summary, filters: Filters): boolean {
