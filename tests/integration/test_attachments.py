@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -121,8 +122,8 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
     scene: Scene, upstream: ScriptedReceiver
 ) -> None:
     chance = random.Random(2)
-    sizes = [chance.choice([0, 5, 3000, 200_000, 2_000_000]) for _ in range(200)] + [30_000_000] * 2
-    events = [attached_event(chance, [size], chunk_bytes=150_000) for size in sizes]
+    sizes = [chance.choice([0, 5, 3000, 50_000, 400_000]) for _ in range(200)] + [8_000_000] * 2
+    events = [attached_event(chance, [size], chunk_bytes=40_000) for size in sizes]
     expected = {each.event_id: each.expected for each in events}
     messages = spread(events, chance)
     scene.produce(messages[: len(messages) // 2])
@@ -148,3 +149,73 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
     assert found == expected
     assert scene.lag == 0
     assert scene.files == []
+
+
+def test_a_large_attachment_stops_neither_reading_nor_its_worker(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    chance = random.Random(3)
+    large = attached_event(chance, [6_000_000], chunk_bytes=100_000)
+    others = [attached_event(chance, [100]) for _ in range(30)]
+    *most, last, whole = large.messages
+    scene.produce((0, value) for value in (*most, whole))
+    scene.produce((0, value) for other in others for value in other.messages)
+    options = ("--set", "max_in_flight_mb=1", "--set", "message_timeout_s=1")
+    with scene.run(upstream, *options) as consumer:
+        consumer.wait_until(lambda: len(upstream.requests) == 30, "the events behind it")
+        assert len(scene.files) == 60
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    assert scene.lag == 120, "the commit waits at the first chunk"
+    with scene.run(upstream, *options) as consumer:
+        scene.produce([(1, last)])
+        consumer.wait_until(lambda: scene.lag == 0, "the commit of everything")
+        assert consumer.events("worker_died") == []
+        assert scene.files == []
+    found = [(each.event_id, described(each)) for each in upstream.envelopes]
+    assert dict(found) == {each.event_id: each.expected for each in (large, *others)}
+    assert len(found) == 31, "the restart has sent nothing again"
+
+
+def test_an_attachment_is_waited_for_by_kafkas_time(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    chance = random.Random(4)
+    old, young = (attached_event(chance, [200], chunk_bytes=100) for _ in range(2))
+    two_hours_ago_ms = int((time.time() - 7200) * 1000)
+    first, second, whole = old.messages
+    values = [first, whole]
+    scene.kafka.produce(scene.topic, values, partition=0, timestamp_ms=two_hours_ago_ms)
+    scene.produce((1, value) for value in (young.messages[0], young.messages[2]))
+    with scene.run(upstream) as consumer:
+        consumer.wait_until(lambda: len(upstream.requests) == 1, "the old event")
+        assert described(upstream.envelopes[0]) == old.expected[:1]
+        scene.produce([(0, second), (1, young.messages[1])])
+        consumer.wait_until(lambda: scene.lag == 0, "the commit of everything")
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+        (summary,) = consumer.events("summary")
+        assert summary["filtered"] == {"missing_chunks": 1, "orphan_chunk": 1}
+    assert [described(each) for each in upstream.envelopes[1:]] == [young.expected]
+
+
+def test_a_rejected_envelope_is_replayed_from_its_dead_letters(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    event = attached_event(random.Random(5), [250, 90], chunk_bytes=100)
+    scene.produce((index % 4, value) for index, value in enumerate(event.messages))
+    upstream.respond(413)
+    with scene.run(upstream, "--stop-at-end") as consumer:
+        assert consumer.wait() == 0
+    letters = [Record.from_kafka(each) for each in scene.kafka.read(f"{scene.topic}-dlq")]
+    assert sorted(each.value or b"" for each in letters) == sorted(event.messages)
+    assert scene.lag == 0
+    upstream.respond(200)
+    done = run_command(
+        *("dlq", "replay", "--topic", "ingest-attachments", "--physical-topic", scene.topic),
+        *("--bootstrap-servers", scene.kafka.bootstrap_servers, "--yes"),
+        *("--upstream-dsn", upstream.dsn()),
+        cwd=scene.folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert described(upstream.envelopes[-1]) == event.expected

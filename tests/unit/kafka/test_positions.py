@@ -349,3 +349,26 @@ def test_a_log_that_became_shorter_has_new_messages_where_old_ones_were_settled(
     assert [record.offset for record in read.records] == [32, 33, 34, 35]
     # The one below the cut is in flight, and keeps its offset.
     assert member.positions.unsettled() == [(partition(0), 30)]
+
+
+def test_time_is_that_of_the_partition_that_is_furthest_behind(client: HandClient) -> None:
+    client.committed_offsets = {0: 10, 1: 10}
+    assigned = Assigned(client, "earliest")
+    positions = assigned.positions
+    now_ms = 1_800_000_000_000
+    assert positions.seen_until_ms(now_ms) is None
+    assigned.start(0, 1)
+    assert positions.seen_until_ms(now_ms) == 0, "nothing is read yet"
+    positions.reached_end(partition(1), 10)
+    positions.advance(chunk(10, 5))
+    assert positions.seen_until_ms(now_ms) == 1_700_000_000_010, "it is in flight"
+    positions.advance(chunk(15, 5))
+    positions.settled({partition(0): 15})
+    assert positions.seen_until_ms(now_ms) == 1_700_000_000_015
+    positions.settled({partition(0): 20})
+    assert positions.seen_until_ms(now_ms) == 1_700_000_000_015, "more may wait on the broker"
+    positions.reached_end(partition(0), 20)
+    assert positions.seen_until_ms(now_ms) == now_ms
+    positions.advance(chunk(10, 1, index=1))
+    assert positions.seen_until_ms(now_ms) == 1_700_000_000_010
+    assert positions.seen_until_ms(1) == 1, "a producer's clock is ahead"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import sys
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
 from consumer_fleet.capture.own_events import is_unsafe
-from consumer_fleet.codec import Decoded, RawMessage, Skipped
+from consumer_fleet.codec import Decoded, Fragment, Incomplete, RawMessage, Skipped
 from consumer_fleet.consumers.envelopes import RawEnvelopes
 from consumer_fleet.consumers.registry import get
 from consumer_fleet.errors import ConfigurationError
 from consumer_fleet.replay.transform import DecodeByOrigin
 from consumer_fleet.worker.decoding import build_decode
+from tests.support.attachments import attached_event
 from tests.support.messages import containing, message, now
 
 EVENT = {"event_id": "a" * 32}
@@ -57,6 +59,27 @@ def test_transforms_get_what_the_codec_returns(
     assert dropping(replacement) == Skipped("end_merge")
     with pytest.raises(ConfigurationError, match="there is no transform 'x'"):
         build_decode(dropping, Options(transform=("x",)))
+
+
+def test_a_transform_sees_an_event_whose_attachments_are_in_other_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "rules_of_attachments.py").write_text(
+        "def mark(event, hint): return None if 'drop' in event else event | {'seen': True}\n"
+    )
+    built = build_decode(
+        get("ingest-attachments").decode, Options(transform="rules_of_attachments:mark")
+    )
+    chance = random.Random(1)
+    chunk, whole = (message(value) for value in attached_event(chance, [3]).messages)
+    assert isinstance(built(chunk), Fragment)
+    found = built(whole)
+    assert isinstance(found, Incomplete)
+    assert b'"seen":true' in found.envelope.items[0].payload
+    dropped = message((whole.value or b"").replace(b'"level": "error"', b'"drop":  "error"'))
+    assert built(dropped) == Skipped("transform")
 
 
 def test_a_schema_is_checked_only_where_asked_for_and_where_there_is_one() -> None:
