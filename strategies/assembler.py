@@ -19,6 +19,7 @@ from consumer_fleet.metrics import gauge
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, Ticket
 from consumer_fleet.worker.assemblies import Assemblies, ParkedMessage, Piece, Position
 from consumer_fleet.worker.assembly_files import AssemblyFiles
+from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.protocol import Parked, ParkedFragment
 from consumer_fleet.worker.work import Work
@@ -58,6 +59,7 @@ class Assembler:
         dead_letters: DeadLetterStore,
         files: AssemblyFiles,
         assemblies: Assemblies,
+        holding: Holding,
         *,
         max_sending_bytes: int,
     ) -> None:
@@ -65,12 +67,17 @@ class Assembler:
         self._dead_letters = dead_letters
         self._files = files
         self._assemblies = assemblies
+        self._holding = holding
         self._max_sending_bytes = max_sending_bytes
         self._stored: dict[Position, _Stored] = {}
         self._sending: dict[Position, Work] = {}
         self._sending_bytes = 0
+        # Wholes that their destination limits or refuses alone: ``holding`` sends them.
+        self._held: set[Position] = set()
         self._rejected: deque[_Rejected] = deque()
         pool.on_parked = self._park
+        holding.on_delivered = self._held_delivered
+        holding.on_rejected = self._held_rejected
         pool.open_offsets.on_forget.append(self._forget)
 
     @property
@@ -99,7 +106,7 @@ class Assembler:
         if self.is_empty:
             return
         for position in [each for each, work in self._sending.items() if not work.unsettled]:
-            self._settle(position)
+            self._sent(position)
         for position, reason in self._assemblies.take_skipped():
             self._pool.outcomes.count_filtered(reason, 1)
             self._release(position)
@@ -120,7 +127,8 @@ class Assembler:
     def abandon(self) -> None:
         """Give up what is being sent: it stays on disk, and is sent again if it is still ours."""
         self._pool.abandon(list(self._sending.values()))
-        self._assemblies.take_back()
+        for position in self._sending:
+            self._assemblies.take_back(position)
         self._sending.clear()
         self._sending_bytes = 0
         for each in self._rejected:
@@ -146,12 +154,17 @@ class Assembler:
         if not any(each[0] == index and each[1] >= offset for each in self._stored):
             return
         self.abandon()
+        for position in [each for each in self._held if each[0] == index and each[1] >= offset]:
+            self._held.discard(position)
+            self._assemblies.take_back(position)
         gone = self._assemblies.forget(index, offset)
         rejected = [each.position for each in self._rejected]
         gone += [each for each in rejected if each[0] == index and each[1] >= offset]
         for position in gone:
             del self._stored[position]
-            self._files.remove(position)
+            # A held whole of another partition may still be made of it.
+            if not self._held:
+                self._files.remove(position)
         self._rejected = deque(each for each in self._rejected if each.position in self._stored)
 
     # -- what is complete -----------------------------------------------------------------------
@@ -176,25 +189,44 @@ class Assembler:
         stored = self._stored[position]
         return stored.record._replace(value=self._files.read(position, stored.length))
 
-    def _settle(self, position: Position) -> None:
+    def _sent(self, position: Position) -> None:
         work = self._sending.pop(position)
         self._sending_bytes -= work.chunk.size
-        advance = work.advance()
-        parts = self._assemblies.done(position)
-        letters = [] if advance is None else advance.dead_letters
-        outcomes = self._pool.outcomes
-        if not letters:
-            outcomes.count_delivered(len(parts))
-            for each in (position, *parts):
-                self._release(each)
+        if self._holding.has(work.chunk.partition, position[1]):
+            self._held.add(position)
             return
-        # Its parts go with it: a replay of the dead letters makes the envelope again.
-        for _ in parts:
-            outcomes.count_rejected(letters[0].reason)
-        first = letters[0]
-        self._rejected += [
-            _Rejected(each, first.reason, first.detail) for each in (position, *parts)
-        ]
+        advance = work.advance()
+        if advance is not None and advance.dead_letters:
+            letter = advance.dead_letters[0]
+            self._rejected.append(_Rejected(position, letter.reason, letter.detail))
+            self._reject_parts(position, letter)
+        else:
+            self._deliver(position)
+
+    def _deliver(self, position: Position) -> None:
+        parts = self._assemblies.done(position)
+        self._pool.outcomes.count_delivered(len(parts))
+        for each in (position, *parts):
+            self._release(each)
+
+    def _reject_parts(self, position: Position, letter: DeadLetter) -> None:
+        """They go with their whole: a replay of the dead letters makes the envelope again."""
+        for each in self._assemblies.done(position):
+            self._pool.outcomes.count_rejected(letter.reason)
+            self._rejected.append(_Rejected(each, letter.reason, letter.detail))
+
+    def _held_delivered(self, partition: Partition, offset: int) -> None:
+        position = partition.index, offset
+        self._held.discard(position)
+        self._deliver(position)
+
+    def _held_rejected(self, partition: Partition, offset: int, letter: DeadLetter) -> None:
+        # The whole's own dead letter is made where it is held.
+        position = partition.index, offset
+        self._held.discard(position)
+        self._reject_parts(position, letter)
+        del self._stored[position]
+        self._files.remove(position)
 
     def _release(self, position: Position) -> None:
         stored = self._stored.pop(position)

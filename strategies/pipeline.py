@@ -71,13 +71,14 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
     def finish(self) -> bool:
         """Nothing more will be read: finish what waits for it. Returns whether all is settled."""
+        is_settled = True
         if self.assembler is not None and not self.assembler.is_empty:
             self.assembler.finish_all()
-            return False
+            is_settled = False
         if self.holding is not None and not self.holding.is_empty:
             self.holding.finish()
-            return False
-        return True
+            is_settled = False
+        return is_settled
 
     @property
     def in_flight_bytes(self) -> int:

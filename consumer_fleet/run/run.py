@@ -194,7 +194,9 @@ class Run:
             keeps_dead_letters=not self._rejects.is_off,
         )
         if self._assembly_dir is not None:
-            self._pipeline.assembler = self._make_assembler(self._assembly_dir, self._rejects)
+            self._pipeline.assembler = self._make_assembler(
+                self._assembly_dir, self._rejects, self.holding
+            )
         with self._progress or nullcontext():
             try:
                 # 4. and 5.
@@ -221,7 +223,7 @@ class Run:
         if self._progress is not None:
             self._progress.summarise(self.pool)
 
-    def _make_assembler(self, directory: Path, rejects: RejectStore) -> Assembler:
+    def _make_assembler(self, directory: Path, rejects: RejectStore, holding: Holding) -> Assembler:
         options = self._steps.spec.options
         table = Assemblies(
             options.assembly_max_mb * 1024 * 1024, int(options.assembly_timeout_s * 1000)
@@ -231,6 +233,7 @@ class Run:
             rejects,
             AssemblyFiles(directory),
             table,
+            holding,
             max_sending_bytes=self._steps.max_in_flight_bytes,
         )
 

@@ -267,18 +267,17 @@ class Assemblies:
         self._make_room()
         return released
 
-    def take_back(self) -> None:
-        """The wholes that were given out were not settled: they are ready again."""
-        for position, ready in self._given.items():
-            self._ready.append(position)
-            for key in ready.pieces:
-                self._blobs[key].in_use -= 1
-        self._given.clear()
+    def take_back(self, position: Position) -> None:
+        """A whole that was given out was not settled: it is ready again."""
+        for key in self._given.pop(position).pieces:
+            self._blobs[key].in_use -= 1
+        self._ready.append(position)
 
     def forget(self, partition: int, offset: int) -> list[Position]:
         """Forget a partition's messages from an offset on: they are read again, here or elsewhere.
 
-        Call ``take_back`` before. Returns those that were on disk.
+        Returns those that were on disk. Take back those that were given out before; another's
+        pieces may be among the returned ones.
         """
 
         def is_gone(position: Position) -> bool:
@@ -305,7 +304,7 @@ class Assemblies:
 
     def _look_again(self, key: bytes, blob: _Blob, lost: list[int]) -> None:
         """A blob has lost fragments, or a whole that wants it."""
-        for position in blob.wanted_by:
+        for position in blob.wanted_by - self._given.keys():
             whole = self._wholes[position]
             missing = sum(number < whole.blobs[key] for number in lost)
             if missing:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -21,6 +21,7 @@ from arroyo.types import Partition
 from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
 from consumer_fleet.metrics import incr
+from consumer_fleet.worker.assemblies import Piece
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.spool import Spool, Stored
 from consumer_fleet.worker.work import Work
@@ -43,6 +44,7 @@ _LONGEST_WAIT_S: Final = 120.0
 # A drain gave it up: the partition stays, so it is tried again at once.
 _AFTER_DRAIN_S: Final = 0.5
 
+Pieces: TypeAlias = Mapping[bytes, Sequence[Piece]]
 # Of an entry: it waits for its time, a worker has it, or its dead letter is on its way.
 State: TypeAlias = Literal["waiting", "out", "leaving"]
 
@@ -62,6 +64,14 @@ class Entry:
     work: Work | None = None
     letter: DeadLetter | None = None
     is_last_attempt: bool = False
+    # Of a message whose envelope has parts on disk: where they are.
+    pieces: Pieces | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that a worker sends of it."""
+        parts = (piece.length for found in (self.pieces or {}).values() for piece in found)
+        return self.stored.size + sum(parts)
 
     @property
     def position(self) -> str:
@@ -116,6 +126,9 @@ class Holding:
         self._ending = False
         self._letters: deque[Entry] = deque()
         self._logged: dict[tuple[str, str], tuple[float, int]] = {}
+        #: Called at the end of a message whose envelope has parts on disk, which end with it.
+        self.on_delivered: Callable[[Partition, int], None] = lambda _partition, _offset: None
+        self.on_rejected: Callable[[Partition, int, DeadLetter], None] = lambda *_: None
         pool.on_held = self.hold
         open_offsets.on_forget.append(self._forget)
         open_offsets.describe = self._describe
@@ -137,6 +150,7 @@ class Holding:
         partition = work.chunk.partition
         self._open.add(partition, record.offset)
         entry = Entry(partition, record.offset, self._spool.put(record), held, now, now)
+        entry.pieces = work.pieces
         entry.due = self._due(entry, now)
         self._entries[partition, record.offset] = entry
         self._counts[partition] += 1
@@ -168,6 +182,10 @@ class Holding:
         """Its dead letter is stored: the commit may pass it."""
         if self._is_known(entry):
             self._remove(entry)
+
+    def has(self, partition: Partition, offset: int) -> bool:
+        """Whether the message is held."""
+        return (partition, offset) in self._entries
 
     @property
     def is_empty(self) -> bool:
@@ -236,6 +254,8 @@ class Holding:
             else:
                 log.info("held_message_settled", position=entry.position, attempts=entry.attempts)
                 self._remove(entry)
+                if entry.pieces is not None:
+                    self.on_delivered(entry.partition, entry.offset)
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.partition, entry.offset]
@@ -259,16 +279,17 @@ class Holding:
             self._pool.abandon(works)
 
     def _give_out(self, now: float) -> None:
-        size = sum(entry.stored.size for entry in self._by_work.values())
+        size = sum(entry.size for entry in self._by_work.values())
         for entry in self._entries.values():
             if len(self._by_work) >= _MAX_TASKS or not self._pool.has_room:
                 return
             if entry.state != "waiting" or entry.due > now:
                 continue
-            if self._by_work and size + entry.stored.size > _TASK_BYTES:
+            if self._by_work and size + entry.size > _TASK_BYTES:
                 return
-            size += entry.stored.size
-            work = Work(Chunk(entry.partition, (self._spool.get(entry.stored),), entry.stored.size))
+            size += entry.size
+            record = self._spool.get(entry.stored)
+            work = Work(Chunk(entry.partition, (record,), entry.size), entry.pieces)
             work.resume(0, entry.held)
             entry.work, entry.state = work, "out"
             self._by_work[id(work)] = entry
@@ -323,6 +344,8 @@ class Holding:
         self._free(entry)
         entry.state, entry.letter = "leaving", letter
         self._letters.append(entry)
+        if entry.pieces is not None:
+            self.on_rejected(entry.partition, entry.offset, letter or self._letter(entry))
 
     # -- for people ------------------------------------------------------------------------------
 

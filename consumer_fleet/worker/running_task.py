@@ -39,8 +39,7 @@ class RunningTask:
         self.unsettled = len(task.numbers)
         self.abandoned = False
         self.draining = False
-        # Parts on disk are used only by those who know of them.
-        self.can_hold = task.pieces is None
+        self.can_hold = True
         self.receipts = Receipts(task.task_id)
         self.trace: Span | None = None
         self._worker = worker

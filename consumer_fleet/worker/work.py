@@ -35,8 +35,8 @@ class Work:
 
     def __init__(self, chunk: Chunk, pieces: Mapping[bytes, Sequence[Piece]] | None = None) -> None:
         self.chunk = chunk
-        # Of a chunk that is one parked message: where its parts are on disk.
-        self._pieces = pieces
+        #: Of a chunk that is one parked message: where its parts are on disk.
+        self.pieces = pieces
         # One byte per message, as in a worker's shared memory: 1 is settled.
         self._settled = bytearray(len(chunk.records))
         self._delivered_bits = int.from_bytes(bytes([DELIVERED]) * len(chunk.records))
@@ -169,7 +169,7 @@ class Work:
             [record.headers for record in records],
             {n: known[n] for n in numbers if n in known} if known else {},
             {n: self._held[n].packed() for n in numbers if n in self._held} if self._held else {},
-            self._pieces,
+            self.pieces,
         )
 
 

@@ -8,15 +8,18 @@ import pytest
 from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.held import Held
 from consumer_fleet.consumers.ingest_attachments import IngestAttachments
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
 from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.worker.assemblies import Assemblies, Piece
 from consumer_fleet.worker.assembly_files import AssemblyFiles
+from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.protocol import Parked, ParkedFragment, ParkedWhole, Receipts, Task
 from consumer_fleet.worker.work import Work
+from tests.support.processes import wait_until
 from tests.support.records import partition
 from tests.support.workers import HandWorker
 
@@ -66,11 +69,13 @@ class Scene:
         self.letters = Letters()
         self.folder = folder
         self.files = AssemblyFiles(folder)
+        self.holding = Holding(self.pool, hold_at_most_s=600.0, keeps_dead_letters=True)
         self.assembler = Assembler(
             self.pool,
             self.letters,
             self.files,
             Assemblies(1_000_000, 3_600_000),
+            self.holding,
             max_sending_bytes=10_000,
         )
 
@@ -98,6 +103,11 @@ class Scene:
     def poll(self) -> None:
         self.pool.poll()
         self.assembler.poll(may_send=True)
+        self.holding.poll()
+
+    def has_another_attempt(self) -> bool:
+        self.poll()
+        return len(self.worker.tasks) == 3
 
     @property
     def committable(self) -> int:
@@ -234,6 +244,72 @@ def test_messages_of_a_partition_that_has_moved_are_forgotten_with_their_files(
     assert scene.stored == {"0-10"}
     scene.pool.open_offsets.forget([partition()])
     assert scene.stored == set()
+    assert scene.assembler.is_empty
+
+
+HELD = Held("limited", "upstream", "429")
+
+
+def hold(scene: Scene) -> Task:
+    """A whole with two parts that its destination limits; returns the task of its next attempt."""
+    task = scene.read(10, b"first", b"last!", b"event")
+    scene.park(task, fragment(0, 0), fragment(1, 1), whole(2))
+    sent = scene.worker.tasks[-1]
+    scene.receipts(Receipts(sent.task_id, held=[(0, HELD.packed())]))
+    assert not scene.assembler.is_busy
+    assert scene.stored == {"0-10", "0-11", "0-12"}
+    assert scene.committable == 10
+    wait_until(scene.has_another_attempt, timeout_s=10, what="the next attempt")
+    again = scene.worker.tasks[-1]
+    assert (again.offsets, again.pieces) == ([12], sent.pieces)
+    return again
+
+
+def test_a_held_whole_keeps_its_parts_until_it_is_delivered(scene: Scene) -> None:
+    again = hold(scene)
+    scene.worker.shared.receipts[again.region] = 1
+    scene.worker.shared.announce()
+    scene.poll()
+    assert scene.committable == 100
+    assert scene.pool.outcomes.delivered == 3
+    assert scene.stored == set()
+    assert scene.assembler.is_empty
+    assert scene.holding.is_empty
+
+
+def test_the_parts_of_a_held_whole_become_dead_letters_with_it(scene: Scene) -> None:
+    again = hold(scene)
+    scene.receipts(Receipts(again.task_id, rejected=[(0, "http_413", "too large")]))
+    scene.poll()
+    assert [each.record.offset for each, _ in scene.letters.letters] == [10, 11]
+    for _, ticket in scene.letters.letters:
+        ticket.kept = True
+    scene.poll()
+    assert scene.committable == 12, "its own is stored where it is held"
+    for entry, letter in scene.holding.take_letters():
+        assert (letter.record.value, letter.reason) == (b"event", "http_413")
+        scene.holding.stored(entry)
+    assert scene.committable == 100
+    assert scene.stored == set()
+    assert scene.assembler.is_empty
+
+
+def test_a_held_whole_of_a_partition_that_has_moved_is_forgotten(scene: Scene) -> None:
+    hold(scene)
+    scene.pool.open_offsets.forget([partition()])
+    assert scene.holding.is_empty
+    assert scene.assembler.is_empty
+    assert scene.stored == set()
+
+
+def test_an_abandoned_step_leaves_a_held_whole_where_it_is(scene: Scene) -> None:
+    again = hold(scene)
+    scene.assembler.abandon()
+    scene.poll()
+    assert len(scene.worker.tasks) == 3, "it is not sent twice"
+    scene.worker.shared.receipts[again.region] = 1
+    scene.worker.shared.announce()
+    scene.poll()
     assert scene.assembler.is_empty
 
 

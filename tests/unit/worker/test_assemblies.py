@@ -232,7 +232,7 @@ def test_what_was_not_settled_is_given_out_again() -> None:
     chunks = {table.chunk(0), table.chunk(1)}
     whole = table.whole()
     table.assemblies.give()
-    table.assemblies.take_back()
+    table.assemblies.take_back(whole)
     later = table.chunk(0)
     assert {position for position, _ in table.assemblies.take_skipped()} < chunks
     position, pieces, _, released = table.deliver()
@@ -252,6 +252,16 @@ def test_messages_of_a_partition_that_has_moved_are_forgotten() -> None:
     again, whole = table.chunk(1), table.whole()
     assert table.deliver() == (whole, {BLOB: [kept, again]}, 0, {kept, again})
     assert table.assemblies.is_empty
+
+
+def test_a_whole_in_delivery_outlives_the_partition_of_its_chunk() -> None:
+    table = Table()
+    whole, kept, gone = table.whole(), table.chunk(0), table.chunk(1)
+    table.assemblies.give()
+    assert table.assemblies.forget(0, gone[1]) == [gone]
+    assert table.assemblies.done(whole) == [kept]
+    assert table.assemblies.is_empty
+    assert table.assemblies.size == 0
 
 
 def test_a_whole_that_loses_a_chunk_waits_for_it_again() -> None:
@@ -332,7 +342,8 @@ class Chance:
     def rewind(self) -> None:
         """A partition is read again from an offset on, but for what has left."""
         partition, offset = self.random.randrange(4), self.random.randrange(20)
-        self.assemblies.take_back()
+        for position in self.given:
+            self.assemblies.take_back(position)
         self.given.clear()
         gone = self.assemblies.forget(partition, offset)
         moved = [p for p in self.arrived if p[0] == partition and p[1] >= offset]
