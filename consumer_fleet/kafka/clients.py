@@ -20,6 +20,7 @@ OWNED_SETTINGS = {
     "enable.auto.offset.store": "offsets are committed only after delivery",
     "auto.offset.reset": "use --auto-offset-reset",
     "enable.partition.eof": "the consumer needs it to know a partition's end",
+    "transactional.id": "dead letters are written without transactions, and would never arrive",
 }
 
 # librdkafka prefetches up to 64 MiB by default, beside the in-flight budget. A quarter lasts half a

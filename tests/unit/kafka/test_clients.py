@@ -60,6 +60,7 @@ def make_producer(config: dict[str, Any]) -> DeadLetterProducer:
         ("enable.auto.commit", "only after delivery"),
         ("enable.auto.offset.store", "only after delivery"),
         ("enable.partition.eof", "to know a partition's end"),
+        ("transactional.id", "without transactions"),
     ],
 )
 def test_a_setting_that_the_program_owns_is_refused_with_what_to_use(
