@@ -259,17 +259,19 @@ def ask_server(server: str, kafka: Mapping[str, Any]) -> ServerFacts:
     except KafkaException as error:
         error_text = error.args[0].str()
     client.poll(0)  # delivers the log
-    if took_s is None:
-        _raise_for(server, kafka, handler.lines, error_text)
     lists_apis = any(_LISTS_APIS in line for line in handler.lines)
+    if took_s is None:
+        _raise_for(server, kafka, handler.lines, error_text, responds=lists_apis)
     has_new_groups = any(_HAS_NEW_GROUPS in line for line in handler.lines)
     return ServerFacts(took_s, has_new_groups if lists_apis else None)
 
 
 def _raise_for(
-    server: str, kafka: Mapping[str, Any], lines: Sequence[str], error_text: str
+    server: str, kafka: Mapping[str, Any], lines: Sequence[str], error_text: str, *, responds: bool
 ) -> None:
-    """Translate librdkafka's state to a step. Returns if all that failed is the password."""
+    """Translate librdkafka's state to a step. Returns if all that failed is the password, or
+    another address, which the cluster advertises.
+    """
     ends = [end.groups() for end in map(_CONNECTION_END.match, lines) if end is not None]
     # A name may have addresses that nothing listens at, beside the one that ``connect`` found.
     why, state = next((end for end in ends if "CONNECT" not in end[1]), (error_text, ""))
@@ -287,7 +289,7 @@ def _raise_for(
         raise ServerFailure("no login", why)
     if state == "UP":
         raise ServerFailure("protocol" if is_sasl(kafka) else "login expected", why)
-    if not state.startswith("AUTH"):
+    if not state.startswith("AUTH") and not (responds and not state):
         raise ServerFailure("silence", why)
 
 

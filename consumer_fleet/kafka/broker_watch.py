@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError
 
+from consumer_fleet.kafka.clients import LOGIN_REFUSED
+
 log = structlog.get_logger(__name__)
 
 _STATISTICS_INTERVAL_MS = 5_000
@@ -23,6 +25,7 @@ _SOURCES = ("configured", "learned")
 
 # librdkafka reports each failed attempt, several times per second.
 _LOG_INTERVAL_S = 10.0
+_BROKER_LOG_INTERVAL_S = 30.0
 _CONNECTION_ERRORS = (
     KafkaError._TRANSPORT,
     KafkaError._RESOLVE,
@@ -52,6 +55,11 @@ class BrokerWatch:
         return {"statistics.interval.ms": _STATISTICS_INTERVAL_MS, "stats_cb": self._on_statistics}
 
     @property
+    def because(self) -> str:
+        """The last failure of a connection, to be appended to an error; empty if there was none."""
+        return f" ({self._why})" if self._why else ""
+
+    @property
     def none_known(self) -> bool:
         """True within three intervals, and from then on."""
         return self._reports >= _REPORTS_WITHOUT_BROKER
@@ -65,29 +73,33 @@ class BrokerWatch:
 
     def note(self, error: KafkaError) -> bool:
         """Log an error of a connection, each broker's now and then; whether it was one."""
-        code = error.code()
-        if code not in _CONNECTION_ERRORS:
-            return False
-        if code == KafkaError._ALL_BROKERS_DOWN:
-            if self._is_due(""):
-                log.error("kafka_unreachable", reason=self._why or error.str(), what_now="retrying")
-        elif found := _FAILURE.match(error.str()):
-            address, broker, why, state = found.groups()
-            self._why = f"broker {broker} at {address}: {why}"
-            if broker.isdecimal() and state not in _CONNECTED and self._is_due(address):
-                log.warning(
-                    "broker_unreachable",
-                    broker=int(broker),
-                    address=address,
-                    why=why,
-                    what_now="retrying; check that it is up, and whether its advertised.listeners "
-                    "has an address that can be reached from here",
-                )
-        return True
+        if found := _FAILURE.match(error.str()):
+            self._note_failure(*found.groups(), is_login=error.code() in LOGIN_REFUSED)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._is_due("", _LOG_INTERVAL_S):
+            log.error("kafka_unreachable", reason=self._why or error.str(), what_now="retrying")
+        return error.code() in _CONNECTION_ERRORS
 
-    def _is_due(self, key: str) -> bool:
+    def _note_failure(
+        self, address: str, broker: str, why: str, state: str, *, is_login: bool
+    ) -> None:
+        is_advertised = broker.isdecimal()
+        advertised = f"broker {broker} at {address}, which the cluster advertises"
+        self._why = f"{advertised if is_advertised else address}: {why}"
+        if not is_advertised or is_login or state in _CONNECTED:
+            return
+        if self._is_due(address, _BROKER_LOG_INTERVAL_S):
+            log.warning(
+                "broker_unreachable",
+                broker=int(broker),
+                address=address,
+                why=why,
+                what_now="retrying; check that it is up, and whether its advertised.listeners has "
+                "an address that can be reached from here",
+            )
+
+    def _is_due(self, key: str, interval_s: float) -> bool:
         now = self._clock()
-        if now - self._logged_at.get(key, -math.inf) < _LOG_INTERVAL_S:
+        if now - self._logged_at.get(key, -math.inf) < interval_s:
             return False
         self._logged_at[key] = now
         return True

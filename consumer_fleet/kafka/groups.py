@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer_fleet.errors import ConfigurationError, FleetError, GroupIsActive, KafkaUnreachable
+from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     NO_ACCESS,
     admin_config,
@@ -98,7 +99,9 @@ class Groups:
         self._servers = str(base_config.get("bootstrap.servers", ""))
         self._clients: dict[str, Consumer] = {}
         self._leaderless: set[PartitionId] = set()
-        self.admin = make_client(AdminClient, admin_config(base_config))
+        self._brokers = BrokerWatch()
+        own = {"error_cb": self._brokers.note}
+        self.admin = make_client(AdminClient, {**admin_config(base_config), **own})
 
     # -- topics and groups -----------------------------------------------------------------------
 
@@ -107,8 +110,9 @@ class Groups:
         try:
             metadata = self.admin.list_topics(timeout=self._timeout_s)
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka log why, for example a refused login
-            raise unreachable(self._base_config, error.args[0].str()) from error
+            self.admin.poll(0)  # lets librdkafka say why, for example a refused login
+            why = f"{error.args[0].str()}{self._brokers.because}"
+            raise unreachable(self._base_config, why) from error
         found = {
             name: topic.partitions
             for name, topic in metadata.topics.items()
@@ -276,7 +280,9 @@ class Groups:
             return ConfigurationError(f"Kafka refuses access to {what}: {error.str()}")
         if error.code() in _HAS_MEMBERS:
             return GroupIsActive(f"{what} has active members: stop them first ({error.str()})")
-        return KafkaUnreachable(f"{what}: no response from Kafka at {self._servers}: {error.str()}")
+        self.admin.poll(0)  # lets librdkafka say why
+        why = f"{error.str()}{self._brokers.because}"
+        return KafkaUnreachable(f"{what}: no response from Kafka at {self._servers}: {why}")
 
     def close(self) -> None:
         for client in self._clients.values():

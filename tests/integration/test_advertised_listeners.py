@@ -12,7 +12,7 @@ from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import free_ports
 from tests.support.requirements import MissingPart, require
@@ -86,3 +86,15 @@ def test_a_doctor_names_the_advertised_address_and_asks_nothing_behind_it(
     assert named.status == "problem"
     assert "advertised.listeners" in named.seen
     assert not [each for each in found if each.check.startswith("topic.")]
+
+
+@pytest.mark.parametrize("command", [("status",), ("offsets", "show"), ("dlq", "list")])
+def test_a_command_names_the_advertised_address(
+    kafka: KafkaBroker, advertised: str, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    done = run_command(
+        *(*command, "--topic", "events", "--bootstrap-servers", kafka.bootstrap_servers),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 69
+    assert f"at {advertised}, which the cluster advertises: Connect" in done.stderr

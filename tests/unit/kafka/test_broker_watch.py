@@ -89,5 +89,11 @@ def test_a_connection_that_ends_after_its_use_is_no_failure_of_its_broker(
     assert logs == []
 
 
-def test_another_error_is_left_to_others() -> None:
-    assert not BrokerWatch().note(KafkaError(KafkaError._AUTHENTICATION, "refused"))
+def test_a_refused_login_is_left_to_others_and_remembered_as_the_reason() -> None:
+    watch = BrokerWatch()
+    assert watch.because == ""
+    text = "a:1/bootstrap: SASL authentication error: wrong (after 3ms in state AUTH_REQ)"
+    with capture_logs() as logs:
+        assert not watch.note(KafkaError(KafkaError._AUTHENTICATION, text))
+    assert logs == []
+    assert watch.because == " (a:1: SASL authentication error: wrong)"
