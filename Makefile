@@ -17,6 +17,12 @@ BENCH_READY := $(VENV)/.bench
 UV := $(BIN)/uv
 # import-linter follows no links: it looks at what the wheel installs.
 INSTALLED := $(VENV)/.installed
+# The tests of delivery run on the compiled wheel here.
+COMPILED_TREE := $(VENV)/.compiled
+# Build a compiled wheel into a folder: from the sdist, since mypyc leaves its output beside the source.
+BUILD_COMPILED = rm -rf $(1)/* && $(UV) build --quiet --sdist --out-dir $(1) && \
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(UV) build --quiet --wheel \
+		--build-constraint requirements/dev.txt --out-dir $(1) $(1)/*.tar.gz && rm $(1)/*.tar.gz
 WEB := consumer_fleet/inspector/web
 CHART := deploy/helm/consumer-fleet
 BUNDLE := consumer_fleet/inspector/bundle/index.html
@@ -32,6 +38,7 @@ CLUSTER_PACKAGES := buildah containerd containernetworking-plugins debootstrap e
 	iproute2 libc6-dev openssl runc util-linux
 # The tests of the values that the chart refuses need no cluster, but belong to its report.
 CLUSTER_TESTS ?= tests/cluster tests/acceptance/test_chart*.py
+COMPILED_TESTS := $(addprefix tests/contract/test_,$(addsuffix .py,posts posts_nonsense destination transport))
 # More arguments for the program that a target runs: make run ARGS="--help"
 ARGS ?=
 # Tests of more than tests/unit need servers and tools.
@@ -44,7 +51,7 @@ OR_NONE := || test $$? = 5
 CORES := $(shell nproc)
 TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5))))
 
-.PHONY: help setup run test test-cluster kafka browser tools image check format docs site chaos bench bench-quick lock wheel clean
+.PHONY: help setup run test test-compiled test-cluster kafka browser tools image check format docs site chaos bench bench-quick lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +98,13 @@ test: $(DEV_READY) $(if $(ONLY_UNIT),,$(BUNDLE) kafka browser tools) ## Run all 
 	$(PYTEST) --numprocesses=$(TEST_PROCESSES) --dist=$(if $(ONLY_UNIT),worksteal,loadfile) --no-loadscope-reorder \
 		-m "not timed" $(ARGS) $(OR_NONE)
 	$(PYTEST) -m timed $(ARGS) $(OR_NONE)
+
+test-compiled: setup ## Run the tests of delivery on a wheel that mypyc has compiled (needs a C compiler)
+	$(call BUILD_COMPILED,$(COMPILED_TREE))
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $(COMPILED_TREE) \
+		$(COMPILED_TREE)/*.whl
+	cp -r tests pyproject.toml $(COMPILED_TREE)
+	cd $(COMPILED_TREE) && $(CURDIR)/$(PYTEST) --numprocesses=$(CORES) -m "not pure" $(COMPILED_TESTS) $(ARGS)
 
 test-cluster: setup kafka ## Test the chart on a real Kubernetes on this machine (as root)
 	test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
@@ -163,9 +177,10 @@ lock: ## Pin what pyproject.toml changed (UPGRADE=1: the newest versions that it
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group node -o requirements/node.txt
 	! grep -n '://' requirements/*.txt
 
-wheel: $(RUN_READY) $(BUNDLE) ## Build the wheel into dist/
+wheel: $(RUN_READY) $(BUNDLE) ## Build the wheel into dist/ (COMPILED=1: for this platform, with mypyc and a C compiler)
 	rm -f dist/*.whl
-	$(UV) build --quiet --wheel --build-constraint requirements/dev.txt --out-dir dist
+	$(if $(COMPILED),$(call BUILD_COMPILED,dist),$(UV) build --quiet --wheel \
+		--build-constraint requirements/dev.txt --out-dir dist)
 	ls dist
 
 clean: ## Remove everything that builds and tests made, .venv and .cache included

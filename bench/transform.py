@@ -129,16 +129,23 @@ def stock(count: int) -> float:
     )
     payloads = [KafkaPayload(None, value, []) for value in backlog.messages(_DIFFERENT)]
     timestamp = datetime.now(UTC)
-    began = time.perf_counter()
-    for offset in range(count):
-        message = Message(BrokerValue(payloads[offset % _DIFFERENT], _PARTITION, offset, timestamp))
-        while True:
-            try:
-                step.submit(message)
-                break
-            except MessageRejected:
-                step.poll()
+
+    def submit(offsets: range) -> None:
+        for offset in offsets:
+            value = BrokerValue(payloads[offset % _DIFFERENT], _PARTITION, offset, timestamp)
+            while True:
+                try:
+                    step.submit(Message(value))
+                    break
+                except MessageRejected:
+                    step.poll()
+            step.poll()
+
+    submit(range(_CHUNK))
+    while last.next_offset < _CHUNK:  # the process has started
         step.poll()
+    began = time.perf_counter()
+    submit(range(_CHUNK, _CHUNK + count))
     step.close()
     step.join()
     elapsed = time.perf_counter() - began

@@ -289,6 +289,7 @@ def test_an_answer_that_does_not_come_in_time_is_ambiguous(
         assert (answer.status, answer.is_ambiguous) == (0, True)
 
 
+@pytest.mark.pure
 def test_a_server_that_stops_reading_has_not_got_the_request(
     loop: DeliveryLoop, kind: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

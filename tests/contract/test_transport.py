@@ -237,6 +237,7 @@ def test_without_any_destination_a_receipt_settles_at_once(setting: Setting) -> 
     assert capture(sampled_out, event()).settlements == [None]
 
 
+@pytest.mark.pure
 def test_an_exception_in_upstream_does_not_reach_saas(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +251,7 @@ def test_an_exception_in_upstream_does_not_reach_saas(
     assert receipt.settlements == []
 
 
+@pytest.mark.pure
 def test_an_exception_in_a_best_effort_destination_costs_only_its_copy(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +414,7 @@ def test_an_own_event_that_begins_in_capture_does_not_go_to_saas(
     assert len(setting.upstream_server.requests) == 2
 
 
+@pytest.mark.pure
 def test_an_error_while_capturing_does_not_recurse(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,6 +437,7 @@ def test_an_error_while_capturing_does_not_recurse(
     assert len(setting.upstream_server.requests) == 1
 
 
+@pytest.mark.pure
 def test_a_bug_never_reaches_the_code_that_logged_something(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
