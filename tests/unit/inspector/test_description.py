@@ -11,7 +11,7 @@ import pytest
 from consumer_fleet.capture.envelope import build, make_item
 from consumer_fleet.inspector.demo import demo_feed
 from consumer_fleet.inspector.description import Description, describe, event_index
-from consumer_fleet.inspector.entry import NewEntry
+from consumer_fleet.inspector.entry import NewEntry, Rejection
 from consumer_fleet.inspector.untrusted import one_line
 from tests.support.inspecting import envelope_entry
 from tests.support.mutations import damaged_bytes, damaged_values
@@ -228,3 +228,10 @@ def test_deep_nesting_does_not_raise() -> None:
 def test_an_undecodable_message_has_its_problem_as_title() -> None:
     found = describe(NewEntry(b"\x00", None, 1.0, undecodable="invalid_json: line 1"))
     assert found[:3] == ("undecodable", None, "invalid_json: line 1")
+
+
+def test_a_dead_letter_of_an_unknown_format_shows_its_own_reason() -> None:
+    letter = Rejection("http_413", "too large", "g", "renamed", 1, 2)
+    why = "unknown message format of topic 'renamed': name its consumer with --consumer"
+    found = describe(NewEntry(b"\x00", None, 1.0, dead_letter=letter, undecodable=why))
+    assert found[:3] == ("undecodable", None, "http_413: too large")
