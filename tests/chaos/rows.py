@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TypeAlias
 
 from tests.chaos.stage import Stage
@@ -69,21 +69,28 @@ def run(row: Row, kafka: KafkaTopics, *, seed: int, scale: float) -> Result:
     """Play a row and judge it. An error of the row itself is a problem, not an exception."""
     result = Result(row, seed)
     started = time.monotonic()
-    with _folder(row.name) as folder, Stage(kafka, folder, seed=seed, scale=scale) as stage:
-        try:
-            row.play(stage)
-        except Exception as error:
-            result.problems.append("".join(traceback.format_exception(error)).rstrip())
-        if stage.oracle is not None:
-            _judge(stage, result)
+    folder = Path(mkdtemp(prefix=f"chaos-{row.name}-"))
+    with Stage(kafka, folder, seed=seed, scale=scale) as stage:
+        for act in (row.play, lambda stage: _judge(stage, result)):
+            try:
+                act(stage)
+            except Exception as error:
+                result.problems.append("".join(traceback.format_exception(error)).rstrip())
         result.bound = stage.bound
         result.faults = stage.faults.total()
     result.seconds = time.monotonic() - started
+    if result.holds:
+        shutil.rmtree(folder)
+    else:
+        result.problems.append(f"the logs are in {folder}")
     return result
 
 
 def _judge(stage: Stage, result: Result) -> None:
     oracle = stage.judge
+    oracle.look()
+    if not oracle.looks:
+        result.problems.append("the oracle has not seen the group's commits")
     lost = oracle.lost()
     result.messages = oracle.ledger.messages
     result.lost = len(lost)
@@ -96,9 +103,3 @@ def _judge(stage: Stage, result: Result) -> None:
     if result.dead_letters not in stage.dead_letters_expected:
         expected = f"{stage.dead_letters_expected.start} to {stage.dead_letters_expected.stop - 1}"
         result.problems.append(f"{result.dead_letters} dead letters, expected {expected}")
-
-
-@contextmanager
-def _folder(name: str) -> Iterator[Path]:
-    with TemporaryDirectory(prefix=f"chaos-{name}-") as folder:
-        yield Path(folder)
