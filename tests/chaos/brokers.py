@@ -97,7 +97,7 @@ def _stop_one(stage: Stage, brokers: Brokers) -> None:
     """Stop a broker for a moment. It may lead partitions, the group, the cluster, or all three."""
     node = stage.chance.choice(brokers.nodes)
     kill = stage.chance.random() < 0.6
-    before = stage.judge.committed()
+    before = stage.judge.commits()
     lost = stage.events("partitions_lost")
     node.stop(kill=kill)
     stage.faults["broker SIGKILL" if kill else "broker SIGTERM"] += 1

@@ -73,7 +73,7 @@ def frozen(stage: Stage) -> None:
         )
         frozen, other = stage.chance.sample(stage.members, 2)
         held = partitions_of(frozen)
-        before = stage.judge.committed()
+        before = stage.judge.commits()
         frozen.signal(signal.SIGSTOP)
         stage.faults["consumer SIGSTOP"] += 1
         wait_until(

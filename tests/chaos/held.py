@@ -6,6 +6,7 @@ from tests.chaos.consumers import SESSION
 from tests.chaos.receiver import ACCEPT, Answer, Request, response
 from tests.chaos.rows import row
 from tests.chaos.stage import MakeValue, Stage, envelope
+from tests.support.processes import wait_until
 
 _DAY_LIMIT = "X-Sentry-Rate-Limits: 86400:transaction:organization"
 _LIMITED = Answer(response("429 Too Many Requests", _DAY_LIMIT), accepts=False)
@@ -61,6 +62,11 @@ def _hold_some(stage: Stage, every: int, answer: Answer, value: MakeValue = enve
     stage.dead_letters_expected = range(held, held + 1)
     stage.start(workers=2)
     stage.wait_for_accepted(count // 2)
+    wait_until(
+        lambda: any(each.metadata.open for each in stage.judge.commits().values()),
+        timeout_s=60,
+        what="a commit that names held messages",
+    )
     stage.kill(stage.members[0])
     stage.start(workers=2)
     stage.wait_for_accepted(count - held)

@@ -50,7 +50,7 @@ def kafka_cuts(stage: Stage) -> None:
     with stage.feeding(count, 500):
         for number in range(cuts):
             stage.wait_for_accepted(count + count * number // (cuts + 1))
-            before = stage.judge.committed()
+            before = stage.judge.commits()
             proxy.cut()
             stage.faults["cuts"] += 1
             is_long = number % 10 == 1

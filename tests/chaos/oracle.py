@@ -31,6 +31,18 @@ def event_id(tag: int, partition: int, offset: int) -> EventId:
     return b"%08x%08x%016x" % (tag, partition, offset)
 
 
+class Commit(NamedTuple):
+    """A committed offset, and what its metadata says of the offsets behind it."""
+
+    offset: int
+    metadata: CommitMetadata = CommitMetadata()
+
+    def covers(self, offset: int) -> bool:
+        """Whether it says that the message is settled."""
+        metadata = self.metadata
+        return offset < self.offset or (offset < metadata.high and offset not in metadata.open)
+
+
 class Ledger:
     """What one topic holds, and what became of each of its messages."""
 
@@ -66,21 +78,16 @@ class Ledger:
             if not self.is_settled(partition, offset)
         ]
 
-    def exposed(self, committed: Mapping[int, int], partitions: Sequence[int]) -> int:
-        """Count the accepted messages at and above the committed offsets, for each receiver."""
+    def exposed(self, commits: Mapping[int, Commit], partitions: Sequence[int]) -> int:
+        """Count the accepted messages that the commits do not cover, for each receiver."""
+        nothing = Commit(0)
         return sum(
             event_id(self.tag, partition, offset) in receiver.accepted
             for partition in partitions
-            for offset in range(committed.get(partition, 0), self.ends[partition])
+            for offset in range(self.ends[partition])
+            if not commits.get(partition, nothing).covers(offset)
             for receiver in self.required
         )
-
-
-class Commit(NamedTuple):
-    """A committed offset, and what its metadata says of the offsets behind it."""
-
-    offset: int
-    metadata: CommitMetadata = CommitMetadata()
 
 
 class Oracle:
@@ -115,10 +122,10 @@ class Oracle:
             if client is not None:
                 client.close()
 
-    def committed(self) -> dict[int, int]:
-        """Return the committed offsets as of now, or raise KafkaException."""
+    def commits(self) -> dict[int, Commit]:
+        """Return the commits as of now, by partition, or raise KafkaException."""
         with self._lock:
-            return {index: commit.offset for index, commit in self._commits().items()}
+            return self._commits()
 
     def look(self) -> None:
         """Check the commit-ahead invariant now. A broker that does not answer is asked later."""
@@ -202,11 +209,10 @@ class Oracle:
                     found.append((partition, self._checked[partition], commit))
                     break
                 self._checked[partition] += 1
-            passed = (o for o in range(commit, metadata.high) if o not in metadata.open)
             found += [
                 (partition, offset, commit)
-                for offset in passed
-                if not self.ledger.is_settled(partition, offset)
+                for offset in range(commit, metadata.high)
+                if offset not in metadata.open and not self.ledger.is_settled(partition, offset)
             ][:1]
         return found
 

@@ -221,7 +221,7 @@ class Stage:
     def kill(self, member: ConsumerProcess) -> None:
         """Kill a consumer with SIGKILL, and allow what it had delivered and not committed."""
         owned = partitions_of(member)
-        before = self.judge.committed()
+        before = self.judge.commits()
         member.signal(signal.SIGKILL)
         self.faults["consumer SIGKILL"] += 1
         member.wait()
@@ -279,7 +279,7 @@ class Stage:
         def committed() -> bool:
             self._running()
             try:
-                return self.judge.committed() == ends
+                return {i: each.offset for i, each in self.judge.commits().items()} == ends
             except KafkaException:
                 return False
 

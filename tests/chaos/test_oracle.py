@@ -19,15 +19,15 @@ class Scene(Oracle):
         ledger = Ledger("events", receivers)
         ledger.ends.update({0: 10, 1: 10})
         super().__init__(KafkaTopics("unused"), "group", ledger, "events-dlq")
-        self.commits: dict[int, Commit] = {}
+        self.said: dict[int, Commit] = {}
 
     def commit(self, partition: int, offset: int, metadata: str = "") -> list[str]:
-        self.commits[partition] = Commit(offset, CommitMetadata.read(metadata, offset))
+        self.said[partition] = Commit(offset, CommitMetadata.read(metadata, offset))
         self.look()
         return self.problems
 
     def _ask(self) -> dict[int, Commit]:
-        return self.commits
+        return self.said
 
     def _read_dead_letters(self) -> None:
         pass
@@ -118,8 +118,10 @@ def test_messages_at_risk_are_those_accepted_and_not_committed(upstream: Receive
     scene = Scene(upstream)
     accept(scene, upstream, 0, 0, 1, 2, 4)
     accept(scene, upstream, 1, 0, 1)
-    assert scene.ledger.exposed({0: 1}, [0]) == 3
-    assert scene.ledger.exposed({0: 1}, [0, 1]) == 5
+    assert scene.ledger.exposed({0: Commit(1)}, [0]) == 3
+    assert scene.ledger.exposed({0: Commit(1)}, [0, 1]) == 5
+    held = Commit(1, CommitMetadata.read("held=4:1,2", 1))
+    assert scene.ledger.exposed({0: held}, [0]) == 2
 
 
 def test_a_row_is_broken_by_a_loss_a_problem_or_a_duplicate_too_many() -> None:
