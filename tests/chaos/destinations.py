@@ -35,7 +35,7 @@ def server_errors(stage: Stage) -> None:
     Bound: each error after acceptance
     """
     statuses = ("500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable")
-    _fail_some(stage, 0.2, [Answer(response(each), accepts=a) for each in statuses for a in _BOTH])
+    _fail_some(stage, 0.1, [Answer(response(each), accepts=a) for each in statuses for a in _BOTH])
 
 
 @row
@@ -45,7 +45,7 @@ def resets(stage: Stage) -> None:
     Bound: each one after acceptance
     """
     ways = (Then.RESET, Then.CLOSE)
-    _fail_some(stage, 0.2, [Answer(b"", accepts=a, then=then) for then in ways for a in _BOTH])
+    _fail_some(stage, 0.1, [Answer(b"", accepts=a, then=then) for then in ways for a in _BOTH])
 
 
 @row
@@ -57,7 +57,7 @@ def half_answers(stage: Stage) -> None:
     cuts = (1, 15, len(OK) // 2, OK.index(b"\r\n\r\n"), OK.index(b"\r\n\r\n") + 4, len(OK) - 1)
     ways = (Then.RESET, Then.CLOSE)
     answers = [Answer(OK[:cut], accepts=True, then=then) for cut in cuts for then in ways]
-    _fail_some(stage, 0.2, answers)
+    _fail_some(stage, 0.1, answers)
 
 
 @row
@@ -154,7 +154,8 @@ def _fail_some(stage: Stage, share: float, answers: list[Answer]) -> None:
     stage.upstream.script = failing(stage.seed, share, answers)
     stage.fill(4, stage.scaled(_MESSAGES))
     stage.start(workers=2)
-    stage.finish()
+    # A message that fails three times is held, and tried again after 5, 10, 20, … s.
+    stage.finish(240)
     stage.faults["failed requests"] += stage.upstream.failed
     stage.bound = stage.upstream.ambiguous
 
