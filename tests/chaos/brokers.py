@@ -97,13 +97,10 @@ def _stop_one(stage: Stage, brokers: Brokers) -> None:
     """Stop a broker for a moment. It may lead partitions, the group, the cluster, or all three."""
     node = stage.chance.choice(brokers.nodes)
     kill = stage.chance.random() < 0.6
-    before = stage.judge.commits()
-    lost = stage.events("partitions_lost")
-    node.stop(kill=kill)
-    stage.faults["broker SIGKILL" if kill else "broker SIGTERM"] += 1
-    time.sleep(stage.chance.uniform(0, 4))
-    node.start()
-    # Leaders move once more: back to the broker that prefers to lead.
-    stage.kafka.admin.elect_leaders(ElectionType.PREFERRED).result(REQUEST_TIMEOUT_S)
-    if stage.events("partitions_lost") > lost:
-        stage.bound += stage.ledger.exposed(before, list(stage.ledger.ends))
+    with stage.interrupting():
+        node.stop(kill=kill)
+        stage.faults["broker SIGKILL" if kill else "broker SIGTERM"] += 1
+        time.sleep(stage.chance.uniform(0, 4))
+        node.start()
+        # Leaders move once more: back to the broker that prefers to lead.
+        stage.kafka.admin.elect_leaders(ElectionType.PREFERRED).result(REQUEST_TIMEOUT_S)

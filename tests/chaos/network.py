@@ -38,9 +38,9 @@ class ProxiedBroker(KafkaBroker):
 def kafka_cuts(stage: Stage) -> None:
     """A network to Kafka that is cut again and again loses nothing.
 
-    Most cuts are shorter than the group's session; every tenth is longer, and costs the partitions.
+    Most cuts are shorter than the group's session; every tenth is longer.
 
-    Bound: what was delivered and not committed when a cut ended the session
+    Bound: what was delivered and not committed when a member lost its partitions
     """
     proxy = _proxied_kafka(stage)
     count = stage.scaled(15_000)
@@ -50,14 +50,11 @@ def kafka_cuts(stage: Stage) -> None:
     with stage.feeding(count, 500):
         for number in range(cuts):
             stage.wait_for_accepted(count + count * number // (cuts + 1))
-            before = stage.judge.commits()
-            proxy.cut()
-            stage.faults["cuts"] += 1
-            is_long = number % 10 == 1
-            time.sleep(9 if is_long else stage.chance.uniform(0.1, 2.5))
-            if is_long:
-                stage.bound += stage.ledger.exposed(before, list(stage.ledger.ends))
-            proxy.restore()
+            with stage.interrupting():
+                proxy.cut()
+                stage.faults["cuts"] += 1
+                time.sleep(9 if number % 10 == 1 else stage.chance.uniform(0.1, 2.5))
+                proxy.restore()
     stage.finish()
 
 

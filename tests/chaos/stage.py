@@ -9,14 +9,14 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from tests.chaos.oracle import Ledger, Oracle, event_id
+from tests.chaos.oracle import Commit, Ledger, Oracle, event_id
 from tests.chaos.receiver import Receiver
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.kafka_topics import KafkaTopics, Setting
@@ -230,6 +230,32 @@ class Stage:
         time.sleep(0.1)
         self.bound += self.ledger.exposed(before, owned) + CONNECTIONS
 
+    @contextmanager
+    def interrupting(self, timeout_s: float = 120) -> Iterator[None]:
+        """Let Kafka be away during the block, and wait for the next commit after it. Allow what
+        was delivered and not committed, if a consumer lost its partitions.
+        """
+        before, lost = self.judge.commits(), self.events("partitions_lost")
+        partitions = list(self.ledger.ends)
+        yield
+        delivered = 0
+
+        def has_committed() -> bool:
+            nonlocal delivered
+            self._running()
+            try:
+                commits = self.judge.commits()
+            except KafkaException:
+                return False
+            if commits == before and not self._is_committed(commits):
+                delivered = self.ledger.exposed(before, partitions)
+                return False
+            return True
+
+        wait_until(has_committed, timeout_s=timeout_s, what="the next commit", interval_s=0.2)
+        if self.events("partitions_lost") > lost:
+            self.bound += delivered
+
     def terminate(self, member: ConsumerProcess) -> None:
         """Stop a consumer with SIGTERM, which must end with 0."""
         self.faults["consumer SIGTERM"] += 1
@@ -274,16 +300,19 @@ class Stage:
 
     def wait_for_commit(self, timeout_s: float = 120) -> None:
         """Block until everything that was produced so far is committed."""
-        ends = {index: end for index, end in self.ledger.ends.items() if end}
 
         def committed() -> bool:
             self._running()
             try:
-                return {i: each.offset for i, each in self.judge.commits().items()} == ends
+                return self._is_committed(self.judge.commits())
             except KafkaException:
                 return False
 
         wait_until(committed, timeout_s=timeout_s, what="the last commit", interval_s=0.2)
+
+    def _is_committed(self, commits: Mapping[int, Commit]) -> bool:
+        ends = {index: end for index, end in self.ledger.ends.items() if end}
+        return {index: each.offset for index, each in commits.items()} == ends
 
     def finish(self, timeout_s: float = 120) -> None:
         """Wait until everything is committed, and stop the consumers with SIGTERM."""
