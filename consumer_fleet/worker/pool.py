@@ -238,6 +238,7 @@ class WorkerPool:
             elif kind is Kind.READY:
                 self._note_ready(slot, slot.process, fields[0])
             elif kind is Kind.FAILED and slot.ready:
+                self.is_hopeless = True  # its disk would refuse another worker's messages, too
                 self._on_failure(OutputError(fields[0]))
             elif kind is Kind.FAILED:
                 slot.boot_error = BootFailure(fields[0], fields[1])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.consumers import registry
+from consumer_fleet.errors import EXIT_OUTPUT, FleetError, OutputError
+from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.protocol import ParkedFragment, Receipts
@@ -12,16 +14,31 @@ from tests.support.records import chunk, partition
 from tests.support.workers import HandWorker
 
 
-def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_settled() -> None:
-    worker = HandWorker()
+def started(worker: HandWorker, failures: list[FleetError]) -> WorkerPool:
     pool = WorkerPool(
         WorkerSpec(registry.get("events").decode, Options()),
         1,
         message_timeout_s=60.0,
-        on_failure=lambda error: None,
+        on_failure=failures.append,
         start_worker=lambda *_: worker,
     )
     pool.start()
+    return pool
+
+
+def test_a_disk_that_refuses_a_parked_message_ends_the_run_at_once() -> None:
+    worker = HandWorker()
+    failures: list[FleetError] = []
+    pool = started(worker, failures)
+    worker.frames = [protocol.encode_ready(0.0), protocol.encode_failed("no space", EXIT_OUTPUT)]
+    pool.poll()
+    assert [(type(each), str(each)) for each in failures] == [(OutputError, "no space")]
+    assert pool.is_hopeless, "a drain would wait for its successors"
+
+
+def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_settled() -> None:
+    worker = HandWorker()
+    pool = started(worker, [])
     work = Work(chunk(10, 3))
     pool.submit(work)
     task = worker.tasks[0]
