@@ -88,7 +88,7 @@ def test_a_doctor_names_the_advertised_address_and_asks_nothing_behind_it(
     assert not [each for each in found if each.check.startswith("topic.")]
 
 
-@pytest.mark.parametrize("command", [("status",), ("offsets", "show"), ("dlq", "list")])
+@pytest.mark.parametrize("command", [("status",), ("offsets", "show")])
 def test_a_command_names_the_advertised_address(
     kafka: KafkaBroker, advertised: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
