@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.open_offsets import CommitMetadata
 from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
@@ -152,6 +154,13 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
         consumer.signal(signal.SIGTERM)
         assert consumer.wait() == 0
     assert here.committed == {0: 10}
+    status = run_command(
+        *("status", "--group", here.group, "--bootstrap-servers", here.kafka.bootstrap_servers)
+    )
+    assert "3 messages held in partition 0, the oldest at offset 10" in " ".join(
+        status.stdout.split()
+    )
+    assert "HTTP 500" in status.stdout
     here.produce(*ids[400:500])
     with here.run(upstream.dsn()) as consumer:
         consumer.wait_until(lambda: len(accepted(upstream)) == 497, "the next ones")
@@ -173,3 +182,124 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     for letter in letters.values():
         assert letter["dlq.reason"] == "held_failing"
         assert "no such project shard" in letter["dlq.detail"]
+
+
+def test_what_bugsink_never_takes_is_filtered_where_the_options_say_so(
+    scene: Callable[..., Scene], bugsink: Bugsink
+) -> None:
+    here = scene()
+    errors = [new_id() for _ in range(50)]
+    here.produce(*errors)
+    here.produce(*(new_id() for _ in range(50)), kind="transaction")
+    drop = ("--set", "upstream_drop_items=transaction")
+    with here.run(bugsink.dsn, "--stop-at-end", *drop) as consumer:
+        assert consumer.wait() == 0
+        (summary,) = consumer.events("summary")
+        assert (summary["delivered"], summary["filtered"]) == (50, {"dropped_items": 50})
+        assert consumer.events("message_held") == []
+    bugsink.wait_for_ids(errors)
+    assert here.committed == here.ends
+
+
+@pytest.mark.parametrize(
+    "outage", [Reply(503), Reply(403), Reply(429, {"X-Sentry-Rate-Limits": "6::organization"})]
+)
+def test_an_outage_makes_no_dead_letters_and_everything_arrives_after_it(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver, outage: Reply
+) -> None:
+    here = scene()
+    ids = [new_id() for _ in range(300)]
+    here.produce(*ids[:100])
+    arguments = ("--set", "hold_at_most_s=1", "--set", "max_in_flight_mb=1")
+    with here.run(upstream.dsn(), *arguments) as consumer:
+        consumer.wait_until(lambda: len(accepted(upstream)) == 100, "the first ones")
+        upstream.respond(outage)
+        here.produce(*ids[100:])
+        refused_since = time.monotonic()
+        consumer.wait_until(
+            lambda: (
+                any(
+                    each.reply == outage and each.received_at_s > refused_since + 2
+                    for each in upstream.requests
+                )
+                or time.monotonic() > refused_since + 4
+            ),
+            "the outage to be longer than hold_at_most_s",
+        )
+        upstream.respond(200)
+        consumer.wait_until(lambda: here.committed == here.ends, "all to be committed")
+        assert consumer.events("message_held") == []
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    assert accepted(upstream) == Counter(ids)
+    assert here.dead_letters() == {}
+
+
+def test_held_messages_outlive_the_workers_and_arrive_once(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver
+) -> None:
+    here = scene()
+    ids = [new_id() for _ in range(300)]
+    upstream.respond(fails(*ids[5:8]))
+    here.produce(*ids)
+    with here.run(upstream.dsn()) as consumer:
+        consumer.wait_for("message_held", 3)
+        consumer.wait_until(lambda: len(accepted(upstream)) == 297, "the others")
+        consumer.wait_until(lambda: here.committed == {0: 5}, "the commit behind them")
+        for pid in consumer.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        consumer.wait_for("worker_died", 2)
+        upstream.respond(200)
+        consumer.wait_until(lambda: here.committed == here.ends, "all to be committed")
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+        assert consumer.delivered() == 300
+    assert accepted(upstream) == Counter(ids)
+
+
+@pytest.mark.parametrize(
+    "protocol", ["partition.assignment.strategy=cooperative-sticky", "group.protocol=consumer"]
+)
+def test_a_new_owner_sends_what_is_held_and_nothing_that_has_passed_it(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver, protocol: str
+) -> None:
+    here = scene(4)
+    ids = [new_id() for _ in range(800)]
+    bad = ids[10:20]
+    upstream.respond(fails(*bad))
+    here.produce(*ids)
+    group = ("--kafka-config", protocol)
+    with here.run(upstream.dsn(), *group) as first:
+        first.wait_for("message_held", len(bad))
+        first.wait_until(lambda: len(accepted(upstream)) == 790, "the others")
+        with here.run(upstream.dsn(), *group) as second:
+            second.wait_until(
+                lambda: any(each["partitions"] for each in second.events("partitions_assigned")),
+                "its share",
+            )
+            second.wait_for("message_held", 1)
+            second.signal(signal.SIGTERM)
+            assert second.wait() == 0
+            assert second.events("held_offsets_found"), "it took over what was held"
+        upstream.respond(200)
+        first.wait_until(lambda: here.committed == here.ends, "all to be committed")
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 0
+    assert accepted(upstream) == Counter(ids)
+    assert here.dead_letters() == {}
+
+
+def test_a_stop_does_not_wait_for_a_limit_of_a_day(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver
+) -> None:
+    here = scene()
+    upstream.respond(Reply(429, {"X-Sentry-Rate-Limits": "86400::organization"}))
+    here.produce(*(new_id() for _ in range(500)))
+    with here.run(upstream.dsn()) as consumer:
+        consumer.wait_for("destination_throttled")
+        stopped_at = time.monotonic()
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+        # Not the 25 s of shutdown_timeout; most of it is the end of the processes.
+        assert time.monotonic() - stopped_at < 8
+    assert here.committed in ({}, {0: 0})
