@@ -24,6 +24,7 @@ from consumer_fleet.capture.envelope import (
     make_item,
     with_origin,
 )
+from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.transport import MultiplexingTransport
 from tests.support.capturing import (
     CountedMetrics,
@@ -501,3 +502,55 @@ def test_losses_in_the_sdk_are_reported_to_saas_only(setting: Setting) -> None:
     ]
     assert setting.upstream_server.requests == []
     assert setting.metrics.total("internal.lost_events", category="transaction") == 4
+
+
+LIMITED = Reply(429, {"X-Sentry-Rate-Limits": "300:error:organization"})
+
+
+def test_what_one_of_two_holds_is_sent_again_to_that_one_only(setting: Setting) -> None:
+    setting.saas_server.respond(LIMITED)
+    held_at = setting.destination("saas", holds=True)
+    transport = setting.transport(setting.destination("upstream", holds=True), held_at)
+    receipt = capture(transport, event())
+    drive_until(transport.run_once, lambda: bool(receipt.holds))
+    (held,) = receipt.holds
+    assert (held.kind, held.destination, held.done) == ("limited", "saas", ["upstream"])
+    assert receipt.settlements == []
+    setting.saas_server.respond(200)
+    # Another worker knows nothing of the limit.
+    fresh = setting.transport(setting.destination("upstream"), setting.destination("saas"))
+    again = capture(fresh, event(), held=Held(*held.packed()), skip=held.done)
+    settle(fresh, again)
+    assert again.settlements == [None]
+    assert len(setting.upstream_server.requests) == 1
+    assert len(setting.saas_server.envelopes) == 1
+
+
+def test_a_rejection_by_one_is_remembered_while_the_other_holds(setting: Setting) -> None:
+    setting.upstream_server.respond(400)
+    setting.saas_server.respond(LIMITED)
+    destinations = (setting.destination(name, holds=True) for name in ("upstream", "saas"))
+    transport = setting.transport(*destinations)
+    receipt = capture(transport, event())
+    drive_until(transport.run_once, lambda: bool(receipt.holds))
+    (held,) = receipt.holds
+    setting.saas_server.respond(200)
+    fresh = setting.transport(setting.destination("upstream"), setting.destination("saas"))
+    again = capture(fresh, event(), held=Held(*held.packed()), skip=held.done)
+    settle(fresh, again)
+    (rejection,) = again.settlements
+    assert rejection is not None
+    assert rejection.reason == "http_400"
+    assert len(setting.upstream_server.requests) == 1
+
+
+def test_a_drain_of_two_destinations_gives_up_what_one_of_them_keeps(setting: Setting) -> None:
+    setting.saas_server.respond(503)
+    transport = setting.both()
+    receipt = capture(transport, event())
+    drive_until(transport.run_once, lambda: bool(setting.saas_server.requests))
+    receipt.draining = True
+    transport.drain()
+    drive_until(transport.run_once, lambda: receipt.given_up_times == 1)
+    assert receipt.settlements == []
+    assert receipt.accepted_by == ["upstream"]
