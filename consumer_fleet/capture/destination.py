@@ -122,9 +122,9 @@ class Destination:
                 parcel.shrink(held.left[self.name])
         self._ready.append(parcel)
 
-    def drain(self) -> None:
-        """Give up what can't be sent at once, now and later, of recipients that are draining."""
-        self._draining = True
+    def drain(self, *, begins: bool) -> None:
+        """From now on, or no more, give up what can't be sent at once of draining recipients."""
+        self._draining = begins
 
     def _give_up_waiting(self) -> None:
         given_up = self._waiting.take_if(lambda parcel: parcel.recipient.draining)
@@ -134,7 +134,6 @@ class Destination:
         for parcel in given_up:
             self._forget(parcel)
             parcel.recipient.given_up(parcel.number)
-        self._draining = bool(self._ledger.pending)
 
     def drop_abandoned(self) -> None:
         """Drop the envelopes that nothing waits for any more.

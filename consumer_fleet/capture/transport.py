@@ -246,10 +246,10 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._saas_sample_rate = saas_sample_rate
         self._takes_own_events = takes_own_events
 
-    def drain(self) -> None:
-        """Give up what can't be sent at once, of recipients that are draining."""
+    def drain(self, *, begins: bool) -> None:
+        """From now on, or no more, give up what can't be sent at once of draining recipients."""
         for destination in self._destinations:
-            destination.drain()
+            destination.drain(begins=begins)
 
     def drop_abandoned(self) -> None:
         """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""

@@ -177,6 +177,7 @@ class _Worker:
         self._tasks: deque[RunningTask] = deque()
         self._by_id: dict[int, RunningTask] = {}
         self._stopping = False
+        self._draining = False
         self._status_due = 0.0
 
     def run(self) -> None:
@@ -223,6 +224,10 @@ class _Worker:
             return
         kind, fields = protocol.decode(frame)
         if kind is Kind.TASK:
+            if self._draining:
+                # The parent sends none before the drain has ended, but to replace a dead worker's.
+                self._draining = False
+                self._transport.drain(begins=False)
             task = RunningTask(protocol.as_task(fields), self)
             if self._traces:
                 chunk = task.task
@@ -234,7 +239,8 @@ class _Worker:
         elif kind is Kind.DRAIN:
             for task in self._by_id.values():
                 task.draining = True
-            self._transport.drain()
+            self._draining = True
+            self._transport.drain(begins=True)
         elif kind is Kind.CHANGE:
             self._transport.change(*fields)
 

@@ -177,7 +177,7 @@ def test_a_drain_waits_for_no_limit_backoff_or_pause(
     drive_until(loop.run_once, lambda: len(receiver.requests) >= 8)
     for receipt in receipts:
         receipt.draining = True
-    destination.drain()
+    destination.drain(begins=True)
     drive_until(loop.run_once, lambda: all(each.given_up_times == 1 for each in receipts), 1.0)
     assert destination.pending == 0
 
@@ -191,7 +191,7 @@ def test_a_drain_ends_what_is_on_the_wire_and_starts_what_can_start(
     drive_until(loop.run_once, lambda: len(receiver.requests) == 2)
     for receipt in receipts:
         receipt.draining = True
-    destination.drain()
+    destination.drain(begins=True)
     drive_until(loop.run_once, lambda: all(each.settlements == [None] for each in receipts))
     assert [each.given_up_times for each in receipts] == [0] * 6
 
@@ -203,7 +203,26 @@ def test_a_drain_of_some_leaves_the_others_where_they_are(
     gone, kept = send(destination, event()), send(destination, event())
     drive_until(loop.run_once, lambda: len(receiver.requests) == 2)
     gone.draining = True
-    destination.drain()
+    destination.drain(begins=True)
     drive_until(loop.run_once, lambda: gone.given_up_times == 1)
     assert kept.given_up_times == 0
     assert destination.pending == 1
+
+
+def test_a_drain_also_gives_up_what_is_captured_after_it_has_begun(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "300::organization"}))
+    first = send(destination, event())
+    drive_until(loop.run_once, lambda: len(receiver.requests) == 1)
+    first.draining = True
+    destination.drain(begins=True)
+    drive_until(loop.run_once, lambda: first.given_up_times == 1)
+    later = RecordedReceipt()
+    later.draining = True
+    destination.send(event(), later, 0)
+    drive_until(loop.run_once, lambda: later.given_up_times == 1, 1.0)
+    destination.drain(begins=False)
+    kept = send(destination, event())
+    drive_for(loop.run_once, 0.2)
+    assert (kept.given_up_times, destination.pending) == (0, 1)

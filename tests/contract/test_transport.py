@@ -550,7 +550,7 @@ def test_a_drain_of_two_destinations_gives_up_what_one_of_them_keeps(setting: Se
     receipt = capture(transport, event())
     drive_until(transport.run_once, lambda: bool(setting.saas_server.requests))
     receipt.draining = True
-    transport.drain()
+    transport.drain(begins=True)
     drive_until(transport.run_once, lambda: receipt.given_up_times == 1)
     assert receipt.settlements == []
     assert receipt.accepted_by == ["upstream"]
