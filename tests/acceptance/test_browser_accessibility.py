@@ -13,7 +13,16 @@ from tests.support.inspector_process import InspectorProcess
 from tests.support.requirements import MissingPart, require
 
 # Between them they have all parts that frames and entries can have.
-TITLES = ("RateMissing", "EXCEPTION_ACCESS_VIOLATION", "System.TimeoutException")
+TITLES = (
+    "RateMissing",
+    "EXCEPTION_ACCESS_VIOLATION",
+    "System.TimeoutException",
+    "/checkout",
+    "rate for NOK is stale",
+    "orders.paid",
+    "The total stays empty",
+    "RateMissing: no rate for NOK",
+)
 
 
 @pytest.fixture(params=[(theme, width) for theme in THEMES for width in WIDTHS], ids=str)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.support.browser import THEMES, WIDTHS, take_screenshots
+from tests.support.browser import SHOTS, THEMES, WIDTHS, take_screenshots
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/screenshots"
-NAMES = sorted(f"inspector-{theme}-{width}.png" for theme in THEMES for width in WIDTHS)
+NAMES = sorted(
+    f"{name}-{theme}-{width}.png" for name in SHOTS for theme in THEMES for width in WIDTHS
+)
 LIMIT_BYTES = 300 * 1000
 
 

@@ -172,26 +172,53 @@ def head(frame_row: Locator) -> Locator:
 
 
 def take_screenshots(folder: Path, browser: Browser) -> list[Path]:
-    """The demonstration's Python error in both themes and widths, as PNG files in ``folder``."""
+    """The demonstration's pages in both themes and widths, as PNG files in ``folder``."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         InspectorProcess(Path(scratch), "--demo") as inspector,
     ):
         return [
-            _take_screenshot(folder, browser, inspector.url, Look(width, _SHOT_HEIGHT, theme))
+            _take_screenshot(folder, browser, inspector.url, Look(width, _SHOT_HEIGHT, theme), name)
+            for name in SHOTS
             for theme in THEMES
             for width in WIDTHS
         ]
 
 
-def _take_screenshot(folder: Path, browser: Browser, url: str, look: Look) -> Path:
+def _take_screenshot(folder: Path, browser: Browser, url: str, look: Look, name: str) -> Path:
     visit = Visit.to(url, browser, look)
-    open_row(visit.page, "RateMissing")
-    visit.page.locator('[data-coverage="covered"]').first.wait_for()
-    path = folder / f"inspector-{look.theme}-{look.width}.png"
+    SHOTS[name](visit.page)
+    path = folder / f"{name}-{look.theme}-{look.width}.png"
     visit.page.screenshot(path=path)
     visit.end()
     return path
+
+
+def _show_error(page: Page) -> None:
+    open_row(page, "RateMissing")
+    page.locator('[data-coverage="covered"]').first.wait_for()
+
+
+def _show_trace(page: Page) -> None:
+    titled = page.locator(".event-title", has_text="/checkout")
+    rows(page).filter(has=titled).first.click()
+    spans = page.get_by_role("tree", name="Spans").get_by_role("treeitem")
+    spans.filter(has_text="GET rates.example.com").click()
+    page.get_by_label("Selected span").wait_for()
+
+
+def _show_attachments(page: Page) -> None:
+    open_row(page, "RateMissing: no rate for NOK")
+    page.get_by_role("list", name="Attachments").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.attached-image')?.naturalWidth > 0")
+
+
+#: The documentation's pictures, by the beginning of their names.
+SHOTS: Final[dict[str, Callable[[Page], None]]] = {
+    "inspector": _show_error,
+    "inspector-trace": _show_trace,
+    "inspector-attachments": _show_attachments,
+}
 
 
 def main(folder: Path) -> None:
