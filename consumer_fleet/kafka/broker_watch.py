@@ -48,6 +48,8 @@ class BrokerWatch:
         self._clock = clock
         self._reports = 0
         self._why = ""
+        #: The error of a refused login, if there was one.
+        self.login_refused: KafkaError | None = None
         self._logged_at: dict[str, float] = {}
 
     @property
@@ -73,19 +75,19 @@ class BrokerWatch:
 
     def note(self, error: KafkaError) -> bool:
         """Log an error of a connection, each broker's now and then; whether it was one."""
-        if found := _FAILURE.match(error.str()):
-            self._note_failure(*found.groups(), is_login=error.code() in LOGIN_REFUSED)
+        if error.code() in LOGIN_REFUSED:
+            self.login_refused = error
+        elif found := _FAILURE.match(error.str()):
+            self._note_failure(*found.groups())
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self._is_due("", _LOG_INTERVAL_S):
             log.error("kafka_unreachable", reason=self._why or error.str(), what_now="retrying")
         return error.code() in _CONNECTION_ERRORS
 
-    def _note_failure(
-        self, address: str, broker: str, why: str, state: str, *, is_login: bool
-    ) -> None:
+    def _note_failure(self, address: str, broker: str, why: str, state: str) -> None:
         is_advertised = broker.isdecimal()
         advertised = f"broker {broker} at {address}, which the cluster advertises"
         self._why = f"{advertised if is_advertised else address}: {why}"
-        if not is_advertised or is_login or state in _CONNECTED:
+        if not is_advertised or state in _CONNECTED:
             return
         if self._is_due(address, _BROKER_LOG_INTERVAL_S):
             log.warning(

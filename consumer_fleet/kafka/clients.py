@@ -151,9 +151,11 @@ def failure_of(error: KafkaError) -> FleetError | None:
     if code in _NO_TOPIC:
         return ConfigurationError(f"the topic is gone: {error.str()}")
     if code in NO_ACCESS:
-        return ConfigurationError(f"Kafka refuses access: {error.str()}")
+        return ConfigurationError(
+            f"Kafka refuses access: {error.str()}. Which right is missing: consumer doctor"
+        )
     if code in LOGIN_REFUSED:
-        return ConfigurationError(f"Kafka refuses the login: {error.str()}")
+        return login_refusal(error)
     for refusal, advice in _REFUSED_MEMBER.items():
         # A fatal error has a code of its own; its cause is in its text.
         if code == refusal or (is_fatal(error) and KafkaError(refusal).str() in error.str()):
@@ -162,6 +164,15 @@ def failure_of(error: KafkaError) -> FleetError | None:
         # Polling a client in this state would look alive forever and read nothing.
         return KafkaUnreachable(f"Kafka client failed: {error.str()}")
     return None
+
+
+def login_refusal(error: KafkaError) -> ConfigurationError:
+    """The failure of a client whose login is refused."""
+    why = error.str().partition(" (after")[0]
+    return ConfigurationError(
+        f"Kafka refuses the login ({why}): check sasl.username, sasl.password and sasl.mechanism "
+        "in kafka_config"
+    )
 
 
 def unreachable(base_config: Mapping[str, Any], why: str) -> KafkaUnreachable:

@@ -20,7 +20,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.kafka.clients import LOGIN_REFUSED, admin_config, make_client, unreachable
+from consumer_fleet.kafka.clients import (
+    LOGIN_REFUSED,
+    admin_config,
+    login_refusal,
+    make_client,
+    unreachable,
+)
 from consumer_fleet.kafka.topic_facts import (
     FACTS_TIMEOUT_S,
     Operations,
@@ -73,10 +79,7 @@ class Cluster:
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
-            self.login_refused = (
-                f"the brokers refuse the login ({error.str()}): check sasl.username, sasl.password "
-                "and sasl.mechanism in kafka_config"
-            )
+            self.login_refused = str(login_refusal(error))
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._connection_error = error.str()
         if self._on_error is not None:
@@ -85,8 +88,12 @@ class Cluster:
     # -- reaching it ----------------------------------------------------------------------------
 
     def check_reachable(self) -> None:
-        """Block until a broker responds, for seconds at most. Raises KafkaUnreachable."""
+        """Block until a broker responds, for seconds at most. Raises KafkaUnreachable, or
+        ConfigurationError where the login is refused.
+        """
         reason = self.connect()
+        if self.login_refused:
+            raise ConfigurationError(self.login_refused)
         if reason is not None:
             raise unreachable(self._base_config, reason)
         reason = self.advertised_failure()

@@ -308,8 +308,6 @@ class ChunkConsumer(Consumer[Chunk]):
             return
         if (failure := failure_of(error)) is not None:
             self._on_failure(failure)
-        else:
-            log.debug("kafka_client_error", error=error.str())
 
     # -- positions and commits ------------------------------------------------------------------
 
@@ -367,6 +365,8 @@ class ChunkConsumer(Consumer[Chunk]):
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._commits.answered(error, partitions)
+        if error is not None and (failure := failure_of(error)) is not None:
+            self._on_failure(failure)
 
     def close(self, timeout: float | None = None) -> None:
         """Commit what is staged and leave the group."""

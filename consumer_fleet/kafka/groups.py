@@ -17,6 +17,7 @@ from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     NO_ACCESS,
     admin_config,
+    login_refusal,
     make_client,
     unjoined_config,
     unreachable,
@@ -110,7 +111,9 @@ class Groups:
         try:
             metadata = self.admin.list_topics(timeout=self._timeout_s)
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka say why, for example a refused login
+            self.admin.poll(0)  # lets librdkafka say why
+            if self._brokers.login_refused is not None:
+                raise login_refusal(self._brokers.login_refused) from error
             why = f"{error.args[0].str()}{self._brokers.because}"
             raise unreachable(self._base_config, why) from error
         found = {

@@ -12,9 +12,9 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
-    LOGIN_REFUSED,
     OUT_OF_RANGE,
     is_fatal,
+    login_refusal,
     make_client,
     unjoined_config,
 )
@@ -121,6 +121,8 @@ class TopicReader:
             messages = self._client.consume(max_messages, timeout_s)
         except KafkaException as error:
             raise self._unreachable(error.args[0]) from error
+        if self._brokers.login_refused is not None:
+            raise login_refusal(self._brokers.login_refused)
         if self._error is not None:
             raise self._unreachable(self._error)
         self._check_progress(messages, timeout_s)
@@ -200,7 +202,7 @@ class TopicReader:
         positions = {(self.topic, index): self._next[index] for index in self._open}
         if self._limit.note(error, named(positions)) or self._brokers.note(error):
             return
-        if is_fatal(error) or error.code() in LOGIN_REFUSED:
+        if is_fatal(error):
             self._error = error
 
     def _unreachable(self, error: KafkaError) -> KafkaUnreachable:
@@ -221,9 +223,13 @@ class TopicReader:
         try:
             metadata = self._client.list_topics(self.topic, timeout=_METADATA_TIMEOUT_S)
         except KafkaException as error:
+            self._client.poll(0)  # lets librdkafka say why
+            if self._brokers.login_refused is not None:
+                raise login_refusal(self._brokers.login_refused) from error
+            why = f"{error.args[0].str()}{self._brokers.because}"
             raise KafkaUnreachable(
-                f"topic {self.topic!r}: {error.args[0].str()}; check --bootstrap-servers, the "
-                "network and the TLS or SASL settings"
+                f"topic {self.topic!r}: {why}; check --bootstrap-servers, the network and the TLS "
+                "or SASL settings"
             ) from error
         found = metadata.topics[self.topic]
         if found.error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
 from tests.support.secured_kafka_broker import SecuredKafkaBroker
@@ -22,17 +22,31 @@ def test_a_wrong_password_is_named_within_seconds_and_is_not_healthy(
     alive = tmp_path / "alive"
     try:
         broker.start()
-        settings = broker.login("alice", "wrong").items()
+        login = broker.login("alice", "wrong").items()
+        settings = [part for each in login for part in ("--kafka-config", "=".join(each))]
         with ConsumerProcess(
             tmp_path,
             *("--topic", "events", "--upstream-dsn", upstream.dsn(), "--workers", "1"),
             *("--bootstrap-servers", broker.sasl_servers, "--healthcheck-file", str(alive)),
-            *(part for name, value in settings for part in ("--kafka-config", f"{name}={value}")),
+            *settings,
         ) as consumer:
             (first,) = consumer.wait_for("kafka_unreachable", timeout_s=15)[:1]
             assert "sasl.password" in first["reason"]
             before = alive.stat().st_mtime_ns if alive.exists() else None
             consumer.wait_for("kafka_unreachable", 2, timeout_s=15)
             assert (alive.stat().st_mtime_ns if alive.exists() else None) == before
+        for command in (
+            ("run", "--stop-at-end", "--upstream-dsn", upstream.dsn(), "--workers", "1"),
+            ("status",),
+            ("record", "-o", "x.recording"),
+        ):
+            done = run_command(
+                *(*command, "--topic", "events", "--bootstrap-servers", broker.sasl_servers),
+                *settings,
+                cwd=tmp_path,
+            )
+            assert done.returncode == 78, done.stderr
+            assert "Kafka refuses the login" in done.stderr
+            assert "sasl.password" in done.stderr
     finally:
         broker.close()

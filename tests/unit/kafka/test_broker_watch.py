@@ -89,11 +89,13 @@ def test_a_connection_that_ends_after_its_use_is_no_failure_of_its_broker(
     assert logs == []
 
 
-def test_a_refused_login_is_left_to_others_and_remembered_as_the_reason() -> None:
+def test_a_refused_login_is_left_to_others_and_remembered() -> None:
     watch = BrokerWatch()
-    assert watch.because == ""
-    text = "a:1/bootstrap: SASL authentication error: wrong (after 3ms in state AUTH_REQ)"
+    error = KafkaError(
+        KafkaError._AUTHENTICATION, "a:1/bootstrap: wrong (after 3ms in state AUTH_REQ)"
+    )
     with capture_logs() as logs:
-        assert not watch.note(KafkaError(KafkaError._AUTHENTICATION, text))
+        assert not watch.note(error)
     assert logs == []
-    assert watch.because == " (a:1: SASL authentication error: wrong)"
+    assert watch.login_refused is error
+    assert watch.because == ""
