@@ -277,3 +277,14 @@ test('in a grouped list, a new event replaces the row of its issue', async () =>
   const { rows, repeats } = feed.getSnapshot();
   expect([rows.map(({ id }) => id), repeats]).toEqual([[2], { 2: 2 }]);
 });
+
+test('after a pause a new entry is drawn at once, and further ones together', async () => {
+  await feed.open(NO_FILTERS);
+  for (const id of [701, 702, 703]) {
+    stream?.onSummary(summary(id));
+    if (id === 701) await vi.advanceTimersByTimeAsync(1);
+  }
+  expect(feed.getSnapshot().rows[0]?.id).toBe(701);
+  await vi.advanceTimersByTimeAsync(120);
+  expect(feed.getSnapshot().rows[0]?.id).toBe(703);
+});

@@ -62,6 +62,8 @@ export class EventFeed {
   #closeStream: (() => void) | null = null;
   #arrived: Summary[] = [];
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
+  /** A single entry after a pause is drawn at once. */
+  #flushedAt = 0;
   #countTimer: ReturnType<typeof setTimeout> | null = null;
   #isAtTop = true;
   /** The store of these entries; null until the server names it. */
@@ -119,6 +121,7 @@ export class EventFeed {
     if (this.#countTimer !== null) clearTimeout(this.#countTimer);
     this.#countTimer = null;
     this.#arrived = [];
+    this.#flushedAt = 0;
   }
 
   /** Restart if `store`, from any response of the server, is not the store of the entries. */
@@ -181,9 +184,12 @@ export class EventFeed {
         this.#arrived.push(summary);
         // Only the server can evaluate a text search, and group.
         if (!isEvaluatedByServer(this.#snapshot.filters)) {
-          this.#flushTimer ??= setTimeout(() => {
-            this.#flush();
-          }, FLUSH_MS);
+          this.#flushTimer ??= setTimeout(
+            () => {
+              this.#flush();
+            },
+            Math.min(this.#flushedAt + FLUSH_MS - Date.now(), FLUSH_MS),
+          );
         }
         this.#countTimer ??= setTimeout(() => {
           void this.#recount();
@@ -210,6 +216,7 @@ export class EventFeed {
 
   #flush(): void {
     this.#flushTimer = null;
+    this.#flushedAt = Date.now();
     const { filters } = this.#snapshot;
     this.#add(this.#takeArrived().filter((summary) => isWanted(summary, filters)));
   }
