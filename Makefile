@@ -51,7 +51,7 @@ OR_NONE := || test $$? = 5
 CORES := $(shell nproc)
 TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 1 : 5))))
 
-.PHONY: help setup run test test-compiled test-cluster kafka browser tools image check format docs site chaos bench bench-quick lock wheel clean
+.PHONY: help setup run test test-compiled test-cluster kafka browser tools image check format docs site chaos mutants bench bench-quick lock wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ site: $(DEV_READY) ## Build the documentation as a website into site/
 chaos: kafka ## Break everything on purpose, and count what is lost (ROW=kills SEED=1 SCALE=0.1)
 	$(BIN)/python -m tests.support.go_tools server  # toxiproxy's
 	$(BIN)/python -m tests.chaos $(ROW) $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE))
+
+mutants: $(DEV_READY) ## Plant bugs one by one: each must be noticed without Kafka (NAME=commit for some)
+	$(BIN)/python -m tests.mutants $(NAME) $(ARGS)
 
 bench-quick: ARGS = --runs 1 --messages 40000 --memory-messages 200000 --starts 1 --seconds 4 \
 	--fault-messages 40000 --kills 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -274,6 +275,17 @@ def test_a_redelivery_gets_the_same_sampling_decision(setting: Setting) -> None:
         taken.append([bool(each.accepted_by) for each in receipts])
     assert taken[0] == taken[1]
     assert 50 < sum(taken[0]) < 130
+    # Another process decides alike: by the CRC-32 of the key, which no run changes.
+    expected = [zlib.crc32(each.encode()) / 2**32 < 0.3 for each in event_ids(300)]
+    assert taken[0] == expected
+
+
+def test_the_upstream_is_asked_before_saas(setting: Setting) -> None:
+    transport = setting.both()
+    assert [status.name for status in transport.statuses()] == ["upstream", "saas"]
+    receipt = capture(transport, event())
+    settle(transport, receipt)
+    assert sorted(receipt.accepted_by) == ["saas", "upstream"]
 
 
 def test_a_destination_that_accepted_before_is_skipped(setting: Setting) -> None:

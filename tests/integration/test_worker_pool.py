@@ -90,9 +90,9 @@ def rig(receiver: ScriptedReceiver) -> Iterator[RigFactory]:
 
 
 def delivered(receiver: ScriptedReceiver) -> Counter[str]:
-    return Counter(
-        orjson.loads(envelope.items[0].payload)["message"] for envelope in receiver.envelopes
-    )
+    """What was sent of the messages; a worker also reports the bugs that it meets."""
+    events = [orjson.loads(envelope.items[0].payload) for envelope in receiver.envelopes]
+    return Counter(event["message"] for event in events if "exception" not in event)
 
 
 def reasons(work: Work) -> dict[int, str]:

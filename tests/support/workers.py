@@ -14,7 +14,7 @@ class HandWorker:
 
     pid = 1
     alive = True
-    exit_code = None
+    exit_code: int | None = None
 
     def __init__(self) -> None:
         self.started_at = monotonic()
@@ -31,6 +31,21 @@ class HandWorker:
     def receipts(self, receipts: Receipts) -> None:
         """Answer with these at the next poll."""
         self.frames.append(protocol.encode_receipts(receipts))
+
+    def deliver(self, task: Task, *numbers: int) -> None:
+        """Mark messages of a task as delivered, as a worker does before it tells the parent."""
+        for number in numbers:
+            self.shared.receipts[task.region + number] |= protocol.DELIVERED
+
+    def done(self, task: Task) -> None:
+        """Say that nothing more is written into the task's region."""
+        self.frames.append(protocol.encode_done(task.task_id))
+
+    def die(self, decoding: tuple[Task, int] | None = None, *, exit_code: int = -9) -> None:
+        """End, perhaps while it decodes a message of a task."""
+        if decoding is not None:
+            self.shared.begin(decoding[0].task_id, decoding[1])
+        self.alive, self.exit_code = False, exit_code
 
     def send(self, frame: bytes) -> None:
         self.sent.append(frame)

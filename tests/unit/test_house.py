@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.patches import Mutant, all_mutants
 from tests.support.requirements import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,6 +206,16 @@ def test_unit_tests_mirror_the_source() -> None:
             and not _has_module(path.relative_to(unit))
         ]
     )
+
+
+@pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: mutant.name)
+def test_every_planted_bug_applies_and_names_tests_that_exist(mutant: Mutant) -> None:
+    assert mutant.apply(ROOT, "--check") is None
+    assert [name for name in mutant.tests if not (ROOT / name.split("::")[0]).exists()] == []
+
+
+def test_there_are_sixty_planted_bugs_or_more() -> None:
+    assert sum(each.equivalent is None for each in all_mutants()) >= 60
 
 
 def _has_module(test: Path) -> bool:

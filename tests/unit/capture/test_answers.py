@@ -7,6 +7,7 @@ import structlog.testing
 
 from consumer_fleet.capture.answers import (
     Answer,
+    AnswerParser,
     TroubleLog,
     Verdict,
     advice,
@@ -88,3 +89,18 @@ def test_a_success_with_a_web_page_is_not_a_sentrys(body: bytes, page: bool) -> 
     assert not is_page(502, body), "an error page says what its status says"
     assert judge(200, is_page=page) is (Verdict.REFUSED if page else Verdict.ACCEPTED)
     assert "web page" in advice(200)
+
+
+@pytest.mark.parametrize(
+    ("head", "keeps"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", False),
+    ],
+)
+def test_a_connection_is_kept_unless_its_server_closes_it(head: bytes, keeps: bool) -> None:
+    parser = AnswerParser({})
+    parser.feed(head + b"{}")
+    assert parser.answer is not None
+    assert parser.keeps_alive is keeps

@@ -13,8 +13,10 @@ from consumer_fleet.capture.items import (
     NEEDS_EVENT,
     OPAQUE_TYPES,
     event_id_in_payload,
+    is_limitable,
     item_type_of,
     limited_items,
+    without_items,
 )
 
 ID = "9ec79c33ec9942ab8353589fcb2e04dc"
@@ -58,3 +60,17 @@ def test_an_attachments_type_of_any_kind_is_judged_under_a_limit(kind: object) -
     is_event = kind == "event.minidump"
     assert bool(limited_items(envelope, ["error"])) is is_event
     assert bool(limited_items(envelope, ["attachment"])) is not is_event
+
+
+def test_a_limit_on_everything_lets_reports_of_losses_through() -> None:
+    report, error = make_item("client_report", b"{}"), make_item("event", b"{}")
+    assert not is_limitable(build(None, [report]))
+    assert is_limitable(build(ID, [report, error]))
+    assert limited_items(build(None, [report]), KNOWN_CATEGORIES) == ()
+
+
+def test_only_the_named_types_are_dropped() -> None:
+    kinds = ["event", "statsd", "metric_buckets", "metric_meta", "trace_metric"]
+    envelope = build(ID, [make_item(kind, b"{}") for kind in kinds])
+    left = without_items(envelope, {"statsd"})
+    assert [item.type for item in left.items] == [kind for kind in kinds if kind != "statsd"]

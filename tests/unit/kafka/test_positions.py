@@ -169,6 +169,16 @@ def test_a_reset_with_nothing_in_flight_is_not_lost_twice(client: HandClient) ->
     assert assigned.positions.unsettled() == [(partition(0), 10)]
 
 
+def test_a_reset_passes_nothing_that_is_in_flight(client: HandClient) -> None:
+    client.committed_offsets = {0: 3}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0)
+    assigned.positions.advance(chunk(3, 5))
+    assert assigned.positions.reset(partition(0)) == 10
+    assert assigned.positions.settled_offsets() == {partition(0): 3}
+    assert assigned.positions.settled({partition(0): 8}) == {partition(0): 8}
+
+
 def test_a_reset_is_an_error_where_the_policy_says_so(client: HandClient) -> None:
     client.committed_offsets = {0: 3}
     assigned = Assigned(client, "error")

@@ -39,6 +39,12 @@ class HandPool:
         self.abandoned.extend(works)
 
 
+class HandHolding:
+    """Holds nothing, and says whether it is full."""
+
+    is_full = False
+
+
 class Kept(ProcessingStrategy[Settled]):
     """The next step: keeps its messages, or rejects them."""
 
@@ -152,6 +158,18 @@ def test_busy_workers_reject(pool: HandPool, step: RunInWorkers) -> None:
     with pytest.raises(MessageRejected):
         step.submit(message(chunk(0, 1)))
     assert pool.works == []
+
+
+def test_a_full_holding_rejects(pool: HandPool, kept: Kept) -> None:
+    holding = HandHolding()
+    step = RunInWorkers(pool, kept, max_in_flight_bytes=100, holding=holding)  # type: ignore[arg-type]  # both by hand
+    step.submit(message(chunk(0, 1)))
+    holding.is_full = True
+    with pytest.raises(MessageRejected):
+        step.submit(message(chunk(1, 1)))
+    holding.is_full = False
+    step.submit(message(chunk(1, 1)))
+    assert len(pool.works) == 2
 
 
 def test_a_prefix_that_the_next_step_rejects_is_held(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import Chunk, KafkaRecords
 from consumer_fleet.worker import work as work_module
 from consumer_fleet.worker.work import Work
@@ -65,6 +66,15 @@ def test_a_message_sent_again_names_who_accepted_it_before() -> None:
     work = Work(chunk(0, 2))
     work.accepted(1, "upstream")
     assert work.task(1, 0, [0, 1], whole=False).accepted_by == {1: ["upstream"]}
+
+
+def test_a_message_that_was_held_goes_to_the_destinations_that_lack_it_with_its_state() -> None:
+    work = Work(chunk(0, 2))
+    held = Held("limited", "saas", "HTTP 429", 0.0, done=["upstream"], left={"saas": [1]})
+    work.resume(1, held)
+    task = work.task(1, 0, [0, 1], whole=False)
+    assert task.accepted_by == {1: ["upstream"]}
+    assert Held(*task.held[1]) == held
 
 
 def test_deliveries_in_shared_memory_settle_once_and_spare_other_outcomes() -> None:
