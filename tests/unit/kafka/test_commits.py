@@ -9,6 +9,7 @@ from arroyo.types import Partition
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer_fleet.kafka.commits import Commits
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from tests.support.records import TOPIC, partition
 from tests.support.simulated_kafka import Answer
 
@@ -236,3 +237,45 @@ def test_only_a_confirmed_commit_counts_as_committed(commits: Commits) -> None:
     assert commits.answers == at((0, 5))
     commits.forget([partition(0)])
     assert commits.answers == {}
+
+
+def test_behind_a_held_message_the_commit_stays_and_progress_is_seen_all_the_same(
+    client: HandClient,
+) -> None:
+    held = OpenOffsets()
+    held.add(partition(0), 5)
+    commits = Commits(client, open_offsets=held)  # type: ignore[arg-type]  # a hand-driven client
+    for settled in (8, 9):
+        commits.stage(at((0, settled)))
+        commits.commit()
+        assert client.calls[-1] == ({0: 5}, True)
+        sent = TopicPartition(TOPIC.name, 0, 5, f"held={settled}:1")
+        commits.answered(None, [sent])
+        # What the health file looks at: a held message is no stall.
+        assert commits.answers == at((0, settled))
+
+
+def test_a_late_answer_to_an_earlier_commit_of_the_same_offset_is_not_taken_for_this_one(
+    client: HandClient,
+) -> None:
+    held = OpenOffsets()
+    held.add(partition(0), 5)
+    commits = Commits(client, open_offsets=held)  # type: ignore[arg-type]  # a hand-driven client
+    commits.stage(at((0, 8)))
+    commits.commit()
+    commits.answered(None, [TopicPartition(TOPIC.name, 0, 5, "held=7:1")])
+    assert commits.answers == {}
+
+
+def test_a_broker_that_allows_less_metadata_gets_less(client: HandClient) -> None:
+    held = OpenOffsets()
+    for offset in range(0, 2000, 2):
+        held.add(partition(0), offset)
+    commits = Commits(client, open_offsets=held)  # type: ignore[arg-type]  # a hand-driven client
+    commits.stage(at((0, 2000)))
+    client.raises = [KafkaError.OFFSET_METADATA_TOO_LARGE]
+    commits.commit()
+    before = len(held.commit_of(partition(0), 2000, "")[1])
+    commits.commit()
+    assert client.calls[-1] == ({0: 0}, True), "it is sent again"
+    assert 0 < before < 2000
