@@ -64,7 +64,7 @@ def send_everything(dsn: str) -> None:
         scope.start_session()
         scope.end_session()
         sentry_sdk.capture_event(dict(FEEDBACK))  # type: ignore[arg-type]  # the SDK knows no such event
-        scope.set_user({"id": "4711", "email": "jane@example.com"})
+        scope.set_user({"id": "customer-4711", "email": "jane@example.com"})
         scope.set_tag("region", "north")
         scope.add_attachment(bytes=b"line 1\nline 2\n", filename="rates.log")
         scope.add_attachment(bytes=PIXEL, filename="screen.png", content_type="image/png")
@@ -155,7 +155,7 @@ def test_attachments_are_on_the_events_own_tab(visit: OpenPage, sent: InspectorP
         ("busy_with_prices", "/checkout"),
         ("cart is", "The cart is empty"),
         ("disk is gone", "LookupError"),
-        ("4711", "LookupError"),
+        ("customer-4711", "LookupError"),
         ("region:north", "LookupError"),
         ("rates.log", "LookupError"),
     ],
