@@ -1,17 +1,17 @@
-"""The chain of steps, assembled here only."""
+"""The chain of steps, assembled here only, and its last step, which commits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
-from arroyo.types import Commit, Partition
+from arroyo.types import Commit, Message, Partition
 
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.strategies.assembler import Assembler
-from consumer_fleet.strategies.commit_settled import CommitSettled
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
-from consumer_fleet.strategies.run_in_workers import RunInWorkers
+from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
 from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.pool import WorkerPool
 
@@ -83,3 +83,19 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
     @property
     def in_flight_bytes(self) -> int:
         return 0 if self._current is None else self._current.in_flight_bytes
+
+
+class CommitSettled(CommitOffsets):
+    """Arroyo's step, which first ends the held messages whose dead letters are stored: the commit
+    stays at the oldest message that is held.
+    """
+
+    def __init__(self, commit: Commit, holding: Holding | None) -> None:
+        super().__init__(commit)
+        self._holding = holding
+
+    def submit(self, message: Message[Settled]) -> None:
+        if self._holding is not None:
+            for entry in message.payload.ended:
+                self._holding.stored(entry)
+        super().submit(message)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.gate import Recipient
 from consumer_fleet.capture.held import Held
-from consumer_fleet.capture.parcel import Recipient
 from consumer_fleet.errors import RejectedMessage
 
 

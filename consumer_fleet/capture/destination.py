@@ -23,7 +23,10 @@ from consumer_fleet.capture.envelope import (
 from consumer_fleet.capture.gate import (
     EVERYTHING,
     Gate,
+    Parcel,
     RateLimits,
+    Recipient,
+    Waiting,
     backoff_s,
     limits_of_answer,
     longest_limit_s,
@@ -32,7 +35,6 @@ from consumer_fleet.capture.gate import (
 from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
-from consumer_fleet.capture.parcel import Parcel, Recipient, Waiting
 from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 

@@ -33,9 +33,8 @@ from consumer_fleet.metrics import incr
 from consumer_fleet.worker import boot_failures, protocol
 from consumer_fleet.worker.boot_failures import BOOT_TIMEOUT_S, BootFailure, BootFailures
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
-from consumer_fleet.worker.process import StartWorker, WorkerHandle, WorkerProcess
+from consumer_fleet.worker.process import Slot, StartWorker, WorkerHandle, WorkerProcess
 from consumer_fleet.worker.protocol import Kind, Parked, Receipts, Regions
-from consumer_fleet.worker.slot import Slot
 from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
 
 log = structlog.get_logger(__name__)
