@@ -34,10 +34,10 @@ from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
 from consumer_fleet.kafka.clients import OUT_OF_RANGE, failure_of, make_client
-from consumer_fleet.kafka.commits import Commits
 from consumer_fleet.kafka.open_offsets import OpenOffsets
-from consumer_fleet.kafka.positions import OffsetPolicy, Positions, as_targets
+from consumer_fleet.kafka.positions import Commits, Positions, as_targets
 from consumer_fleet.kafka.receive_limit import ReceiveLimit
+from consumer_fleet.kafka.starting_offsets import OffsetPolicy
 
 log = structlog.get_logger(__name__)
 

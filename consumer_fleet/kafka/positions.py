@@ -1,34 +1,28 @@
-"""The positions of this member, and what happens when a position is gone."""
+"""The positions of this member, what happens when one is gone, and commits of what is settled."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from time import sleep
-from typing import Literal, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
 
 import structlog
-from arroyo.types import Partition
+from arroyo.types import Partition, Topic
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
 from consumer_fleet.kafka.chunk import Chunk, as_partition
-from consumer_fleet.kafka.groups import reset_command
 from consumer_fleet.kafka.open_offsets import CommitMetadata, OpenOffsets
+from consumer_fleet.kafka.starting_offsets import OffsetPolicy, StartingOffsets, name_of
 
 log = structlog.get_logger(__name__)
 
-_Answer = TypeVar("_Answer")
-OffsetPolicy: TypeAlias = Literal["earliest", "latest", "error"]
-
-# A coordinator that moves is back within seconds; five of these end a run that can't start.
-_REQUEST_TIMEOUT_S = 10.0
-_ATTEMPTS = 5
-# Between attempts. Some failures are immediate: the client does not know a partition that was added
-# a moment ago, and looks for it meanwhile.
-_PAUSE_S = 1.0
+_SYNCHRONOUS_ATTEMPTS = 3
+# librdkafka gives up a commit by itself after a minute. An answer that never arrives must not stop
+# all commits.
+_ANSWER_TIMEOUT_S = 90.0
 
 
 def as_targets(partitions: Iterable[Partition]) -> list[TopicPartition]:
@@ -55,7 +49,7 @@ class Positions:
         self._client = client
         self._open = open_offsets or OpenOffsets()
         self._open.forget_all()
-        self._group = group
+        self._starting = StartingOffsets(client, policy, group)
         self.policy = policy
         self._on_offsets_lost = on_offsets_lost
         self._ends = ends
@@ -78,7 +72,7 @@ class Positions:
         start: dict[Partition, int] = {}
         fresh: dict[Partition, int] = {}
         settled: dict[Partition, int] = {}
-        for target in self._committed(targets) if targets else []:
+        for target in self._starting.committed(targets) if targets else []:
             partition = as_partition(target)
             left = CommitMetadata.read(target.metadata, target.offset)
             is_old = bool(left.topic_id and topic_id) and left.topic_id != topic_id
@@ -87,11 +81,11 @@ class Positions:
                 if left.open:
                     settled[partition] = self._inherit(partition, left)
                 continue
-            start[partition] = fresh[partition] = self._by_policy(partition, None)
+            start[partition] = fresh[partition] = self._starting.by_policy(partition, None)
             if is_old:
                 log.error(
                     "old_topic_offset_ignored",
-                    partition=_name(partition),
+                    partition=name_of(partition),
                     committed=target.offset,
                     why="the topic was deleted and created again since",
                     begins_at=start[partition],
@@ -106,57 +100,20 @@ class Positions:
         self._open.inherit(partition, left)
         log.info(
             "held_offsets_found",
-            partition=_name(partition),
+            partition=name_of(partition),
             messages=len(left.open),
             settled_below=left.high,
         )
         return left.high
 
-    def _committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
-        return _patiently(
-            lambda: list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
-            "the group's committed offsets",
-        )
-
-    def _watermarks(self, partition: Partition) -> tuple[int, int]:
-        target = TopicPartition(partition.topic.name, partition.index)
-        low, high = _patiently(
-            lambda: self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S),
-            f"the offsets of {_name(partition)}",
-        )
-        return low, high
-
-    def _by_policy(self, partition: Partition, lost_from: int | None) -> int:
-        low, high = self._watermarks(partition)
-        if self.policy == "error":
-            raise self._refusal(partition, low, high, lost_from)
-        return high if self.policy == "latest" else low
-
-    def _refusal(
-        self, partition: Partition, low: int, high: int, lost_from: int | None
-    ) -> OffsetsOutOfRange:
-        if lost_from is None:
-            position, advice = (
-                "has no committed offset",
-                "choose earliest or latest for a first run",
-            )
-        else:
-            command = reset_command(self._group, partition.topic.name)
-            position = f"is at offset {lost_from}"
-            advice = f"see what is lost, and move past it with --execute: {command}"
-        return OffsetsOutOfRange(
-            f"{_name(partition)} {position}, the broker stores {low} to {high}, and "
-            f"auto_offset_reset is 'error': {advice}"
-        )
-
     def reset(self, partition: Partition) -> int:
         """Choose a new offset for a partition whose position the broker no longer stores."""
         position = self._next.get(partition, 0)
-        offset = self._by_policy(partition, position)
+        offset = self._starting.by_policy(partition, position)
         lost = max(0, offset - position)
         log.error(
             "offsets_out_of_range",
-            partition=_name(partition),
+            partition=name_of(partition),
             position=position,
             resumed_at=offset,
             lost_messages=lost,
@@ -222,7 +179,7 @@ class Positions:
         """The next offset of each partition that is not known to be at its end, for a person."""
         waiting = [(p, n) for p, n in sorted(self._next.items()) if self._eof.get(p) != n]
         return ", ".join(
-            f"{_name(partition)} at or after offset {offset}" for partition, offset in waiting
+            f"{name_of(partition)} at or after offset {offset}" for partition, offset in waiting
         )
 
     def moved(self, partition: Partition, offset: int) -> None:
@@ -315,17 +272,108 @@ class Positions:
         )
 
 
-def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
-    """Retry while there is no answer, with a pause between. Raises KafkaUnreachable."""
-    for attempt in range(1, _ATTEMPTS + 1):
+class Commits:
+    """Commit what is settled, but for what is set aside (``open_offsets``): the commit stays at the
+    oldest of it. Not thread-safe: it lives in the run loop's thread.
+    """
+
+    def __init__(
+        self,
+        client: KafkaConsumer,
+        clock: Callable[[], float] = monotonic,
+        open_offsets: OpenOffsets | None = None,
+    ) -> None:
+        self._client = client
+        self._open = open_offsets or OpenOffsets()
+        self._clock = clock
+        self._sent_at = 0.0
+        self._staged: dict[Partition, int] = {}
+        self._unanswered: dict[Partition, int] = {}
+        # What was sent for these: the offset and its metadata.
+        self._sent: dict[Partition, tuple[int, str]] = {}
+        self._synchronous = False
+        #: Stored with each offset, "" where it is unknown.
+        self.topic_id = ""
+        #: By partition, the offset up to which everything was settled in the last commit that the
+        #: broker has confirmed.
+        self.answers: dict[Partition, int] = {}
+
+    @contextmanager
+    def synchronous(self) -> Iterator[None]:
+        """Commits inside wait for the broker: the partition is about to be revoked, or the client
+        closed.
+        """
+        before, self._synchronous = self._synchronous, True
         try:
-            return ask()
+            yield
+        finally:
+            self._synchronous = before
+
+    def stage(self, offsets: Mapping[Partition, int]) -> None:
+        self._staged.update(offsets)
+
+    def begin(self, partitions: Iterable[Partition], settled: Mapping[Partition, int]) -> None:
+        """Partitions are assigned: each begins where its last commit says that it is settled."""
+        self.answers.update({partition: settled[partition] for partition in partitions})
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Never commit for a partition that this member no longer owns, whatever was set aside."""
+        self._open.forget(partitions)
+        for partition in partitions:
+            for table in (self._staged, self._unanswered, self._sent, self.answers):
+                table.pop(partition, None)
+
+    def commit(self) -> Mapping[Partition, int]:
+        """Send what is staged. Raises nothing: a commit that fails is staged again.
+
+        So is one that is refused during a rebalance: only the rebalance's callbacks tell whether a
+        partition has moved (`forget`), since a cooperative member keeps some throughout.
+        """
+        if not self._synchronous:
+            # One at a time: librdkafka retries a refused commit after a while, and an older one
+            # must not overtake a newer one, as it does when a coordinator restarts.
+            waits = self._unanswered and self._clock() - self._sent_at < _ANSWER_TIMEOUT_S
+            return {} if waits else self._send({**self._unanswered, **self._staged})
+        sent: dict[Partition, int] = {}
+        for _ in range(_SYNCHRONOUS_ATTEMPTS):
+            # What failed is staged again: the next attempt sends only that.
+            sent.update(self._send({**self._unanswered, **self._staged}))
+        return sent
+
+    def _send(self, offsets: dict[Partition, int]) -> dict[Partition, int]:
+        if not offsets:
+            return {}
+        self._sent_at = self._clock()
+        self._staged.clear()
+        self._unanswered.update(offsets)
+        targets = []
+        for p, settled in offsets.items():
+            self._sent[p] = sent = self._open.commit_of(p, settled, self.topic_id)
+            targets.append(TopicPartition(p.topic.name, p.index, *sent))
+        try:
+            if self._synchronous:
+                # The answer arrives through on_commit as well, at the client's next poll.
+                self.answered(None, self._client.commit(offsets=targets, asynchronous=False) or [])
+            else:
+                self._client.commit(offsets=targets, asynchronous=True)
         except KafkaException as error:
-            log.warning("offsets_unavailable", what=what, error=str(error), attempt=attempt)
-        if attempt < _ATTEMPTS:
-            sleep(_PAUSE_S)
-    raise KafkaUnreachable(f"{what} could not be read")
+            self.answered(error.args[0], targets)
+        return offsets
 
-
-def _name(partition: Partition) -> str:
-    return f"{partition.topic.name}/{partition.index}"
+    def answered(self, error: KafkaError | None, targets: list[TopicPartition]) -> None:
+        """The broker's answer to a commit, for all partitions or one by one."""
+        for target in targets:
+            partition = Partition(Topic(target.topic), target.partition)
+            settled = self._unanswered.get(partition)
+            answered = (target.offset, target.metadata or "")
+            if settled is None or self._sent[partition] != answered:
+                continue
+            del self._unanswered[partition]
+            failure = error or target.error
+            if failure is None:
+                self.answers[partition] = settled
+                continue
+            log.warning("commit_failed", why=failure.str(), offset=target.offset)
+            self._staged.setdefault(partition, settled)
+            if failure.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+                self._open.metadata_refused()

@@ -20,8 +20,8 @@ from consumer_fleet.kafka.clients import consumer_config
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.open_offsets import OpenOffsets
-from consumer_fleet.kafka.positions import OffsetPolicy
 from consumer_fleet.kafka.receive_limit import with_room_for
+from consumer_fleet.kafka.starting_offsets import OffsetPolicy
 from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, identity_of
 from consumer_fleet.metrics import incr
 

@@ -89,7 +89,7 @@ def test_it_names_every_file_of_a_worker_that_runs_for_each_message(tmp_path: Pa
     (worker,) = (
         found
         for found in (json.loads(path.read_text()) for path in calls.glob("*.json"))
-        if any(file.endswith("/multiprocess_worker.py") and n > 100 for file, n in found.items())
+        if any(file.endswith("/worker/loop.py") and n > 100 for file, n in found.items())
     )
     package = f"{ROOT}/consumer_fleet/"
     busy = {

@@ -44,7 +44,7 @@ def killing_codec():
 
 def worker_loop():
     """A bug in the loop of the first worker."""
-    from consumer_fleet.worker.multiprocess_worker import _Worker
+    from consumer_fleet.worker.loop import WorkerLoop
 
     marker = Path("sabotaged")
 
@@ -54,7 +54,7 @@ def worker_loop():
             raise LookupError("a bug in the worker")
 
     if IS_WORKER:
-        _Worker._send_status = _send_status
+        WorkerLoop._send_status = _send_status
 
 
 def strategy():

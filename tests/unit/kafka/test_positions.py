@@ -9,7 +9,8 @@ from arroyo.types import Partition
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
-from consumer_fleet.kafka.positions import OffsetPolicy, Positions
+from consumer_fleet.kafka.positions import Positions
+from consumer_fleet.kafka.starting_offsets import OffsetPolicy
 from tests.support.records import TOPIC, chunk, partition
 
 
@@ -70,7 +71,7 @@ class Assigned:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> HandClient:
-    monkeypatch.setattr("consumer_fleet.kafka.positions._PAUSE_S", 0.0)
+    monkeypatch.setattr("consumer_fleet.kafka.starting_offsets._PAUSE_S", 0.0)
     return HandClient()
 
 

@@ -8,8 +8,8 @@ import pytest
 from arroyo.types import Partition
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer_fleet.kafka.commits import Commits
 from consumer_fleet.kafka.open_offsets import OpenOffsets
+from consumer_fleet.kafka.positions import Commits
 from tests.support.records import TOPIC, partition
 from tests.support.simulated_kafka import Answer
 
