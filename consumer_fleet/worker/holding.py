@@ -41,6 +41,9 @@ _ALIVE_INTERVAL_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 10.0
 _FIRST_WAIT_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 120.0
+# At the end of the source: within about three seconds.
+_LAST_ATTEMPTS: Final = 5
+_LAST_WAIT_S: Final = 0.1
 # A drain gave it up: the partition stays, so it is tried again at once.
 _AFTER_DRAIN_S: Final = 0.5
 
@@ -63,7 +66,9 @@ class Entry:
     state: State = "waiting"
     work: Work | None = None
     letter: DeadLetter | None = None
-    is_last_attempt: bool = False
+    # At the end of the source: the attempts that it got there, and the one that is due next.
+    last_attempts: int = 0
+    next_attempt: int = 0
     # Of a message whose envelope has parts on disk: where they are.
     pieces: Pieces | None = None
 
@@ -325,12 +330,17 @@ class Holding:
         if not self._ending:
             return False
         # At the end of the source: a limit that ends in time is waited for, and one that failed
-        # gets another attempt at once.
+        # gets more attempts soon, since a destination that fails now and then fails no message
+        # this often.
         if entry.held.kind == "limited":
             return entry.due > entry.since + self._hold_at_most_s
-        if entry.is_last_attempt:
+        if entry.next_attempt == entry.attempts:
+            return False
+        if entry.last_attempts == _LAST_ATTEMPTS:
             return True
-        entry.is_last_attempt, entry.due = True, now
+        entry.due = now + _LAST_WAIT_S * (2.0**entry.last_attempts - 1)
+        entry.last_attempts += 1
+        entry.next_attempt = entry.attempts
         return False
 
     def _letter(self, entry: Entry) -> DeadLetter:

@@ -104,6 +104,15 @@ class Scene:
         return list(self.directory.glob("*/*"))
 
 
+def kill_a_worker(consumer: ConsumerProcess, chance: random.Random) -> bool:
+    """Kill one that lives; False once the consumer has ended."""
+    while consumer.is_running:
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(chance.choice(consumer.worker_pids()), signal.SIGKILL)
+            return True
+    return False
+
+
 def wait_for_requests(upstream: ScriptedReceiver, count: int, consumer: ConsumerProcess) -> None:
     """Block until there are so many, or the consumer has ended."""
     wait_until(
@@ -136,15 +145,13 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
             for _ in range(3):
                 consumer.wait_for("worker_ready", 2)
                 wait_for_requests(upstream, len(upstream.requests) + 5, consumer)
-                with suppress(ProcessLookupError):
-                    os.kill(chance.choice(consumer.worker_pids()), signal.SIGKILL)
-                    kills += 1
+                kills += kill_a_worker(consumer, chance)
             if last:
                 assert consumer.wait(120) == 0
             else:
                 consumer.signal(signal.SIGKILL)
                 consumer.wait()
-    assert kills >= 7
+    assert kills >= 6, "the last run may be done before"
     found = {each.event_id: described(each) for each in upstream.envelopes}
     assert found == expected
     assert scene.lag == 0
@@ -163,7 +170,7 @@ def test_a_large_attachment_stops_neither_reading_nor_its_worker(
     options = ("--set", "max_in_flight_mb=1", "--set", "message_timeout_s=1")
     with scene.run(upstream, *options) as consumer:
         consumer.wait_until(lambda: len(upstream.requests) == 30, "the events behind it")
-        assert len(scene.files) == 60
+        consumer.wait_until(lambda: len(scene.files) == 60, "the end of the others' files")
         consumer.signal(signal.SIGTERM)
         assert consumer.wait() == 0
     assert scene.lag == 120, "the commit waits at the first chunk"
@@ -212,7 +219,7 @@ def test_a_rejected_envelope_is_replayed_from_its_dead_letters(
     assert scene.lag == 0
     upstream.respond(200)
     done = run_command(
-        *("dlq", "replay", "--topic", "ingest-attachments", "--physical-topic", scene.topic),
+        *("dlq", "replay", "--topic", "ingest-attachments", "--dlq-topic", f"{scene.topic}-dlq"),
         *("--bootstrap-servers", scene.kafka.bootstrap_servers, "--yes"),
         *("--upstream-dsn", upstream.dsn()),
         cwd=scene.folder,

@@ -77,7 +77,7 @@ def letter(offset: int) -> DeadLetter:
 def test_a_dead_letter_producer_goes_on_with_what_it_had(
     kafka: LeavingKafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer_fleet.kafka.clients._STATISTICS_INTERVAL_MS", 500)
+    monkeypatch.setattr("consumer_fleet.kafka.broker_watch._STATISTICS_INTERVAL_MS", 500)
     failures: list[FleetError] = []
     place = Partition(Topic("events"), 0)
     config = client_config(kafka.bootstrap_servers, OFTEN)
@@ -104,7 +104,7 @@ def test_a_dead_letter_producer_goes_on_with_what_it_had(
 def test_a_reader_that_follows_a_topic_goes_on_where_it_was(
     kafka: LeavingKafka, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer_fleet.kafka.clients._STATISTICS_INTERVAL_MS", 500)
+    monkeypatch.setattr("consumer_fleet.kafka.broker_watch._STATISTICS_INTERVAL_MS", 500)
     read: list[tuple[int | None, int | None]] = []
     kafka.broker.produce(topic, [b"x"] * 5, partition=0)
     config = client_config(kafka.bootstrap_servers, OFTEN)

@@ -199,11 +199,14 @@ def test_at_the_sources_end_each_gets_its_last_chance_and_none_is_left(scene: Sc
     scene.wait(0.2)
     assert scene.letters() == [(2, "held_limited")], "its limit ends too late"
     assert [work.chunk.offset_of(0) for work in scene.pool.works] == [3], "at once"
-    scene.holding.hold(scene.pool.works[0], 0, Held("failing", "upstream", "no"))
-    scene.wait(0.2)
-    assert scene.letters() == [(3, "held_failing")]
+    for attempt in range(5):
+        assert scene.letters() == []
+        scene.holding.hold(scene.pool.works[attempt], 0, Held("failing", "upstream", "no"))
+        scene.wait(0.2)
+        scene.wait(2)
+    assert scene.letters() == [(3, "held_failing")], "after five attempts"
     scene.wait(30)
-    scene.pool.works[1].settle(0)
+    scene.pool.works[5].settle(0)
     scene.wait(0)
     assert scene.holding.is_empty
 
