@@ -192,20 +192,15 @@ class Assemblies:
     def expire(self, now_ms: int) -> None:
         """Wholes that have waited for too long go as they are; blobs without one are skipped.
 
-        ``now_ms`` is the timestamp up to which all messages were seen. Both are in the order of
-        their arrival, which is nearly that of their timestamps: those behind one that has time left
-        are looked at later.
+        ``now_ms`` is the timestamp up to which all messages were seen. Looks at all of them: those
+        of several partitions, or of a backlog, do not arrive in the order of their timestamps.
         """
         last_ms = now_ms - self._timeout_ms
-        while self._waiting:
-            whole = next(iter(self._waiting.values()))
-            if whole.message.timestamp_ms > last_ms:
-                break
-            self._is_ready(whole.message.position)
-        while self._unclaimed:
-            key, blob = next(iter(self._unclaimed.items()))
-            if blob.timestamp_ms > last_ms:
-                break
+        wholes = [whole.message for whole in self._waiting.values()]
+        for message in wholes:
+            if message.timestamp_ms <= last_ms and message.position in self._waiting:
+                self._is_ready(message.position)
+        for key in [key for key, blob in self._unclaimed.items() if blob.timestamp_ms <= last_ms]:
             self._drop(key)
 
     def finish_all(self) -> None:

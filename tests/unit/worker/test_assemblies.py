@@ -155,6 +155,18 @@ def test_a_whole_goes_without_what_is_missing_when_its_time_is_up() -> None:
     assert table.assemblies.is_empty
 
 
+def test_the_time_of_each_is_its_own_whatever_arrives_first() -> None:
+    table = Table()
+    table.whole((b"young", 1), at_ms=9 * HOUR_MS)
+    old = table.whole((b"old", 1), at_ms=1000)
+    table.chunk(0, b"orphan young", at_ms=9 * HOUR_MS)
+    orphan = table.chunk(0, b"orphan old", at_ms=1000)
+    table.assemblies.expire(2 * HOUR_MS)
+    assert table.deliver() == (old, {}, 1, set())
+    assert table.skipped() == {orphan: "orphan_chunk"}
+    assert table.assemblies.peek() is None, "the young one has time left"
+
+
 def test_orphans_are_left_out_when_their_time_is_up() -> None:
     table = Table()
     first, second = table.chunk(0), table.chunk(1, at_ms=HOUR_MS - 1)
