@@ -556,10 +556,10 @@ def test_a_second_signal_ends_at_once_with_its_code(
 ) -> None:
     stage = scene("ingest-events", 1)
     produce_events(stage, 100)
-    upstream.respond(503)
+    upstream.respond(Reply(delay_s=30))
     with stage.run(upstream) as consumer:
         consumer.wait_for("partitions_assigned")
-        consumer.wait_until(lambda: len(upstream._requests) > 5, "the outage")
+        consumer.wait_until(lambda: len(upstream._requests) > 5, "requests on the wire")
         consumer.signal(signal.SIGTERM)
         consumer.wait_for("stopping")
         consumer.signal(signal.SIGTERM)
