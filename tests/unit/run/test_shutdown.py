@@ -15,8 +15,11 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.run.shutdown import Shutdown
 from tests.support.consumer_process import clean_environment
 
-# Prints a line whenever it is asked to end; "end" on stdin ends it in order.
+# Prints a line whenever it is asked to end; "end" on stdin ends it in order. It waits in short
+# turns, as a run does: a signal that comes just before a blocking read would wait for input.
 _PROGRAM = """
+import os
+import select
 import sys
 from consumer_fleet.run import shutdown as module
 from consumer_fleet.run.shutdown import Shutdown
@@ -26,11 +29,13 @@ shutdown = Shutdown(float(sys.argv[1]))
 shutdown.on_request = lambda: print("requested", flush=True)
 with shutdown.signals():
     print("ready", flush=True)
-    for line in sys.stdin:
-        if line == "finish\\n":
-            shutdown.request("it is done")
-        else:
-            break
+    ended = False
+    while not ended:
+        if select.select([0], [], [], 0.05)[0]:
+            lines = os.read(0, 4096).splitlines()
+            if b"finish" in lines:
+                shutdown.request("it is done")
+            ended = not lines or lines[-1] != b"finish"
 print("ended", flush=True)
 """
 
