@@ -76,14 +76,13 @@ class RunningTask:
         worker.in_flight -= 1
         if self.abandoned:
             return
+        if rejection is not None:
+            self.rejected(number, rejection)
+            return
         self.unsettled -= 1
-        if rejection is None:
-            # Here and now: a death of this worker must not lose it.
-            self._marks[self._region + number] |= protocol.DELIVERED
-            worker.has_deliveries = True
-        else:
-            self.receipts.rejected.append((number, rejection.reason, rejection.detail))
-            worker.news[self.task.task_id] = self
+        # Here and now: a death of this worker must not lose it.
+        self._marks[self._region + number] |= protocol.DELIVERED
+        worker.has_deliveries = True
         if self.unsettled == 0:
             worker.news[self.task.task_id] = self
 
