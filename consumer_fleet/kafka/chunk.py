@@ -28,6 +28,11 @@ def as_partition(target: TopicPartition) -> Partition:
     return Partition(Topic(target.topic), target.partition)
 
 
+def name_of(partition: Partition) -> str:
+    """``topic/partition``, as people read it everywhere."""
+    return f"{partition.topic.name}/{partition.index}"
+
+
 class Record(NamedTuple):
     """One message, untouched. A tombstone's ``value`` is None, which is not the same as empty."""
 

@@ -19,7 +19,7 @@ from confluent_kafka import Message as KafkaMessage
 from consumer_fleet.dead_letter_headers import Headers, with_facts
 from consumer_fleet.errors import FleetError, UndeliverableMessage
 from consumer_fleet.kafka.broker_watch import BrokerWatch
-from consumer_fleet.kafka.chunk import DeadLetter
+from consumer_fleet.kafka.chunk import DeadLetter, name_of
 from consumer_fleet.kafka.clients import (
     failure_of,
     is_fatal,
@@ -111,7 +111,7 @@ class DeadLetterProducer:
         facts = letter.facts(partition, self._group)
         ticket = Ticket(letter, with_facts(letter.record.headers, facts))
         if self._producer is None:
-            message = f"{partition.topic.name}/{partition.index} offset {letter.record.offset}"
+            message = f"{name_of(partition)} offset {letter.record.offset}"
             self._on_failure(
                 UndeliverableMessage(
                     f"{message} was rejected ({letter.reason}: {letter.detail}), and there is no "

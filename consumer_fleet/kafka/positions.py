@@ -13,9 +13,9 @@ from arroyo.types import Partition, Topic
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer_fleet.kafka.chunk import Chunk, as_partition
+from consumer_fleet.kafka.chunk import Chunk, as_partition, name_of
 from consumer_fleet.kafka.open_offsets import CommitMetadata, OpenOffsets
-from consumer_fleet.kafka.starting_offsets import OffsetPolicy, StartingOffsets, name_of
+from consumer_fleet.kafka.starting_offsets import OffsetPolicy, StartingOffsets
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,6 @@ class Positions:
         self._open = open_offsets or OpenOffsets()
         self._open.forget_all()
         self._starting = StartingOffsets(client, policy, group)
-        self.policy = policy
         self._on_offsets_lost = on_offsets_lost
         self._ends = ends
         self._next: dict[Partition, int] = {}
@@ -59,6 +58,10 @@ class Positions:
         self._last_ms: dict[Partition, int] = {}
         # Chunks that were read and are not settled: their end, and their first timestamp.
         self._unsettled: dict[Partition, deque[tuple[int, int | None]]] = {}
+
+    @property
+    def policy(self) -> OffsetPolicy:
+        return self._starting.policy
 
     def resolve(
         self, targets: list[TopicPartition], topic_id: str = ""

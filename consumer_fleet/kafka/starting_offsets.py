@@ -12,6 +12,7 @@ from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaException, TopicPartition
 
 from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
+from consumer_fleet.kafka.chunk import name_of
 from consumer_fleet.kafka.groups import reset_command
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,3 @@ def _patiently(ask: Callable[[], _Answer], what: str) -> _Answer:
         if attempt < _ATTEMPTS:
             sleep(_PAUSE_S)
     raise KafkaUnreachable(f"{what} could not be read")
-
-
-def name_of(partition: Partition) -> str:
-    return f"{partition.topic.name}/{partition.index}"

@@ -18,6 +18,7 @@ import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.kafka.chunk import name_of
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.retention import Retention, retention_of
 from consumer_fleet.kafka.topic_watch import TopicWatch
@@ -98,7 +99,7 @@ class ProgressWatch:
             if seen is None or seen[0] != offset or waiting.get(partition, 0) == 0:
                 self._seen[partition] = (offset, now)
             elif now - seen[1] > self._stall_timeout_s:
-                stalled.append(f"{partition.topic.name}/{partition.index}")
+                stalled.append(name_of(partition))
         return stalled
 
     def excuse(self) -> None:
@@ -160,7 +161,7 @@ class TimeToLoss:
                 continue
             gauge("consumer.time_to_loss_s", seconds, tags={"partition": str(partition.index)})
             if seconds < retention.low_s:
-                low[f"{partition.topic.name}/{partition.index}"] = int(seconds)
+                low[name_of(partition)] = int(seconds)
         if low and self._clock() >= self._warning_due:
             self._warning_due = self._clock() + _WARNING_INTERVAL_S
             log.warning(

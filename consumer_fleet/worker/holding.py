@@ -19,7 +19,7 @@ import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.capture.held import Held, HeldKind
-from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record, name_of
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker.assemblies import Piece
 from consumer_fleet.worker.pool import WorkerPool
@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def position(self) -> str:
-        return f"{self.partition.topic.name}/{self.partition.index}@{self.offset}"
+        return f"{name_of(self.partition)}@{self.offset}"
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Protocol, TypeAlias
 
 from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.kafka.chunk import name_of
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.boot_failures import BootFailure
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, multiprocess_worker
@@ -235,5 +236,4 @@ class Slot:
         if suspect is None or assignment is None:
             return None
         chunk = assignment.work.chunk
-        offset = chunk.offset_of(suspect.number)
-        return f"{chunk.partition.topic.name}/{chunk.partition.index}@{offset}"
+        return f"{name_of(chunk.partition)}@{chunk.offset_of(suspect.number)}"
