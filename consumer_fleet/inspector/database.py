@@ -91,7 +91,8 @@ class Row(NamedTuple):
         items = () if entry.envelope is None else entry.envelope.items
         payloads = Payloads(items)
         about = describe(entry, payloads)
-        searched = searched_text(entry, about, payloads)
+        traces = trace_ids(payloads)
+        searched = searched_text(entry, about, payloads, traces)
         texts = (
             about.type,
             about.level,
@@ -113,7 +114,7 @@ class Row(NamedTuple):
         )
         about_entry = (about.event_id, entry.received_at, entry.project)
         values = (*about_entry, *texts[:6], len(entry.raw), *texts[6:], kept_bytes)
-        return cls(values, entry.raw, searched, trace_ids(payloads), kept_bytes)
+        return cls(values, entry.raw, searched, traces, kept_bytes)
 
     def add_to_indexes(self, database: sqlite3.Connection, entry_id: int) -> None:
         """Make the entry known to searches and to its traces."""

@@ -32,11 +32,13 @@ _FIRST_MEMBERS: Final = ("user", "logentry", "message", "breadcrumbs", "request"
 _FRAMES: Final = frozenset({"stacktrace", "raw_stacktrace", "debug_meta", "sdk", "_meta"})
 
 
-def searched_text(entry: NewEntry, about: Description, payloads: Payloads) -> str:
-    """Everything by which the entry is found, case-folded."""
+def searched_text(
+    entry: NewEntry, about: Description, payloads: Payloads, traces: Iterable[str]
+) -> str:
+    """Everything by which the entry is found, case-folded; ``traces`` are its ``trace_ids``."""
     texts: dict[str, None] = {}
     left = _SEARCHED_CHARS
-    for text in _texts(entry, about, payloads):
+    for text in _texts(entry, about, payloads, traces):
         word = valid_text(text[:_TEXT_CHARS]).casefold()
         if word and word not in texts:
             texts[word] = None
@@ -67,7 +69,9 @@ def _trace_ids_of(payload: JsonObject) -> Iterator[Any]:
         yield member.get("trace_id")
 
 
-def _texts(entry: NewEntry, about: Description, payloads: Payloads) -> Iterator[str]:
+def _texts(
+    entry: NewEntry, about: Description, payloads: Payloads, traces: Iterable[str]
+) -> Iterator[str]:
     yield from (about.title, about.culprit, about.type, about.event_id or "")
     if entry.origin is not None:
         yield entry.origin.topic
@@ -75,7 +79,7 @@ def _texts(entry: NewEntry, about: Description, payloads: Payloads) -> Iterator[
         yield from (entry.dead_letter.reason, entry.dead_letter.detail, entry.dead_letter.topic)
     if entry.undecodable is not None:
         yield entry.undecodable
-    yield from trace_ids(payloads)
+    yield from traces
     for item in payloads.items[:_TRACES]:
         yield item.type
         yield one_line(load(item.header).get("filename"))

@@ -26,7 +26,7 @@ def item_entry(kind: str, payload: Any, **attributes: object) -> NewEntry:
 def words(entry: NewEntry) -> str:
     assert entry.envelope is not None
     payloads = Payloads(entry.envelope.items)
-    return searched_text(entry, describe(entry, payloads), payloads)
+    return searched_text(entry, describe(entry, payloads), payloads, trace_ids(payloads))
 
 
 INNER = {"values": [{"type": "OSError", "value": "disk gone"}, {"type": "JobFailed", "value": "x"}]}
