@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -194,9 +195,11 @@ class Run:
             keeps_dead_letters=not self._rejects.is_off,
         )
         if self._assembly_dir is not None:
-            self._pipeline.assembler = self._make_assembler(
+            self._pipeline.assembler = assembler = self._make_assembler(
                 self._assembly_dir, self._rejects, self.holding
             )
+            expire = partial(_expire, assembler, self._consumer)
+            self._duties = (expire, *self._duties)
         with self._progress or nullcontext():
             try:
                 # 4. and 5.
@@ -280,8 +283,6 @@ class Run:
         if now < self._duties_due:
             return False
         self._duties_due = now + self._duty_interval_s
-        if self._consumer is not None and self._pipeline is not None and self._pipeline.assembler:
-            self._pipeline.assembler.expire(self._consumer.seen_until_ms())
         for duty in self._duties:
             duty(self)
         return True
@@ -300,6 +301,10 @@ class Run:
         if self.holding is not None and self.holding.is_full:
             return True
         return any(status.state != "open" for status in self.pool.statuses())
+
+
+def _expire(assembler: Assembler, consumer: ChunkConsumer | LocalChunkConsumer, _run: Run) -> None:
+    assembler.expire(consumer.seen_until_ms())
 
 
 #: Something that a run does beside the stream.
