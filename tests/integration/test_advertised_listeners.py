@@ -13,9 +13,8 @@ from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
 from tests.support.consumer_process import ConsumerProcess, run_command
-from tests.support.kafka_broker import KafkaBroker
+from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.processes import free_ports
-from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
 
 
@@ -27,15 +26,8 @@ def advertised() -> str:
 
 @pytest.fixture(scope="module")
 def kafka(advertised: str) -> Iterator[KafkaBroker]:
-    try:
-        broker = KafkaBroker({"advertised.listeners": f"PLAINTEXT://{advertised}"})
-    except MissingPart as error:
-        require("Kafka", str(error))
-    try:
-        broker.start()
+    with running_broker({"advertised.listeners": f"PLAINTEXT://{advertised}"}) as broker:
         yield broker
-    finally:
-        broker.close()
 
 
 def consumer(
