@@ -61,6 +61,14 @@ class Answer(NamedTuple):  # made for each request; a frozen dataclass takes thr
 OK: Final = Answer(200)
 
 
+def answer_of(status: int, rate_limits: str | None, retry_after: str | None, body: bytes) -> Answer:
+    """The answer of a server: without its body where nothing reads it."""
+    page = is_page(status, body)
+    if 200 <= status < 300 and rate_limits is None and retry_after is None and not page:
+        return OK if status == 200 else Answer(status)
+    return Answer(status, rate_limits, retry_after, body, is_page=page)
+
+
 class Verdict(Enum):
     """The meaning of an answer: exactly one of these."""
 
@@ -303,18 +311,8 @@ class AnswerParser:
                     retry_after = value.decode("latin-1").strip()
                 elif lower == b"x-sentry-rate-limits":
                     limits.append(value.decode("latin-1").strip())
-        body = b"".join(self._body)
-        page = is_page(self._status, body)
-        if 200 <= self._status < 300 and not limits and retry_after is None and not page:
-            # Nothing reads the body of a success.
-            return OK if self._status == 200 else Answer(self._status)
-        return Answer(
-            self._status,
-            rate_limits=", ".join(limits) if limits else None,
-            retry_after=retry_after,
-            body=body,
-            is_page=page,
-        )
+        rate_limits = ", ".join(limits) if limits else None
+        return answer_of(self._status, rate_limits, retry_after, b"".join(self._body))
 
     # -- called by httptools --------------------------------------------------------------------
 

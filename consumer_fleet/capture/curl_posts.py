@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import pycurl
 
-from consumer_fleet.capture.answers import BODY_CAP_BYTES, Answer, is_page
+from consumer_fleet.capture.answers import BODY_CAP_BYTES, Answer, answer_of
 from consumer_fleet.capture.delivery_loop import IDLE_CONNECTION_AGE_S, DeliveryLoop, timeout_s
 from consumer_fleet.capture.dialing import NAME_REFRESH_S, authorities, proxy_from_environment
 from consumer_fleet.capture.dsn import client_name
@@ -174,18 +174,12 @@ class _Post:
             return Answer(0, error=reason, is_ambiguous=is_ambiguous)
         if not self._is_head_complete():
             return Answer(0, error="the connection ended within the answer", is_ambiguous=True)
-        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         headers = self._limit_headers()
-        body = b"".join(self._received)
-        page = is_page(status, body)
-        if not headers and 200 <= status < 300 and not page:
-            return Answer(status)  # nothing reads the body of a success
-        return Answer(
-            status=status,
-            rate_limits=headers.get(b"x-sentry-rate-limits"),
-            retry_after=headers.get(b"retry-after"),
-            body=body,
-            is_page=page,
+        return answer_of(
+            self.handle.getinfo(pycurl.RESPONSE_CODE),
+            headers.get(b"x-sentry-rate-limits"),
+            headers.get(b"retry-after"),
+            b"".join(self._received),
         )
 
     def _is_head_complete(self) -> bool:
