@@ -5,13 +5,14 @@ They are parsed by llhttp, or not at all if the same head was seen before.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 import httptools
 import structlog
+
+from consumer_fleet.throttle import Throttle
 
 # The part of an answer's body that is read.
 BODY_CAP_BYTES: Final = 64 * 1024
@@ -134,8 +135,7 @@ class TroubleLog:
     def __init__(self, destination: str, redacted_dsn: str, clock: Callable[[], float]) -> None:
         self._destination = destination
         self._dsn = redacted_dsn
-        self._clock = clock
-        self._last_logged: dict[str, float] = {}
+        self._throttle = Throttle(clock)
         self._pause: dict[str, object] | None = None
         self._dropped: dict[str, int] = {}
 
@@ -185,11 +185,7 @@ class TroubleLog:
         log.error(event, destination=self._destination, dsn=self._dsn, **self._pause)
 
     def _is_due(self, kind: str) -> bool:
-        now = self._clock()
-        if now - self._last_logged.get(kind, -math.inf) < _INTERVAL_S:
-            return False
-        self._last_logged[kind] = now
-        return True
+        return self._throttle.is_due(kind, _INTERVAL_S)
 
 
 class InvalidAnswer(Exception):

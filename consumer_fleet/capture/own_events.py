@@ -4,7 +4,6 @@ to saas, and what was lost.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -24,6 +23,7 @@ from consumer_fleet.capture.counts import Incr
 from consumer_fleet.capture.envelope import Envelope, build, make_item
 from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import RejectedMessage
+from consumer_fleet.throttle import Throttle
 
 
 class LostEvents:
@@ -98,18 +98,15 @@ class BugReports:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._reported_at: dict[str, float] = {}
+        self._throttle = Throttle(clock)
         self._left_out: dict[str, int] = {}
 
     def report(self, error: BaseException, **tags: str) -> None:
         """Report it, unless one of its type was reported within the last minute. Never raises."""
         kind = f"{type(error).__module__}.{type(error).__qualname__}"
-        now = self._clock()
-        if now - self._reported_at.get(kind, -math.inf) < _REPORT_INTERVAL_S:
+        if not self._throttle.is_due(kind, _REPORT_INTERVAL_S):
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return
-        self._reported_at[kind] = now
         report_bug(error, left_out=str(self._left_out.pop(kind, 0)), **tags)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from time import monotonic
@@ -13,6 +12,7 @@ import structlog
 from confluent_kafka import KafkaError
 
 from consumer_fleet.kafka.clients import LOGIN_REFUSED
+from consumer_fleet.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
@@ -45,12 +45,11 @@ class BrokerWatch:
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
         self._reports = 0
         self._why = ""
         #: The error of a refused login, if there was one.
         self.login_refused: KafkaError | None = None
-        self._logged_at: dict[str, float] = {}
+        self._throttle = Throttle(clock)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,7 +78,9 @@ class BrokerWatch:
             self.login_refused = error
         elif found := _FAILURE.match(error.str()):
             self._note_failure(*found.groups())
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._is_due("", _LOG_INTERVAL_S):
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._throttle.is_due(
+            "", _LOG_INTERVAL_S
+        ):
             log.error("kafka_unreachable", reason=self._why or error.str(), what_now="retrying")
         return error.code() in _CONNECTION_ERRORS
 
@@ -89,7 +90,7 @@ class BrokerWatch:
         self._why = f"{advertised if is_advertised else address}: {why}"
         if not is_advertised or state in _CONNECTED:
             return
-        if self._is_due(address, _BROKER_LOG_INTERVAL_S):
+        if self._throttle.is_due(address, _BROKER_LOG_INTERVAL_S):
             log.warning(
                 "broker_unreachable",
                 broker=int(broker),
@@ -98,10 +99,3 @@ class BrokerWatch:
                 what_now="retrying; check that it is up, and whether its advertised.listeners has "
                 "an address that can be reached from here",
             )
-
-    def _is_due(self, key: str, interval_s: float) -> bool:
-        now = self._clock()
-        if now - self._logged_at.get(key, -math.inf) < interval_s:
-            return False
-        self._logged_at[key] = now
-        return True
