@@ -1,14 +1,14 @@
-import { useCallback, useState } from 'react';
+import { useState } from 'react';
 
-import { fetchItemText, itemPath } from '../../api/client';
+import { itemPath } from '../../api/client';
 import type { Entry, EntryRef, EnvelopeItem } from '../../api/types';
 import { AnnotatedText } from '../../context/AnnotatedText';
 import { ShowMore, usePages } from '../../context/pages';
 import { SafeText } from '../../context/SafeText';
 import { asText, member } from '../../json';
 import { formatBytes, formatCount } from '../format';
+import { LoadedText } from './LoadedText';
 import { Section } from './Section';
-import { useLoaded } from './useLoaded';
 
 const PAGE_SIZE = 10;
 const MAX_IMAGE_BYTES = 10 * 1024 * 1024;
@@ -62,7 +62,13 @@ function Attachment({ entry, item }: { entry: EntryRef; item: EnvelopeItem }) {
         <Picture path={itemPath(entry, index)} name={name} />
       )}
       {isText && !isImage && sizeBytes <= MAX_TEXT_BYTES && (
-        <AttachedText entry={entry} index={index} />
+        <LoadedText entry={entry} index={index}>
+          {(text) => (
+            <pre className="payload" tabIndex={0} aria-label="Text of the attachment">
+              <AnnotatedText text={text} meta={undefined} />
+            </pre>
+          )}
+        </LoadedText>
       )}
     </li>
   );
@@ -83,20 +89,5 @@ function Picture({ path, name }: { path: string; name: string }) {
         setHasFailed(true);
       }}
     />
-  );
-}
-
-function AttachedText({ entry, index }: { entry: EntryRef; index: number }) {
-  const load = useCallback(
-    (signal: AbortSignal) => fetchItemText(entry, index, signal),
-    [entry, index],
-  );
-  const loaded = useLoaded(load);
-  if (loaded.phase === 'loading') return <p className="hint">Loading…</p>;
-  if (loaded.phase === 'failed') return <p role="alert">{loaded.failure}</p>;
-  return (
-    <pre className="payload" tabIndex={0} aria-label="Text of the attachment">
-      <AnnotatedText text={loaded.value} meta={undefined} />
-    </pre>
   );
 }

@@ -1,6 +1,6 @@
-import { useCallback, useState } from 'react';
+import { useState } from 'react';
 
-import { fetchItemText, itemPath, rawPath } from '../../api/client';
+import { itemPath, rawPath } from '../../api/client';
 import type { Entry, EntryRef, EnvelopeItem } from '../../api/types';
 import { AnnotatedText } from '../../context/AnnotatedText';
 import { ShowMore, usePages } from '../../context/pages';
@@ -10,8 +10,8 @@ import { formatBytes, formatCount } from '../format';
 import { MAX_SHOWN_BYTES } from './ItemsView';
 import { JsonView } from './JsonView';
 import { KeyValues } from './KeyValues';
+import { LoadedText } from './LoadedText';
 import { Section } from './Section';
-import { useLoaded } from './useLoaded';
 
 /** The envelope as sent: its header, and its items with their payloads. */
 export function EnvelopeView({ entry }: { entry: Entry }) {
@@ -79,26 +79,21 @@ function Item({ entry, item }: { entry: EntryRef; item: EnvelopeItem }) {
       {isShown && (
         <>
           <KeyValues values={asObject(header)} />
-          <Payload entry={entry} index={index} />
+          <LoadedText entry={entry} index={index}>
+            {(text) => <Payload text={text} index={index} />}
+          </LoadedText>
         </>
       )}
     </li>
   );
 }
 
-function Payload({ entry, index }: { entry: EntryRef; index: number }) {
-  const load = useCallback(
-    (signal: AbortSignal) => fetchItemText(entry, index, signal),
-    [entry, index],
-  );
-  const loaded = useLoaded(load);
-  if (loaded.phase === 'loading') return <p className="hint">Loading…</p>;
-  if (loaded.phase === 'failed') return <p role="alert">{loaded.failure}</p>;
-  const json = parseOrNull(loaded.value);
+function Payload({ text, index }: { text: string; index: number }) {
+  const json = parseOrNull(text);
   if (json !== undefined) return <JsonView value={json} label={`item ${index}`} />;
   return (
     <pre className="payload">
-      <AnnotatedText text={loaded.value} meta={undefined} />
+      <AnnotatedText text={text} meta={undefined} />
     </pre>
   );
 }
