@@ -8,19 +8,13 @@ import pytest
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.errors import RejectedMessage
-from tests.support.capturing import delivery_loop, drive_until, event, make_destination, send
+from tests.support.capturing import drive_until, event, make_destination, send
 from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedReceiver]:
     with ScriptedReceiver() as running:
-        yield running
-
-
-@pytest.fixture
-def loop() -> Iterator[DeliveryLoop]:
-    with delivery_loop() as running:
         yield running
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -31,18 +30,6 @@ from tests.support.certificate import server_context
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 Outcomes = list[RejectedMessage | None]
-
-
-@pytest.fixture
-def loop() -> Iterator[DeliveryLoop]:
-    with delivery_loop() as made:
-        yield made
-
-
-@pytest.fixture
-def receiver() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as started:
-        yield started
 
 
 def types_of(envelope: Envelope) -> list[str]:

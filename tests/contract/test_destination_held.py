@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,18 +22,6 @@ from tests.support.capturing import (
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 LIMITED = Reply(429, {"X-Sentry-Rate-Limits": "300:transaction:organization"})
-
-
-@pytest.fixture
-def loop() -> Iterator[DeliveryLoop]:
-    with delivery_loop() as made:
-        yield made
-
-
-@pytest.fixture
-def receiver() -> Iterator[ScriptedReceiver]:
-    with ScriptedReceiver() as started:
-        yield started
 
 
 @pytest.fixture

@@ -30,12 +30,6 @@ BIG = b"x" * 3_000_000
 HUGE = b"x" * 20_000_000  # more than the kernel buffers
 
 
-@pytest.fixture
-def loop() -> Iterator[DeliveryLoop]:
-    with delivery_loop() as running:
-        yield running
-
-
 @pytest.fixture(params=[SocketPosts, CurlPosts], ids=["socket", "curl"])
 def kind(request: pytest.FixtureRequest) -> type[Any]:
     return request.param  # type: ignore[no-any-return]

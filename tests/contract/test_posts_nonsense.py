@@ -8,7 +8,6 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,7 +16,6 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.capture.socket_posts import SocketPosts
-from tests.support.capturing import delivery_loop
 
 ANSWERS = 20_000
 _CONNECTIONS = 64
@@ -159,12 +157,6 @@ class NonsenseServer:
         if ending < 0.1:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return ending > 0.4
-
-
-@pytest.fixture
-def loop() -> Iterator[DeliveryLoop]:
-    with delivery_loop() as running:
-        yield running
 
 
 @pytest.mark.parametrize("seed", range(4))
