@@ -280,12 +280,24 @@ def test_a_redelivery_gets_the_same_sampling_decision(setting: Setting) -> None:
     assert taken[0] == expected
 
 
-def test_the_upstream_is_asked_before_saas(setting: Setting) -> None:
+@pytest.mark.pure
+def test_the_upstream_is_asked_before_saas(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    send = Destination.send
+
+    def noted(destination: Destination, *args: Any) -> None:
+        asked.append(destination.name)
+        send(destination, *args)
+
+    monkeypatch.setattr(Destination, "send", noted)
     transport = setting.both()
     assert [status.name for status in transport.statuses()] == ["upstream", "saas"]
     receipt = capture(transport, event())
     settle(transport, receipt)
     assert sorted(receipt.accepted_by) == ["saas", "upstream"]
+    assert asked == ["upstream", "saas"]
 
 
 def test_a_destination_that_accepted_before_is_skipped(setting: Setting) -> None:
