@@ -150,7 +150,9 @@ class EventsApi:
     def _entry(self, request: Request) -> tuple[Summary, Content]:
         entry_id = _number_in_path(request, "id")
         if request.query_params.get("store", self._store.instance) != self._store.instance:
-            raise HTTPException(404, "no longer stored: the entry is from an earlier run")
+            raise HTTPException(
+                404, "no longer stored: the entry was deleted, or is from an earlier run"
+            )
         summary, content = self._store.get(entry_id), self._store.content(entry_id)
         if summary is None or content is None:
             was_stored = 0 < entry_id <= self._store.newest_id()

@@ -258,7 +258,12 @@ def _stored_entry(database: sqlite3.Connection, entry_id: int) -> NewEntry:
 def instance_of(database: sqlite3.Connection) -> str:
     """The random id of this database, created at the first call."""
     found = database.execute("SELECT instance FROM about").fetchone()
-    if found is None:
-        found = (secrets.token_hex(8),)
-        database.execute("INSERT INTO about VALUES (?)", found)
-    return str(found[0])
+    return new_instance(database) if found is None else str(found[0])
+
+
+def new_instance(database: sqlite3.Connection) -> str:
+    """Give the database another random id."""
+    instance = secrets.token_hex(8)
+    database.execute("DELETE FROM about")
+    database.execute("INSERT INTO about VALUES (?)", (instance,))
+    return instance

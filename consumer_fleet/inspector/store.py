@@ -17,6 +17,7 @@ from consumer_fleet.inspector.database import (
     Row,
     delete_entries,
     instance_of,
+    new_instance,
     open_database,
     position_from,
     summary_from,
@@ -67,9 +68,9 @@ class Store:
     """A bounded store: above ``max_rows`` or ``max_bytes`` it evicts the oldest entries.
 
     Without a path it is in memory and ends with the process. ``instance`` identifies the store:
-    entry ids are valid in one store only. All methods may be called from any thread; they block
-    one another, and on the disk if there is a path. They raise ConfigurationError, as the
-    constructor does, if the file can't be read.
+    entry ids are valid in one store only, and a cleared store is another one. All methods may be
+    called from any thread; they block one another, and on the disk if there is a path. They raise
+    ConfigurationError, as the constructor does, if the file can't be read.
     """
 
     def __init__(
@@ -116,15 +117,18 @@ class Store:
             listener()
 
     def clear(self) -> None:
-        """Delete all entries. Their ids are not given again."""
-        with self._lock, self._transaction():
-            delete_entries(self._db, _LARGEST_ID)
-            self._kept = self._kept_bytes = 0
+        """Delete all entries and change ``instance``. Their ids are not given again."""
+        with self._lock:
+            with self._transaction():
+                delete_entries(self._db, _LARGEST_ID)
+                self._kept = self._kept_bytes = 0
+                instance = new_instance(self._db)
+            self.instance = instance
         for listener in self._listeners:
             listener()
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` after entries were added, in the adding thread: it must be quick."""
+        """Call ``listener`` after each change, in the changing thread: it must be quick."""
         self._listeners = (*self._listeners, listener)
 
     def close(self) -> None:

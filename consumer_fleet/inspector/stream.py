@@ -95,13 +95,17 @@ class EventStream(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         gone.add_done_callback(lambda _: waker.set())
         try:
-            # Sent at once: the browser learns that it is connected, and to which store.
-            await _send(send, b'event: store\ndata: "%b"\n\n' % store.instance.encode())
+            named = None
             while not gone.done() and not self._changes.closed:
                 waker.clear()
                 found = store.after(self._last_id, _BATCH)
+                # Sent at once: the browser learns that it is connected, and to which store. And
+                # when the store was cleared: what the browser shows is gone.
+                if named != store.instance:
+                    named = store.instance
+                    await _send(send, b'event: store\ndata: "%b"\n\n' % named.encode())
                 if found:
-                    await _send(send, _as_events(store.instance, found))
+                    await _send(send, _as_events(named, found))
                     self._last_id = found[-1].id
                     await asyncio.sleep(_BATCH_INTERVAL_S)
                 elif not await _is_set_within(waker, KEEP_ALIVE_S):

@@ -453,7 +453,7 @@ def test_an_entry_of_another_store_or_an_evicted_one_is_no_longer_stored() -> No
         for path in (entry, f"{entry}/items/0", f"{entry}/raw"):
             assert get(receiver, f"{path}?store={own}").status == 200
             answer = get(receiver, f"{path}?store=0{own}")
-            detail = "no longer stored: the entry is from an earlier run"
+            detail = "no longer stored: the entry was deleted, or is from an earlier run"
             assert (answer.status, answer.json["detail"]) == (404, detail)
         evicted, unknown = get(receiver, "/api/events/1"), get(receiver, "/api/events/103")
         assert evicted.json["detail"] == "no longer stored: the entry was evicted"

@@ -102,6 +102,16 @@ def test_a_stream_begins_with_its_store(receiver: Receiver) -> None:
         assert get(receiver, path).json["store"] == receiver.store.instance
 
 
+def test_a_stream_names_the_store_again_when_it_is_cleared(receiver: Receiver) -> None:
+    add(receiver.store, 1)
+    with following(receiver) as reader:
+        before = reader.store
+        receiver.store.clear()
+        add(receiver.store, 2)
+        assert titles(reader.wait_for(1)) == ["number 2"]
+        assert before != reader.store == receiver.store.instance
+
+
 def test_only_an_id_of_this_store_resumes_a_stream(receiver: Receiver) -> None:
     add(receiver.store, 1, 2)
     seen = receiver.store.latest(2)[1].id

@@ -70,6 +70,7 @@ class StreamReader:
         assert self.response.status == 200, self.response.read()
         assert self.response.readline() == b"event: store\n"
         self.store = json.loads(self.response.readline().removeprefix(b"data: "))
+        self._event = "store"
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -103,6 +104,10 @@ class StreamReader:
                 store, _, number = value.partition("-")
                 assert store == self.store
                 self.ids.append(int(number))
+            elif name == "event":
+                self._event = value
+            elif name == "data" and self._event == "store":
+                self.store = json.loads(value)
             elif name == "data":
                 self.entries.append(json.loads(value))
             self.arrived.notify_all()

@@ -221,6 +221,19 @@ def test_a_store_has_a_unique_id_that_survives_reopening(tmp_path: Path) -> None
     assert all(re.fullmatch("[0-9a-f]{16}", instance) for instance in found)
 
 
+def test_a_cleared_store_is_another_one(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db")
+    add(store, 1)
+    before = store.instance
+    store.clear()
+    cleared = store.instance
+    store.close()
+    store = Store(tmp_path / "store.db")
+    assert (times(store), store.instance) == ([], cleared)
+    assert cleared != before
+    store.close()
+
+
 def test_a_file_of_an_earlier_version_gets_an_id(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = Store(path)

@@ -9,6 +9,7 @@ import {
   type Filters,
   type FoundSource,
   type Status,
+  type StoreId,
   type Trace,
 } from './types';
 
@@ -93,10 +94,11 @@ export async function fetchTrace(
   return (await (await get(path, signal)).json()) as Trace;
 }
 
-/** Delete all stored entries. */
-export async function clearEntries(): Promise<void> {
+/** Delete all stored entries. Returns the id of the cleared store, which is another one. */
+export async function clearEntries(): Promise<StoreId> {
   const response = await fetch('/api/events', { method: 'DELETE' });
   if (!response.ok) throw new ApiError(response.status, await readDetail(response));
+  return ((await response.json()) as { store: StoreId }).store;
 }
 
 export async function fetchEntry(ref: EntryRef, signal?: AbortSignal): Promise<Entry> {

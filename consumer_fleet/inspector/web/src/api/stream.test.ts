@@ -111,6 +111,16 @@ test('another store ends the stream before its first entry, even if its ids are 
   expect(lastIds).toEqual(['7', '8']);
 });
 
+test('a store that is cleared ends the stream before its next entry', async () => {
+  const cleared = (await storeStream('old', 8).text()) + (await storeStream('new', 9).text());
+  serve(new Response(cleared));
+  const { seen, connections } = follow(7, TIMING, 'old');
+  await vi.waitFor(() => {
+    expect(connections).toContain('restarted');
+  });
+  expect(seen).toEqual([8]);
+});
+
 test('the first store that a stream names is compared with later ones', async () => {
   serve(storeStream('old', 8), storeStream('new', 9));
   const { seen, connections } = follow(7);

@@ -10,7 +10,8 @@ export interface StreamOptions {
   store: StoreId | null;
   onSummary: (summary: Summary) => void;
   onConnection: (connection: Connection) => void;
-  /** The server has another store, or its ids start over: known ids are invalid. The stream ends. */
+  /** The server has another store (a cleared one is another), or its ids start over: known ids are
+   * invalid. The stream ends. */
   onRestart: () => void;
   timing?: Partial<StreamTiming>;
 }

@@ -48,18 +48,14 @@ export function App() {
 
   const clear = useCallback(() => {
     clearEntries().then(
-      () => feed.open(filters),
+      (cleared) => {
+        feed.noteStore(cleared);
+      },
       () => {
         // The list still has its entries, and the connection's state says why.
       },
     );
-  }, [feed, filters]);
-
-  const kept = status?.counts.kept;
-  useEffect(() => {
-    // Another page has cleared the store.
-    if (kept === 0) feed.noteEmpty();
-  }, [feed, kept]);
+  }, [feed]);
 
   useEffect(() => {
     feed.noteStore(status?.store);
@@ -176,9 +172,9 @@ function focusEntry(event?: { preventDefault: () => void }) {
 }
 
 const NO_EVENT =
-  'This event is not stored: it was evicted, the inspector has restarted, or it never arrived.';
+  'This event is not stored: it was evicted or deleted, the inspector has restarted, or it never arrived.';
 const NO_ENTRY =
-  'This entry is no longer stored: the link is from an earlier run of the inspector.';
+  'This entry is no longer stored: it was deleted, or the link is from an earlier run of the inspector.';
 
 interface NoEntryProps {
   target: Target | null;

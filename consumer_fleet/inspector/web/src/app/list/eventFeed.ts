@@ -27,7 +27,7 @@ export interface FeedSnapshot {
   store: StoreId | null;
   /** In a grouped list, how many events each row stands for, by its id. */
   repeats: Record<string, number>;
-  /** How often the server has restarted; entry ids are not valid across restarts. */
+  /** How often the server has restarted or was cleared; entry ids are not valid afterwards. */
   restarts: number;
 }
 
@@ -127,12 +127,6 @@ export class EventFeed {
   /** Restart if `store`, from any response of the server, is not the store of the entries. */
   noteStore(store: StoreId | undefined): void {
     if (this.#isOther(store)) this.#restart();
-  }
-
-  /** Load the list again if it shows entries although the store is empty. */
-  noteEmpty(): void {
-    const { filters, phase, total } = this.#snapshot;
-    if (phase === 'ready' && total > 0) void this.open(filters);
   }
 
   /** Append the next older page; does nothing while one is loading. */
@@ -315,7 +309,6 @@ function newerThan(id: number, newestFirst: Summary[]): number {
 
 export function isFiltered(filters: Filters): boolean {
   return (
-    filters.isGrouped ||
     filters.isGrouped ||
     filters.isDeadOnly ||
     ['q' as const, ...EXACT_FILTERS].some((name) => filters[name] !== '')
