@@ -6,7 +6,7 @@ redelivered envelope must be recognised upstream as the one that is already ther
 
 from __future__ import annotations
 
-from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -28,10 +28,10 @@ from consumer_fleet.capture.items import (
     named_event_id,
 )
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.finders import as_project_id
 from consumer_fleet.consumers.format import (
     MessageFormat,
     Visitor,
-    as_project_id,
     fresh_event,
     iso_time,
     json_object,
@@ -91,10 +91,12 @@ class RawEnvelopes(MessageFormat):
 
     def project_of(self, message: RawMessage) -> int | None:
         """The project of the DSN that the SDK was configured with."""
-        header = json_object((message.value or b"").partition(b"\n")[0]) or {}
-        with suppress(ValueError):
-            return as_project_id(Dsn.parse(str(header.get("dsn"))).project_id)
-        return None
+        dsn = _sdk_dsn(message)
+        return None if dsn is None else as_project_id(dsn.project_id)
+
+    def key_of(self, message: RawMessage) -> str | None:
+        dsn = _sdk_dsn(message)
+        return None if dsn is None else dsn.public_key
 
     def view(self, value: bytes) -> ReadableValue:
         return read_envelope(value)
@@ -106,6 +108,21 @@ class RawEnvelopes(MessageFormat):
             event.pop(name, None)
         item = make_item("event", orjson.dumps(event), content_type="application/json")
         return serialize(build(event["event_id"], (item,)), dsn=_SDK_DSN, sent_at=sent_at)
+
+
+def _sdk_dsn(message: RawMessage) -> Dsn | None:
+    header = json_object((message.value or b"").partition(b"\n")[0]) or {}
+    dsn = header.get("dsn")
+    return _parse_dsn(dsn) if isinstance(dsn, str) else None
+
+
+# A topic has few DSNs, each in many messages.
+@lru_cache(1024)
+def _parse_dsn(text: str) -> Dsn | None:
+    try:
+        return Dsn.parse(text)
+    except ValueError:
+        return None
 
 
 def _joined(lines: list[bytes], original: Envelope) -> bytes:

@@ -8,14 +8,17 @@ groups of events that are stored already, so they carry nothing to deliver.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
 from consumer_fleet.capture.items import item_type_of
 from consumer_fleet.codec import RawMessage, Skipped
+from consumer_fleet.consumers.finders import ProjectMember, as_project_id
 from consumer_fleet.consumers.format import (
     JsonFormat,
     JsonObject,
@@ -93,6 +96,10 @@ _CHAINS: Final = ("exception", "threads", "breadcrumbs")
 _SPEAKING: Final = ("logentry", "message", "exception", "csp", "hpkp", "expectct", "expectstaple")
 
 
+_decode_parts: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_row: Final = msgspec.json.Decoder(ProjectMember).decode
+
+
 class StoredEvents(JsonFormat):
     """``[version, operation, row, state]``."""
 
@@ -115,6 +122,13 @@ class StoredEvents(JsonFormat):
         event["event_id"] = event_id
         payload = dump_json(event, "the event")
         return build(event_id, (make_item(item_type_of(event.get("type")), payload),))
+
+    def project_of(self, message: RawMessage) -> int | None:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, IndexError):
+            row = _decode_row(_decode_parts(message.value or b"")[2])
+            if (found := as_project_id(row.project_id)) is not None:
+                return found
+        return super().project_of(message)
 
     def rebuild(self, value: bytes, visitor: Visitor) -> bytes:
         message = orjson.loads(value)

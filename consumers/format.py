@@ -16,11 +16,17 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeAlias, final
 
 import msgpack
+import msgspec
 import orjson
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
-from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.codec import Decoded, RawMessage, Skipped
+from consumer_fleet.consumers.finders import (
+    Finder,
+    ProjectFinder,
+    as_project_id,
+    decode_project_member,
+)
 from consumer_fleet.consumers.view import ReadableValue, read_json, read_msgpack
 from consumer_fleet.errors import RejectedMessage
 
@@ -114,7 +120,7 @@ class MessageFormat(ABC):
     @final
     def event_of(self, value: bytes | None) -> Any:
         """The event in a message, else its first JSON payload; None if it has neither."""
-        finder = _Finder()
+        finder = Finder()
         try:
             self.visit(value or b"", finder)
         except UnreadableMessage:
@@ -123,10 +129,14 @@ class MessageFormat(ABC):
 
     def project_of(self, message: RawMessage) -> int | None:
         """The id of the project that the message belongs to, where it names one. Never raises."""
-        finder = _ProjectFinder()
+        finder = ProjectFinder()
         with suppress(UnreadableMessage):
             self.visit(message.value or b"", finder)
         return finder.project_id
+
+    def key_of(self, message: RawMessage) -> str | None:
+        """The public key that the message was sent with, where it names one. Never raises."""
+        return None
 
     @final
     def with_new_event_id(self, value: bytes) -> bytes:
@@ -144,53 +154,6 @@ class MessageFormat(ABC):
         if not isinstance(decoded, Envelope) or decoded.event_id != new:
             return value
         return self.with_event_id(value, new)
-
-
-class _Finder:
-    """A visitor that looks for the event and changes nothing."""
-
-    def __init__(self) -> None:
-        self.event: Any = None
-        self.first: Any = None
-
-    def frame(self, members: JsonObject) -> JsonObject:
-        return members
-
-    def document(self, kind: str, document: Any) -> Any:
-        if self.event is None and kind in HAS_EVENT:
-            self.event = document
-        if self.first is None:
-            self.first = document
-        return document
-
-    def blob(self, kind: str, content: bytes) -> bytes:
-        return content
-
-
-class _ProjectFinder(_Finder):
-    """A visitor that looks for the project: Relay writes it around the payload, or into it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.project_id: int | None = None
-
-    def frame(self, members: JsonObject) -> JsonObject:
-        if self.project_id is None:
-            self.project_id = as_project_id(members.get("project_id"))
-        return members
-
-    def document(self, kind: str, document: Any) -> Any:
-        if self.project_id is None and isinstance(document, dict):
-            known = (document.get(name) for name in ("project_id", "project"))
-            self.project_id = next((each for each in map(as_project_id, known) if each), None)
-        return document
-
-
-def as_project_id(value: object) -> int | None:
-    """A project's id, which older messages have as text."""
-    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class JsonFormat(MessageFormat):
@@ -237,6 +200,13 @@ class MsgpackFormat(MessageFormat):
         """Return the result of ``decode`` for a message that is a map."""
         payload = bytes_of(fields, "payload")
         return build(event_id_of(fields, message), (make_item(self.item_type, payload),))
+
+    def project_of(self, message: RawMessage) -> int | None:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            found = as_project_id(decode_project_member(message.value or b"").project_id)
+            if found is not None:
+                return found
+        return super().project_of(message)
 
     def rebuild(self, value: bytes, visitor: Visitor) -> bytes:
         fields = msgpack.unpackb(value, raw=False, max_ext_len=0)

@@ -167,7 +167,21 @@ def _flattened(
         if isinstance(value_node, yaml.MappingNode) and normalised_key(key) not in MAPPING_FIELDS:
             yield from _flattened(path, value_node, f"{key}.")
         else:
+            _refuse_repeated_keys(path, value_node)
             yield key, value_node
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
+    """In a value that is a mapping: the parser would take the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key_node, value_node in node.value:
+        name = str(key_node.value)
+        if name in seen:
+            raise ConfigurationError(f"{_at(path, key_node.start_mark)}: key {name} is given twice")
+        seen.add(name)
+        _refuse_repeated_keys(path, value_node)
 
 
 def _at(path: Path, mark: Any) -> str:

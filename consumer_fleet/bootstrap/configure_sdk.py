@@ -11,6 +11,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.redaction import redact_all
 from consumer_fleet.bootstrap.validate_snuba import Role
@@ -42,21 +43,23 @@ def configure_sdk(
     worker_number: int | None = None,
     settings: Mapping[str, Any] = SDK_SETTINGS,
 ) -> MultiplexingTransport | None:
-    """Build the transport and hand it to the SDK; None where no DSN is given.
+    """Build the transport and hand it to the SDK; None where no DSN is given. Own errors go where
+    the messages of unmapped projects go; without a DSN for these, they go nowhere.
 
     In the parent the transport delivers from a thread of its own; a worker drives it itself.
     Without ``self_reporting`` the transport is built all the same, but the SDK is left alone.
     """
-    dsn = options.upstream_dsn or options.saas_dsn
-    if dsn is None:
+    capture = capture_options(options)
+    if not capture.destinations:
         return None
+    dsn = options.upstream_dsn or options.saas_dsn
     # libcurl and the SDK are slow to import, and commands that deliver nothing need neither.
     from consumer_fleet.capture.transport import build_transport  # noqa: PLC0415 - see above
 
-    transport = build_transport(options.capture)
+    transport = build_transport(capture)
     if role == "parent":
         transport.start_thread()
-    if options.self_reporting:
+    if options.self_reporting and dsn is not None:
         _init_sdk(
             transport,
             {**settings, "dsn": str(dsn), "traces_sample_rate": options.traces_sample_rate or None},

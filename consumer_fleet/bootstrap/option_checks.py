@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.options import ROLES
 from consumer_fleet.errors import ConfigurationError
 
 
@@ -15,7 +17,7 @@ def delivery_mode(options: Options) -> Literal["embedded", "real"]:
     Raises ConfigurationError where one is given without the other, or where messages would reach
     no destination. Kept out of the class because ``consumer config`` shows unfinished options too.
     """
-    if not options.brokers and not _has_dsn(options):
+    if not options.brokers and not has_dsn(options):
         return "embedded"
     if not options.brokers:
         raise ConfigurationError(
@@ -30,24 +32,45 @@ def check_destinations(options: Options) -> None:
 
     With neither brokers nor a DSN, the demonstration provides both. Raises ConfigurationError.
     """
-    if not _has_dsn(options):
+    if not has_dsn(options):
         if options.brokers:
             raise ConfigurationError(
                 "Kafka brokers are given but no DSN to deliver to. "
                 + _how_to_give("upstream_dsn", "https://PUBLIC_KEY@HOST/PROJECT_ID")
             )
         return
-    if options.upstream_dsn is None and options.store_use_relay_dsn_sample_rate < 1:
-        raise ConfigurationError(
-            "saas_dsn is the only destination and gets only the share "
-            f"{options.store_use_relay_dsn_sample_rate:g} of the messages: the others would be "
-            "lost. " + _how_to_give("store_use_relay_dsn_sample_rate", "1") + " Or give an "
-            "upstream_dsn."
-        )
+    capture = capture_options(options)
+    pairs = {f"projects.{number}": pair for number, pair in capture.projects.items()}
+    if options.unmapped_projects == "default":
+        pairs[""] = (capture.upstream, capture.saas)
+    for name, (upstream, saas) in pairs.items():
+        if upstream is None and saas is None:
+            raise ConfigurationError(
+                f"{name or 'the messages of unmapped projects'}: there is no DSN for it. "
+                + _how_to_give("upstream_dsn", "https://PUBLIC_KEY@HOST/PROJECT_ID")
+                + (f" Or give {name}.upstream." if name else _OR_UNMAPPED)
+            )
+        if upstream is None and options.store_use_relay_dsn_sample_rate < 1:
+            raise ConfigurationError(
+                f"{f'{name}.saas' if name else 'saas_dsn'} is the only destination and gets only "
+                f"the share {options.store_use_relay_dsn_sample_rate:g} of the messages: the "
+                "others would be lost. "
+                + _how_to_give("store_use_relay_dsn_sample_rate", "1")
+                + f" Or give {f'{name}.upstream' if name else 'an upstream_dsn'}."
+            )
 
 
-def _has_dsn(options: Options) -> bool:
-    return options.upstream_dsn is not None or options.saas_dsn is not None
+_OR_UNMAPPED: Final = " Or set unmapped_projects to skip or dead-letter."
+
+
+def has_dsn(options: Options) -> bool:
+    """Whether any destination is given."""
+    return bool(options.upstream_dsn or options.saas_dsn or options.projects)
+
+
+def saas_is_given(options: Options) -> bool:
+    """Whether there is a second destination, for whichever messages."""
+    return options.saas_dsn is not None or any(each.saas for each in options.projects.values())
 
 
 def _how_to_give(name: str, example: str) -> str:
@@ -62,22 +85,22 @@ def dangerous_modes(options: Options) -> Iterator[str]:
     """One line for each choice that may lose messages or hide that they are lost."""
     if options.no_dlq:
         yield "no_dlq: a rejected message stops the consumer; no topic keeps it."
-    for name in ("upstream", "saas"):
-        if (
-            getattr(options, f"{name}_dsn") is not None
-            and getattr(options, f"{name}_delivery") == "best-effort"
-        ):
-            yield f"{name}_delivery best-effort: messages that {name} takes too late are dropped."
-    if options.saas_dsn is not None and options.store_use_relay_dsn_sample_rate == 0:
-        yield "saas_dsn is given, but store_use_relay_dsn_sample_rate 0 sends nothing there."
+    destinations = capture_options(options).destinations
+    for role in ROLES:
+        if any(each.role == role and not each.required for each in destinations):
+            yield f"{role}_delivery best-effort: messages that {role} takes too late are dropped."
+    saas = [each.option for each in destinations if each.role == "saas"]
+    if saas and options.store_use_relay_dsn_sample_rate == 0:
+        yield f"{saas[0]} is given, but store_use_relay_dsn_sample_rate 0 sends nothing there."
+    if options.unmapped_projects == "skip":
+        yield "unmapped_projects skip: messages of projects that are not in projects are left out."
     if options.auto_offset_reset == "latest":
         yield "auto_offset_reset latest: if an offset is lost, older messages are skipped."
     if options.skip_service_validation:
         yield "skip_service_validation: an unreachable service is noticed only when it is used."
-    for name in ("upstream_dsn", "saas_dsn"):
-        dsn = getattr(options, name)
-        if dsn is not None and dsn.scheme == "http" and not _is_loopback(dsn.host):
-            yield f"{name} uses http: events and the key travel unencrypted."
+    for each in destinations:
+        if each.dsn.scheme == "http" and not _is_loopback(each.dsn.host):
+            yield f"{each.option} uses http: events and the key travel unencrypted."
 
 
 def _is_loopback(host: str) -> bool:

@@ -28,6 +28,7 @@ from consumer_fleet.bootstrap.parsing import (
     as_dsn,
     as_items,
     as_mapping,
+    as_projects,
     broker,
     http_url,
     item_types,
@@ -37,7 +38,7 @@ from consumer_fleet.bootstrap.parsing import (
 )
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Compression
-from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
+from consumer_fleet.capture.options import ProjectOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ def conflicts(options: Options) -> Iterator[Conflict]:
             ("bootstrap_servers", "kafka_config"),
             "bootstrap_servers and kafka_config's bootstrap.servers name different brokers",
         )
+    if options.unmapped_projects != "default" and not options.projects:
+        yield Conflict(
+            ("unmapped_projects", "projects"),
+            f"unmapped_projects {options.unmapped_projects} needs projects: without any, it would "
+            "concern every message",
+        )
 
 
 Broker: TypeAlias = Annotated[str, AfterValidator(broker)]
@@ -75,6 +82,7 @@ HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
 DsnText: TypeAlias = Annotated[InstanceOf[Dsn], BeforeValidator(as_dsn)]
 Items: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_items)]
 ItemTypes: TypeAlias = Annotated[Items, AfterValidator(item_types)]
+Projects: TypeAlias = Annotated[dict[int, InstanceOf[ProjectOptions]], BeforeValidator(as_projects)]
 Pairs: TypeAlias = Annotated[dict[str, str], BeforeValidator(as_mapping)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
 TopicName: TypeAlias = Annotated[Name, AfterValidator(topic_name)]
@@ -83,6 +91,7 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
 Delivery: TypeAlias = Annotated[Literal["required", "best-effort"], BeforeValidator(lower)]
 Encoding: TypeAlias = Annotated[Compression, BeforeValidator(lower)]
+Unmapped: TypeAlias = Annotated[Literal["default", "skip", "dead-letter"], BeforeValidator(lower)]
 OffsetReset: TypeAlias = Annotated[Literal["earliest", "latest", "error"], BeforeValidator(lower)]
 SchemaValidation: TypeAlias = Annotated[Literal["off", "warn"], BeforeValidator(lower)]
 LogFormatText: TypeAlias = Annotated[LogFormat, BeforeValidator(lower)]
@@ -136,6 +145,18 @@ class Options(BaseModel):
     # Destinations
     upstream_dsn: DsnText | None = Field(None, description="DSN of the upstream destination.")
     saas_dsn: DsnText | None = Field(None, description="DSN of the second destination.")
+    projects: Projects = Field(
+        {},
+        description="Destinations of single projects: 42.upstream and 42.saas are DSNs for the "
+        "messages of project 42; what a project does not have is as for all others. Also "
+        "42.upstream_drop_items, 42.saas_drop_items, and 42.key, the public key that the DSN of "
+        "a raw envelope must have. As k=v,k=v, a JSON object, or a mapping.",
+    )
+    unmapped_projects: Unmapped = Field(
+        "default",
+        description="What to do with messages of a project that is not in projects: default (send "
+        "them to upstream_dsn and saas_dsn), skip, or dead-letter.",
+    )
     upstream_delivery: Delivery = Field(
         "required",
         description="required: an offset is committed only once upstream has accepted its message; "
@@ -341,42 +362,9 @@ class Options(BaseModel):
         return self.workers or max(1, usable_cpus() - 1)
 
     @property
-    def capture(self) -> CaptureOptions:
-        """The section that the transport and its destinations take."""
-        return CaptureOptions(
-            self._destination("upstream", self.upstream_dsn),
-            self._destination("saas", self.saas_dsn),
-            saas_sample_rate=self.store_use_relay_dsn_sample_rate,
-        )
-
-    @property
     def live_capture(self) -> tuple[float, bool]:
         """What `MultiplexingTransport.change` takes."""
         return self.store_use_relay_dsn_sample_rate, self.self_reporting
-
-    def _destination(self, name: str, dsn: Dsn | None) -> DestinationOptions | None:
-        if dsn is None:
-            return None
-        return DestinationOptions(
-            name,
-            dsn,
-            required=getattr(self, f"{name}_delivery") == "required",
-            compression=getattr(self, f"{name}_compression"),
-            connections=self.connections,
-            connect_timeout_s=self.connect_timeout_s,
-            request_timeout_s=self.request_timeout_s,
-            ca_file=self.ca_file,
-            client_certificate=self.client_certificate,
-            best_effort_budget_bytes=self.best_effort_budget_mb * 1024 * 1024,
-            holds=self.hold_at_most_s > 0,
-            drop_items=self._dropped_items(name),
-        )
-
-    def _dropped_items(self, name: str) -> frozenset[str]:
-        dropped = frozenset[str](getattr(self, f"{name}_drop_items"))
-        if name == "upstream" and not self.sentry_sdk_upstream_metrics_enabled:
-            dropped |= {"statsd"}
-        return dropped
 
     @property
     def physical_topic_name(self) -> str | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.items import ITEMS
+from consumer_fleet.capture.options import ProjectOptions
 from consumer_fleet.humanize import did_you_mean
 from consumer_fleet.printable import REDACTED, without_userinfo
 
@@ -93,21 +95,57 @@ def _pair(entry: str) -> tuple[str, str]:
 def _flattened(mapping: dict[object, object], prefix: str = "") -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for key, value in mapping.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             pairs += _flattened(value, f"{prefix}{key}.")
         elif isinstance(value, bool):
             # librdkafka writes booleans in lower case.
             pairs.append((f"{prefix}{key}", str(value).lower()))
         elif isinstance(value, str | int | float):
             pairs.append((f"{prefix}{key}", str(value)))
+        elif isinstance(value, list) and str(key).endswith("_drop_items"):
+            pairs.append((f"{prefix}{key}", ",".join(map(str, value))))
         else:
-            raise ValueError(f"key {prefix}{key} should hold text or a number")  # noqa: TRY004 - as above
+            raise ValueError(f"key {prefix}{key} should hold text or a number")
     return pairs
 
 
 def as_dsn(value: object) -> object:
     """A DSN from its text."""
     return Dsn.parse(value) if isinstance(value, str) else value
+
+
+def as_projects(value: object) -> object:
+    """Projects and their destinations: ``42.upstream`` is the DSN for project 42, and so on."""
+    if isinstance(value, dict) and all(isinstance(e, ProjectOptions) for e in value.values()):
+        return value
+    pairs = as_mapping(value)
+    assert isinstance(pairs, dict)
+    found: dict[int, dict[str, object]] = {}
+    for key, text in pairs.items():
+        number, _, member = key.partition(".")
+        if re.fullmatch("[1-9][0-9]{0,18}", number) is None:
+            # Not shown: it may be a DSN whose colon was taken for the key's end.
+            raise ValueError("a key is not the number of a project: expected 42.upstream, …")
+        of_project = found.setdefault(int(number), {})
+        if member or text != "default":
+            of_project[member] = _project_member(f"{number}.{member}", member, text)
+    return {number: ProjectOptions(**members) for number, members in found.items()}  # type: ignore[arg-type]
+
+
+def _project_member(key: str, member: str, text: str) -> object:
+    known = [each.name for each in fields(ProjectOptions)]
+    if member not in known:
+        raise ValueError(f"key {key[:40]} is unknown: a project has {', '.join(known)}")
+    try:
+        if member in ("upstream", "saas"):
+            return Dsn.parse(text)
+        if member == "key":
+            return text
+        return frozenset(
+            item_types(tuple(each.strip() for each in text.split(",") if each.strip()))
+        )
+    except ValueError as error:
+        raise ValueError(f"key {key}: {error}") from None
 
 
 def lower(value: object) -> object:
@@ -157,18 +195,18 @@ def is_secret_property(name: str) -> bool:
 
 def shown(name: str, value: object) -> object:
     """The value of option ``name`` as plain data, fit to be printed or written as JSON."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
+    redacted = getattr(value, "redacted", value)
+    if redacted is None or isinstance(redacted, bool | int | float):
+        return redacted
+    if isinstance(value, ProjectOptions):
+        value = value.given
     if isinstance(value, dict):
         return {
-            key: REDACTED
+            str(key): REDACTED
             if name == "kafka_config" and is_secret_property(key)
-            else without_userinfo(str(item))
+            else shown(name, item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [without_userinfo(str(item)) for item in value]
-    redacted = getattr(value, "redacted", None)
-    if isinstance(redacted, str):
-        return redacted
-    return without_userinfo(str(value))
+    return redacted if redacted is not value else without_userinfo(str(value))

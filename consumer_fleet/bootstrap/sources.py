@@ -26,7 +26,7 @@ from consumer_fleet.printable import without_userinfo
 
 FIELDS = tuple(Options.model_fields)
 # These merge key by key over the sources, and take keys of their own: kafka_config.sasl.mechanism.
-MAPPING_FIELDS = ("kafka_config", "metrics_tags", "snuba_topic_map")
+MAPPING_FIELDS = ("kafka_config", "metrics_tags", "projects", "snuba_topic_map")
 
 CONFIG_VARIABLE = "CONSUMER_CONF"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -177,19 +177,23 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
     unset values as empty ones.
 
     One Kafka property may have a variable of its own, so that a password can come from a secret
-    store: CONSUMER_KAFKA_CONFIG_SASL_PASSWORD is ``sasl.password``.
+    store: CONSUMER_KAFKA_CONFIG_SASL_PASSWORD is ``sasl.password``. So may a project's DSN:
+    CONSUMER_PROJECTS_42_UPSTREAM is ``42.upstream``.
     """
     layer = Layer("environment", drops_newline=True)
     unprefixed = environ.get(_UNPREFIXED)
     if unprefixed and not environ.get(PREFIX + _UNPREFIXED):
         _add_variable(layer, _UNPREFIXED, _UNPREFIXED, unprefixed)
-    kafka_prefix = f"{PREFIX}KAFKA_CONFIG_"
+    kafka_prefix, projects_prefix = f"{PREFIX}KAFKA_CONFIG_", f"{PREFIX}PROJECTS_"
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE or not value:
             continue
         if variable.startswith(kafka_prefix):
             property_name = variable.removeprefix(kafka_prefix).lower().replace("_", ".")
             _add_variable(layer, variable, f"kafka_config.{property_name}", value)
+        elif variable.startswith(projects_prefix):
+            key = variable.removeprefix(projects_prefix).lower().replace("_", ".", 1)
+            _add_variable(layer, variable, f"projects.{key}", value)
         elif not _is_service_link(variable, value):
             _add_variable(layer, variable, variable.removeprefix(PREFIX), value)
     return layer

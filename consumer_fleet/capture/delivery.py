@@ -15,7 +15,7 @@ class CaptureRecipient(Recipient, Protocol):
     """A recipient of captured envelopes, which may have two destinations."""
 
     def accepted(self, number: int, destination: str) -> None:
-        """One of several destinations accepted the envelope: at any time, even after `done`."""
+        """The destination of this role accepted the envelope: at any time, even after `done`."""
 
     def dropped(self, number: int) -> None:
         """Instead of `done`: no destination takes any of its items, on purpose."""
@@ -81,7 +81,7 @@ class Delivery:
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
         destination = self._destinations[number]
         if rejection is None:
-            self._recipient.accepted(self._number, destination.name)
+            self._recipient.accepted(self._number, destination.role)
         if destination.required:
             if self._rejection is None:
                 self._rejection = rejection
@@ -115,7 +115,7 @@ class Delivery:
         holders = {each.destination for each in self._holds}
         rejection = self._rejection
         return held._replace(
-            done=[each.name for each in self._destinations if each.name not in holders],
+            done=[each.role for each in self._destinations if each.name not in holders],
             left={name: each.left[name] for each in self._holds for name in each.left},
             rejection=None if rejection is None else (rejection.reason, rejection.detail),
         )

@@ -70,6 +70,7 @@ class Destination:
         open_posts: OpenPosts = open_posts,
     ) -> None:
         self.name = name = options.name
+        self.role = options.role
         self.dsn = dsn = options.dsn
         self.required = options.required
         self.drop_items = options.drop_items

@@ -61,13 +61,15 @@ class Envelope(NamedTuple):
 
     ``header`` is a JSON object: either ``{}``, or it starts with a brace and has members.
     ``event_id`` is the header's, as 32 lower-case hex digits; None where it has none or a bad one.
-    ``final_newline``: its last line ends with one, which is optional.
+    ``final_newline``: its last line ends with one, which is optional. ``project_id`` is what it is
+    routed by, where ``projects`` are configured.
     """
 
     header: bytes
     event_id: str | None
     items: tuple[Item, ...]
     final_newline: bool = True
+    project_id: int | None = None
 
 
 class InternalEnvelope(Envelope):

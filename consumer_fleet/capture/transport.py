@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import sentry_sdk.envelope
@@ -25,6 +25,7 @@ from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.items import without_items
 from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
 from consumer_fleet.capture.own_events import LostEvents, OwnEventRecipient, is_current_event_safe
+from consumer_fleet.capture.routes import Route, distinct, project_routes, route_to
 from consumer_fleet.capture.socket_posts import open_posts
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,8 @@ class _OwnEvent(NamedTuple):
 class MultiplexingTransport(sentry_sdk.transport.Transport):
     """Send captured envelopes to two destinations and report when they are delivered.
 
+    An envelope of a project in ``routes`` goes to those of its project instead.
+
     Drive it either by calling `run_once` in a loop (a worker) or by `start_thread` (a process that
     sends nothing but its own events).
     """
@@ -58,15 +61,18 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         loop: DeliveryLoop,
         *,
         saas_sample_rate: float,
+        routes: Mapping[int, Route] | None = None,
         incr: Incr = metrics.incr,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(options)
-        self._destinations = [each for each in (upstream, saas) if each is not None]
+        self._route = route_to(upstream, saas)
+        self._routes = routes
+        self._destinations = distinct((self._route, *(routes or {}).values()))
         self._upstream = upstream
         self._saas = saas
         # By far the most frequent case: nothing needs to be kept per envelope.
-        self._is_simple = saas is None and upstream is not None and upstream.required
+        self._is_simple = saas is None and upstream is not None and upstream.required and not routes
         self._loop = loop
         self._saas_sample_rate = saas_sample_rate
         self._takes_own_events = True
@@ -94,14 +100,14 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
     ) -> None:
         """Take an envelope from the pipeline. Never blocks; for the thread that calls `run_once`.
 
-        ``skip`` names destinations that need not get it: they accepted it before a worker died, or
-        before another destination held it; ``held`` is its state then. The same
+        ``skip`` are the roles of destinations that need not get it: they accepted it before a
+        worker died, or before another destination held it; ``held`` is its state then. The same
         ``sampling_key`` gets the same decision about the saas sample rate at each delivery.
         """
         if self._is_simple and not skip:
             assert self._upstream is not None
             self._to_upstream.total += 1
-            envelope = _taken_by(self._upstream, envelope)
+            envelope = _taken_by(self._upstream.drop_items, envelope)
             if envelope.items:
                 self._upstream.send(envelope, recipient, number, held)
             else:
@@ -189,19 +195,22 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
         The upstream comes first because its loss would go unnoticed the longest.
         """
-        delivery = Delivery(recipient, number, self._destinations, held)
+        route, project_id = self._route, envelope.project_id
+        if project_id is not None and self._routes is not None:
+            route = self._routes.get(project_id, route)
+        delivery = Delivery(recipient, number, route.destinations, held)
         failures: list[Exception] = []
-        for position, destination in enumerate(self._destinations):
-            if destination.name in skip:
+        for position, destination in enumerate(route.destinations):
+            if destination.role in skip:
                 continue
-            if destination is self._upstream:
+            if destination.role == "upstream":
                 self._to_upstream.total += 1
             elif to_saas:
                 self._to_saas.total += 1
             else:
                 continue
             # Of the envelope as it came: what one destination does not take, the other may.
-            copy = _taken_by(destination, envelope)
+            copy = _taken_by(route.dropped[position], envelope)
             self._send(destination, copy, delivery, position, failures, held)
         if failures:
             raise failures[0]
@@ -354,30 +363,35 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         return len(self._inbox) + waiting
 
 
-def _taken_by(destination: Destination, envelope: Envelope) -> Envelope:
-    """The envelope itself, or a copy without the items that the destination does not take."""
+def _taken_by(dropped: frozenset[str], envelope: Envelope) -> Envelope:
+    """The envelope itself, or a copy without the items of these types."""
     # A plain loop: nearly all envelopes pass here, and a generator costs as much as a parse.
     for item in envelope.items:
-        if item.type in destination.drop_items:
-            return without_items(envelope, destination.drop_items)
+        if item.type in dropped:
+            return without_items(envelope, dropped)
     return envelope
 
 
 def build_transport(
     options: CaptureOptions, open_posts: OpenPosts = open_posts
 ) -> MultiplexingTransport:
-    """One delivery loop, a destination for each DSN, and the transport over them.
+    """One delivery loop, a destination for each role and DSN, and the transport over them.
 
     Opens no connection yet. ``open_posts`` replaces the real requests, for tests.
     """
     loop = DeliveryLoop()
 
-    def destination(own: DestinationOptions | None) -> Destination | None:
-        return None if own is None else Destination(own, loop, open_posts=open_posts)
+    made: dict[str, Destination] = {}
+
+    def make(own: DestinationOptions) -> Destination:
+        if own.name not in made:
+            made[own.name] = Destination(own, loop, open_posts=open_posts)
+        return made[own.name]
 
     return MultiplexingTransport(
-        destination(options.upstream),
-        destination(options.saas),
+        None if options.upstream is None else make(options.upstream),
+        None if options.saas is None else make(options.saas),
         loop,
         saas_sample_rate=options.saas_sample_rate,
+        routes=project_routes(options, make),
     )

@@ -24,7 +24,6 @@ from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
-    from consumer_fleet.doctor.destination_checks import Name
     from consumer_fleet.doctor.finding import Finding
 
 _EPILOG = """
@@ -102,7 +101,6 @@ def _quieten(log_level: str) -> None:
 TIMEOUT_S: Final = 12.0
 # Requests within a check end before the check's own deadline.
 _MARGIN_S: Final = 0.5
-_DESTINATIONS: Final[tuple[Name, ...]] = ("upstream", "saas")
 
 
 def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
@@ -110,6 +108,7 @@ def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
 
     Raises ConfigurationError for a name that is not in the registry.
     """
+    from consumer_fleet.bootstrap.destinations import capture_options
     from consumer_fleet.doctor.cluster_checks import examine_cluster
     from consumer_fleet.doctor.configuration_checks import (
         examine_configuration,
@@ -134,9 +133,8 @@ def examine(cluster: ClusterOptions, named: Iterable[str]) -> list[Finding]:
         kafka = partial(examine_cluster, cluster, subjects, deadline)
         checks.append(Check("kafka.login", cluster.servers, kafka))
     checks += [
-        Check("destination.reach", name, partial(examine_destination, name, options))
-        for name in _DESTINATIONS
-        if getattr(options, f"{name}_dsn") is not None
+        Check("destination.reach", each.name, partial(examine_destination, each))
+        for each in capture_options(options).destinations
     ]
     if options.snuba_url is not None:
         checks.append(Check("service", "snuba", partial(examine_snuba, options)))

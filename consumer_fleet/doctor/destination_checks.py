@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import orjson
 import pycurl
 
-from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.answers import Answer, Verdict, advice, describe, is_page, judge
 from consumer_fleet.capture.curl_posts import make_handle
 from consumer_fleet.capture.dialing import proxy_from_environment
@@ -148,8 +147,6 @@ def _certificate_end(handle: Any) -> str:
     return ""
 
 
-Name: TypeAlias = Literal["upstream", "saas"]
-
 _DAY_S: Final = 86_400.0
 _CERTIFICATE_WARNING_S: Final = 14 * _DAY_S
 _SKEW_WARNING_S: Final = 60.0
@@ -189,11 +186,8 @@ _CHECK_NETWORK: Final = (
 )
 
 
-def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
-    """All findings about one destination, which has a DSN. Blocks for seconds."""
-    capture = options.capture
-    destination = capture.upstream if name == "upstream" else capture.saas
-    assert destination is not None
+def examine_destination(destination: DestinationOptions) -> Iterator[Finding]:
+    """All findings about one destination. Blocks for seconds."""
     reply = send_report(destination)
     if 200 <= reply.status < 300:
         time.sleep(_SECOND_REPORT_DELAY_S)
@@ -201,33 +195,28 @@ def examine_destination(name: Name, options: Options) -> Iterator[Finding]:
         # A second report that gets no answer says nothing: the network has just worked.
         if later.status:
             reply = later
-    dropped = destination.drop_items
-    yield from judge_reply(name, destination.dsn, destination.compression, reply, dropped)
+    yield from judge_reply(destination, reply)
 
 
-def judge_reply(
-    name: Name,
-    dsn: Dsn,
-    compression: str,
-    reply: Reply,
-    dropped: Collection[str] = (),
-) -> Iterator[Finding]:
-    """Findings from an answer, or from none. ``dropped`` are the item types that it never gets."""
-    subject = f"{name} {dsn.scheme}://{dsn.host}:{dsn.port}"
+def judge_reply(destination: DestinationOptions, reply: Reply) -> Iterator[Finding]:
+    """Findings from an answer, or from none."""
+    dsn = destination.dsn
+    subject = f"{destination.name} {dsn.scheme}://{dsn.host}:{dsn.port}"
     if not reply.status:
-        yield _no_answer(subject, name, dsn, reply)
+        yield _no_answer(subject, destination, reply)
         return
-    yield _answered(subject, name, dsn, compression, reply)
+    yield _answered(subject, destination, reply)
     for check in (_certificate, _clock):
         finding = check(subject, reply)
         if finding is not None:
             yield finding
-    limits = _limits(subject, name, reply, dropped)
+    limits = _limits(subject, destination, reply)
     if limits is not None:
         yield limits
 
 
-def _no_answer(subject: str, name: Name, dsn: Dsn, reply: Reply) -> Finding:
+def _no_answer(subject: str, destination: DestinationOptions, reply: Reply) -> Finding:
+    dsn = destination.dsn
     what, fix = _NO_ANSWER.get(reply.curl_error, ("", _CHECK_NETWORK))
     if not what:
         what = (
@@ -241,12 +230,12 @@ def _no_answer(subject: str, name: Name, dsn: Dsn, reply: Reply) -> Finding:
         "destination.reach",
         subject,
         f"{what.format(host=dsn.host)}: {reply.error}",
-        fix.format(option=f"{name}_dsn", host=dsn.host, port=dsn.port),
+        fix.format(option=destination.option, host=dsn.host, port=dsn.port),
     )
 
 
-def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply) -> Finding:
-    check = "destination.answer"
+def _answered(subject: str, destination: DestinationOptions, reply: Reply) -> Finding:
+    check, dsn = "destination.answer", destination.dsn
     took = f"{reply.took_s * 1000:,.0f} ms"
     verdict = judge(reply.status, is_page=is_page(reply.status, reply.body))
     if verdict is Verdict.ACCEPTED:
@@ -263,11 +252,11 @@ def _answered(subject: str, name: Name, dsn: Dsn, compression: str, reply: Reply
             "It accepts nothing for now. Nothing is lost: the consumer waits until the limit ends. "
             "Raise the quota of the project or the key if the limit stays.",
         )
-    return problem(check, subject, seen, _fix(f"{name}_dsn", name, compression, reply))
+    return problem(check, subject, seen, _fix(destination, reply))
 
 
-def _fix(option: str, name: Name, compression: str, reply: Reply) -> str:
-    status = reply.status
+def _fix(destination: DestinationOptions, reply: Reply) -> str:
+    status, option, compression = reply.status, destination.option, destination.compression
     if 200 <= status < 400:
         target = reply.headers.get("location", "").partition("?")[0]
         known = f" (it points to {target})" if target.startswith(("http://", "https://")) else ""
@@ -282,7 +271,8 @@ def _fix(option: str, name: Name, compression: str, reply: Reply) -> str:
     if status >= 500:
         return "Check that server's log; the consumer retries until it recovers."
     if compression != "none":
-        return f"It may not support {compression}: set {name}_compression to none and retry."
+        set_it = f"set {destination.role}_compression to none and retry."
+        return f"It may not support {compression}: {set_it}"
     return f"Check that {option} points to Sentry, a Relay or another server of envelopes."
 
 
@@ -326,7 +316,7 @@ def _clock(subject: str, reply: Reply) -> Finding | None:
     )
 
 
-def _limits(subject: str, name: Name, reply: Reply, dropped: Collection[str]) -> Finding | None:
+def _limits(subject: str, destination: DestinationOptions, reply: Reply) -> Finding | None:
     header = reply.headers.get("x-sentry-rate-limits")
     if header is None or reply.status == 429:
         return None
@@ -337,7 +327,7 @@ def _limits(subject: str, name: Name, reply: Reply, dropped: Collection[str]) ->
         for each, facts in ITEMS.items()
         if facts.categories and refused.issuperset(facts.categories)
     ]
-    if refused == limits.keys() and set(types) <= set(dropped):
+    if refused == limits.keys() and destination.drop_items.issuperset(types):
         limits = {}
     if not limits:
         return None
@@ -351,8 +341,8 @@ def _limits(subject: str, name: Name, reply: Reply, dropped: Collection[str]) ->
         f"rate limits now: {named}",
         "Such messages are held, and others pass them."
         + (
-            f" A limit of a day means that the server never takes them: set {name}_drop_items to "
-            f"{','.join(types)}, and they count as filtered."
+            " A limit of a day means that the server never takes them: set "
+            f"{destination.drop_items_option} to {','.join(types)}, and they count as filtered."
             if types
             else ""
         ),

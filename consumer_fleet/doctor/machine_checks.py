@@ -19,6 +19,7 @@ from consumer_fleet.bootstrap.cpus import (
     read_or_empty,
     usable_cpus,
 )
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.doctor.finding import Finding, ok, problem, warning
 from consumer_fleet.humanize import counted
@@ -198,13 +199,7 @@ def memory(facts: MachineFacts, options: Options) -> Finding:
 
 def needed_memory_mib(options: Options) -> int:
     """With all budgets full: the parent's messages, and the same again in its workers."""
-    best_effort = sum(
-        dsn is not None and delivery == "best-effort"
-        for dsn, delivery in (
-            (options.upstream_dsn, options.upstream_delivery),
-            (options.saas_dsn, options.saas_delivery),
-        )
-    )
+    best_effort = sum(not each.required for each in capture_options(options).destinations)
     per_worker_mib = _WORKER_MIB + best_effort * options.best_effort_budget_mb
     return (
         _PARENT_MIB
@@ -216,8 +211,8 @@ def needed_memory_mib(options: Options) -> int:
 
 def open_files(facts: MachineFacts, options: Options) -> Finding:
     """The limit is per process; a worker needs the most, unless there are very many."""
-    destinations = sum(dsn is not None for dsn in (options.upstream_dsn, options.saas_dsn))
-    in_a_worker = max(1, destinations) * options.connections
+    destinations = capture_options(options).destinations
+    in_a_worker = max(1, len(destinations)) * options.connections
     in_the_parent = 4 * options.worker_count
     needed = max(in_a_worker, in_the_parent) + _OTHER_FILES
     if facts.open_files == resource.RLIM_INFINITY:

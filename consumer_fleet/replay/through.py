@@ -24,6 +24,8 @@ import structlog
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.bootstrap.configure import App, configure
+from consumer_fleet.bootstrap.destinations import capture_options
+from consumer_fleet.bootstrap.option_checks import has_dsn
 from consumer_fleet.bootstrap.options import ClusterOptions, Options
 from consumer_fleet.codec import Decode
 from consumer_fleet.consumers import registry
@@ -104,7 +106,7 @@ def _run_through(source: LocalSource, through: Through, options: Options) -> int
 
 def _receiver_if_needed(stack: ExitStack, options: Options) -> Mapping[str, object]:
     """Without a DSN, start a receiver in this process; returns the options that name it."""
-    if options.upstream_dsn is not None or options.saas_dsn is not None:
+    if has_dsn(options):
         return {}
     from consumer_fleet.inspector.receiver import Receiver  # noqa: PLC0415 - real replays need no web server
 
@@ -127,11 +129,10 @@ def _keep_showing() -> None:
 
 def remote_destinations(options: Options) -> list[str]:
     """Return the destinations on other machines, as ``upstream sentry.example.com``."""
-    dsns = (("upstream", options.upstream_dsn), ("saas", options.saas_dsn))
     return [
-        f"{name} {dsn.host}"
-        for name, dsn in dsns
-        if dsn is not None and not _is_loopback(dsn.host.strip("[]"))
+        f"{each.name} {each.dsn.host}"
+        for each in capture_options(options).destinations
+        if not _is_loopback(each.dsn.host.strip("[]"))
     ]
 
 

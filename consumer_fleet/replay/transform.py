@@ -125,6 +125,11 @@ class DecodeByOrigin:
         found = self._format_of(message)
         return None if found is None else found.project_of(message)
 
+    def key_of(self, message: RawMessage) -> str | None:
+        """The public key that the message was sent with, likewise."""
+        found = self._format_of(message)
+        return None if found is None else found.key_of(message)
+
     def _format_of(self, message: RawMessage) -> MessageFormat | None:
         name = dict(self.consumers).get(message.topic)
         return None if name is None else registry.get(name).format

@@ -21,6 +21,7 @@ from typing import Final, Protocol
 import structlog
 from arroyo.types import Partition
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
@@ -199,7 +200,7 @@ class _MemoryReplay:
         )
 
     def _build_transport(self, options: Options) -> MultiplexingTransport:
-        return build_transport(options.capture, self.destinations.open_posts)
+        return build_transport(capture_options(options), self.destinations.open_posts)
 
     def _on_test_error(self, error: BaseException) -> None:
         """Called in the worker's thread."""

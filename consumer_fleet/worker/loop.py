@@ -15,6 +15,7 @@ import structlog
 from sentry_sdk.tracing import Span
 
 from consumer_fleet import metrics
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
@@ -167,8 +168,8 @@ class WorkerLoop:
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
-        kinds = {"upstream": options.upstream_delivery, "saas": options.saas_delivery}
-        self._best_effort = {name for name, kind in kinds.items() if kind == "best-effort"}
+        destinations = capture_options(options).destinations
+        self._best_effort = {each.name for each in destinations if not each.required}
         # The directory is the run's own: the parent has made it.
         directory = options.assembly_dir
         self._files = None if directory is None else AssemblyFiles(directory)

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Protocol, TypeAlias
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.kafka.chunk import name_of
 from consumer_fleet.worker import protocol
@@ -143,7 +144,7 @@ class WorkerProcess:
 
     def __init__(self, spec: WorkerSpec, number: int, on_frame: Callable[[], None]) -> None:
         self.started_at = monotonic()
-        self.shared = SharedState(_CONTEXT)
+        self.shared = SharedState(_CONTEXT, len(capture_options(spec.options).destinations))
         ours, theirs = _CONTEXT.Pipe(duplex=True)
         self._process = _CONTEXT.Process(
             target=multiprocess_worker,

@@ -215,7 +215,6 @@ def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:
 
 
 _BEAT_NS, _TASK, _NUMBER, _LOSABLE, _HAS_NEWS, _ACCEPTED = range(6)
-_DESTINATIONS = 2
 _NO_TASK = -1
 # Bytes for receipts: each message that is stuck may keep the region of a whole chunk.
 _RECEIPT_BYTES = 128 * 1024
@@ -233,9 +232,9 @@ class Suspect(NamedTuple):
 class SharedState:
     """Memory shared by a worker and its parent. Picklable only into a spawned process."""
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: SpawnContext, destinations: int = 2) -> None:
         self._arrays = (
-            context.RawArray("q", _ACCEPTED + _DESTINATIONS),
+            context.RawArray("q", _ACCEPTED + destinations),
             context.RawArray("B", _RECEIPT_BYTES),
         )
         self._open_views()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.configuration_checks import examine_services, examine_snuba
@@ -46,7 +47,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def examined(dsn: str, **given: object) -> dict[str, Finding]:
-    found = list(examine_destination("saas", options(saas_dsn=dsn, **given)))
+    (destination,) = capture_options(options(saas_dsn=dsn, **given)).destinations
+    found = list(examine_destination(destination))
     assert KEY not in str(found)
     return {finding.check: finding for finding in found}
 

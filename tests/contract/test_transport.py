@@ -7,7 +7,8 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from sentry_sdk.envelope import Item as SdkItem
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from consumer_fleet.capture.destination import Destination
+from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import (
     Envelope,
     InternalEnvelope,
@@ -26,7 +28,8 @@ from consumer_fleet.capture.envelope import (
     with_origin,
 )
 from consumer_fleet.capture.held import Held
-from consumer_fleet.capture.transport import MultiplexingTransport
+from consumer_fleet.capture.options import CaptureOptions, DestinationOptions
+from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from tests.support.capturing import (
     CountedMetrics,
     RecordedReceipt,
@@ -578,3 +581,79 @@ def test_a_drain_of_two_destinations_gives_up_what_one_of_them_keeps(setting: Se
     drive_until(transport.run_once, lambda: receipt.given_up_times == 1)
     assert receipt.settlements == []
     assert receipt.accepted_by == ["upstream"]
+
+
+# Routes
+
+
+@pytest.fixture
+def routed() -> Iterator[tuple[dict[str, ScriptedReceiver], MultiplexingTransport]]:
+    """All others to one server; project 7's to a server of its own, and 8's to three in all."""
+    with ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(ScriptedReceiver())
+            for name in ("upstream", "saas", "upstream:7", "saas:8")
+        }
+        made = {
+            name: DestinationOptions(name, Dsn.parse(server.dsn()))
+            for name, server in servers.items()
+        }
+        without_logs = replace(made["upstream:7"], drop_items=frozenset({"log"}))
+        transport = build_transport(
+            CaptureOptions(
+                made["upstream"],
+                made["saas"],
+                saas_sample_rate=1.0,
+                projects={
+                    7: (without_logs, None),
+                    8: (made["upstream:7"], made["saas:8"]),
+                },
+            )
+        )
+        yield servers, transport
+        transport.kill()
+
+
+@pytest.mark.parametrize(
+    ("project_id", "destinations"),
+    [
+        (None, {"upstream", "saas"}),
+        (7, {"upstream:7"}),
+        (8, {"upstream:7", "saas:8"}),
+        (9, {"upstream", "saas"}),
+    ],
+)
+def test_an_envelope_goes_to_the_destinations_of_its_project_only(
+    routed: tuple[dict[str, ScriptedReceiver], MultiplexingTransport],
+    project_id: int | None,
+    destinations: set[str],
+) -> None:
+    servers, transport = routed
+    receipt = capture(transport, event()._replace(project_id=project_id))
+    settle(transport, receipt)
+    assert receipt.settlements == [None]
+    assert {name for name, server in servers.items() if server.requests} == destinations
+    assert sorted(receipt.accepted_by) == sorted(each.partition(":")[0] for each in destinations)
+    assert {each.name for each in transport.statuses() if each.accepted} == destinations
+
+
+def test_items_are_dropped_by_project_where_projects_share_a_destination(
+    routed: tuple[dict[str, ScriptedReceiver], MultiplexingTransport],
+) -> None:
+    servers, transport = routed
+    logs = build(None, [make_item("log", b"{}")])
+    dropped = capture(transport, logs._replace(project_id=7), sampling_key="k")
+    assert (dropped.drops, dropped.settlements) == (1, [])
+    taken = capture(transport, logs._replace(project_id=8), sampling_key="k", skip=("saas",))
+    settle(transport, taken)
+    assert [len(server.requests) for server in servers.values()] == [0, 0, 1, 0]
+
+
+def test_what_one_destination_of_a_project_has_accepted_is_not_sent_there_again(
+    routed: tuple[dict[str, ScriptedReceiver], MultiplexingTransport],
+) -> None:
+    servers, transport = routed
+    receipt = capture(transport, event()._replace(project_id=8), skip=("upstream",))
+    settle(transport, receipt)
+    assert receipt.accepted_by == ["saas"]
+    assert [len(server.requests) for server in servers.values()] == [0, 0, 0, 1]

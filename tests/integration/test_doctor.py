@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.command_options import resolve_cluster
@@ -217,7 +218,8 @@ def test_an_address_that_the_cluster_advertises_has_to_be_reachable(
 def test_bugsink_accepts_the_report_and_keeps_nothing_of_it(bugsink: Bugsink) -> None:
     before = len(bugsink.events())
     options = resolve_options(OptionsRequest({"upstream_dsn": bugsink.dsn}), {}).options
-    found = {each.check: each for each in examine_destination("upstream", options)}
+    (destination,) = capture_options(options).destinations
+    found = {each.check: each for each in examine_destination(destination)}
     assert found["destination.answer"].status == "ok", found
     assert found["destination.clock"].status == "ok"
     assert len(bugsink.events()) == before
@@ -227,7 +229,8 @@ def test_a_key_that_bugsink_does_not_know_is_a_problem(bugsink: Bugsink) -> None
     key = bugsink.dsn.split("//")[1].split("@")[0]
     wrong = bugsink.dsn.replace(key, key[::-1])
     options = resolve_options(OptionsRequest({"upstream_dsn": wrong}), {}).options
-    found = {each.check: each for each in examine_destination("upstream", options)}
+    (destination,) = capture_options(options).destinations
+    found = {each.check: each for each in examine_destination(destination)}
     assert found["destination.answer"].status == "problem"
     assert "answers 403" in found["destination.answer"].seen
     assert key[::-1] not in str(found)

@@ -38,6 +38,7 @@ _CHARTS_OWN: Final = {
     "kafka_config": "use kafka.rdkafka",
     "upstream_dsn": "it would be in a ConfigMap: use upstream.existingSecret",
     "saas_dsn": "it would be in a ConfigMap: use saas.existingSecret",
+    "projects": "its DSNs would be in a ConfigMap: use extraEnv, CONSUMER_PROJECTS from a Secret",
     "ca_file": "use destinationCa",
     "healthcheck_file": "the chart sets it for its probes: remove it",
     "stop_at_end": "a pod that ends is restarted: remove it, or run your own Job",

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumer_fleet.bootstrap.cpus import usable_cpus
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options, set_pairs
 from consumer_fleet.bootstrap.sources import FIELDS
@@ -515,7 +516,7 @@ def test_a_worker_gets_the_options_as_they_are() -> None:
     )
     worker = pickle.loads(pickle.dumps(parent))
     assert worker == parent
-    assert worker.capture == parent.capture
+    assert capture_options(worker) == capture_options(parent)
     assert worker.with_defaults(max_in_flight_mb=1).max_in_flight_mb == 8
 
 
@@ -589,8 +590,9 @@ def test_item_types_to_drop_are_known_ones_and_a_misspelt_one_gets_a_hint() -> N
 
 def test_statsd_is_dropped_upstream_like_any_other_type_while_metrics_are_disabled() -> None:
     dsn = {"CONSUMER_UPSTREAM_DSN": "http://k@h/1", "CONSUMER_UPSTREAM_DROP_ITEMS": "span"}
-    off = from_environment(dsn).capture.upstream
-    on = from_environment({**dsn, "SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "1"}).capture.upstream
+    off = capture_options(from_environment(dsn)).upstream
+    enabled = from_environment({**dsn, "SENTRY_SDK_UPSTREAM_METRICS_ENABLED": "1"})
+    on = capture_options(enabled).upstream
     assert off is not None
     assert on is not None
     assert off.drop_items == frozenset({"span", "statsd"})

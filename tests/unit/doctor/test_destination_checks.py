@@ -9,7 +9,8 @@ import pycurl
 import pytest
 
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.capture.envelope import parse
+from consumer_fleet.capture.envelope import Compression, parse
+from consumer_fleet.capture.options import DestinationOptions
 from consumer_fleet.doctor.destination_checks import Reply, empty_report, judge_reply
 from consumer_fleet.doctor.finding import Finding
 
@@ -28,8 +29,11 @@ def no_answer(code: int, *, is_connected: bool = False, uses_proxy: bool = False
     return Reply(0, {}, b"", 1.0, NOW_S, code, "because", is_connected, "", uses_proxy)
 
 
-def judged(answer: Reply, compression: str = "auto", dsn: Dsn = DSN) -> dict[str, Finding]:
-    found = {each.check: each for each in judge_reply("upstream", dsn, compression, answer)}
+def judged(
+    answer: Reply, compression: Compression = "auto", dsn: Dsn = DSN, name: str = "upstream"
+) -> dict[str, Finding]:
+    destination = DestinationOptions(name, dsn, compression=compression)
+    found = {each.check: each for each in judge_reply(destination, answer)}
     assert KEY not in str(found)
     assert "secrethalf" not in str(found)
     return found
@@ -195,7 +199,10 @@ def test_a_limit_of_a_day_proposes_the_option_that_drops_what_is_never_taken() -
     answer = reply(200, x_sentry_rate_limits="86400:transaction;span:organization")
     fix = judged(answer)["destination.limits"].fix
     assert "set upstream_drop_items to transaction,span,otel_span" in fix
-    dropped = {"transaction", "span", "otel_span"}
+    fix = judged(answer, name="upstream:42")["destination.limits"].fix
+    assert "set projects.42.upstream_drop_items to transaction" in fix
+    dropped = frozenset({"transaction", "span", "otel_span"})
     dsn = Dsn.parse(f"https://{KEY}@sentry.example/7")
-    found = [each.check for each in judge_reply("upstream", dsn, "auto", answer, dropped)]
+    destination = DestinationOptions("upstream", dsn, drop_items=dropped)
+    found = [each.check for each in judge_reply(destination, answer)]
     assert "destination.limits" not in found, "nothing is left to do"

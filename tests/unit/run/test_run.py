@@ -12,6 +12,7 @@ import pytest
 from arroyo.types import Partition
 from rich.console import Console
 
+from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from consumer_fleet.errors import FleetError, KafkaUnreachable, RecordingError
@@ -82,7 +83,7 @@ class Scene:
         self.opened = 0
 
     def _build_transport(self, options: Options) -> MultiplexingTransport:
-        return build_transport(options.capture, self.destinations.open_posts)
+        return build_transport(capture_options(options), self.destinations.open_posts)
 
     def _open_rejects(self) -> Rejects:
         assert self.source.is_ready

@@ -6,6 +6,7 @@ import pickle
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,10 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.capture.envelope import Envelope, InternalEnvelope
 from consumer_fleet.capture.own_events import is_unsafe
-from consumer_fleet.codec import Decoded, Fragment, Incomplete, RawMessage, Skipped
+from consumer_fleet.codec import Decode, Decoded, Fragment, Incomplete, RawMessage, Skipped
 from consumer_fleet.consumers.envelopes import RawEnvelopes
 from consumer_fleet.consumers.registry import get
-from consumer_fleet.errors import ConfigurationError
+from consumer_fleet.errors import ConfigurationError, RejectedMessage
 from consumer_fleet.replay.transform import DecodeByOrigin
 from consumer_fleet.worker.decoding import build_decode
 from tests.support.attachments import attached_event
@@ -131,3 +132,66 @@ def test_a_bug_about_a_message_of_the_internal_project_is_marked_as_unsafe() -> 
         with pytest.raises(LookupError) as caught:
             built(raw)
         assert is_unsafe(caught.value) is (project == 1)
+
+
+def routed(**given: Any) -> Decode:
+    projects = {"1": {"upstream": "https://key@one.example/1"}}
+    options = resolve_options(OptionsRequest({"projects": projects, **given}), {}).options
+    return build_decode(get("envelopes").decode, options)
+
+
+def project_ids(decode: Decode, *messages: RawMessage) -> list[int | None]:
+    found = [decode(each) for each in messages]
+    assert all(isinstance(each, Envelope) for each in found)
+    return [each.project_id for each in found if isinstance(each, Envelope)]
+
+
+def test_an_envelope_names_the_project_that_it_is_routed_by() -> None:
+    nowhere = message(b'{}\n{"type":"event"}\n{}\n', topic="t")
+    assert project_ids(routed(), *OF_PROJECT.values(), nowhere) == [1, None, None]
+    plain = build_decode(get("envelopes").decode, Options())
+    assert project_ids(plain, *OF_PROJECT.values()) == [None, None]
+
+
+def test_the_parts_of_an_envelope_are_routed_by_their_project() -> None:
+    chunk, whole = map(message, attached_event(random.Random(1), [3]).messages)
+    decode = get("ingest-attachments").decode
+    mapped, unmapped = (
+        build_decode(decode, resolve_options(OptionsRequest(given), {}).options)
+        for given in (
+            {"projects": {"42": {"upstream": "https://key@one.example/1"}}},
+            {"projects": {"1": "default"}, "unmapped_projects": "skip"},
+        )
+    )
+    found = mapped(whole)
+    assert isinstance(found, Incomplete)
+    assert found.envelope.project_id == 42
+    assert isinstance(mapped(chunk), Fragment)
+    assert unmapped(chunk) == unmapped(whole) == Skipped("unmapped_project")
+
+
+def test_messages_of_other_projects_are_skipped_or_rejected_if_that_is_the_policy() -> None:
+    skips, rejects = routed(unmapped_projects="skip"), routed(unmapped_projects="dead-letter")
+    nowhere = message(b'{}\n{"type":"event"}\n{}\n', topic="t")
+    for other, detail in ((OF_PROJECT[2], "project 2 is not in projects"), (nowhere, "names no")):
+        assert skips(other) == Skipped("unmapped_project")
+        with pytest.raises(RejectedMessage) as caught:
+            rejects(other)
+        assert caught.value.reason == "unmapped_project"
+        assert detail in caught.value.detail
+    assert project_ids(skips, OF_PROJECT[1]) == project_ids(rejects, OF_PROJECT[1]) == [1]
+
+
+def test_a_damaged_message_is_rejected_for_what_it_is_whatever_the_policy() -> None:
+    for policy in ("skip", "dead-letter"):
+        with pytest.raises(RejectedMessage) as caught:
+            routed(unmapped_projects=policy)(message(b"damaged"))
+        assert caught.value.reason == "invalid_envelope"
+
+
+@pytest.mark.parametrize(("key", "project_id"), [("k", 1), ("other", None)])
+def test_an_envelope_with_another_key_is_not_of_the_project(
+    key: str, project_id: int | None
+) -> None:
+    project = {"upstream": "https://key@one.example/1", "key": key}
+    assert project_ids(routed(projects={"1": project}), OF_PROJECT[1]) == [project_id]

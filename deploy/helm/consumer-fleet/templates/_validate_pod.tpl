@@ -39,7 +39,7 @@
 {{- range .consumer.c.extraEnv -}}
 {{- /* The program normalizes a variable's name like this. */ -}}
 {{- $option := ternary (trimPrefix "CONSUMER_" .name | lower | replace "-" "_" | replace "." "_") "" (hasPrefix "CONSUMER_" .name) -}}
-{{- $isSecret := regexMatch "^(upstream_dsn|saas_dsn|kafka_config(_.*(password|passphrase|secret|key_pem).*)?)$" $option -}}
+{{- $isSecret := regexMatch "^(upstream_dsn|saas_dsn|projects(_.*)?|kafka_config(_.*(password|passphrase|secret|key_pem).*)?)$" $option -}}
 {{- if has .name $set -}}
 {{- include "consumer-fleet.bad" (list $at "extraEnv" (printf "%s is set by the chart: remove it, and use the value that sets it" .name)) -}}
 {{- else if $isSecret -}}
