@@ -9,6 +9,7 @@ from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
 from arroyo.types import Commit, Message, Partition
 
 from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
 from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
@@ -42,7 +43,8 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
     ) -> RunInWorkers:
         if self.holding is not None:
             self.holding.resume()
-        self._keeping = KeepDeadLetters(self._dead_letters, CommitSettled(commit, self.holding))
+        commit_settled = CommitSettled(commit, self._pool.open_offsets, self.holding)
+        self._keeping = KeepDeadLetters(self._dead_letters, commit_settled)
         self._current = RunInWorkers(
             self._pool,
             self._keeping,
@@ -86,15 +88,19 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
 
 
 class CommitSettled(CommitOffsets):
-    """Arroyo's step, which first ends the held messages whose dead letters are stored: the commit
-    stays at the oldest message that is held.
+    """Arroyo's step, which first ends the held messages whose dead letters are stored, and notes
+    what was given up at a drain: the commit stays at the oldest that is held or given up.
     """
 
-    def __init__(self, commit: Commit, holding: Holding | None) -> None:
+    def __init__(self, commit: Commit, open_offsets: OpenOffsets, holding: Holding | None) -> None:
         super().__init__(commit)
+        self._open_offsets = open_offsets
         self._holding = holding
 
     def submit(self, message: Message[Settled]) -> None:
+        if message.payload.left:
+            for partition in message.committable:
+                self._open_offsets.leave(partition, message.payload.left)
         if self._holding is not None:
             for entry in message.payload.ended:
                 self._holding.stored(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -15,7 +16,7 @@ from arroyo.types import Message, Partition, Value
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.worker.holding import Entry, Holding
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.work import Advance, Work
+from consumer_fleet.worker.work import Advance, Work, rest_of
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ class Settled:
     dead_letters: tuple[DeadLetter, ...]
     #: Held messages, behind the prefix, that end with the dead letters.
     ended: tuple[Entry, ...] = ()
+    #: Offsets below the committable one that are not settled: they were given up at a drain.
+    left: Sequence[int] = ()
 
     @property
     def size(self) -> int:
@@ -194,7 +197,7 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         """Drain within the time, then give up what is left, and pass the rest of the time on.
 
         Blocks, but not for what can't be delivered now: what a limit, a backoff or a pause holds
-        back is given up at once. What is given up is not committed: its next owner sends it again.
+        back is given up at once. The commit names it, and its next owner sends that only.
         """
         started = monotonic()
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
@@ -211,12 +214,25 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
             self._pool.wait(0.05)
             self.poll()
         if not self.idle:
+            self._pass_on_rest()
             self.abandon()
             if self._assembler is not None:
                 self._assembler.abandon()
         self._next_step.close()
         remaining = None if timeout is None else max(0.0, timeout - (monotonic() - started))
         self._next_step.join(remaining)
+
+    def _pass_on_rest(self) -> None:
+        """Pass on what is settled behind a message that is given up, so that nobody sends it again.
+
+        It goes behind all results before it: where they can't be committed, it isn't, either.
+        """
+        for partition, works in self._works.items():
+            rest = rest_of(works)
+            if rest is not None:
+                settled = Settled(tuple(rest.dead_letters), left=rest.open)
+                self._results.append(Message(Value(settled, {partition: rest.high})))
+        self._pass_on()
 
     def abandon(self) -> None:
         """Give up what is in flight: it is not committed, and its next owner sends it."""

@@ -1,8 +1,9 @@
 """Offsets that a partition's settled prefix has passed although they are not settled themselves.
 
 A message that is set aside, because its destination limits or refuses it alone, does not keep the
-others from being settled. The commit stays at the oldest such offset, and the metadata of that
-commit names the others, so that a restart does not send again what has passed them.
+others from being settled; nor does one that is given up at a drain. The commit stays at the oldest
+such offset, and the metadata of that commit names the others, so that a restart does not send again
+what has passed them.
 
 The metadata is a few words::
 
@@ -74,8 +75,9 @@ class OpenOffsets:
     """The open offsets of each partition. It lives in the run loop's thread.
 
     Those that an earlier process has left (``inherit``) are read again; those that this one sets
-    aside (``add``) are not. Each of ``on_forget`` is called when the offsets from one on are not
-    this process's business any more: they will be read again, here or elsewhere.
+    aside (``add``) are not. Those that it gives up (``leave``) are read again by the next owner, or
+    here, once ``resume`` is called. Each of ``on_forget`` is called when the offsets from one on
+    are not this process's business any more: they will be read again, here or elsewhere.
     """
 
     def __init__(self) -> None:
@@ -84,6 +86,7 @@ class OpenOffsets:
         self.describe: Callable[[Partition, int], str] = lambda _partition, _offset: ""
         self._aside: dict[Partition, set[int]] = {}
         self._inherited: dict[Partition, set[int]] = {}
+        self._left: dict[Partition, set[int]] = {}
         # Below these offsets, only the inherited ones are not settled.
         self._settled_below: dict[Partition, int] = {}
         self._changed: set[Partition] = set()
@@ -101,15 +104,18 @@ class OpenOffsets:
             aside.discard(offset)
             self._changed.add(partition)
 
+    def leave(self, partition: Partition, offsets: Iterable[int]) -> None:
+        """Messages are given up at a drain although others have passed them. Call before the
+        commit that passes them.
+        """
+        self._left.setdefault(partition, set()).update(offsets)
+
     def take_changed(self) -> Sequence[Partition]:
         """Partitions whose commit may have moved since the last call."""
         if not self._changed:
             return ()
         changed, self._changed = list(self._changed), set()
         return changed
-
-    def count(self, partition: Partition) -> int:
-        return len(self._aside.get(partition, ())) + len(self._inherited.get(partition, ()))
 
     # -- what an earlier process has left --------------------------------------------------------
 
@@ -154,7 +160,12 @@ class OpenOffsets:
             self._inherited[partition] = {o for o in self._inherited[partition] if o < below}
 
     def resume(self, partition: Partition, settled: int) -> int:
-        """Where to read from again: the oldest inherited offset, or else the settled prefix."""
+        """Where to read from again: the oldest offset that is inherited or was given up, or else
+        the settled prefix.
+        """
+        if left := self._left.pop(partition, None):
+            self._inherited.setdefault(partition, set()).update(left)
+            self._settled_below[partition] = settled
         return min(self._inherited.get(partition) or (settled,))
 
     # -- commits ---------------------------------------------------------------------------------
@@ -162,8 +173,7 @@ class OpenOffsets:
     def commit_of(self, partition: Partition, settled: int, topic_id: str) -> tuple[int, str]:
         """The offset to commit, and its metadata, where the prefix is settled up to an offset."""
         words = [f"topic-id={topic_id}"] if topic_id else []
-        everything = self._aside.get(partition, set()) | self._inherited.get(partition, set())
-        offsets = sorted(each for each in everything if each < settled)
+        offsets = sorted(each for each in self._all_open(partition) if each < settled)
         if not offsets:
             return settled, " ".join(words)
         runs, high = _runs(offsets, settled, self._metadata_bytes)
@@ -173,6 +183,10 @@ class OpenOffsets:
             words.insert(0, f"held={high}:{runs}")
         return offsets[0], " ".join(words)
 
+    def _all_open(self, partition: Partition) -> set[int]:
+        tables = (self._aside, self._inherited, self._left)
+        return set().union(*(table.get(partition, ()) for table in tables))
+
     def metadata_refused(self) -> None:
         """The broker allows less metadata: name fewer offsets, at worst none."""
         self._metadata_bytes //= 2
@@ -180,7 +194,9 @@ class OpenOffsets:
     # -- partitions that move --------------------------------------------------------------------
 
     def forget_from(self, partition: Partition, offset: int) -> None:
-        """What was set aside at or past the offset will be read again."""
+        """What was set aside or given up at or past the offset will be read again."""
+        if left := self._left.get(partition):
+            left.difference_update([each for each in left if each >= offset])
         aside = self._aside.get(partition)
         if aside:
             aside.difference_update([each for each in aside if each >= offset])
@@ -191,12 +207,12 @@ class OpenOffsets:
         """The partitions are not this member's any more, or begin again."""
         for partition in partitions:
             self.forget_from(partition, 0)
-            for table in (self._aside, self._inherited, self._settled_below):
+            for table in (self._aside, self._inherited, self._left, self._settled_below):
                 table.pop(partition, None)
             self._changed.discard(partition)
 
     def forget_all(self) -> None:
-        self.forget([*self._aside, *self._inherited])
+        self.forget({*self._aside, *self._inherited, *self._left})
 
 
 def _runs(offsets: Sequence[int], settled: int, limit: int) -> tuple[str, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import time
+from typing import NamedTuple
 
 from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, KafkaRecords
@@ -24,6 +26,14 @@ class Advance:
     next_offset: int
     settled: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+class Rest(NamedTuple):
+    """Of what is given up: the open offsets, the dead letters, and the end of what is settled."""
+
+    open: list[int]
+    dead_letters: list[DeadLetter]
+    high: int
 
 
 class Work:
@@ -139,6 +149,16 @@ class Work:
             dead_letters=[self._dead_letters.pop(index) for index in letters],
         )
 
+    def rest(self) -> Rest:
+        """What ``advance`` has not returned. ``high`` is 0 if nothing of it is settled."""
+        offset_of, settled = self.chunk.offset_of, self._settled
+        last = settled.rfind(1, self._prefix)
+        return Rest(
+            [offset_of(index) for index in range(self._prefix, len(settled)) if not settled[index]],
+            [letter for _, letter in sorted(self._dead_letters.items())],
+            0 if last < 0 else offset_of(last) + 1,
+        )
+
     def _measure_latency(self, index: int) -> None:
         """Of the messages that are passed on together, the first has waited for the longest.
 
@@ -171,6 +191,25 @@ class Work:
             {n: self._held[n].packed() for n in numbers if n in self._held} if self._held else {},
             self.pieces,
         )
+
+
+def rest_of(works: Sequence[Work]) -> Rest | None:
+    """What is settled behind the prefix of a partition, and what is open in front of that.
+
+    None if nothing is, or if the log became shorter: chunks may have the same offsets then.
+    """
+    chunks = [work.chunk for work in works]
+    if any(later.offset_of(0) < earlier.next_offset for earlier, later in pairwise(chunks)):
+        return None
+    rests = [work.rest() for work in works]
+    high = max(rest.high for rest in rests)
+    if high == 0:
+        return None
+    return Rest(
+        [offset for rest in rests for offset in rest.open if offset < high],
+        [letter for rest in rests for letter in rest.dead_letters],
+        high,
+    )
 
 
 @dataclass(slots=True)

@@ -81,7 +81,16 @@ class SimulatedPool:
         self._works.append(work)
 
     def drain(self) -> None:
-        pass
+        """Give up some messages, as workers do with what can't be sent at once."""
+        for work in list(self._works):
+            for index in range(len(work.chunk.records)):
+                if not work.is_settled(index) and self._world.random.random() < 0.3:
+                    work.given_up.add(index)
+            self._forget_drained(work)
+
+    def _forget_drained(self, work: Work) -> None:
+        if work.is_drained:
+            self._works.remove(work)
 
     def abandon(self, works: list[Work]) -> None:
         self._works = [work for work in self._works if work not in works]
@@ -106,9 +115,7 @@ class SimulatedPool:
 
     def _settle_one(self, work: Work) -> None:
         records = work.chunk.records
-        index = self._world.random.choice(
-            [each for each in range(len(records)) if not work.is_settled(each)]
-        )
+        index = self._world.random.choice(work.still_to_send(range(len(records))))
         place = (work.chunk.partition.index, records[index].offset)
         luck = self._world.random.random()
         if self._world.parks and luck < 0.2:
@@ -124,8 +131,7 @@ class SimulatedPool:
         else:
             self._world.deliver(place)
             work.settle(index)
-        if work.unsettled == 0:
-            self._works.remove(work)
+        self._forget_drained(work)
 
 
 def consumer_on(
@@ -186,7 +192,7 @@ class Life:
             Topic(TOPIC),
             self._pipeline,
             ONCE_PER_SECOND,
-            join_timeout=world.random.choice([0.0, 3.0, 25.0]),
+            join_timeout=25.0 if world.orderly else world.random.choice([0.0, 3.0, 25.0]),
         )
 
     def _duties(self) -> None:
@@ -211,12 +217,13 @@ class Life:
         assert self.ended or self._polls_left is not None
 
 
-def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
+def simulate(seed: int, monkeypatch: pytest.MonkeyPatch, *, orderly: bool = False) -> World:
     source = random.Random(seed)
     unrest = source.choice([0, 2, 6])
     stops = source.choice([0, 0, 1, 3])
     world = World(source, cooperative=source.random() < 0.5, unrest=unrest, stops=stops > 0)
     world.parks = seed % 2 == 1
+    world.orderly = orderly
     for module in ("arroyo.processing.processor", "arroyo.processing.strategies.commit"):
         monkeypatch.setattr(f"{module}.time", world.clock)
     monkeypatch.setattr("consumer_fleet.worker.holding.time", world.clock)
@@ -239,7 +246,7 @@ def simulate(seed: int, monkeypatch: pytest.MonkeyPatch) -> World:
     everything = {(p, offset) for p in world.partitions for offset in world.logs[p]}
     lost = everything - world.settled
     assert not [place for place in lost if not world.expired(place)]
-    if world.calm:
+    if world.calm or world.orderly:
         again = {place: count for place, count in world.deliveries.items() if count > 1}
         assert not again, "messages were sent twice without need"
     return world
@@ -304,3 +311,10 @@ def test_nothing_is_committed_ahead_and_nothing_is_lost(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulate(seed, monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 2))
+def test_what_was_settled_before_a_drain_is_never_sent_again(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(seed, monkeypatch, orderly=True)

@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from arroyo.types import Partition, Topic
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
-from consumer_fleet.kafka.open_offsets import CommitMetadata
+from consumer_fleet.kafka.open_offsets import CommitMetadata, OpenOffsets
 
 TOPIC = "events"
+_NOWHERE = Partition(Topic(TOPIC), 0)
 _GIVE_UP_S = 4 * 3600.0
 
 OnRebalance: TypeAlias = Callable[[Any, list[TopicPartition]], None]
@@ -104,6 +106,8 @@ class World:
     stops: bool = False
     # Workers set messages aside.
     parks: bool = False
+    # Nothing fails and nothing is lost: members come and go, and each drains in order.
+    orderly: bool = False
     read: set[tuple[int, int]] = field(default_factory=set)
     # Partitions of the member that ended last.
     left: list[int] = field(default_factory=list)
@@ -176,13 +180,18 @@ class World:
 
     def elsewhere(self, partition: int, *, to_the_end: bool = False) -> None:
         """Let another member consume from the group's committed offset."""
-        waiting = self.waiting(partition)
+        left = CommitMetadata.read(self.metadata.get(partition), self.committed.get(partition, 0))
+        waiting = [o for o in self.waiting(partition) if o >= left.high or o in left.open]
         count = len(waiting) if to_the_end else self.random.choice([0, 0, len(waiting) // 2])
         for offset in waiting[:count]:
             self.deliver((partition, offset))
         if count:
-            self.check(partition, waiting[count - 1] + 1)
-            self.commit(partition, waiting[count - 1] + 1)
+            open_offsets = OpenOffsets()
+            open_offsets.leave(_NOWHERE, left.open.difference(waiting[:count]))
+            settled = max(left.high, waiting[count - 1] + 1)
+            offset, metadata = open_offsets.commit_of(_NOWHERE, settled, "")
+            self.check(partition, offset)
+            self.commit(partition, offset, metadata)
 
     @property
     def calm(self) -> bool:
@@ -190,7 +199,7 @@ class World:
         return not self.stops and not self.restless
 
     def chance(self, probability: float) -> bool:
-        return not self.quiet and self.random.random() < probability
+        return not (self.quiet or self.orderly) and self.random.random() < probability
 
 
 class SimulatedClient:
@@ -228,7 +237,7 @@ class SimulatedClient:
         if self._joining is not None:
             if self.world.random.random() < 0.5:
                 self._join(self._joining)
-        elif self.world.cooperative and self.world.chance(0.02):
+        elif self.world.cooperative and self.world.random.random() < 0.02:
             self._on_assign(self, [])  # others moved; this member keeps its partitions
         elif self.world.unrest and self.world.random.random() < 0.03:
             self.world.unrest -= 1
@@ -246,7 +255,7 @@ class SimulatedClient:
     def _leave(self, share: list[int]) -> None:
         """Give up the revoked partitions, or everything in an eager group."""
         self._joining = share
-        lost = self.world.random.random() < 0.2
+        lost = self.world.chance(0.2)
         everything = lost or not self.world.cooperative
         gone = [each for each in self.positions if everything or each not in share]
         if lost:

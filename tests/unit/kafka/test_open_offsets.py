@@ -137,3 +137,41 @@ def test_what_is_read_again_is_forgotten_and_its_owner_told() -> None:
     found.forget([HERE])
     assert told == [12, 0]
     assert found.commit_of(HERE, 20, "") == (20, "")
+
+
+def test_what_is_given_up_is_named_until_it_is_read_again() -> None:
+    found = opened(12)
+    found.leave(HERE, [10, 15])
+    found.passed(HERE, 20)
+    assert found.commit_of(HERE, 20, "") == (10, "held=20:1,1,1,2,1")
+    # The partition stays: only these are read again, and the one that is set aside is not.
+    assert found.resume(HERE, 20) == 10
+    again = found.unread(chunk(10, 12))
+    assert again is not None
+    assert [record.offset for record in again.records] == [10, 15, 20, 21]
+    found.passed(HERE, 11)
+    assert found.commit_of(HERE, 20, "") == (12, "held=20:1,2,1")
+    found.passed(HERE, 22)
+    assert found.commit_of(HERE, 22, "") == (12, "held=22:1")
+
+
+def test_what_is_given_up_twice_stays_open() -> None:
+    found = inherited(10, "held=20:2,3,1")
+    # The next drain comes when 10 is settled, 11 is not, and 15 was not read yet.
+    found.leave(HERE, [11])
+    found.passed(HERE, 12)
+    assert found.commit_of(HERE, 20, "") == (11, "held=20:1,3,1")
+    assert found.resume(HERE, 20) == 11
+    assert found.unread(chunk(12, 3)) is None
+
+
+def test_what_is_given_up_is_forgotten_with_its_partition_and_where_it_is_read_again_anyway() -> (
+    None
+):
+    found = opened()
+    found.leave(HERE, [10, 15])
+    found.forget_from(HERE, 12)
+    assert found.commit_of(HERE, 20, "") == (10, "held=20:1")
+    found.forget_all()
+    assert found.commit_of(HERE, 20, "") == (20, "")
+    assert found.resume(HERE, 20) == 20

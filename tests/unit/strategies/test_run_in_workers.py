@@ -203,20 +203,52 @@ def test_join_drains_messages_that_settle_in_time(
     assert pool.abandoned == []
 
 
-def test_join_gives_up_the_rest_and_commits_only_the_prefix(
+def test_join_gives_up_the_rest_and_names_it_where_others_have_passed_it(
     pool: HandPool, kept: Kept, step: RunInWorkers
 ) -> None:
     step.submit(message(chunk(0, 3)))
+    step.submit(message(chunk(3, 4)))
+    step.submit(message(chunk(7, 2)))
+    step.submit(message(chunk(0, 2, index=1)))
     pool.works[0].settle(0)
-    pool.works[0].settle(2)
+    pool.works[0].reject(2, "invalid_json", "")
+    pool.works[1].settle(2)
+    pool.works[1].reject(0, "invalid_json", "")
     step.poll()
     step.close()
     step.join(0.0)
-    assert kept.commits == [{partition(): 1}]
-    assert pool.abandoned == [pool.works[0]]
+    # Nothing has passed the last two chunks: they are not named.
+    assert kept.commits == [{partition(): 1}, {partition(): 6}]
+    rest = kept.messages[1].payload
+    assert rest.left == [1, 4]
+    assert [letter.record.offset for letter in rest.dead_letters] == [2, 3]
+    assert pool.abandoned == pool.works
     pool.works[0].settle(1)
     step.poll()
-    assert kept.commits == [{partition(): 1}], "a later receipt must be dropped"
+    assert len(kept.commits) == 2, "a later receipt must be dropped"
+
+
+def test_join_names_nothing_where_the_log_became_shorter(
+    pool: HandPool, kept: Kept, step: RunInWorkers
+) -> None:
+    step.submit(message(chunk(5, 3)))
+    step.submit(message(chunk(6, 5)))
+    pool.works[0].settle(2)
+    step.join(0.0)
+    assert kept.commits == []
+
+
+def test_join_names_nothing_behind_a_prefix_that_the_next_step_rejects(
+    pool: HandPool, kept: Kept, step: RunInWorkers
+) -> None:
+    kept.refusing = True
+    step.submit(message(chunk(0, 3)))
+    pool.works[0].settle(0)
+    pool.works[0].settle(2)
+    step.join(0.0)
+    kept.refusing = False
+    step.poll()
+    assert kept.commits == []
 
 
 def test_join_does_not_wait_for_workers_that_cannot_boot(
@@ -232,7 +264,8 @@ def test_join_does_not_wait_for_workers_that_cannot_boot(
 def test_abandoned_work_is_neither_awaited_nor_committed(
     pool: HandPool, kept: Kept, step: RunInWorkers
 ) -> None:
-    step.submit(message(chunk(0, 1)))
+    step.submit(message(chunk(0, 3)))
+    pool.works[0].settle(1)
     step.abandon()
     pool.works[0].settle(0)
     step.join(None)
