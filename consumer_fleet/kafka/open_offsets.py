@@ -183,13 +183,13 @@ class OpenOffsets:
             words.insert(0, f"held={high}:{runs}")
         return offsets[0], " ".join(words)
 
-    def _all_open(self, partition: Partition) -> set[int]:
-        tables = (self._aside, self._inherited, self._left)
-        return set().union(*(table.get(partition, ()) for table in tables))
-
     def metadata_refused(self) -> None:
         """The broker allows less metadata: name fewer offsets, at worst none."""
         self._metadata_bytes //= 2
+
+    def _all_open(self, partition: Partition) -> set[int]:
+        tables = (self._aside, self._inherited, self._left)
+        return set().union(*(table.get(partition, ()) for table in tables))
 
     # -- partitions that move --------------------------------------------------------------------
 

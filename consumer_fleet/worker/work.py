@@ -28,7 +28,7 @@ class Advance:
     dead_letters: list[DeadLetter] = field(default_factory=list)
 
 
-class Rest(NamedTuple):
+class Remainder(NamedTuple):
     """Of what is given up: the open offsets, the dead letters, and the end of what is settled."""
 
     open: list[int]
@@ -149,11 +149,11 @@ class Work:
             dead_letters=[self._dead_letters.pop(index) for index in letters],
         )
 
-    def rest(self) -> Rest:
+    def rest(self) -> Remainder:
         """What ``advance`` has not returned. ``high`` is 0 if nothing of it is settled."""
         offset_of, settled = self.chunk.offset_of, self._settled
         last = settled.rfind(1, self._prefix)
-        return Rest(
+        return Remainder(
             [offset_of(index) for index in range(self._prefix, len(settled)) if not settled[index]],
             [letter for _, letter in sorted(self._dead_letters.items())],
             0 if last < 0 else offset_of(last) + 1,
@@ -193,7 +193,7 @@ class Work:
         )
 
 
-def rest_of(works: Sequence[Work]) -> Rest | None:
+def rest_of(works: Sequence[Work]) -> Remainder | None:
     """What is settled behind the prefix of a partition, and what is open in front of that.
 
     None if nothing is, or if the log became shorter: chunks may have the same offsets then.
@@ -205,7 +205,7 @@ def rest_of(works: Sequence[Work]) -> Rest | None:
     high = max(rest.high for rest in rests)
     if high == 0:
         return None
-    return Rest(
+    return Remainder(
         [offset for rest in rests for offset in rest.open if offset < high],
         [letter for rest in rests for letter in rest.dead_letters],
         high,
