@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+_BARS = "▁▂▃▄▅▆▇█"
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
@@ -49,3 +50,14 @@ def moment(timestamp_ms: int | None) -> datetime | None:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """The last ``width`` values as bars from 0 to the largest of them; a blank for an unknown."""
+    shown = values[-width:]
+    top = max((value for value in shown if value is not None), default=0.0)
+    highest = len(_BARS) - 1
+    return "".join(
+        " " if value is None else _BARS[round(highest * max(0.0, value) / top) if top > 0 else 0]
+        for value in shown
+    )

@@ -18,7 +18,8 @@ from consumer_fleet.targets import (
     options_for,
 )
 
-_GROUP_PREFIX = "consumer-fleet-dlq-"
+#: Of the groups whose committed offsets say up to where dead letters are replayed.
+DLQ_GROUP_PREFIX = "consumer-fleet-dlq-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class DeadLetterTopic:
     @property
     def group(self) -> str:
         """The group whose committed offsets are the replay position."""
-        return f"{_GROUP_PREFIX}{self.name}"
+        return f"{DLQ_GROUP_PREFIX}{self.name}"
 
 
 def dead_letter_topic(topic: str | None, named: str | None, options: Options) -> DeadLetterTopic:

@@ -129,10 +129,11 @@ class Groups:
         }
         return {name: sorted(partitions) for name, partitions in found.items()}
 
-    def names(self) -> list[str]:
-        """The names of all groups that this user may see."""
+    def listed(self) -> dict[str, str]:
+        """Every group that this user may see, and its state (see `Group`)."""
         answer = self.admin.list_consumer_groups(request_timeout=self._timeout_s)
-        return sorted(listing.group_id for listing in self._result(answer, "the groups").valid)
+        found = self._result(answer, "the groups").valid
+        return {listing.group_id: _state(listing.state) for listing in sorted(found, key=_name)}
 
     def describe(self, names: Collection[str]) -> dict[str, Group]:
         """State and members, by group."""
@@ -147,18 +148,19 @@ class Groups:
 
         return self._patiently(ask, "the groups")
 
-    def visible(self, names: Collection[str]) -> list[str]:
+    def visible(self, names: Collection[str]) -> dict[str, Group]:
         """Those of these groups that exist and that this user may describe."""
         if not names:
-            return []
+            return {}
         answers = self.admin.describe_consumer_groups(
             sorted(names), request_timeout=self._timeout_s
         )
-        found = []
+        found = {}
         for name, answer in answers.items():
             with suppress(KafkaException):
-                if _group(answer.result()).exists:
-                    found.append(name)
+                group = _group(answer.result())
+                if group.exists:
+                    found[name] = group
         return found
 
     # -- offsets --------------------------------------------------------------------------------
@@ -254,6 +256,12 @@ class Groups:
         for name in names:
             self._client(name)
 
+    def release(self, name: str) -> None:
+        """Close the client of a group that is not asked again soon."""
+        client = self._clients.pop(name, None)
+        if client is not None:
+            client.close()
+
     def _client(self, group: str) -> Consumer:
         if group not in self._clients:
             self._clients[group] = make_client(Consumer, unjoined_config(self._base_config, group))
@@ -299,8 +307,17 @@ class Groups:
         self.close()
 
 
+def _name(listing: Any) -> str:
+    return str(listing.group_id)
+
+
+def _state(state: Any) -> str:
+    """Kafka's own word. A coordinator calls a group that it does not know "dead"."""
+    word: str = state.name.lower().replace("_", "-")
+    return "absent" if word == "dead" else word
+
+
 def _group(description: Any) -> Group:
-    state = description.state.name.lower().replace("_", "-")
     members = [
         Member(
             member_id=member.member_id,
@@ -314,9 +331,7 @@ def _group(description: Any) -> Group:
         for member in description.members
     ]
     protocol = "consumer" if description.type.name == "CONSUMER" else "classic"
-    # A coordinator calls a group that it does not know "dead".
-    state = "absent" if state == "dead" else state
-    return Group(description.group_id, state, protocol, tuple(members))
+    return Group(description.group_id, _state(description.state), protocol, tuple(members))
 
 
 def reset_command(group: str, topic: str, to: str = "earliest") -> str:

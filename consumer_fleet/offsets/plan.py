@@ -98,7 +98,7 @@ def plan_reset(
     partitions = _partitions(groups, target, indexes)
     group = groups.describe([target.group])[target.group]
     if not group.exists and not may_be_new:
-        hint = did_you_mean(group.name, groups.names())
+        hint = did_you_mean(group.name, groups.listed())
         raise ConfigurationError(
             f"group {group.name!r} does not exist: it has never committed an offset{hint}"
         )

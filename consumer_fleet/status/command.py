@@ -20,6 +20,7 @@ from consumer_fleet.command_options import (
 from consumer_fleet.errors import EXIT_FINDINGS
 
 if TYPE_CHECKING:
+    from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
     from consumer_fleet.status.report import Issue, Judge, Report
     from consumer_fleet.status.sampler import Sampler
@@ -97,35 +98,49 @@ def status_command(request: StatusRequest) -> None:
     from rich.console import Console
 
     from consumer_fleet.status.report import Judge, notes
-    from consumer_fleet.status.sampler import Sampler
     from consumer_fleet.status.table import WIDTH, document, render
     from consumer_fleet.status.watch import Watch
-    from consumer_fleet.targets import registry_targets
 
     if request.watch and (request.as_json or request.check):
         raise click.UsageError(
             "--watch runs until Ctrl-C: it can't be combined with --json, --check"
         )
     cluster = resolve_cluster(request.options)
-    targets = registry_targets(request.names, cluster.options)
     judge = Judge(cluster.options.stall_timeout_s, frozenset(request.names))
-    sampler = Sampler(cluster, targets, request.groups)
+    sampler = open_sampler(cluster, request.names, request.groups)
     if request.watch:
         Watch(sampler, judge, request.interval, partitions=request.partitions).run()
         return
     with sampler:
         report, issues = _observe(sampler, judge)
     if request.as_json:
-        click.echo(json.dumps(document(report, issues, notes(report)), indent=2))
+        click.echo(json.dumps(document(report, issues, notes(report, issues)), indent=2))
     else:
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH, no_color=True)
-        table = render(report, issues, notes(report), partitions=request.partitions)
+        table = render(report, issues, notes(report, issues), partitions=request.partitions)
         # Uncropped: a command to copy may be longer than the line.
         console.print(table, crop=False)
     if request.check and issues:
         sys.exit(EXIT_FINDINGS)
+
+
+def open_sampler(
+    cluster: ClusterOptions, names: tuple[str, ...], groups: tuple[str, ...]
+) -> Sampler:
+    """A sampler of these consumers, or of all, of groups under other names, and of these groups."""
+    from consumer_fleet.status.own_groups import OwnGroups
+    from consumer_fleet.status.sampler import Sampler
+    from consumer_fleet.targets import registry_targets
+
+    return Sampler(
+        cluster,
+        registry_targets(names, cluster.options),
+        groups,
+        own_groups=OwnGroups(str(cluster.kafka["client.id"])),
+        is_everywhere=not names,
+    )
 
 
 def _observe(sampler: Sampler, judge: Judge) -> tuple[Report, list[Issue]]:

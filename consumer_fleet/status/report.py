@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -10,6 +10,7 @@ from consumer_fleet.humanize import counted, short_duration
 from consumer_fleet.kafka.groups import Group, reset_command
 from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.kafka.retention import Loss, Retention
+from consumer_fleet.printable import printable
 from consumer_fleet.targets import Target
 
 
@@ -61,6 +62,27 @@ class PartitionStatus:
         if self.committed is not None and not self.waiting:
             return 0.0
         return None if self.oldest_ms is None else now_s - self.oldest_ms / 1000
+
+
+class Cause(NamedTuple):
+    """Why a partition's commit does not move: the oldest message that is not delivered.
+
+    ``kind`` is that of its delivery (`HeldKind`), "" where the commit does not say.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    kind: str
+    destination: str
+    answer: str
+
+    def __str__(self) -> str:
+        position = f"{self.topic}/{self.partition} at offset {self.offset}"
+        if not self.destination:
+            return f"{position}: {self.answer or 'not delivered before a stop, and read again'}"
+        what = {"limited": "limits it", "failing": "fails on it"}.get(self.kind, self.kind)
+        return f"{position}: {self.destination} {what}: {self.answer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +152,28 @@ class ConsumerStatus:
         return 0.0 if self.waiting == 0 else None
 
     @property
+    def causes(self) -> list[Cause]:
+        """Of each partition in which others pass a message that is not delivered."""
+        return [
+            Cause(self.target.topic, row.index, min(row.held.open), *_words(row.held.why))
+            for row in self.rows
+            if row.held.open
+        ]
+
+    @property
     def unowned(self) -> list[int]:
         """Partitions without an owner although the group is stable and has members."""
         if self.group.state != "stable" or not self.group.members:
             return []
         return [row.index for row in self.rows if row.owner is None]
+
+
+def _words(why: str) -> tuple[str, str, str]:
+    """Kind, destination and answer, as a commit's metadata has them in one text."""
+    # Anybody may commit for a group, and a destination answers what it likes.
+    kind, _, rest = printable(why).partition(" ")
+    destination, _, answer = rest.partition(" ")
+    return kind, destination, answer
 
 
 class DeadLetterCount(NamedTuple):
@@ -148,7 +187,8 @@ class DeadLetterCount(NamedTuple):
 class Report:
     """``at_s`` is seconds since 1970. ``dead_letters`` has each dead letter topic with messages,
     ``unread`` the messages of each topic of the registry that no group here has consumed;
-    ``missing_groups`` were asked for and consume nothing.
+    ``missing_groups`` were asked for and consume nothing; ``unasked_groups`` have no members, and
+    may be this program's.
     """
 
     at_s: float
@@ -156,6 +196,7 @@ class Report:
     unread: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, DeadLetterCount] = field(default_factory=dict)
     missing_groups: list[str] = field(default_factory=list)
+    unasked_groups: int = 0
 
 
 Kind: TypeAlias = Literal[
@@ -176,6 +217,7 @@ class Issue:
     partitions: tuple[int, ...]
     text: str
     command: str | None = None
+    causes: tuple[Cause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +255,18 @@ class Judge:
         still = tuple(row.index for row in late if row.owner is not None and row.rate == 0)
         if still:
             text = f"no progress in {name_partitions(still)}, and {waits}"
-            yield _issue("stalled", status, still, text)
+            causes = tuple(each for each in status.causes if each.partition in still)
+            yield replace(_issue("stalled", status, still, text), causes=causes)
 
     def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Issue]:
         if not status.topic_exists and status.target.name in self.named:
             yield _issue("no_topic", status, (), "the topic does not exist")
 
 
-def notes(report: Report) -> list[str]:
-    """Facts that are not issues, but worth knowing."""
+def notes(report: Report, issues: Sequence[Issue] = ()) -> list[str]:
+    """Facts that are not issues, but worth knowing; without causes that the issues have."""
     found = []
+    named_causes = {cause for issue in issues for cause in issue.causes}
     missing = [status.target for status in report.consumers if not status.topic_exists]
     if missing:
         named = ", ".join(_with_topic(target.name, target.topic) for target in missing)
@@ -231,6 +275,11 @@ def notes(report: Report) -> list[str]:
         f"Group {group!r} does not exist on this cluster: no members, no committed offsets."
         for group in report.missing_groups
     ]
+    if report.unasked_groups:
+        found.append(
+            f"{counted(report.unasked_groups, 'group')} without members not looked at: name yours "
+            "with --group."
+        )
     for topic, messages in report.unread.items():
         found.append(
             f"{topic}: {counted(messages, 'message')}, not consumed by any group shown here."
@@ -241,24 +290,27 @@ def notes(report: Report) -> list[str]:
             count = counted(waiting, "dead letter")
             found.append(f"{topic}: {count} waiting{of_all}: consumer dlq list")
     for status in report.consumers:
-        if status.idle_members:
-            found.append(
-                f"{status.target.name}: {status.idle_members} of {status.members} members idle, as "
-                f"the topic has {counted(status.partitions, 'partition')}."
-            )
-        found += [
-            f"{status.target.name}: {counted(len(row.held.open), 'message')} held in partition "
-            f"{row.index}, the oldest at offset {row.committed} ({row.held.why or 'read again'})."
-            for row in status.rows
-            if row.held.open
-        ]
-        fresh = [row for row in status.rows if row.committed is None and row.waiting]
-        if status.has_run and fresh:
-            found.append(
-                f"{status.target.name}: {name_partitions([row.index for row in fresh])} without "
-                f"a committed offset ({counted(sum(row.waiting for row in fresh), 'message')})."
-            )
+        found.extend(_notes_of(status, named_causes))
     return found
+
+
+def _notes_of(status: ConsumerStatus, named: Collection[Cause]) -> Iterator[str]:
+    name = status.target.name
+    if status.idle_members:
+        yield (
+            f"{name}: {status.idle_members} of {status.members} members idle, as the topic has "
+            f"{counted(status.partitions, 'partition')}."
+        )
+    held = {row.index: counted(len(row.held.open), "message") for row in status.rows}
+    for cause in status.causes:
+        if cause not in named:
+            yield f"{name}: {held[cause.partition]} held, others pass: {cause}"
+    fresh = [row for row in status.rows if row.committed is None and row.waiting]
+    if status.has_run and fresh:
+        yield (
+            f"{name}: {name_partitions([row.index for row in fresh])} without a committed offset "
+            f"({counted(sum(row.waiting for row in fresh), 'message')})."
+        )
 
 
 def _lost(status: ConsumerStatus, _: float) -> Iterator[Issue]:

@@ -17,11 +17,13 @@ from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.kafka.range_reader import RangeReader, partition_of
 from consumer_fleet.kafka.reader import PartitionId, Range
 from consumer_fleet.kafka.retention import Retention, read_retention
+from consumer_fleet.status.own_groups import OwnGroups
 from consumer_fleet.status.report import ConsumerStatus, DeadLetterCount, PartitionStatus, Report
 from consumer_fleet.targets import DEAD_LETTER_SUFFIX, Target
 
 _OLDEST_TIMEOUT_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
+_LOOK_INTERVAL_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class _Answers:
     held: dict[tuple[str, PartitionId], CommitMetadata]
     #: The offset up to which dead letters are replayed.
     replayed: dict[PartitionId, int]
+    dead_letters: set[str]
 
     def partitions(self, target: Target) -> list[PartitionId]:
         return [(target.topic, index) for index in self.topics.get(target.topic, ())]
@@ -45,14 +48,25 @@ class _Answers:
 class Sampler:
     """A context manager, used from one thread. Each sample blocks on the broker, for seconds at
     most, and raises KafkaUnreachable or ConfigurationError; the next one may succeed.
+
+    ``own_groups`` adds what it finds: on any topic if ``is_everywhere``, else on the targets'.
     """
 
     def __init__(
-        self, cluster: ClusterOptions, targets: list[Target], further_groups: tuple[str, ...]
+        self,
+        cluster: ClusterOptions,
+        targets: list[Target],
+        further_groups: tuple[str, ...],
+        *,
+        own_groups: OwnGroups | None = None,
+        is_everywhere: bool = True,
     ) -> None:
         self._kafka = cluster.kafka
         self._targets = targets
         self._further_groups = further_groups
+        self._own = own_groups
+        self._is_everywhere = is_everywhere
+        self._look_due = 0.0
         self._dead_letter_topic = cluster.options.dlq_topic
         self._groups = Groups(cluster.kafka)
         self._before: _Answers | None = None
@@ -80,13 +94,17 @@ class Sampler:
 
     def _ask(self) -> _Answers:
         topics = self._groups.topics()
-        names = {target.group for target in self._targets} | set(self._further_groups)
+        targets = [*self._targets, *self._found(topics)]
+        names = {target.group for target in targets} | set(self._further_groups)
         self._groups.prepare(sorted(names))
         described = self._groups.describe(names)
+        dead_letters = self._dead_letter_topics(targets)
+        wanted = {target.topic for target in targets} | dead_letters
         partitions = [
             (topic, index)
             for topic, indexes in topics.items()
-            if self._matters(topic)
+            # A further group may consume any topic.
+            if self._further_groups or topic in wanted
             for index in indexes
         ]
         # A group that is consuming moves meanwhile: read the starts before its position, and the
@@ -99,18 +117,45 @@ class Sampler:
             for partition, (offset, says) in self._groups.commits(name, partitions).items():
                 committed[name, partition] = offset
                 held[name, partition] = says
-        replayed = self._replayed(
-            [partition for partition in partitions if self._is_dead_letter_topic(partition[0])]
-        )
+        targets += self._further_targets(targets, described, committed)
+        dead_letters |= self._dead_letter_topics(targets)
+        replayed = self._replayed([each for each in partitions if each[0] in dead_letters])
         ends = self._groups.ends(partitions)
-        taken_at = monotonic()
-        ranges = {
-            partition: Range(starts[partition], ends[partition])
-            for partition in starts
-            if partition in ends
+        return _Answers(
+            monotonic(),
+            topics,
+            targets,
+            described,
+            {each: Range(starts[each], ends[each]) for each in starts if each in ends},
+            committed,
+            held,
+            replayed,
+            dead_letters,
+        )
+
+    def _found(self, topics: Mapping[str, list[int]]) -> list[Target]:
+        """The groups of this program that have another name, or run on another topic."""
+        if self._own is None:
+            return []
+        own = {target.topic for target in self._targets}
+        known = {target.group for target in self._targets}
+        if monotonic() >= self._look_due:
+            self._own.find(self._groups, topics, known=known | set(self._further_groups), on=own)
+            self._look_due = monotonic() + _LOOK_INTERVAL_S
+        found = {
+            (group, topic)
+            for group, its_topics in self._own.topics.items()
+            for topic in its_topics
+            if self._is_everywhere or topic in own or group in known
         }
-        targets = [*self._targets, *self._further_targets(described, committed)]
-        return _Answers(taken_at, topics, targets, described, ranges, committed, held, replayed)
+        return _as_targets(found, self._targets)
+
+    def _dead_letter_topics(self, targets: Iterable[Target]) -> set[str]:
+        """Those of the targets, and those of which this program has replayed some."""
+        found = {f"{target.topic}{DEAD_LETTER_SUFFIX}" for target in targets}
+        if self._dead_letter_topic is not None:
+            found.add(self._dead_letter_topic)
+        return found | (self._own.replayed if self._own is not None else set())
 
     def _replayed(self, partitions: list[PartitionId]) -> dict[PartitionId, int]:
         """Replay positions, but of topics never replayed, or hidden from this user."""
@@ -124,19 +169,11 @@ class Sampler:
             found |= self._groups.committed(name, own)
         return found
 
-    def _matters(self, topic: str) -> bool:
-        # A further group may consume any topic.
-        return (
-            bool(self._further_groups)
-            or any(target.topic == topic for target in self._targets)
-            or self._is_dead_letter_topic(topic)
-        )
-
-    def _is_dead_letter_topic(self, topic: str) -> bool:
-        return topic.endswith(DEAD_LETTER_SUFFIX) or topic == self._dead_letter_topic
-
     def _further_targets(
-        self, described: Mapping[str, Group], committed: Mapping[tuple[str, PartitionId], int]
+        self,
+        targets: list[Target],
+        described: Mapping[str, Group],
+        committed: Mapping[tuple[str, PartitionId], int],
     ) -> list[Target]:
         """The topics of the groups that were named: those they have committed in or are reading."""
         found = set()
@@ -144,8 +181,7 @@ class Sampler:
             found |= {(name, topic) for group, (topic, _) in committed if group == name}
             for member in described[name].members:
                 found |= {(name, topic) for topic, _ in member.assigned}
-        own = {(target.group, target.topic) for target in self._targets}
-        return [Target(None, *each) for each in sorted(found - own)]
+        return _as_targets(found, targets)
 
     # -- the report -----------------------------------------------------------------------------
 
@@ -155,7 +191,7 @@ class Sampler:
         if now >= self._retention_due or present - self._retention.keys():
             self._retention = read_retention(self._groups.admin, present)
             self._retention_due = now + _RETENTION_INTERVAL_S
-        statuses = tuple(self._status(sample, target) for target in sample.targets)
+        statuses = _without_replaced([self._status(sample, target) for target in sample.targets])
         begun = {status.target.topic for status in statuses if status.has_run}
         idle = {status.target.topic for status in statuses if status.topic_exists} - begun
         return Report(
@@ -164,12 +200,13 @@ class Sampler:
             unread={topic: held for topic in sorted(idle) if (held := _held(sample, topic))},
             dead_letters={
                 topic: DeadLetterCount(_held(sample, topic, sample.replayed), held)
-                for topic in sorted(sample.topics)
-                if self._is_dead_letter_topic(topic) and (held := _held(sample, topic))
+                for topic in sorted(sample.dead_letters)
+                if (held := _held(sample, topic))
             },
             missing_groups=sorted(
                 set(self._further_groups) - {each.group for each in sample.targets}
             ),
+            unasked_groups=0 if self._own is None else self._own.unasked,
         )
 
     def _status(self, sample: _Answers, target: Target) -> ConsumerStatus:
@@ -251,6 +288,27 @@ class Sampler:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _as_targets(found: Iterable[tuple[str, str]], but: Iterable[Target]) -> list[Target]:
+    """Groups on topics, without those that are targets already."""
+    known = {(target.group, target.topic) for target in but}
+    return [Target(None, *each) for each in sorted(set(found) - known)]
+
+
+def _without_replaced(statuses: list[ConsumerStatus]) -> tuple[ConsumerStatus, ...]:
+    """Without consumers that never ran where another group of this program has: under another name
+    on their topic, or under their name on another topic.
+    """
+    found = [status.target for status in statuses if status.target.consumer is None]
+    groups, topics = {each.group for each in found}, {each.topic for each in found}
+    return tuple(
+        status
+        for status in statuses
+        if status.target.consumer is None
+        or any(row.committed is not None for row in status.rows)
+        or not (status.target.group in groups or status.target.topic in topics)
+    )
 
 
 def _held(sample: _Answers, topic: str, from_: Mapping[PartitionId, int] | None = None) -> int:

@@ -14,11 +14,14 @@ from rich.text import Text
 
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.clients import rdkafka_log
+from consumer_fleet.status.history import History
 from consumer_fleet.status.report import Judge, notes
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.status.table import WIDTH, render
 
 _TURN_S = 0.2
+# More than a trend is wide.
+_SAMPLES_KEPT = 100
 
 
 class Watch:
@@ -33,6 +36,7 @@ class Watch:
         self._judge = judge
         self._interval_s = interval_s
         self._partitions = partitions
+        self._history = History(_SAMPLES_KEPT)
         self._stop = threading.Event()
         self._fresh = threading.Event()
         self._error: Exception | None = None
@@ -73,7 +77,9 @@ class Watch:
             try:
                 report = self._sampler.sample()
                 issues = self._judge.issues(report)
-                self._table = render(report, issues, notes(report), partitions=self._partitions)
+                self._table = render(
+                    report, issues, notes(report, issues), partitions=self._partitions
+                )
                 self._away_since = None
             except KafkaUnreachable as error:
                 self._away_since = self._away_since or datetime.now()
@@ -84,7 +90,10 @@ class Watch:
     def _frame(self) -> RenderableType:
         now = datetime.now().strftime("%H:%M:%S")
         if self._away_since is None:
-            head = Text(f"consumer status at {now}, Ctrl-C to stop", style="dim")
+            head = Text(
+                f"consumer status at {now}, every {self._interval_s:g} s; Ctrl-C to stop",
+                style="dim",
+            )
         else:
             since = self._away_since.strftime("%H:%M:%S")
             head = Text(

@@ -318,6 +318,31 @@ def test_dead_letters_that_were_replayed_do_not_wait(
     assert not any(dead in note for note in document["notes"])
 
 
+def test_groups_of_this_program_are_found_under_any_name_and_no_others(
+    kafka: KafkaBroker, topic: TopicFactory
+) -> None:
+    name, stopped, active, foreign = topic(1), new_group(), new_group(), new_group()
+    kafka.produce(name, [b"x"] * 9)
+    strange = kafka.create_topic(f"payments-{uuid.uuid4().hex[:8]}-dlq", 1)
+    kafka.produce(strange, [b"x"])
+    words = "held=7:1 why=failing%20upstream%20HTTP%20500%3A%20boom topic-id=abc"
+    commit(kafka, stopped, name, {0: 3}, words)
+    commit(kafka, foreign, name, {0: 2})
+    with members(kafka, active, name, client_id="consumer-fleet"), members(kafka, foreign, name):
+        document = Status(kafka, name, new_group()).json()
+        unnamed = run_command("status", "--json", "--bootstrap-servers", kafka.bootstrap_servers)
+    found = {row["group"]: row for row in document["consumers"]}
+    assert found.keys() == {stopped, active}, "and no row of a consumer that never ran there"
+    (cause,) = found[stopped]["causes"]
+    assert (cause["partition"], cause["offset"]) == (0, 3)
+    assert (cause["destination"], cause["answer"]) == ("upstream", "HTTP 500: boom")
+    assert found[active]["state"] == "stable"
+    assert strange not in document["dead_letters"]
+    everywhere = {row["group"] for row in json.loads(unnamed.stdout)["consumers"]}
+    assert active in everywhere, "on a topic that no consumer is configured for"
+    assert foreign not in everywhere
+
+
 def test_an_absent_broker_is_said_within_seconds(tmp_path: Path) -> None:
     started = time.monotonic()
     run = run_command("status", "--bootstrap-servers", NOBODY, cwd=tmp_path)

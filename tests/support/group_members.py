@@ -55,11 +55,13 @@ def members(
             client.close()
 
 
-def commit(kafka: KafkaTopics, group: str, topic: str, offsets: dict[int, int]) -> None:
+def commit(
+    kafka: KafkaTopics, group: str, topic: str, offsets: dict[int, int], metadata: str = ""
+) -> None:
     """Commit as a client outside the group."""
     client = Consumer(kafka.client_config(group_id=group, enable_auto_commit=False))
     try:
-        places = [TopicPartition(topic, *place) for place in offsets.items()]
+        places = [TopicPartition(topic, *place, metadata) for place in offsets.items()]
         for place in client.commit(offsets=places, asynchronous=False) or []:
             assert place.error is None
     finally:

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from consumer_fleet.humanize import short_duration, short_number
+from consumer_fleet.humanize import short_duration, short_number, sparkline
 from consumer_fleet.kafka.groups import Group, Member
 from consumer_fleet.kafka.open_offsets import CommitMetadata
 from consumer_fleet.kafka.retention import Loss, Retention
+from consumer_fleet.status.history import History
 from consumer_fleet.status.report import (
     ConsumerStatus,
     DeadLetterCount,
@@ -73,7 +74,7 @@ def text_of(one: Report, *, width: int = 80, partitions: bool = True) -> str:
     out = io.StringIO()
     found = Judge(300.0).issues(one)
     console = Console(file=out, width=width)
-    console.print(render(one, found, notes(one), partitions=partitions), crop=False)
+    console.print(render(one, found, notes(one, found), partitions=partitions), crop=False)
     return out.getvalue()
 
 
@@ -230,6 +231,7 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
         *("consumer", "group", "topic", "topic_exists", "state", "protocol", "members"),
         *("idle_members", "unowned_partitions", "lag", "waiting", "lost", "lag_s"),
         *("rate_per_s", "time_to_loss_s", "time_to_loss_by", "retention", "partitions"),
+        "causes",
     }
     (partition,) = consumer["partitions"]
     assert partition.keys() == {
@@ -240,7 +242,8 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
     assert consumer["time_to_loss_s"] == 9 * HOUR_S
     assert partition["oldest"] == "2023-11-14T21:13:20.000+00:00"
     issue = found["findings"][0]
-    assert issue.keys() == {"kind", "name", "group", "topic", "partitions", "text", "command"}
+    names = {"kind", "name", "group", "topic", "partitions", "text", "command", "causes"}
+    assert issue.keys() == names
     assert issue["command"] == (
         "consumer offsets reset --group consumer-fleet-events --topic events --to earliest"
     )
@@ -251,5 +254,70 @@ def test_a_held_message_is_named_and_what_has_passed_it_does_not_wait() -> None:
     made = row(held=held)
     assert (made.lag, made.waiting) == (60, 12)
     (note,) = notes(report(status(made)))
-    assert "2 messages held in partition 0, the oldest at offset 40" in note
-    assert "failing upstream HTTP 500: boom" in note
+    assert note == (
+        "events: 2 messages held, others pass: events/0 at offset 40: upstream fails on it: "
+        "HTTP 500: boom"
+    )
+
+
+def test_a_partition_without_progress_is_shown_with_its_cause_once() -> None:
+    held = CommitMetadata("", 90, frozenset({40}), "failing upstream HTTP 500: a\x1b[2Jb")
+    one = report(status(row(hours_old=1.0, held=held), row(1, committed=100)))
+    (issue,) = Judge(300.0).issues(one)
+    (cause,) = issue.causes
+    assert cause[:5] == ("events", 0, 40, "failing", "upstream")
+    shown = " ".join(text_of(one).split())
+    assert shown.count("events/0 at offset 40: upstream fails on it: HTTP 500: a") == 1
+    assert "\x1b" not in shown, "an answer moves no cursor"
+    assert notes(one, [issue]) == []
+
+
+def test_a_message_that_was_given_up_at_a_stop_names_no_destination() -> None:
+    (cause,) = status(row(held=CommitMetadata("", 90, frozenset({40})))).causes
+    assert str(cause) == "events/0 at offset 40: not delivered before a stop, and read again"
+
+
+def history_of(*figures: tuple[int, float], name: str = "events") -> tuple[Report, History]:
+    history = History(100)
+    for waiting, rate in figures:
+        one = report(status(row(end=40 + waiting, rate=rate), name=name))
+        history.add(one)
+    return one, history
+
+
+def trends(width: int, *figures: tuple[int, float], name: str = "events") -> list[str]:
+    out = io.StringIO()
+    one, history = history_of(*figures, name=name)
+    Console(file=out, width=width).print(render(one, [], [], history=history), crop=False)
+    return out.getvalue().splitlines()
+
+
+def test_trends_show_the_last_samples_of_lag_and_rate() -> None:
+    _, cells = trends(120, (0, 0.0), (350, 10.0), (700, 5.0))
+    assert cells.split()[3:5] == ["700", "▁▅█"]
+    assert cells.split()[-2] == "▁█▅"
+    _, last = trends(120, *[(1, 1.0)] * 30, (0, 0.0))
+    assert last.count("█" * 19 + "▁") == 2, "the last twenty"
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120])
+@pytest.mark.parametrize("name", ["events", "ingest-replay-recordings"])
+def test_trends_take_only_the_room_that_figures_leave(width: int, name: str) -> None:
+    head, cells = trends(width, *[(274_099, 1229.0)] * 30, name=name)
+    assert max(len(head), len(cells)) <= width
+    assert {"274,099", "1,229"} <= set(cells.split())
+    if width >= 80:
+        assert head.count("TREND") == 2
+
+
+def test_a_consumer_that_is_gone_has_no_trend() -> None:
+    one, history = history_of((1, 1.0))
+    history.add(report())
+    assert history.of(one.consumers[0]) == ()
+
+
+def test_a_sparkline_reaches_from_zero_to_its_largest_value() -> None:
+    assert sparkline([0, 5, 10], 3) == "▁▅█"
+    assert sparkline([7, 7], 9) == "██"
+    assert sparkline([0, None, 0], 9) == "▁ ▁"
+    assert sparkline([9, 1, 1], 2) == "██"
