@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,10 +24,13 @@ from consumer_fleet.inspector.untrusted import one_line
 from consumer_fleet.inspector.words import searched_text, trace_ids
 
 _APPLICATION_ID: Final = 0x466C7431  # "Flt1": tells our files from any other SQLite database
-_VERSION: Final = 2
+_VERSION: Final = 3  # 2 compressed nothing, 1 had no index either
 _PAGE_CACHE_KIB: Final = 4 * 1024
+# Of SQLite's usual 4 KiB, compressed errors would leave a quarter unused.
+_MEMORY_PAGE_BYTES: Final = 16 * 1024
 _WAL_LIMIT_BYTES: Final = 4 * 1024 * 1024
-# An entry's bytes are in a separate table: lists and searches never read them.
+# An entry's bytes are in a separate table: lists and searches never read them. They are compressed
+# if they are fewer than the entry's ``size_bytes``.
 _SCHEMA: Final = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,7 +54,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_event_id ON entries (event_id);
 CREATE TABLE contents (id INTEGER PRIMARY KEY, raw BLOB NOT NULL);
 """
-# New in version 2. The index finds parts of words, too: it is of each three characters, without
+# The index finds parts of words, too: it is of each three characters, without
 # their positions, which would triple its size.
 _INDEXES: Final = """
 CREATE INDEX entries_by_issue ON entries (issue);
@@ -59,7 +63,9 @@ CREATE INDEX traces_by_id ON traces (id);
 CREATE VIRTUAL TABLE search
     USING fts5 (searched, tokenize = 'trigram', detail = none, columnsize = 0)
 """
-_INDEX_RATIO: Final = 2  # the size of a text and its index, in sizes of the text
+_INDEX_RATIO: Final = 1.6  # the size of a text and its index, in sizes of the text
+# Larger envelopes are mostly of attachments, and would be in memory once more.
+_COMPRESSED_BYTES: Final = 1024 * 1024
 # Not in the schema: older files get it when they are opened.
 _ABOUT: Final = "CREATE TABLE IF NOT EXISTS about (instance TEXT NOT NULL)"
 
@@ -78,10 +84,10 @@ _ROW_BYTES: Final = 100
 
 
 class Row(NamedTuple):
-    """An entry as it is stored. ``values`` are those of ``INSERT_ENTRY``."""
+    """An entry as it is stored. ``values`` are those of ``INSERT_ENTRY``, ``packed`` its bytes."""
 
     values: tuple[Any, ...]
-    raw: bytes
+    packed: bytes
     searched: str
     trace_ids: list[str]
     kept_bytes: int
@@ -106,15 +112,16 @@ class Row(NamedTuple):
             entry.undecodable,
             about.issue,
         )
+        packed = _packed(entry.raw)
         kept_bytes = (
             _ROW_BYTES
-            + len(entry.raw)
+            + len(packed)
             + len("".join(filter(None, texts)).encode())
-            + len(searched.encode()) * _INDEX_RATIO
+            + int(len(searched.encode()) * _INDEX_RATIO)
         )
         about_entry = (about.event_id, entry.received_at, entry.project)
         values = (*about_entry, *texts[:6], len(entry.raw), *texts[6:], kept_bytes)
-        return cls(values, entry.raw, searched, traces, kept_bytes)
+        return cls(values, packed, searched, traces, kept_bytes)
 
     def add_to_indexes(self, database: sqlite3.Connection, entry_id: int) -> None:
         """Make the entry known to searches and to its traces."""
@@ -123,6 +130,19 @@ class Row(NamedTuple):
         )
         for trace_id in self.trace_ids:
             database.execute("INSERT INTO traces VALUES (?, ?)", (trace_id, entry_id))
+
+
+def _packed(raw: bytes) -> bytes:
+    if len(raw) > _COMPRESSED_BYTES:
+        return raw
+    # The fastest level: higher ones save few bytes more.
+    compressed = zlib.compress(raw, 1)
+    return compressed if len(compressed) < len(raw) else raw
+
+
+def unpacked(stored: bytes, size_bytes: int) -> bytes:
+    """An entry's bytes as received. ``size_bytes`` is the entry's."""
+    return stored if len(stored) == size_bytes else zlib.decompress(stored)
 
 
 def delete_entries(database: sqlite3.Connection, last_id: int) -> None:
@@ -161,6 +181,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     """
     if path is None:
         database = _connect(":memory:")
+        database.execute(f"PRAGMA page_size = {_MEMORY_PAGE_BYTES}")
         # If on, SQLite overwrites deleted data and keeps it in the journal meanwhile.
         database.execute("PRAGMA secure_delete = OFF")
         _prepare(database)
@@ -211,6 +232,9 @@ def _prepare(database: sqlite3.Connection) -> None:
         raise ForeignDatabase("it belongs to another program")
     elif version == 1:
         _update_from_version_1(database)
+    elif version == 2:
+        # Its bytes stay as they are; earlier programs can't read those that are added.
+        database.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:
         raise ForeignDatabase(
             f"it has format version {version}; this program reads version {_VERSION}"
@@ -229,6 +253,7 @@ def _update_from_version_1(database: sqlite3.Connection) -> None:
     for (entry_id,) in ids:
         row = Row.of(_stored_entry(database, entry_id))
         row.add_to_indexes(database, entry_id)
+        database.execute("UPDATE contents SET raw = ? WHERE id = ?", (row.packed, entry_id))
         database.execute(
             "UPDATE entries SET issue = ?, kept_bytes = ? WHERE id = ?",
             (*row.values[-2:], entry_id),

@@ -21,6 +21,7 @@ from consumer_fleet.inspector.database import (
     open_database,
     position_from,
     summary_from,
+    unpacked,
     unusable,
 )
 from consumer_fleet.inspector.entry import EXACT, Filter, NewEntry, Summary
@@ -219,10 +220,11 @@ class Store:
     def content(self, entry_id: int) -> Content | None:
         """An entry's bytes; None if it is not stored."""
         row = self._one(
-            "SELECT raw, undecodable FROM contents JOIN entries USING (id) WHERE id = ?",
+            "SELECT raw, size_bytes, undecodable FROM contents JOIN entries USING (id)"
+            " WHERE id = ?",
             min(entry_id, _LARGEST_ID),
         )
-        return None if row is None else Content(bytes(row[0]), row[1])
+        return None if row is None else Content(unpacked(*row[:2]), row[2])
 
     def raw(self, entry_id: int) -> bytes | None:
         """An entry's bytes as received, decompressed; None if it is not stored."""
@@ -258,17 +260,18 @@ class Store:
         return instance_of(self._db)
 
     def _insert(self, row: Row) -> None:
-        raw = row.raw
+        packed = row.packed
         self._evict(1, row.kept_bytes)  # a batch may be larger than the store
         entry_id = self._db.execute(INSERT_ENTRY, row.values).lastrowid
         if entry_id is None:
             raise RuntimeError("INSERT returned no id")
-        if len(raw) <= _BOUND_BYTES:
-            self._db.execute("INSERT INTO contents VALUES (?, ?)", (entry_id, raw))
+        if len(packed) <= _BOUND_BYTES:
+            self._db.execute("INSERT INTO contents VALUES (?, ?)", (entry_id, packed))
         else:
-            self._db.execute("INSERT INTO contents VALUES (?, zeroblob(?))", (entry_id, len(raw)))
+            size = len(packed)
+            self._db.execute("INSERT INTO contents VALUES (?, zeroblob(?))", (entry_id, size))
             with self._db.blobopen("contents", "raw", entry_id) as blob:
-                blob.write(raw)
+                blob.write(packed)
         row.add_to_indexes(self._db, entry_id)
         self._kept += 1
         self._kept_bytes += row.kept_bytes

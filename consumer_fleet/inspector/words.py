@@ -30,6 +30,9 @@ _TAG_MEMBERS: Final = ("release", "environment", "server_name", "logger")
 # First the members that people search by: stack frames could fill the limit alone.
 _FIRST_MEMBERS: Final = ("user", "logentry", "message", "breadcrumbs", "request", "contexts")
 _FRAMES: Final = frozenset({"stacktrace", "raw_stacktrace", "debug_meta", "sdk", "_meta"})
+# Much text that is alike in all events: the packages, and the source around the lines that ran.
+_PACKAGES: Final = "modules"
+_PASSED_OVER: Final = _FRAMES | {"pre_context", "post_context"}
 
 
 def searched_text(
@@ -93,7 +96,8 @@ def _texts_of(payload: JsonObject) -> Iterator[str]:
         yield one_line(exception.get("type"))
         yield one_line(exception.get("value"), _TEXT_CHARS)
     first = [payload[name] for name in _FIRST_MEMBERS if name in payload]
-    rest = (value for name, value in payload.items() if name not in _FIRST_MEMBERS)
+    used = (*_FIRST_MEMBERS, _PACKAGES)
+    rest = (value for name, value in payload.items() if name not in used)
     yield from _strings([*first, *rest])
 
 
@@ -130,7 +134,7 @@ def _strings(values: Iterable[Any]) -> Iterator[str]:
             yield value
         elif isinstance(value, dict):
             frames += [each for name, each in value.items() if name in _FRAMES]
-            members = [(name, each) for name, each in value.items() if name not in _FRAMES]
+            members = [(name, each) for name, each in value.items() if name not in _PASSED_OVER]
             waiting += [_attribute(name, each) for name, each in reversed(members)]
         elif isinstance(value, list):
             waiting += value[::-1]

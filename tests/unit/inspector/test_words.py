@@ -76,6 +76,14 @@ def test_frames_do_not_displace_what_people_search_by() -> None:
     assert len(found) <= 6000
 
 
+def test_source_around_the_lines_that_ran_and_packages_are_not_searched() -> None:
+    frame = {"context_line": "raise KeyError", "pre_context": ["before"], "post_context": ["after"]}
+    values = [{"type": "KeyError", "stacktrace": {"frames": [frame]}}]
+    found = words(event_entry({"exception": {"values": values}, "modules": {"flask": "3.14"}}))
+    assert "raise keyerror" in found
+    assert not [text for text in ("before", "after", "3.14") if text in found]
+
+
 def test_a_search_finds_parts_of_words_and_short_words() -> None:
     store = Store()
     store.add_all(
