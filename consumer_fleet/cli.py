@@ -21,6 +21,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from consumer_fleet.bootstrap.redaction import guard, learn_option
+from consumer_fleet.command_options import HELP_WIDTH, CommandGroup
 from consumer_fleet.errors import (
     EXIT_BUG,
     EXIT_CONFIGURATION,
@@ -77,7 +78,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(CommandGroup):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
@@ -94,11 +95,11 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+    def find_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
             return None
-        module = importlib.import_module(_COMMANDS[cmd_name])
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        module = importlib.import_module(_COMMANDS[name])
+        command: click.Command = getattr(module, f"{name}_command")
         return command
 
     def resolve_command(
@@ -197,7 +198,7 @@ def _nobody_reads() -> bool:
     return any(events & select.POLLERR for _, events in output.poll(0))
 
 
-@click.group(cls=_Commands, epilog=_EXIT_CODES)
+@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"max_content_width": HELP_WIDTH})
 @click.version_option(package_name="consumer-fleet")
 def main() -> None:
     """Carry Sentry events from Kafka topics to Sentry-compatible upstreams and lose none."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,8 +37,59 @@ if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import ClusterOptions
     from consumer_fleet.bootstrap.resolve import OptionsRequest
 
+#: Help is as wide as the terminal, up to this: longer lines are hard to read.
+HELP_WIDTH = 120
+# No limit for click, which would cut a longer description.
+_WHOLE = 1000
+_UNBREAKABLE = "\N{NON-BREAKING HYPHEN}"
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+
+
+class _Formatter(click.HelpFormatter):
+    """Wraps at words: names of topics and groups have hyphens, at which click would break them."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _UNBREAKABLE))
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        unbreakable = [(first, second.replace("-", _UNBREAKABLE)) for first, second in rows]
+        super().write_dl(unbreakable, col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_UNBREAKABLE, "-")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+class CommandGroup(click.Group):
+    """A command with subcommands, whose help has the whole first sentence of each."""
+
+    context_class = _Context
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = self.find_command(ctx, cmd_name)
+        if command is not None:
+            command.context_class = _Context
+        return command
+
+    def find_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The subcommand of that name."""
+        return super().get_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str(_WHOLE))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import click
 from consumer_fleet.command_options import (
     CONNECTION,
     DELIVERY,
+    CommandGroup,
     complete_consumer,
     program_options,
     resolve_cluster,
@@ -84,7 +85,7 @@ Examples:
 """
 
 
-@click.group("dlq", epilog=_EPILOG)
+@click.group("dlq", cls=CommandGroup, epilog=_EPILOG)
 def dlq_command() -> None:
     """List, show, replay, export and purge dead letters."""
 

@@ -10,6 +10,7 @@ import click
 
 from consumer_fleet.command_options import (
     CONNECTION,
+    CommandGroup,
     complete_consumer,
     program_options,
     resolve_cluster,
@@ -74,7 +75,7 @@ def _target_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group("offsets", epilog=_EPILOG)
+@click.group("offsets", cls=CommandGroup, epilog=_EPILOG)
 def offsets_command() -> None:
     """Show a group's position in a topic, and move it."""
 
