@@ -120,7 +120,7 @@ class Destination:
         ledger.pending += 1
         parcel = Parcel(envelope, recipient, number, size_bytes)
         if held is not None:
-            parcel.was_held = True
+            parcel.held_for = held.failure_at(self.name)
             if self.name in held.left:
                 parcel.shrink(held.left[self.name])
         self._ready.append(parcel)
@@ -269,19 +269,22 @@ class Destination:
         if answer.retry_after is not None:
             asked_s = parse_retry_after(answer.retry_after, self._wall_clock()) or 0.0
             patience_s = min(asked_s, _LONGEST_RETRY_AFTER_S)
-        if self._gate.failed(is_probe=is_probe, at_least_s=patience_s):
+        if parcel.fails_as_before(self._reason):
+            self._gate.no_news(is_probe=is_probe)
+        elif self._gate.failed(is_probe=is_probe, at_least_s=patience_s):
             self._trouble.backing_off(self._reason)
         self._retry(parcel, answer.status, patience_s)
 
     def _on_refusal(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
-        newly_paused = self._gate.refused(is_probe=is_probe)
-        if newly_paused or is_probe:
+        if parcel.fails_as_before(self._reason):
+            self._gate.no_news(is_probe=is_probe)
+        elif (newly_paused := self._gate.refused(is_probe=is_probe)) or is_probe:
             # At each probe: an alert on the count's growth lasts as long as the pause.
             self._ledger.count_pause(answer.status)
-        if newly_paused:
-            text = describe(answer, self._secrets)
-            self._trouble.paused(answer.status, text, advice(answer.status))
+            if newly_paused:
+                text = describe(answer, self._secrets)
+                self._trouble.paused(answer.status, text, advice(answer.status))
         # After a wait of its own: a firewall in between may refuse just this envelope, and then the
         # others go first.
         self._retry(parcel, answer.status, 0.0)
@@ -330,7 +333,7 @@ class Destination:
         if self._fails_alone(parcel):
             self._hold(parcel, "failing", self._reason, at_least_s)
             return
-        self._wait_until(max(self._clock() + wait_s, self._limit_end(parcel)), parcel)
+        self._waiting.put(max(self._clock() + wait_s, self._limit_end(parcel)), parcel)
 
     def _drops_abandoned(self, parcel: Parcel) -> bool:
         if parcel.recipient.abandoned:
@@ -341,7 +344,8 @@ class Destination:
         if not (self._holds and parcel.recipient.can_hold):
             return False
         passed = self._ledger.accepted > parcel.accepted_before
-        return parcel.was_held or (parcel.attempts >= _FAILURES_TO_HOLD and passed)
+        failed_alone = parcel.attempts >= _FAILURES_TO_HOLD and passed
+        return failed_alone or parcel.fails_as_before(self._reason)
 
     def _wait_for_limit(self, limit_end: float, parcel: Parcel) -> None:
         """Set aside what a limit on its categories keeps for long. A limit on everything is an
@@ -349,11 +353,11 @@ class Destination:
         """
         wait_s = limit_end - self._clock()
         if not (self._holds and parcel.recipient.can_hold) or wait_s <= _SHORT_LIMIT_S:
-            self._wait_until(limit_end, parcel)
+            self._waiting.put(limit_end, parcel)
             return
         everything_s = self._limits.active().get(EVERYTHING, 0.0)
         if everything_s > 0.0:
-            self._wait_until(min(limit_end, self._clock() + everything_s), parcel)
+            self._waiting.put(min(limit_end, self._clock() + everything_s), parcel)
         else:
             self._hold(parcel, "limited", self._limit_answer, wait_s)
 
@@ -369,9 +373,6 @@ class Destination:
         return self._limits.end_for(
             envelope_categories(parcel.envelope), limitable=is_limitable(parcel.envelope)
         )
-
-    def _wait_until(self, due: float, parcel: Parcel) -> None:
-        self._waiting.put(due, parcel)
 
     def _forget(self, parcel: Parcel) -> None:
         self._ledger.pending -= 1

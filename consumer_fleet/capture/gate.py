@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.capture.held import Held
+from consumer_fleet.capture.held import Held, failure_kind
 from consumer_fleet.capture.items import KNOWN_CATEGORIES
 from consumer_fleet.errors import RejectedMessage
 
@@ -89,6 +89,11 @@ class Gate:
             return False
         self._close("backing_off", at_least_s)
         return True
+
+    def no_news(self, *, is_probe: bool) -> None:
+        """A message failed as it did while others were accepted: the next one may probe at once."""
+        if is_probe:
+            self._probe_is_out, self._probe_due = False, -math.inf
 
     def refused(self, *, is_probe: bool) -> bool:
         """The server refused our DSN or address. Returns whether that paused the destination."""
@@ -258,12 +263,12 @@ class Parcel:
         "accepted_before",
         "attempts",
         "envelope",
+        "held_for",
         "is_probe",
         "left",
         "number",
         "recipient",
         "size_bytes",
-        "was_held",
     )
 
     def __init__(
@@ -275,10 +280,15 @@ class Parcel:
         self.size_bytes = size_bytes
         self.attempts = 0
         self.is_probe = False
-        self.was_held = False
+        # The failure that it was held for, "" if only another destination knows; None if it wasn't.
+        self.held_for: str | None = None
         self.left: Sequence[int] | None = None
         # The envelopes that the destination had accepted when this one failed first.
         self.accepted_before = 0
+
+    def fails_as_before(self, answer: str) -> bool:
+        """Whether it fails as it did while others were accepted: that is no news of the others."""
+        return self.held_for in ("", failure_kind(answer))
 
     def shrink(self, positions: Sequence[int]) -> None:
         """Leave only the items at these positions."""

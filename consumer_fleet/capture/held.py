@@ -33,6 +33,17 @@ class Held(NamedTuple):
         """For a frame."""
         return [*self[:5], dict(self.left), self.rejection]
 
+    def failure_at(self, destination: str) -> str | None:
+        """The failure that the destination's next attempt expects, see ``failure_kind``."""
+        if self.kind == "limited":
+            return None
+        return failure_kind(self.answer) if destination == self.destination else ""
+
     @property
     def rejected(self) -> RejectedMessage | None:
         return None if self.rejection is None else RejectedMessage(*self.rejection)
+
+
+def failure_kind(answer: str) -> str:
+    """The part of an answer that is the same for each attempt: its status, or its error."""
+    return answer.partition(":")[0]

@@ -112,6 +112,34 @@ def test_one_that_fails_alone_is_given_back_after_three_failures(
     assert len(receiver.requests) == 5, "one attempt is enough for one that was held before"
 
 
+FAILED_ALONE = Held("failing", "upstream", 'HTTP 500: {"detail":"boom"}')
+
+
+@pytest.mark.parametrize("answer", [Reply(500, body=b"other words"), Reply(403)])
+def test_many_that_fail_as_they_did_alone_neither_slow_one_another_down_nor_stop_others(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination, answer: Reply
+) -> None:
+    receiver.respond(lambda request: answer if b"f" * 32 in request.body else Reply())
+    held = Held("failing", "upstream", f"HTTP {answer.status}: as before")
+    bad = [send(destination, event("f" * 32), held) for _ in range(50)]
+    # A backoff would let one probe pass at a time, up to 30 s apart.
+    drive_until(loop.run_once, lambda: all(each.holds for each in bad), 2.0)
+    assert destination.is_healthy
+    assert len(receiver.requests) == 50
+
+
+def test_one_that_was_held_and_fails_otherwise_shares_the_outage(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(503)
+    again = [send(destination, event(), FAILED_ALONE) for _ in range(6)]
+    drive_until(loop.run_once, lambda: not destination.is_healthy)
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 10)
+    assert not any(each.holds for each in again), "a failure that is not its own"
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: all(each.settlements == [None] for each in again))
+
+
 def test_while_nothing_else_is_accepted_a_failure_is_an_outage(
     loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
 ) -> None:

@@ -44,6 +44,16 @@ def test_one_probe_at_a_time_passes_a_closed_gate() -> None:
     assert gate.state == "open"
 
 
+def test_a_probe_that_brings_no_news_lengthens_no_wait() -> None:
+    clock = ManualClock(1000.0)
+    gate = closed_gate(clock)
+    clock.now += 0.1
+    gate.no_news(is_probe=gate.started())
+    assert gate.next_start() <= clock.now, "the next one may probe at once"
+    gate.failed(is_probe=gate.started())
+    assert gate.next_start() == clock.now + 0.2
+
+
 def test_answers_from_before_the_trouble_change_nothing() -> None:
     clock = ManualClock(1000.0)
     gate = closed_gate(clock)
