@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,12 +24,12 @@ from tests.support.posting import post_all, post_event
 pytestmark = pytest.mark.timed
 
 EVENTS = 10_000
-LIST_LIMIT_S = 1.0
-EVENT_LIMIT_S = 0.3
+LIST_LIMIT_S = 0.5
+EVENT_LIMIT_S = 0.2
 TRACE_LIMIT_S = 0.3
 SEARCH_LIMIT_S = 0.1
 MEMORY_LIMIT_MB = 150
-SDK_LIMIT_S = 1.0
+SDK_LIMIT_S = 0.25
 #: How much slower than wanted a busy machine may be.
 PATIENCE = 5
 
@@ -61,6 +60,14 @@ SEARCHING = """async (words) => {
   const start = performance.now();
   await (await fetch(`/api/events?q=${encodeURIComponent(words)}`)).text();
   return (performance.now() - start) / 1000;
+}"""
+# Polling from here would add its interval.
+NOTING_THE_FIRST = """() => {
+  new MutationObserver((_, observer) => {
+    if (document.querySelector('[role=listbox] [role=option]') === null) return;
+    window.shownAt = Date.now() / 1000;
+    observer.disconnect();
+  }).observe(document.body, { childList: true, subtree: true });
 }"""
 RAISING = """\
 import sys, time, sentry_sdk
@@ -100,8 +107,7 @@ def test_a_list_of_10000_events_loads_quickly(
 ) -> None:
     page = visit(full.url).page
     took_s = page.evaluate(SINCE_NAVIGATION)
-    report(capsys, f"list of {EVENTS:,} events: {took_s * 1000:.0f} ms")
-    assert took_s < LIST_LIMIT_S * PATIENCE
+    check(capsys, f"list of {EVENTS:,} events", took_s, LIST_LIMIT_S)
     expect(page.get_by_test_id("event-count")).to_have_text("10,000 events")
     assert rows(page).count() < 60  # only those that can be seen are drawn
     # Interactive: one key goes to the last entry.
@@ -118,8 +124,7 @@ def test_an_event_of_500_frames_opens_quickly(
     page = visit(full.url).page
     expect(rows(page).first).to_contain_text("RecursionError")
     took_s = page.evaluate(OPENING_OF_THE_FIRST)
-    report(capsys, f"event of 500 frames: {took_s * 1000:.0f} ms")
-    assert took_s < EVENT_LIMIT_S * PATIENCE
+    check(capsys, "event of 500 frames", took_s, EVENT_LIMIT_S)
 
 
 def test_a_search_of_10000_events_answers_quickly(
@@ -128,8 +133,7 @@ def test_a_search_of_10000_events_answers_quickly(
     page = visit(full.url).page
     for words in ("number 9876", "ValueError", "er 98", "nowhere", "x"):
         took_s = min(page.evaluate(SEARCHING, words) for _ in range(3))
-        report(capsys, f"search of {EVENTS:,} events for {words!r}: {took_s * 1000:.0f} ms")
-        assert took_s < SEARCH_LIMIT_S * PATIENCE
+        check(capsys, f"search of {EVENTS:,} events for {words!r}", took_s, SEARCH_LIMIT_S)
 
 
 def test_a_trace_of_2000_spans_opens_quickly(
@@ -139,8 +143,7 @@ def test_a_trace_of_2000_spans_opens_quickly(
     page = visit(receiver.url).page
     expect(rows(page).first).to_contain_text("/pay")
     took_s = page.evaluate(OPENING_OF_THE_TRACE)
-    report(capsys, f"trace of 2,000 spans: {took_s * 1000:.0f} ms")
-    assert took_s < TRACE_LIMIT_S * PATIENCE
+    check(capsys, "trace of 2,000 spans", took_s, TRACE_LIMIT_S)
     expect(page.get_by_text("2,001 spans, 1 entry")).to_be_visible()
 
 
@@ -174,7 +177,7 @@ def test_the_server_of_10000_events_needs_little_memory(
     assert rss_mb <= MEMORY_LIMIT_MB
 
 
-def test_an_error_of_the_python_sdk_shows_within_a_second(
+def test_an_error_of_the_python_sdk_shows_at_once(
     visit: OpenPage, receiver: InspectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = tmp_path / "raising.py"
@@ -182,15 +185,14 @@ def test_an_error_of_the_python_sdk_shows_within_a_second(
     page = visit(receiver.url).page
     expect(page.locator(".connection")).to_have_text("Live")
     expect(page.locator(".dsn")).to_contain_text(receiver.dsn)
+    page.evaluate(NOTING_THE_FIRST)
     program = [sys.executable, str(script), receiver.dsn]
     with subprocess.Popen(program, stdout=subprocess.PIPE, env=clean_environment()) as raising:
         row = rows(page).filter(has_text="LookupError: raised for the page")
         expect(row).to_be_visible(timeout=20_000)
-        seen_at = time.time()
         assert raising.stdout is not None
-        took_s = seen_at - float(raising.stdout.readline())
-    report(capsys, f"from the SDK to the page: {took_s * 1000:.0f} ms")
-    assert took_s < SDK_LIMIT_S * PATIENCE
+        took_s = page.evaluate("window.shownAt") - float(raising.stdout.readline())
+    check(capsys, "from the SDK to the page", took_s, SDK_LIMIT_S)
     row.click()
     variables = page.get_by_role("group", name="Variables")
     expect(variables).to_contain_text("[Filtered]")
@@ -198,6 +200,12 @@ def test_an_error_of_the_python_sdk_shows_within_a_second(
     expect(page.locator("[aria-current] code")).to_have_text(
         'raise LookupError("raised for the page")'
     )
+
+
+def check(capsys: pytest.CaptureFixture[str], what: str, took_s: float, wanted_s: float) -> None:
+    """Print how long it took, and fail if that is much too long."""
+    report(capsys, f"{what}: {took_s * 1000:.0f} ms (wanted: {wanted_s * 1000:.0f})")
+    assert took_s < wanted_s * PATIENCE
 
 
 def report(capsys: pytest.CaptureFixture[str], line: str) -> None:

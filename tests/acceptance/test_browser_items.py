@@ -1,4 +1,4 @@
-"""Each type of item that the Python SDK sends is read on the page, and found by a search."""
+"""Each type of item that the SDKs send is read on the page, and found by a search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from sentry_sdk.profiler import transaction_profiler
 from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import Look, OpenPage, open_row, rows
 from tests.support.inspector_process import InspectorProcess
+from tests.support.node_sdk import start_node_sdk
 from tests.support.posting import post_all
+from tests.support.requirements import MissingPart, require
 
 FEEDBACK = {
     "type": "feedback",
@@ -121,6 +123,60 @@ def test_every_item_of_the_sdk_is_read_on_the_page(visit: OpenPage, sent: Inspec
     profile = show(page, "/checkout", "Profile")
     expect(profile).to_contain_text("busy_with_prices")
     expect(profile).to_contain_text(re.compile(r"\d+ samples"))
+
+    feedback = show(page, "The cart is empty", "Event")
+    expect(feedback.locator(".feedback")).to_have_text("The cart is empty")
+    expect(feedback).to_contain_text("jane@example.com")
+
+
+@pytest.fixture(scope="module")
+def sent_by_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]:
+    """An inspector with one item of each type, sent by the Node SDK."""
+    with InspectorProcess(tmp_path_factory.mktemp("node")) as inspector:
+        try:
+            senders = [start_node_sdk(inspector.dsn), start_node_sdk(inspector.dsn, "static")]
+        except MissingPart as error:
+            require("The Node SDK", str(error))
+        for sender in senders:
+            assert sender.wait(60) == 0
+        yield inspector
+
+
+def test_every_item_of_the_node_sdk_is_read_on_the_page(
+    visit: OpenPage, sent_by_node: InspectorProcess
+) -> None:
+    page = visit(sent_by_node.url).page
+    error = show(page, "Error: the payment failed", "Event")
+    expect(error.locator(".cause")).to_have_text("Error caused by")
+    expect(error.locator(".exception").nth(1)).to_contain_text("TypeError")
+    expect(error.locator("[aria-current] code").first).to_contain_text("new Error('the payment")
+    attached = error.get_by_role("list", name="Attachments").get_by_role("listitem")
+    expect(attached).to_contain_text("rates.log")
+    expect(attached).to_contain_text("line 1\nline 2")
+
+    group = show(page, "AggregateError: no mirror answers", "Event")
+    expect(group.locator(".cause")).to_have_text(["member of group AggregateError"] * 2)
+
+    spans = show(page, "POST /checkout", "Trace").get_by_role("treeitem")
+    expect(spans).to_have_count(3)
+    expect(spans.nth(0)).to_contain_text("2 errors")
+    expect(spans.nth(2)).to_contain_text("db SELECT carts")
+
+    transaction = show(page, "POST /pay", "Trace").get_by_role("treeitem")
+    expect(transaction).to_have_count(2)
+
+    logs = show(page, "low stock of teapot", "Logs")
+    logs.get_by_role("button", name="low stock of teapot").click()
+    expect(logs).to_contain_text("Basel")
+
+    metrics = show(page, "orders.paid", "Metrics")
+    expect(metrics.get_by_role("row").nth(1)).to_contain_text("counter3 orderorders.paid")
+
+    check_in = show(page, "nightly-rates: ok", "Check-in")
+    expect(check_in).to_contain_text("Monitornightly-ratesStatusokDuration12.5 s")
+
+    session = show(page, "session exited", "Session")
+    expect(session).to_contain_text("Releaseshop@1")
 
     feedback = show(page, "The cart is empty", "Event")
     expect(feedback.locator(".feedback")).to_have_text("The cart is empty")

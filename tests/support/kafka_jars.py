@@ -5,54 +5,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
+from tests.support.cache import fetched
 from tests.support.java import find_java
 from tests.support.requirements import MissingPart
 
 _POM = Path(__file__).with_name("kafka_pom.xml")
-_CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kafka"
 
 
 def kafka_jars() -> Path:
     """Return the folder of Kafka's jars; blocks while Maven fetches them the first time."""
-    digest = hashlib.sha256(_POM.read_bytes()).hexdigest()[:16]
-    jars = _CACHE / digest
-    if not jars.is_dir():
-        _fetch(jars)
-    return jars
+    return fetched("kafka", _POM, _fetch)
 
 
-def _fetch(jars: Path) -> None:
+def _fetch(target: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise MissingPart("mvn is not on the PATH (install Maven: it fetches Kafka)")
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
-        target = Path(scratch, "jars")
-        command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"]
-        command.append(f"-DoutputDirectory={target}")
-        java_home = find_java().parent.parent
-        run = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "JAVA_HOME": str(java_home)},
-        )
-        if run.returncode:
-            raise MissingPart(f"Maven could not fetch Kafka:\n{run.stdout}{run.stderr}")
-        # The rename publishes the folder whole; if another process was first, its folder stays.
-        try:
-            target.rename(jars)
-        except OSError:
-            if not jars.is_dir():
-                raise
+    command = [maven, "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies"]
+    command.append(f"-DoutputDirectory={target}")
+    java_home = find_java().parent.parent
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "JAVA_HOME": str(java_home)},
+    )
+    if run.returncode:
+        raise MissingPart(f"Maven could not fetch Kafka:\n{run.stdout}{run.stderr}")
 
 
 def main() -> int:
