@@ -35,7 +35,7 @@ from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.protocol import DELIVERED, Kind, SharedState
+from consumer_fleet.worker.protocol import DELIVERED, Frame, Kind, SharedState
 
 _TOPIC = "ingest-events"
 _COUNTS = (10, 100, 1000)
@@ -171,7 +171,7 @@ class InstantWorker:
         self._plan = plan
         self._frames: deque[bytes] = deque([protocol.encode_ready(self.started_at)])
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: Frame) -> None:
         with self._plan.uncounted.section():
             if frame == protocol.STOP:
                 return

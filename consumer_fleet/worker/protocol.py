@@ -16,6 +16,8 @@ subset of a chunk, and may be sent again without the settled ones.
                       CANCEL   task id: start no more of its messages
                       CHANGE   what `MultiplexingTransport.change` takes
                       STOP     finish what was sent, then exit
+                      LAID     a large frame is in the shared memory: its start, its length, and
+                               the end of the ring's use up to it
     worker → parent   READY    the worker has booted and takes tasks: the time
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
@@ -28,6 +30,9 @@ subset of a chunk, and may be sent again without the settled ones.
 A message that was delivered, or that one of two destinations has accepted, is marked by a byte in
 shared memory, at its number in the task's region. The byte is there as soon as the answer is, and
 stays there when the worker dies.
+
+Large frames to a worker go through a ring in the same memory, which spares both sides the copies
+of the pipe; where it has no room for one, the pipe takes it.
 
 A parked message has left the window: it is on disk, where it stays beyond the worker's death. It
 frees its budget, others pass it, and only the commit waits for it.
@@ -67,6 +72,7 @@ class Kind(IntEnum):
     DONE = 8
     CHANGE = 9
     DRAIN = 10
+    LAID = 11
 
 
 class Task(NamedTuple):
@@ -133,13 +139,22 @@ class Receipts:
         return not (self.filtered or self.rejected or self.parked or self.held or self.given_up)
 
 
+#: msgpack, in a buffer of whatever kind.
+Frame: TypeAlias = bytes | memoryview
+
+
 def _frame(*fields: object) -> bytes:
     # An error's text may hold lone surrogates, which UTF-8 can't encode: they are escaped.
     return bytes(msgpack.packb(fields, unicode_errors="backslashreplace"))
 
 
-def encode_task(task: Task) -> bytes:
-    return _frame(Kind.TASK, *task)
+def encode_task(task: Task, size: int = 0) -> Frame:
+    """``size`` is about that of the values: with it, nothing is copied to make room."""
+    packer = msgpack.Packer(
+        autoreset=False, unicode_errors="backslashreplace", buf_size=size + _TASK_OVERHEAD_BYTES
+    )
+    packer.pack((Kind.TASK, *task))
+    return memoryview(packer.getbuffer())
 
 
 def encode_cancel(task_id: int) -> bytes:
@@ -183,7 +198,7 @@ def encode_status(statuses: Sequence[DestinationStatus]) -> bytes:
     return _frame(Kind.STATUS, [asdict(status) for status in statuses])
 
 
-def decode(frame: bytes) -> tuple[Kind, list[Any]]:
+def decode(frame: Frame) -> tuple[Kind, list[Any]]:
     """The kind and the fields of a frame. Both ends are this program: a bad frame is our bug."""
     kind, *fields = msgpack.unpackb(frame, raw=False, strict_map_key=False)
     return Kind(kind), fields
@@ -214,10 +229,16 @@ def as_statuses(fields: Sequence[Any]) -> list[DestinationStatus]:
     return [DestinationStatus(**status) for status in fields[0]]
 
 
-_BEAT_NS, _TASK, _NUMBER, _LOSABLE, _HAS_NEWS, _ACCEPTED = range(6)
+_BEAT_NS, _TASK, _NUMBER, _LOSABLE, _HAS_NEWS, _RING_READ, _ACCEPTED = range(7)
 _NO_TASK = -1
 # Bytes for receipts: each message that is stuck may keep the region of a whole chunk.
 _RECEIPT_BYTES = 128 * 1024
+# For two chunks of usual messages: one that is read, and one that is written.
+_RING_BYTES = 1536 * 1024
+# A smaller frame passes the pipe at once.
+_LARGE_FRAME_BYTES = 16 * 1024
+# Beside the values of a usual chunk: numbers, offsets and timestamps.
+_TASK_OVERHEAD_BYTES = 16 * 1024
 DELIVERED = 1
 ACCEPTED_BY = MappingProxyType({"upstream": 2, "saas": 4})
 
@@ -236,17 +257,23 @@ class SharedState:
         self._arrays = (
             context.RawArray("q", _ACCEPTED + destinations),
             context.RawArray("B", _RECEIPT_BYTES),
+            context.RawArray("B", _RING_BYTES),
         )
         self._open_views()
+        # The parent's: how much of the ring was used since the start.
+        self._ring_used = 0
         self._cells[_TASK] = _NO_TASK
         self.beat()
 
     def _open_views(self) -> None:
-        cells, receipts = self._arrays
+        cells, receipts, ring = self._arrays
         # A memoryview takes half the time of an array of ctypes.
         self._cells = memoryview(cells).cast("B").cast("q")
+        #: Its one cell is the message's number; after ``begin``, it alone goes to the next one.
+        self.suspect_number = self._cells[_NUMBER : _NUMBER + 1]
         # One byte per message: DELIVERED, and ACCEPTED_BY for each of several destinations.
         self.receipts = memoryview(receipts).cast("B")
+        self._ring = memoryview(ring).cast("B")
 
     def __getstate__(self) -> object:
         return self._arrays
@@ -283,6 +310,28 @@ class SharedState:
             return False
         self._cells[_HAS_NEWS] = 0
         return True
+
+    def lay(self, frame: Frame) -> Frame:
+        """Put a large frame to the worker into the ring, if it has room. Returns what to send."""
+        length = len(frame)
+        if length < _LARGE_FRAME_BYTES:
+            return frame
+        start = self._ring_used % _RING_BYTES
+        end = self._ring_used + length
+        if start + length > _RING_BYTES:
+            end += _RING_BYTES - start
+            start = 0
+        if end - self._cells[_RING_READ] > _RING_BYTES:
+            return frame
+        self._ring[start : start + length] = frame
+        self._ring_used = end
+        return _frame(Kind.LAID, start, length, end)
+
+    def take_laid(self, start: int, length: int, end: int) -> tuple[Kind, list[Any]]:
+        """Decode the frame of a LAID. The worker takes them in their order."""
+        decoded = decode(self._ring[start : start + length])
+        self._cells[_RING_READ] = end
+        return decoded
 
     def note_losable(self, envelopes: int) -> None:
         """Note the envelopes that wait for best-effort destinations: a death drops them."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import pytest
 
-from consumer_fleet.worker.protocol import Regions, SharedState, Suspect
+from consumer_fleet.worker import protocol
+from consumer_fleet.worker.protocol import Kind, Regions, SharedState, Suspect
 
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -101,3 +103,51 @@ def test_silence_is_counted_from_the_last_beat(monkeypatch: pytest.MonkeyPatch) 
     shared.beat()
     now_ns[0] += 1_000_000
     assert shared.silent_s == 0.001
+
+
+def large_frame(number: int, size: int = 500_000) -> protocol.Frame:
+    return protocol.encode_task(
+        protocol.Task(number, "t", 0, 0, [0], [number], [None], [bytes(size)], [], [], {}, {}), size
+    )
+
+
+def task_ids_of(shared: SharedState, laid: Sequence[protocol.Frame]) -> list[int]:
+    """In the worker: the tasks of these frames of the ring."""
+    ids = []
+    for frame in laid:
+        kind, fields = protocol.decode(frame)
+        assert kind is Kind.LAID
+        kind, fields = shared.take_laid(*fields)
+        assert kind is Kind.TASK
+        task = protocol.as_task(fields)
+        assert task.values == [bytes(500_000)]
+        ids.append(task.task_id)
+    return ids
+
+
+def test_large_frames_arrive_in_order_however_often_the_ring_is_used() -> None:
+    shared = SharedState(CONTEXT)
+    waiting: list[protocol.Frame] = []
+    taken = []
+    for number in range(20):
+        waiting.append(shared.lay(large_frame(number)))
+        assert len(waiting[-1]) < 100, "it goes through the pipe"
+        if len(waiting) == 2:
+            taken += task_ids_of(shared, [waiting.pop(0)])
+    assert taken == list(range(19))
+
+
+def test_a_frame_that_the_ring_has_no_room_for_stays_as_it_is() -> None:
+    shared = SharedState(CONTEXT)
+    laid = [shared.lay(large_frame(number)) for number in range(3)]
+    frame = large_frame(3)
+    assert shared.lay(frame) is frame, "nothing of what was not read may be overwritten"
+    assert task_ids_of(shared, laid) == [0, 1, 2]
+    assert shared.lay(frame) is not frame
+    too_large = large_frame(4, 2_000_000)
+    assert shared.lay(too_large) is too_large
+
+
+def test_a_small_frame_goes_through_the_pipe_at_once() -> None:
+    frame = large_frame(1, 1000)
+    assert SharedState(CONTEXT).lay(frame) is frame
