@@ -33,13 +33,14 @@ _CHUNK = 500
 _DIFFERENT = 5000
 _BLOCK_BYTES = 16 * 1024 * 1024
 OPTIONS = MappingProxyType({"bootstrap_servers": "127.0.0.1:9", "upstream_dsn": "http://k@[::1]/1"})
+_TRANSFORMED = Skipped("transformed")
 _decode = registry.get("ingest-events").decode
 
 
 def transform(message: RawMessage) -> Skipped:
     """The worker's codec."""
     _decode(message)
-    return Skipped("transformed")
+    return _TRANSFORMED
 
 
 def transform_stock(message: Message[KafkaPayload]) -> int:

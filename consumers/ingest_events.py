@@ -38,9 +38,9 @@ _ATTACHMENT_ATTRIBUTES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-# How Relay begins an event's payload. The type is that of the whole event, not of a part of it.
+# How Relay begins an event's payload: its id, and the type of the whole event, not of a part of it.
 _RELAY_EVENT: Final = re.compile(
-    rb'\{"event_id":"[0-9a-f]{32}"(?:,"level":"[a-z]+")?(?:,"version":"[^"\\]*")?,"type":"([a-z]+)"'
+    rb'\{"event_id":"([0-9a-f]{32})"(?:,"level":"[a-z]+")?(?:,"version":"[^"\\]*")?,"type":"([a-z]+)"'
 )
 
 
@@ -58,6 +58,8 @@ class _PlainEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 _decode_plain_event: Final = msgspec.msgpack.Decoder(_PlainEvent).decode
 _EVENT_ITEM: Final = (b'{"type":"event","length":%d}', "event")
+_new: Final = tuple.__new__
+_ENVELOPE_DEFAULTS: Final = tuple(Envelope._field_defaults.values())
 _own_items: Final = {
     name.encode(): (b'{"type":"%b","length":%%d}' % name.encode(), name) for name in OWN_ITEM_TYPES
 }
@@ -66,6 +68,8 @@ _own_items: Final = {
 def _decode_fast(value: bytes) -> Envelope | None:
     """The envelope of the usual message, which needs neither a general parser nor a search through
     its payload. None if the message is any other one, valid or not.
+
+    ``_new`` makes a named tuple in half the time.
     """
     try:
         message = _decode_plain_event(value)
@@ -73,11 +77,15 @@ def _decode_fast(value: bytes) -> Envelope | None:
         return None
     event_id, payload = message.event_id, message.payload
     beginning = _RELAY_EVENT.match(payload)
-    if beginning is None or normalize_event_id(event_id) != event_id:
+    if beginning is None:
         return None
-    header, item_type = _own_items.get(beginning[1], _EVENT_ITEM)
-    item = Item(header % len(payload), item_type, payload)
-    return Envelope(b'{"event_id":"%b"}' % event_id.encode(), event_id, (item,))
+    known_id, kind = beginning.groups()
+    if event_id.encode() != known_id:
+        return None
+    header, item_type = _own_items.get(kind, _EVENT_ITEM)
+    item = _new(Item, (header % len(payload), item_type, payload))
+    header = b'{"event_id":"%b"}' % known_id
+    return _new(Envelope, (header, event_id, (item,)) + _ENVELOPE_DEFAULTS)  # noqa: RUF005 - faster
 
 
 class IngestEvents(MsgpackFormat):
