@@ -97,7 +97,7 @@ test: $(DEV_READY) $(if $(ONLY_UNIT),,$(BUNDLE) kafka browser tools) ## Run all 
 	$(if $(ARGS),,$(NPM) test)
 	$(PYTEST) --numprocesses=$(TEST_PROCESSES) --dist=$(if $(ONLY_UNIT),worksteal,loadfile) --no-loadscope-reorder \
 		-m "not timed" $(ARGS) $(OR_NONE)
-	$(PYTEST) -m timed $(ARGS) $(OR_NONE)
+	$(if $(ONLY_UNIT),,$(PYTEST) -m timed $(ARGS) $(OR_NONE))
 
 test-compiled: setup ## Run the tests of delivery on a wheel that mypyc has compiled (needs a C compiler)
 	$(call BUILD_COMPILED,$(COMPILED_TREE))

@@ -33,7 +33,7 @@ class Ground:
 @contextmanager
 def prepared(folder: Path) -> Iterator[Ground]:
     """Start a broker and a sink for the length of the block."""
-    with Sink(folder) as sink, closing(KafkaBroker(heap_mib=1024)) as kafka:
+    with Sink(folder) as sink, closing(KafkaBroker(for_load=True)) as kafka:
         kafka.start()
         (kafka_pid,) = (
             pid for pid in proc.descendants(os.getpid()) if "kafka.Kafka " in proc.command_line(pid)

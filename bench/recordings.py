@@ -211,7 +211,7 @@ def main() -> int:
             for line in memory(Path(name), given.gigabytes):
                 print(line, flush=True)
         if given.runs:
-            with closing(KafkaBroker(heap_mib=1024)) as kafka:
+            with closing(KafkaBroker(for_load=True)) as kafka:
                 kafka.start()
                 found = measure(kafka, Path(name), given.messages, given.runs)
     for comparison in found:

@@ -28,7 +28,7 @@ class _Node(KafkaBroker):
     def __init__(self, number: int, controller_ports: list[int], cluster_id: str) -> None:
         self._number = number
         self._controller_ports = controller_ports
-        super().__init__(_REPLICATED, heap_mib=320, cluster_id=cluster_id)
+        super().__init__(_REPLICATED, cluster_id=cluster_id)
 
     def _write_config(self, controller_port: int, settings: Mapping[str, object]) -> None:
         ports = dict(enumerate(self._controller_ports, 1))

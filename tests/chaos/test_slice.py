@@ -12,7 +12,7 @@ from tests.chaos.rows import ROWS, Play, run
 from tests.chaos.stage import Stage
 from tests.support.kafka_broker import KafkaBroker
 
-_SCALE = 0.04
+_SCALE = 0.025
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""An inspector's memory with a full store, and the cost of accepting envelopes."""
+"""An inspector's memory with a full store, and what accepting and searching cost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ import zstandard
 
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.inspector.demo import demo_feed
+from consumer_fleet.inspector.entry import Filter
+from consumer_fleet.inspector.store import Store
+from tests.support.inspecting import event_entry
 from tests.support.inspector_process import InspectorProcess
 from tests.support.posting import post_all
 
@@ -120,3 +123,26 @@ def post(dsn: Dsn, body: bytes, encoding: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+@pytest.mark.timed
+def test_a_search_of_10000_events_takes_less_than_50_ms() -> None:
+    store = Store()
+    text = "connection to the database was refused by its server " * 3
+    store.add_all(
+        [
+            event_entry(
+                {"message": f"{text}{number}", "platform": "python"},
+                f"{number:032x}",
+                received_at=float(number),
+            )
+            for number in range(10_000)
+        ]
+    )
+    took_ms = {}
+    for words in ("refused 9999", "no such words", "refused 1", "its word"):
+        started = time.perf_counter()
+        store.page(Filter(text=words))
+        took_ms[words] = (time.perf_counter() - started) * 1000
+    store.close()
+    assert max(took_ms.values()) < 50, took_ms

@@ -6,17 +6,22 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from consumer_fleet.errors import RecordingError
 from consumer_fleet.recording.format import RecordingHeader
 from consumer_fleet.recording.reader import Recording
 from consumer_fleet.recording.writer import RecordingWriter
-from consumer_fleet.testing import MadeRecording
+from consumer_fleet.run.demonstration import example_messages
+from consumer_fleet.testing import MadeRecording, replay
 from consumer_fleet.testing.recording import record_again
 
 pytest_plugins = ["pytester"]
@@ -391,3 +396,27 @@ def test_what_can_not_be_filtered_and_scrubbed_as_it_was_is_not_recorded_again(
     with pytest.raises(RecordingError, match=f"can't be recorded again: {says}"):
         record_again(Recording(path), {"bootstrap.servers": "127.0.0.1:9"})
     assert path.read_bytes() == before
+
+
+@pytest.mark.timed
+def test_a_thousand_messages_take_less_than_a_calibrated_second() -> None:
+    """The yardstick: what this machine, as busy as it is now, takes for parsing alone."""
+    messages = list(islice(example_messages("events"), 1000))
+    recording = MadeRecording(messages)
+    replay(recording)
+
+    def parse_all() -> None:
+        for _ in range(5):
+            for message in messages:
+                orjson.dumps(orjson.loads(message))
+
+    yardstick_s = min(_timed(parse_all) for _ in range(3))
+    replay_s = min(_timed(lambda: replay(recording)) for _ in range(3))
+    sys.stdout.write(f"1,000 messages: {replay_s:.3f} s, yardstick {yardstick_s:.3f} s\n")
+    assert replay_s < 15 * yardstick_s
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

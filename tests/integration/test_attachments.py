@@ -22,6 +22,9 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
 from tests.support.scripted_receiver import ScriptedReceiver
 
+# A killed member is.
+_SOON_REPLACED = ("--kafka-config", "session.timeout.ms=3000,heartbeat.interval.ms=500")
+
 
 def spread(events: list[AttachedEvent], chance: random.Random) -> list[tuple[int, bytes]]:
     """The messages of all events as partition and value: mixed over four partitions, some of them
@@ -141,7 +144,7 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
         arguments = ("--stop-at-end",) if last else ()
         if last:
             scene.produce(messages[len(messages) // 2 :])
-        with scene.run(upstream, *arguments) as consumer:
+        with scene.run(upstream, *_SOON_REPLACED, *arguments) as consumer:
             for _ in range(3):
                 consumer.wait_for("worker_ready", 2)
                 wait_for_requests(upstream, len(upstream.requests) + 5, consumer)

@@ -80,19 +80,20 @@ class KafkaBroker(KafkaTopics):
         self,
         settings: Mapping[str, object] | None = None,
         *,
-        heap_mib: int = 512,
+        for_load: bool = False,
         folder: Path | None = None,
         host: str = "127.0.0.1",
         cluster_id: str | None = None,
     ) -> None:
         """``settings`` go on top of the tests' own. Raises MissingPart without Java or jars.
 
+        ``for_load``: it runs for long, at full speed; else it starts in half the time.
         ``folder`` is empty and belongs to the broker: ``close`` deletes it. ``host`` is the address
         that clients reach it at.
         """
         self._java = find_java()
         self._jars = kafka_jars()
-        self._heap_mib = heap_mib
+        self._for_load = for_load
         self.port, controller_port = free_ports(2)
         super().__init__(f"{host}:{self.port}")
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
@@ -184,12 +185,10 @@ class KafkaBroker(KafkaTopics):
             raise RuntimeError(f"Kafka's storage was not formatted:\n{run.stdout}{run.stderr}")
 
     def _command(self, main_class: str, *arguments: str) -> list[str]:
-        options = [
-            f"-Xmx{self._heap_mib}m",
-            # Half the time to start, and no idle collector threads beside the tests.
-            "-XX:+UseSerialGC",
-            f"-Dlog4j2.configurationFile={_LOGGING}",
-        ]
+        # Half the time to start, and no idle collector threads beside the tests.
+        options = ["-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOGGING}"]
+        # Most of a start is compiling: half of it, without what pays off after minutes only.
+        options += ["-Xmx1g"] if self._for_load else ["-Xmx512m", "-XX:TieredStopAtLevel=1"]
         return [str(self._java), *options, "-cp", f"{self._jars}/*", main_class, *arguments]
 
     def _answers(self) -> bool:
