@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.consumer_process import ConsumerProcess, run_command
@@ -35,16 +36,17 @@ def test_a_wrong_password_is_named_within_seconds_and_is_not_healthy(
             before = alive.stat().st_mtime_ns if alive.exists() else None
             consumer.wait_for("kafka_unreachable", 2, timeout_s=15)
             assert (alive.stat().st_mtime_ns if alive.exists() else None) == before
-        for command in (
+        commands = (
             ("run", "--stop-at-end", "--upstream-dsn", upstream.dsn(), "--workers", "1"),
             ("status",),
             ("record", "-o", "x.recording"),
-        ):
-            done = run_command(
-                *(*command, "--topic", "events", "--bootstrap-servers", broker.sasl_servers),
-                *settings,
-                cwd=tmp_path,
+        )
+        topic = ("--topic", "events", "--bootstrap-servers", broker.sasl_servers)
+        with ThreadPoolExecutor() as pool:  # each waits for several refusals
+            ended = pool.map(
+                lambda command: run_command(*command, *topic, *settings, cwd=tmp_path), commands
             )
+        for done in ended:
             assert done.returncode == 78, done.stderr
             assert "Kafka refuses the login" in done.stderr
             assert "sasl.password" in done.stderr
