@@ -75,6 +75,7 @@ _COMMANDS = {
     "replay": "consumer_fleet.replay.command",
     "run": "consumer_fleet.run.command",
     "status": "consumer_fleet.status.command",
+    "tail": "consumer_fleet.tail.command",
 }
 
 

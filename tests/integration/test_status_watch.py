@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import re
 import signal
-import struct
 import subprocess
-import termios
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,75 +22,9 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
 from tests.support.scripted_receiver import ScriptedReceiver
 from tests.support.statsd import StatsdServer
+from tests.support.terminal import heed_interrupts, lines_of, terminal
 
-_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
-
-
-def heed_interrupts() -> None:
-    """In the child: a test run in the background ignores INT, and a child inherits that."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class Terminal:
-    """A command on a terminal of 80 x 24, and everything that it has drawn."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._terminal, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        self.process = subprocess.Popen(
-            [CONSUMER, *arguments],
-            env=clean_environment({"TERM": "xterm-256color"}),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=heed_interrupts,  # noqa: PLW1509 - one system call
-        )
-        os.close(theirs)
-        self.drawn = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._terminal, 65536)
-            except OSError:
-                return  # the command has ended
-            self.drawn += data.decode()
-
-    def wait_for(self, text: str, *, after: int = 0, timeout_s: float = 30) -> int:
-        """Block until the text was drawn behind that place; gives the place."""
-        wait_until(
-            lambda: text in self.drawn[after:], timeout_s=timeout_s, what=f"{text!r} on the screen"
-        )
-        return self.drawn.index(text, after)
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(10)
-        self._reader.join(5)
-        return code
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-        self._reader.join(5)
-        os.close(self._terminal)
-
-
-@contextmanager
-def terminal(*arguments: str) -> Iterator[Terminal]:
-    found = Terminal(*arguments)
-    try:
-        yield found
-    finally:
-        found.close()
-
-
-def lines_of(drawn: str) -> list[str]:
-    return _SEQUENCE.sub("", drawn).replace("\r", "").split("\n")
 
 
 def test_the_screen_outlives_kafkas_absence_and_ends_clean(
