@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from consumer_fleet.kafka.open_offsets import CommitMetadata
 from consumer_fleet.kafka.reader import PartitionId
-from consumer_fleet.tail.line import Line
+from consumer_fleet.tail.line import TailLine
 
 #: What a group has committed in each partition of a topic.
 Commits: TypeAlias = Mapping[PartitionId, tuple[int, CommitMetadata]]
@@ -22,7 +22,7 @@ _MOST_LETTERS: Final = 10_000
 
 
 class _Pending(NamedTuple):
-    line: Line
+    line: TailLine
     due: float
 
 
@@ -36,14 +36,14 @@ class Deliveries:
         self._wait_s = wait_s
         self._clock = clock
         self._pending: deque[_Pending] = deque()
-        self._by_position: dict[_Position, Line] = {}
-        self._shown: dict[_Position, Line] = {}
-        self._again: list[Line] = []
+        self._by_position: dict[_Position, TailLine] = {}
+        self._shown: dict[_Position, TailLine] = {}
+        self._again: list[TailLine] = []
         self._letters: dict[_Position, str] = {}
         # Topics in which the group has never committed.
         self._unused: set[str] = set()
 
-    def add(self, line: Line) -> None:
+    def add(self, line: TailLine) -> None:
         self._pending.append(_Pending(line, self._clock() + self._wait_s))
         self._by_position[line.position] = line
         reason = self._letters.pop(line.position, None)
@@ -83,7 +83,7 @@ class Deliveries:
             if line.delivery == "settled":
                 del self._shown[position]
 
-    def take(self) -> Iterator[Line]:
+    def take(self) -> Iterator[TailLine]:
         """The lines to show now."""
         yield from self._again
         self._again.clear()
@@ -103,7 +103,7 @@ class Deliveries:
                     del self._shown[next(iter(self._shown))]
 
 
-def _judge(line: Line, commits: Commits) -> None:
+def _judge(line: TailLine, commits: Commits) -> None:
     found = commits.get((line.topic, line.partition))
     if found is None:
         line.delivery = "unknown"

@@ -19,7 +19,7 @@ from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
 from consumer_fleet.kafka.reader import TopicReader
 from consumer_fleet.tail.deliveries import Commits, Deliveries
-from consumer_fleet.tail.line import Line, line_of
+from consumer_fleet.tail.line import TailLine, line_of
 
 _READ_S: Final = 0.1
 _BATCH: Final = 500
@@ -51,7 +51,7 @@ class Follower:
     ) -> None:
         self._kafka = cluster.kafka
         self._streams = {stream.topic: stream for stream in streams}
-        self._lines: queue.SimpleQueue[Line] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[TailLine] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._error: Exception | None = None
         self._deliveries = Deliveries(_WAIT_S)
@@ -68,7 +68,7 @@ class Follower:
             self._stack.close()
             raise
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[TailLine]:
         """Each line when it is known, or has changed; forever. Raises what ended the reading."""
         # A daemon: the interpreter must not wait for a client that waits for a broker.
         threading.Thread(target=self._run, name="tail", daemon=True).start()

@@ -37,7 +37,7 @@ _GAP: Final = "  "
 
 
 @dataclass(slots=True)
-class Line:
+class TailLine:
     """What is known of a message. ``detail`` says why it is held or a dead letter."""
 
     topic: str
@@ -61,12 +61,12 @@ class Line:
         return {"at": at, **asdict(self)}
 
 
-def line_of(topic: str, partition: int, record: Record, definition: ConsumerDefinition) -> Line:
+def line_of(topic: str, partition: int, record: Record, definition: ConsumerDefinition) -> TailLine:
     """Read a message as its consumer does. Never raises for the message's content."""
     message = RawMessage(topic, partition, record.offset, record.timestamp_ms, record.value)
     entry = entry_of(topic, partition, record, definition.decode)
     found = describe(entry)
-    return Line(
+    return TailLine(
         topic,
         partition,
         record.offset,
@@ -90,7 +90,7 @@ class Layout:
         self._position_width = 0
         self._project_width = 1
 
-    def text(self, line: Line) -> str:
+    def text(self, line: TailLine) -> str:
         """The line, with colours."""
         position = f"{line.partition}@{line.offset}"
         if self._with_topic:

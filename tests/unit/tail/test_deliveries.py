@@ -6,14 +6,14 @@ import pytest
 
 from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.tail.deliveries import Commits, Deliveries
-from consumer_fleet.tail.line import Line
+from consumer_fleet.tail.line import TailLine
 from tests.support.clock import ManualClock
 
 HELD_5 = CommitMetadata("", 9, frozenset({5, 7}), "failing upstream HTTP 500: boom")
 
 
-def line(offset: int) -> Line:
-    return Line("events", 0, offset, 0, 1, "error", "error", f"title {offset}")
+def line(offset: int) -> TailLine:
+    return TailLine("events", 0, offset, 0, 1, "error", "error", f"title {offset}")
 
 
 def commit(offset: int, says: CommitMetadata = NOTHING_HELD) -> Commits:

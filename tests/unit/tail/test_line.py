@@ -10,7 +10,7 @@ import pytest
 
 from consumer_fleet.consumers.registry import get
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.tail.line import Layout, Line, line_of
+from consumer_fleet.tail.line import Layout, TailLine, line_of
 
 AT_MS = 1_700_000_000_123
 EVENT = (
@@ -19,11 +19,11 @@ EVENT = (
 )
 
 
-def read(value: bytes | None, consumer: str = "envelopes") -> Line:
+def read(value: bytes | None, consumer: str = "envelopes") -> TailLine:
     return line_of("raw", 3, Record(17, AT_MS, None, value, ()), get(consumer))
 
 
-def text(line: Line, *, width: int | None = None, with_topic: bool = False) -> str:
+def text(line: TailLine, *, width: int | None = None, with_topic: bool = False) -> str:
     return click.unstyle(Layout(width, with_topic=with_topic).text(line))
 
 
