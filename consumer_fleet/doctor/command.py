@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from consumer_fleet.command_options import (
-    CONNECTION,
+    RUN,
     complete_consumer,
     program_options,
     resolve_cluster,
@@ -38,7 +38,8 @@ Exit codes:
 Examples:
   consumer doctor
   consumer doctor --topic events --config config.yml
-  consumer doctor --topic ingest-events --bootstrap-servers kafka:9092
+  consumer doctor --topic ingest-events --bootstrap-servers kafka:9092 \\
+      --upstream-dsn https://KEY@sentry.example.com/1 --workers 4
   consumer doctor --json
 """
 
@@ -60,14 +61,15 @@ class DoctorRequest:
     help="A consumer to check; may be repeated. Default: the configured one, else all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@program_options(*CONNECTION)
+@program_options(*RUN)
 @takes(DoctorRequest)
 def doctor_command(request: DoctorRequest) -> None:
     """Check everything that a consumer needs, and say how to fix what is wrong.
 
-    Checks the configuration, Kafka, topics, groups, access, destinations, and this machine, with
-    the options of `consumer run`. It takes up to 13 seconds and only reads: no topic is created,
-    no group joined, no offset committed. Each destination is sent one empty report, twice.
+    Checks the configuration, Kafka, topics, groups, access, destinations, and this machine, as
+    `consumer run` would use them with the same options. It takes up to 13 seconds and only reads:
+    no topic is created, no group joined, no offset committed. Each destination is sent one empty
+    report, twice.
     """
     from consumer_fleet.doctor.finding import report_lines
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.cli import main
 
 
@@ -70,3 +71,13 @@ def test_help_is_wider_in_a_wide_terminal_and_80_columns_without_one(
     widths = [max(map(len, help_of((), columns, monkeypatch))) for columns in (80, 120, 300, None)]
     assert widths[0] == widths[3] <= 80
     assert 80 < widths[1] == widths[2] <= 120
+
+
+def test_doctor_takes_every_option_of_run_that_can_be_configured() -> None:
+    run, doctor = (
+        {name for each in context_of((command,)).command.params for name in each.opts}
+        for command in ("run", "doctor")
+    )
+    configured = {f"--{name.replace('_', '-')}" for name in Options.model_fields}
+    assert (run & configured) - doctor == set()
+    assert "--dlq-topic" in run & configured & doctor
