@@ -188,6 +188,7 @@ RUN = (
     program_option(
         "healthcheck_file", metavar="PATH", type=click.Path(path_type=Path), help="Heartbeat file."
     ),
+    program_option("serve", metavar="H:P", help="Show the run on a web page at PORT or HOST:PORT."),
     program_option(
         "log_format", type=click.Choice(["human", "json"]), help="Default: human on a terminal."
     ),

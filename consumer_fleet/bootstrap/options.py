@@ -32,6 +32,7 @@ from consumer_fleet.bootstrap.parsing import (
     broker,
     http_url,
     item_types,
+    listen_address,
     lower,
     shown,
     topic_name,
@@ -85,6 +86,7 @@ ItemTypes: TypeAlias = Annotated[Items, AfterValidator(item_types)]
 Projects: TypeAlias = Annotated[dict[int, InstanceOf[ProjectOptions]], BeforeValidator(as_projects)]
 Pairs: TypeAlias = Annotated[dict[str, str], BeforeValidator(as_mapping)]
 Name: TypeAlias = Annotated[str, Field(min_length=1)]
+Address: TypeAlias = Annotated[Name, AfterValidator(listen_address)]
 TopicName: TypeAlias = Annotated[Name, AfterValidator(topic_name)]
 Megabytes: TypeAlias = Annotated[int, Field(ge=1)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -277,6 +279,9 @@ class Options(BaseModel):
     healthcheck_file: Path | None = Field(
         None, description="File touched while every assigned partition makes progress."
     )
+    serve: Address | None = Field(
+        None, description="PORT or HOST:PORT of a web page that shows this process; off by default."
+    )
 
     # Logs, metrics, own errors
     log_format: LogFormatText | None = Field(
@@ -365,11 +370,6 @@ class Options(BaseModel):
     def live_capture(self) -> tuple[float, bool]:
         """What `MultiplexingTransport.change` takes."""
         return self.store_use_relay_dsn_sample_rate, self.self_reporting
-
-    @property
-    def physical_topic_name(self) -> str | None:
-        """The topic's name on the brokers."""
-        return self.physical_topic or self.topic
 
 
 @dataclass(frozen=True, slots=True)

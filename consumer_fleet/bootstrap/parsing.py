@@ -28,6 +28,10 @@ _BROKER = re.compile(
     r"^(?:[A-Za-z_]+://)?(?:[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})$"
 )
 
+_LISTEN_ADDRESS = re.compile(
+    r"(?:(?P<host>[A-Za-z0-9_.\-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>[0-9]{1,5})"
+)
+
 TOPIC_MAX_CHARS = 249
 
 # librdkafka properties that hold a credential, or the way to one. The user name is hidden too: for
@@ -177,6 +181,14 @@ def broker(value: str) -> str:
     if match is None or not 0 < int(match["port"]) < 65536:
         raise ValueError("expected host:port, for example kafka-1:9092")
     return value
+
+
+def listen_address(value: str) -> str:
+    """``HOST:PORT``, of ``PORT`` too, which is on loopback. Port 0 is any free one."""
+    match = _LISTEN_ADDRESS.fullmatch(value.strip())
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError("expected PORT or HOST:PORT, for example 8791 or 0.0.0.0:8791")
+    return f"{match['host'] or '127.0.0.1'}:{match['port']}"
 
 
 def http_url(value: str) -> str:

@@ -170,7 +170,8 @@ def _settings(options: Options) -> list[str]:
 def _check_topic_map(options: Options) -> None:
     if options.topic is None or options.topic not in options.snuba_topic_map:
         return
-    theirs, ours = options.snuba_topic_map[options.topic], options.physical_topic_name
+    theirs = options.snuba_topic_map[options.topic]
+    ours = options.physical_topic or options.topic
     if theirs != ours:
         raise ConfigurationError(
             f"topic {options.topic!r} is {theirs!r} to Snuba (snuba_topic_map) but {ours!r} here "

@@ -39,7 +39,7 @@ from consumer_fleet.inspector.feeder import (
 )
 from consumer_fleet.inspector.lookup import EventLookup, OpenRecords, build_lookup
 from consumer_fleet.inspector.receiver import Receiver, View
-from consumer_fleet.inspector.security import Access
+from consumer_fleet.inspector.security import TOKEN_VARIABLE, Access
 from consumer_fleet.inspector.source import SourceRoot
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.kafka.chunk import Record
@@ -51,7 +51,6 @@ from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.targets import consumer_of_topic, named_topic
 
 LATEST_MESSAGES = 1000
-TOKEN_VARIABLE = "INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable, not a token
 CODECOV_VARIABLE = "CODECOV_TOKEN"
 # A link with a script would run it.
 _EDITOR_SCHEME = re.compile(r"(?!javascript:|data:|vbscript:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)

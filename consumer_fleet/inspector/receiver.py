@@ -25,9 +25,11 @@ from consumer_fleet.inspector.coverage import build_coverage
 from consumer_fleet.inspector.coverage.service import CoverageSettings
 from consumer_fleet.inspector.entry import EntrySource
 from consumer_fleet.inspector.envelope_endpoint import EnvelopeEndpoint
+from consumer_fleet.inspector.fleet import FleetBoard
+from consumer_fleet.inspector.fleet_server import FleetApi
 from consumer_fleet.inspector.lookup import EventLookup, build_lookup
 from consumer_fleet.inspector.security import Access, Guard
-from consumer_fleet.inspector.server import BUNDLE, Pages, ServerThread
+from consumer_fleet.inspector.server import BUNDLE, Assets, Pages, ServerThread, failed, refused
 from consumer_fleet.inspector.source import SourceApi, SourceRoot
 from consumer_fleet.inspector.store import Store
 from consumer_fleet.inspector.stream import Changes, StreamEndpoint
@@ -52,6 +54,7 @@ class View:
     lookup: EventLookup | None = None
     source_root: SourceRoot | None = None
     editor_link: str | None = None
+    fleet: FleetBoard | None = None
 
     @property
     def features(self) -> dict[str, bool | str | None]:
@@ -60,6 +63,7 @@ class View:
             "coverage": bool(self.coverage.reports or self.coverage.codecov),
             "source_root": self.source_root is not None,
             "editor_link": self.editor_link,
+            "fleet": self.fleet is not None,
         }
 
 
@@ -96,6 +100,8 @@ class Receiver:
         self._coverage_api = CoverageApi(self._coverage)
         self._lookup = self._view.lookup or build_lookup(store=self.store)
         self._lookup_api = LookupApi(self.store, self._lookup)
+        board = self._view.fleet
+        self._fleet = None if board is None else FleetApi(board, has_events=True)
         self._server: ServerThread | None = None
 
     @property
@@ -123,6 +129,8 @@ class Receiver:
         """Finish current requests, for a few seconds at most, and close."""
         # First the streams, which never finish, and calls that may take longer than the timeout.
         self._changes.close()
+        if self._fleet is not None:
+            self._fleet.close()
         self._coverage_api.close()
         self._lookup_api.close()
         if self._server is not None:
@@ -164,7 +172,7 @@ class Receiver:
             routes=[
                 Route("/", pages.index),
                 Route("/plain.css", pages.plain_style),
-                Route("/assets/{path:path}", pages.asset),
+                Route("/assets/{path:path}", Assets(self._view.bundle).get),
                 Route("/api/status", api.status),
                 Route("/api/events", api.events),
                 Route("/api/events", api.clear, methods=["DELETE"]),
@@ -178,27 +186,18 @@ class Receiver:
                 Route("/api/coverage", self._coverage_api.get),
                 Route("/api/source", SourceApi(self._view.source_root).get),
                 Route("/api/stream", StreamEndpoint(self._changes).get),
+                *([] if self._fleet is None else self._fleet.routes),
             ],
             exception_handlers={
-                HTTPException: _refused,
+                HTTPException: refused,
                 ConfigurationError: _unreadable,
-                Exception: _failed,
+                Exception: failed,
             },
         )
         pages_app.router.redirect_slashes = False
         return Guard(pages_app, self._endpoint, access=self._access, port=self._running.port)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-
-
 async def _unreadable(_request: Request, error: Exception) -> Response:
     log.error("inspector_store_failed", error=str(error))
     return JSONResponse({"detail": "the store can't be read"}, 503)
-
-
-async def _failed(_request: Request, _error: Exception) -> Response:
-    return JSONResponse({"detail": "a bug in the inspector: its log has the traceback"}, 500)

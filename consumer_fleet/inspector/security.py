@@ -24,6 +24,7 @@ from consumer_fleet.errors import ConfigurationError
 
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_CHARS: Final = 16
+TOKEN_VARIABLE: Final = "INSPECTOR_TOKEN"  # noqa: S105 - the name of a variable, not a token
 _ENVELOPES: Final = re.compile(r"/api/([^/]+)/envelope/")
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -52,20 +53,22 @@ class Access:
     """The address to listen on, and who has access. ``host`` is an address or a name to bind.
 
     Without a ``token``, only loopback is allowed. ``allowed_hosts`` are additional Host names. The
-    browser SDKs of ``allowed_origins`` may send envelopes; they may read nothing.
-    Raises ConfigurationError.
+    browser SDKs of ``allowed_origins`` may send envelopes; they may read nothing. ``names_option``
+    is the option that adds names, if there is one. Raises ConfigurationError.
     """
 
     host: str = LOOPBACK
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    names_option: str | None = "--allow-host"
 
     def __post_init__(self) -> None:
         if self.token is None and not self.is_loopback:
             raise ConfigurationError(
-                f"anyone who reaches {self.host} could read the events: set a token (--token-file, "
-                "or INSPECTOR_TOKEN in the environment), or listen on 127.0.0.1"
+                f"anyone who reaches {self.host} could read the page: set a token "
+                f"({TOKEN_VARIABLE} in the environment, or --token-file of consumer inspect), or "
+                "listen on 127.0.0.1"
             )
         if self.token is not None and not (
             len(self.token) >= TOKEN_CHARS and self.token.isascii() and self.token.isprintable()
@@ -169,7 +172,9 @@ class Guard:
         except ValueError:
             name = ""
         if not self._access.knows_host(name):
-            detail = f"Host {host[:100]!r} is not allowed: add it with --allow-host"
+            option = self._access.names_option
+            instead = f"add it with {option}" if option else "use localhost or an IP address"
+            detail = f"Host {host[:100]!r} is not allowed: {instead}"
             return JSONResponse({"detail": detail}, 400)
         origin = headers.get("origin")
         if allows_origin or origin is None:

@@ -16,7 +16,7 @@ import uvicorn
 from anyio import CapacityLimiter, to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
 from consumer_fleet.errors import ServiceError
@@ -35,8 +35,9 @@ class ServerThread:
     Raises ServiceError if it can't listen on the address.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._listener = _listen(host, port)
+    def __init__(self, host: str, port: int, service: str = "inspector") -> None:
+        self._service = service
+        self._listener = _listen(host, port, service)
         self.port: int = self._listener.getsockname()[1]
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -50,7 +51,7 @@ class ServerThread:
         thread.start()
         if not server.accepting.wait(_START_TIMEOUT_S):
             server.should_exit = True
-            raise ServiceError("inspector", f"did not start within {_START_TIMEOUT_S:g} s")
+            raise ServiceError(self._service, f"did not start within {_START_TIMEOUT_S:g} s")
         self._server, self._thread = server, thread
 
     def stop(self) -> None:
@@ -62,7 +63,7 @@ class ServerThread:
         self._listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, service: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -71,7 +72,7 @@ def _listen(host: str, port: int) -> socket.socket:
         # each response (two writes: head, body) waits 40 ms for the client's delayed ACK.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
-        raise _no_address(host, port, error) from error
+        raise _no_address(service, host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it
@@ -80,12 +81,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _no_address(host, port, error) from error
+        raise _no_address(service, host, port, error) from error
     return listener
 
 
-def _no_address(host: str, port: int, error: Exception) -> ServiceError:
-    return ServiceError("inspector", f"can't listen on {host}:{port}: {error}")
+def _no_address(service: str, host: str, port: int, error: Exception) -> ServiceError:
+    return ServiceError(service, f"can't listen on {host}:{port}: {error}")
 
 
 def _uvicorn_config(app: ASGIApp) -> uvicorn.Config:
@@ -172,19 +173,34 @@ _TYPES: Final = {
 }
 
 
-class Pages:
+class Assets:
     """Serves files read at the start; a request looks them up by name, never by path."""
+
+    def __init__(self, folder: Path = BUNDLE) -> None:
+        assets = folder / "assets"
+        self._files = {
+            path.relative_to(assets).as_posix(): (path.read_bytes(), _TYPES[path.suffix])
+            for path in sorted(assets.rglob("*"))
+            if path.suffix in _TYPES and path.is_file()
+        }
+
+    async def get(self, request: Request) -> Response:
+        found = self._files.get(request.path_params["path"])
+        if found is None:
+            raise HTTPException(404, "file not found")
+        content, media_type = found
+        # The file names contain a hash of the content.
+        caching = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return Response(content, headers=caching, media_type=media_type)
+
+
+class Pages:
+    """Serves the inspector's page, or a plain one where it is not built."""
 
     def __init__(self, store: Store, folder: Path = BUNDLE) -> None:
         self._store = store
         index = folder / "index.html"
         self._index = index.read_bytes() if index.is_file() else None
-        assets = folder / "assets"
-        self._assets = {
-            path.relative_to(assets).as_posix(): (path.read_bytes(), _TYPES[path.suffix])
-            for path in sorted(assets.rglob("*"))
-            if path.suffix in _TYPES and path.is_file()
-        }
 
     async def index(self, _request: Request) -> Response:
         if self._index is not None:
@@ -194,14 +210,17 @@ class Pages:
     async def plain_style(self, _request: Request) -> Response:
         return Response(STYLE, media_type="text/css")
 
-    async def asset(self, request: Request) -> Response:
-        found = self._assets.get(request.path_params["path"])
-        if found is None:
-            raise HTTPException(404, "file not found")
-        content, media_type = found
-        # The file names contain a hash of the content.
-        caching = {"Cache-Control": "public, max-age=31536000, immutable"}
-        return Response(content, headers=caching, media_type=media_type)
+
+async def refused(_request: Request, error: Exception) -> Response:
+    """A handler of HTTPException: the errors of an API are JSON."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+
+
+async def failed(_request: Request, _error: Exception) -> Response:
+    """A handler of all other exceptions."""
+    return JSONResponse({"detail": "a bug in the inspector: its log has the traceback"}, 500)
 
 
 _Result = TypeVar("_Result")

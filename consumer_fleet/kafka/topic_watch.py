@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer_fleet.kafka.cluster import Cluster
 
@@ -17,6 +19,8 @@ _Known = TypeVar("_Known")
 
 _IDENTITY_INTERVAL_S = 4.0
 _IDENTITY_TIMEOUT_S = 4.0
+_ENDS_INTERVAL_S = 1.0
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # it has no annotation
 # Once may be the moment between a deletion and the creation that follows.
 _ANSWERS_WITHOUT_TOPIC = 2
 
@@ -105,3 +109,42 @@ def _read_identity(response: Future[Any], before: TopicIdentity) -> TopicIdentit
         missing = before.missing_in_a_row + 1 if is_missing else 0
         return TopicIdentity(before.topic_id, before.partitions, missing)
     return TopicIdentity(str(found.topic_id), len(found.partitions))
+
+
+def ends_of(topic: str, partitions: Callable[[], Iterable[int]]) -> Question[Mapping[int, int]]:
+    """The end offset of each partition, asked for every second. A consumer knows only those of its
+    last fetch, and does not fetch while it is paused.
+    """
+
+    def ask(admin: AdminClient) -> Future[Any]:
+        wanted = {TopicPartition(topic, index): _LATEST for index in partitions()}
+        if not wanted:
+            nothing: Future[Any] = Future()
+            nothing.set_result({})
+            return nothing
+        answers = admin.list_offsets(wanted, request_timeout=_IDENTITY_TIMEOUT_S)
+        return _all_of({target.partition: answer for target, answer in answers.items()})
+
+    def read(response: Future[Any], before: Mapping[int, int]) -> Mapping[int, int]:
+        return {**before, **response.result()}
+
+    return Question(ask, read, {}, _ENDS_INTERVAL_S)
+
+
+def _all_of(answers: Mapping[int, Future[Any]]) -> Future[Any]:
+    """The offsets of all that succeeded, once each has an answer."""
+    combined: Future[Any] = Future()
+    waiting = set(answers)
+    lock = Lock()  # the client's thread and this one
+
+    def note(index: int, _: Future[Any]) -> None:
+        with lock:
+            waiting.discard(index)
+            is_last = not waiting
+        if is_last:
+            done = {i: answer for i, answer in answers.items() if answer.exception() is None}
+            combined.set_result({i: answer.result().offset for i, answer in done.items()})
+
+    for index, answer in answers.items():
+        answer.add_done_callback(partial(note, index))
+    return combined

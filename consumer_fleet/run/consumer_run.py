@@ -17,15 +17,17 @@ from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import EXIT_OK, ConfigurationError
+from consumer_fleet.inspector.fleet import FleetBoard
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from consumer_fleet.kafka.topic_watch import TopicWatch, identity_of
 from consumer_fleet.metrics import incr, recorder
 from consumer_fleet.metrics.arroyo_bridge import install as install_arroyo_bridge
+from consumer_fleet.run.fleet_watch import ConsumerWatch, FleetWatch
 from consumer_fleet.run.health import GroupHealth
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.reload import Reload
-from consumer_fleet.run.run import Run, Steps
+from consumer_fleet.run.run import Duty, Run, Steps
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import GroupSource
 from consumer_fleet.targets import dead_letter_topic_of
@@ -53,13 +55,17 @@ def run_consumer(read: Callable[[], Options]) -> int:
     reload = Reload(read, options)
     with ExitStack() as stack:
         stack.enter_context(reload.signals())
+        is_embedded = delivery_mode(options) == "embedded"
+        board = FleetBoard() if is_embedded or options.serve is not None else None
         # 2.
-        if delivery_mode(options) == "embedded":
-            options = _with_demonstration(stack, definition, options)
+        if is_embedded:
+            options = _with_demonstration(stack, definition, options, board)
         # 3.
         app = configure(options)
+        if board is not None and options.serve is not None:
+            _serve(stack, board, options.serve)
         # 4.
-        run = assemble(definition, app, reload)
+        run = assemble(definition, app, reload, board)
         with run.shutdown.signals():
             run.run()
         run.shutdown.raise_failure()
@@ -73,8 +79,16 @@ def _definition(options: Options) -> ConsumerDefinition:
     return registry.get(options.topic)
 
 
+def _serve(stack: ExitStack, board: FleetBoard, address: str) -> None:
+    """Show the run on a page of its own."""
+    from consumer_fleet.inspector.fleet_server import FleetServer  # noqa: PLC0415 - most runs need no web server
+
+    server = stack.enter_context(FleetServer(board, address))
+    log.info("page_served", url=server.url)
+
+
 def _with_demonstration(
-    stack: ExitStack, definition: ConsumerDefinition, options: Options
+    stack: ExitStack, definition: ConsumerDefinition, options: Options, board: FleetBoard | None
 ) -> Options:
     """Start the embedded broker and inspector; returns the options that name them."""
     from consumer_fleet.run.demonstration import Embedded  # noqa: PLC0415 - real runs need no web server
@@ -85,6 +99,7 @@ def _with_demonstration(
             physical_topic=options.physical_topic,
             dead_letter_topic=options.dlq_topic,
             trickle=not options.stop_at_end,
+            board=board,
         )
     )
     click.echo(embedded.banner(), err=True)
@@ -95,7 +110,9 @@ def _with_demonstration(
     )
 
 
-def assemble(definition: ConsumerDefinition, app: App, reload: Reload) -> Run:
+def assemble(
+    definition: ConsumerDefinition, app: App, reload: Reload, board: FleetBoard | None
+) -> Run:
     """Put one consumer's run together. Raises ConfigurationError for options that contradict."""
     options = app.options
     topic = options.physical_topic or definition.logical_topic
@@ -115,6 +132,9 @@ def assemble(definition: ConsumerDefinition, app: App, reload: Reload) -> Run:
         on_offsets_lost=_count_lost,
     )
 
+    duties: list[Duty] = [GroupHealth(source, options), lambda run: reload.do(run, app.transport)]
+    if board is not None:
+        duties.append(FleetWatch(board, [ConsumerWatch(definition.name, source)]))
     install_arroyo_bridge(recorder, {"consumer": definition.name})
     return Run(
         source,
@@ -123,7 +143,7 @@ def assemble(definition: ConsumerDefinition, app: App, reload: Reload) -> Run:
         ),
         partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
         shutdown,
-        duties=[GroupHealth(source, options), lambda run: reload.do(run, app.transport)],
+        duties=duties,
         progress=Progress.on_stderr(
             options, rejected_as="rejected" if options.no_dlq else "dead-lettered"
         ),

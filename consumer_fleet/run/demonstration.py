@@ -25,7 +25,8 @@ from consumer_fleet.errors import ConfigurationError, FleetError
 from consumer_fleet.inspector.demo_items import shop_visit
 from consumer_fleet.inspector.entry import NewEntry
 from consumer_fleet.inspector.feeder import Feed, Feeder, as_bytes, dead_letter_feed
-from consumer_fleet.inspector.receiver import Receiver
+from consumer_fleet.inspector.fleet import FleetBoard
+from consumer_fleet.inspector.receiver import Receiver, View
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.mock_cluster import MockCluster, MockMessage
 from consumer_fleet.kafka.reader import TopicReader
@@ -55,6 +56,7 @@ class Embedded:
         trickle: bool = True,
         preloaded: int = 2000,
         per_second: float = 5.0,
+        board: FleetBoard | None = None,
     ) -> None:
         definition = registry.get(consumer)
         self._topic = physical_topic or definition.logical_topic
@@ -68,7 +70,7 @@ class Embedded:
             dead_letters = dead_letter_topic or default_dead_letter_topic(self._topic)
             self._cluster.create_topic(dead_letters)
             self._cluster.produce(self._topic, islice(messages, preloaded))
-            self.receiver = stack.enter_context(Receiver())
+            self.receiver = stack.enter_context(Receiver(view=View(fleet=board)))
             self._follow_dead_letters(dead_letters, definition.decode, stack)
             if trickle:
                 self._show_other_items(stack)

@@ -294,9 +294,13 @@ class Run:
         return 0 if self._pipeline is None else self._pipeline.in_flight_bytes
 
     @property
+    def are_rejects_blocked(self) -> bool:
+        return self._rejects is not None and self._rejects.blocked
+
+    @property
     def is_held_up(self) -> bool:
         """Whether a destination or the store of rejected messages takes nothing at the moment."""
-        if self._rejects is not None and self._rejects.blocked:
+        if self.are_rejects_blocked:
             return True
         if self.holding is not None and self.holding.is_full:
             return True

@@ -34,6 +34,7 @@ some, ~ if the time is estimated from retention.bytes.
 Examples:
   consumer status
   consumer status --watch
+  consumer status --serve 8791
   consumer status --consumer events --partitions
   consumer status --group my-group --json
   consumer status --check --consumer events || echo "check events"
@@ -55,6 +56,15 @@ def _interval(_: click.Context, parameter: click.Parameter, seconds: float) -> f
     return seconds
 
 
+def _address(_: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    from consumer_fleet.bootstrap.parsing import listen_address
+
+    try:
+        return None if text is None else listen_address(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from error
+
+
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
     options: OptionsRequest
@@ -62,6 +72,7 @@ class StatusRequest:
     groups: tuple[str, ...]
     partitions: bool
     watch: bool
+    serve: str | None
     interval: float
     as_json: bool
     check: bool
@@ -80,6 +91,12 @@ class StatusRequest:
 @click.option("--group", "groups", multiple=True, metavar="G", help="Show this group as well.")
 @click.option("--partitions", is_flag=True, help="Add a row for each partition.")
 @click.option("--watch", is_flag=True, help="Refresh until Ctrl-C.")
+@click.option(
+    "--serve",
+    metavar="H:P",
+    callback=_address,
+    help="Show it on a web page at PORT or HOST:PORT, until Ctrl-C.",
+)
 @click.option(
     "--interval",
     type=float,
@@ -101,15 +118,23 @@ def status_command(request: StatusRequest) -> None:
     from consumer_fleet.status.table import WIDTH, document, render
     from consumer_fleet.status.watch import Watch
 
-    if request.watch and (request.as_json or request.check):
+    endless = "--watch" if request.watch else "--serve" if request.serve is not None else None
+    if endless is not None and (request.as_json or request.check):
         raise click.UsageError(
-            "--watch runs until Ctrl-C: it can't be combined with --json, --check"
+            f"{endless} runs until Ctrl-C: it can't be combined with --json, --check"
         )
+    if request.watch and request.serve is not None:
+        raise click.UsageError("--watch and --serve exclude each other")
     cluster = resolve_cluster(request.options)
     judge = Judge(cluster.options.stall_timeout_s, frozenset(request.names))
     sampler = open_sampler(cluster, request.names, request.groups)
     if request.watch:
         Watch(sampler, judge, request.interval, partitions=request.partitions).run()
+        return
+    if request.serve is not None:
+        from consumer_fleet.status.serve import Serving
+
+        Serving(sampler, judge, request.interval).run(request.serve)
         return
     with sampler:
         report, issues = _observe(sampler, judge)

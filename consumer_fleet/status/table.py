@@ -180,7 +180,7 @@ class _Fitted:
 
 
 def _cells(status: ConsumerStatus, now_s: float, *, bad: bool) -> tuple[Text | str, ...]:
-    state = _state(status)
+    state = state_word(status)
     style = "red" if bad else _STYLES.get(state, "dim")
     return (
         Text(status.target.name, style="bold" if status.group.members else ""),
@@ -195,7 +195,7 @@ def _cells(status: ConsumerStatus, now_s: float, *, bad: bool) -> tuple[Text | s
     )
 
 
-def _state(status: ConsumerStatus) -> str:
+def state_word(status: ConsumerStatus) -> str:
     if not status.topic_exists:
         return "no topic"
     if not status.has_run:

@@ -63,6 +63,7 @@ class Entry:
     since: float
     due: float
     attempts: int = 1
+    timestamp_ms: int | None = None
     state: State = "waiting"
     work: Work | None = None
     letter: DeadLetter | None = None
@@ -155,7 +156,7 @@ class Holding:
         partition = work.chunk.partition
         self._open.add(partition, record.offset)
         entry = Entry(partition, record.offset, self._spool.put(record), held, now, now)
-        entry.pieces = work.pieces
+        entry.pieces, entry.timestamp_ms = work.pieces, record.timestamp_ms
         entry.due = self._due(entry, now)
         self._entries[partition, record.offset] = entry
         self._counts[partition] += 1
@@ -211,6 +212,13 @@ class Holding:
     def counts(self) -> Counter[HeldKind]:
         """Held messages by kind."""
         return Counter(entry.held.kind for entry in self._entries.values())
+
+    def by_partition(self) -> dict[Partition, list[Entry]]:
+        """The held messages of each partition; the commit stays at the lowest offset of them."""
+        found: dict[Partition, list[Entry]] = {}
+        for entry in self._entries.values():
+            found.setdefault(entry.partition, []).append(entry)
+        return found
 
     # -- turns of a run --------------------------------------------------------------------------
 

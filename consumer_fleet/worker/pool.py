@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -174,12 +174,11 @@ class WorkerPool:
 
     def holding(self) -> list[str]:
         """The messages that workers are decoding, as ``topic/partition@offset``."""
-        names = (
-            slot.describe(slot.process.shared.suspect)
-            for slot in self._slots
-            if slot.process is not None
-        )
-        return [name for name in names if name is not None]
+        return [name for slot in self._slots if (name := slot.decoding) is not None]
+
+    def workers(self) -> Sequence[Slot]:
+        """For a look at them: the loop's thread changes them."""
+        return self._slots
 
     def pids(self) -> list[int]:
         return [slot.process.pid for slot in self._slots if slot.process is not None]

@@ -231,6 +231,11 @@ class Slot:
             self.process is not None and not self.isolating and self.outstanding < _QUEUE_MESSAGES
         )
 
+    @property
+    def decoding(self) -> str | None:
+        """The message that it is decoding, as ``topic/partition@offset``."""
+        return None if self.process is None else self.describe(self.process.shared.suspect)
+
     def describe(self, suspect: Suspect | None) -> str | None:
         """Name the message that the worker was decoding, as ``topic/partition@offset``."""
         assignment = None if suspect is None else self.tasks.get(suspect.task_id)

@@ -27,7 +27,8 @@ def test_the_screenshots_are_those_of_the_command(browser: Browser, tmp_path: Pa
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_screenshot_is_shown_and_small(name: str) -> None:
-    assert f"screenshots/{name}" in (ROOT / "docs/inspector.md").read_text()
+    page = "fleet.md" if name.startswith("fleet") else "inspector.md"
+    assert f"screenshots/{name}" in (ROOT / "docs" / page).read_text()
     assert (FOLDER / name).stat().st_size < LIMIT_BYTES
 
 

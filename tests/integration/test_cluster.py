@@ -12,6 +12,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.cluster import Cluster
+from consumer_fleet.kafka.topic_watch import TopicWatch, ends_of
 from tests.conftest import TopicFactory
 from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.processes import free_ports, wait_until
@@ -152,3 +153,17 @@ def test_a_compacted_dead_letter_topic_is_refused_with_the_command_that_fixes_it
     own = topic(1, {"cleanup.policy": policy})
     with pytest.raises(ConfigurationError, match=r"--add-config cleanup\.policy=delete"):
         cluster.ensure_dead_letter_topic(own, topic())
+
+
+def test_the_ends_of_a_topic_are_known_without_reading_it(
+    kafka: KafkaBroker, topic: TopicFactory, cluster: Cluster
+) -> None:
+    name = topic(2)
+    cluster.check_reachable()
+    assigned = [0, 1]
+    watch = TopicWatch(cluster, ends_of(name, lambda: assigned))
+    assert watch.wait() == {0: 0, 1: 0}
+    kafka.produce(name, [b"a", b"b"], partition=1)
+    assert watch.wait() == {0: 0, 1: 2}
+    assigned.clear()
+    assert watch.wait() == {0: 0, 1: 2}

@@ -24,6 +24,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from consumer_fleet.inspector.fleet import FleetBoard
+from consumer_fleet.inspector.fleet_server import FleetServer
+from tests.support.fleet_scene import troubled_hour
 from tests.support.inspector_process import InspectorProcess
 from tests.support.requirements import MissingPart
 
@@ -172,13 +175,19 @@ def head(frame_row: Locator) -> Locator:
 
 
 def take_screenshots(folder: Path, browser: Browser) -> list[Path]:
-    """The demonstration's pages in both themes and widths, as PNG files in ``folder``."""
+    """The demonstration's pages and the fleet view, in both themes and widths, as PNG files in
+    ``folder``.
+    """
+    board = FleetBoard()
+    troubled_hour(board)
     with (
         tempfile.TemporaryDirectory() as scratch,
         InspectorProcess(Path(scratch), "--demo") as inspector,
+        FleetServer(board, "127.0.0.1:0") as fleet,
     ):
+        urls = dict.fromkeys(SHOTS, inspector.url) | {"fleet": fleet.url}
         return [
-            _take_screenshot(folder, browser, inspector.url, Look(width, _SHOT_HEIGHT, theme), name)
+            _take_screenshot(folder, browser, urls[name], Look(width, _SHOT_HEIGHT, theme), name)
             for name in SHOTS
             for theme in THEMES
             for width in WIDTHS
@@ -213,11 +222,17 @@ def _show_attachments(page: Page) -> None:
     page.wait_for_function("document.querySelector('.attached-image')?.naturalWidth > 0")
 
 
+def _show_fleet(page: Page) -> None:
+    page.get_by_role("button", name="2 partitions").last.click()
+    page.get_by_role("region", name="Partitions of ingest-transactions").wait_for()
+
+
 #: The documentation's pictures, by the beginning of their names.
 SHOTS: Final[dict[str, Callable[[Page], None]]] = {
     "inspector": _show_error,
     "inspector-trace": _show_trace,
     "inspector-attachments": _show_attachments,
+    "fleet": _show_fleet,
 }
 
 

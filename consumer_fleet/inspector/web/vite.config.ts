@@ -17,6 +17,7 @@ const app: UserConfig = {
     // The page's policy forbids `data:` for scripts and fonts; separate files are cached.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: { input: ['index.html', 'fleet.html'] },
   },
 };
 

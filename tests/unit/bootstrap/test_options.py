@@ -147,6 +147,24 @@ def test_a_topic_that_kafka_would_refuse_is_an_error(option: str, name: str) -> 
     assert options(**{option: "x" * 249})
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("8791", "127.0.0.1:8791"),
+        ("0.0.0.0:0", "0.0.0.0:0"),
+        ("[::1]:8791", "[::1]:8791"),
+        ("pod.example:8791", "pod.example:8791"),
+    ],
+)
+def test_a_page_is_served_on_loopback_unless_a_host_is_named(text: str, address: str) -> None:
+    assert options(serve=text).serve == address
+
+
+@pytest.mark.parametrize("text", ["", "x", ":8791", "1:65536", "a b:1", "http://x:1", "1:2:3"])
+def test_a_malformed_address_is_an_error(text: str) -> None:
+    assert "serve" in error({"serve": text})
+
+
 def test_every_option_can_be_given_by_its_environment_variable_alone() -> None:
     environ = {
         "CONSUMER_BOOTSTRAP_SERVERS": "kafka-1:9092, kafka-2:9092",

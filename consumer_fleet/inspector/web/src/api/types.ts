@@ -98,6 +98,8 @@ export interface Status {
   source_root: boolean;
   /** A link with `{path}` and `{line}`; null if frames are not linked. */
   editor_link: string | null;
+  /** Whether the server also shows the fleet view. */
+  fleet: boolean;
   dsn: string | null;
   store: StoreId;
 }

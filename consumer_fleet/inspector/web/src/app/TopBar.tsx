@@ -56,6 +56,11 @@ export function TopBar({ status, connection }: Props) {
           {status.counts.kept.toLocaleString('en')} stored ({formatBytes(status.counts.kept_bytes)})
         </p>
       )}
+      {status?.fleet === true && (
+        <a className="to-page" href="/fleet">
+          Fleet
+        </a>
+      )}
       {dsn !== null && (
         <span className="copy-dsn" title={dsn}>
           DSN <CopyButton label="Copy DSN" text={() => dsn} />
@@ -72,7 +77,7 @@ export function TopBar({ status, connection }: Props) {
 
 const NEXT_THEME: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' };
 
-function ThemeChoice() {
+export function ThemeChoice() {
   const [theme, setTheme] = useState(readTheme);
   return (
     <button
