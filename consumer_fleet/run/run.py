@@ -34,7 +34,7 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.run.progress import Progress
-from consumer_fleet.run.shutdown import Shutdown
+from consumer_fleet.run.shutdown import Shutdown, on_its_way
 from consumer_fleet.run.sources import Hooks, LocalChunkConsumer, Rest
 from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.strategies.dead_letter import DeadLetterStore
@@ -136,6 +136,7 @@ class Run:
             on_failure=shutdown.fail,
             start_worker=steps.start_worker,
         )
+        shutdown.waits_for = lambda: on_its_way(self.in_flight_bytes, self.pool.statuses())
         #: Whether the source's end was reached and every message settled.
         self.is_complete = False
         self._stop_timeout_s = steps.stop_timeout_s

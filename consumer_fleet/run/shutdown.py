@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 import structlog
+from rich.filesize import decimal
 
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.errors import EXIT_FORCED_INT, EXIT_FORCED_TERM, FleetError
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,8 @@ class Shutdown:
         # The exit code of a replay that a signal kept from reaching its end.
         self.signal_code: int | None = None
         self.on_request: Callable[[], None] | None = None
+        #: Says, for a person, what the shutdown waits for.
+        self.waits_for: Callable[[], str] | None = None
 
     @property
     def requested(self) -> bool:
@@ -49,7 +53,13 @@ class Shutdown:
         self._requested.set()
         if self._guarded:
             self._start_watchdog()
-        log.info("stopping", why=why, shutdown_timeout_s=self.timeout_s)
+        log.info(
+            "stopping",
+            why=why,
+            **({} if self.waits_for is None else {"waits_for": self.waits_for()}),
+            at_most_s=self.timeout_s,
+            second_signal="ends at once",
+        )
         if self.on_request is not None:
             self.on_request()
 
@@ -104,3 +114,16 @@ class Shutdown:
     def _force(self, why: str) -> None:
         log.error("forced_exit", why=why, exit_code=self._forced_code)
         os._exit(self._forced_code)
+
+
+def on_its_way(in_flight_bytes: int, statuses: Sequence[DestinationStatus]) -> str:
+    """What a drain waits for, and what is in its way."""
+    if not in_flight_bytes:
+        return "the last commit"
+    found = [f"messages in flight ({decimal(in_flight_bytes)})"]
+    found += [
+        f"{status.name} is {status.state.replace('_', ' ')}: {status.reason}"
+        for status in statuses
+        if status.state != "open"
+    ]
+    return "; ".join(found)

@@ -561,9 +561,11 @@ def test_a_second_signal_ends_at_once_with_its_code(
         consumer.wait_for("partitions_assigned")
         consumer.wait_until(lambda: len(upstream._requests) > 5, "requests on the wire")
         consumer.signal(signal.SIGTERM)
-        consumer.wait_for("stopping")
+        (stopping,) = consumer.wait_for("stopping")
         consumer.signal(signal.SIGTERM)
         assert consumer.wait(5) == 143
+    assert (stopping["at_most_s"], stopping["second_signal"]) == (25.0, "ends at once")
+    assert stopping["waits_for"].startswith("messages in flight (")
     assert stage.committed_total() == 0
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
+from consumer_fleet.capture.counts import DestinationState, DestinationStatus
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
-from consumer_fleet.run.shutdown import Shutdown
+from consumer_fleet.run.shutdown import Shutdown, on_its_way
 from tests.support.consumer_process import clean_environment
 
 # Prints a line whenever it is asked to end; "end" on stdin ends it in order. It waits in short
@@ -144,14 +146,38 @@ def test_the_first_request_stands(capfd: pytest.CaptureFixture[str]) -> None:
     shutdown = Shutdown(1.0)
     shutdown.on_request = lambda: calls.append("requested")
     assert not shutdown.requested
-    shutdown.request("first")
-    shutdown.request("second")
+    shutdown.request("the first reason")
+    shutdown.request("a later reason")
     assert shutdown.requested
     assert calls == ["requested"]
     assert shutdown.failure is None
     output = capfd.readouterr().out
-    assert "first" in output
-    assert "second" not in output
+    assert "the first reason" in output
+    assert "a later reason" not in output
+
+
+def test_an_end_says_how_long_at_most_what_it_waits_for_and_what_a_second_signal_does() -> None:
+    shutdown = Shutdown(25.0)
+    shutdown.waits_for = lambda: "messages in flight"
+    with capture_logs() as logs:
+        shutdown.request("SIGINT")
+    (event,) = logs
+    assert (event["event"], event["at_most_s"]) == ("stopping", 25.0)
+    assert event["waits_for"] == "messages in flight"
+    assert event["second_signal"] == "ends at once"
+
+
+def test_a_drain_waits_for_what_is_in_flight_and_says_what_is_in_its_way() -> None:
+    def status(name: str, state: DestinationState, reason: str = "") -> DestinationStatus:
+        return DestinationStatus(name, state, 100, 0, 0, 5, reason)
+
+    fine = status("upstream", "open")
+    assert on_its_way(1_200_000, [fine]) == "messages in flight (1.2 MB)"
+    slow = status("saas", "backing_off", "HTTP 503: busy")
+    assert on_its_way(1_200_000, [fine, slow]) == (
+        "messages in flight (1.2 MB); saas is backing off: HTTP 503: busy"
+    )
+    assert on_its_way(0, [slow]) == "the last commit"
 
 
 def test_the_first_failure_stands_and_asks_to_end() -> None:
