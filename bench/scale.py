@@ -35,7 +35,7 @@ from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.protocol import DELIVERED, Frame, Kind, SharedState
+from consumer_fleet.worker.protocol import DELIVERED, Kind, SharedState
 
 _TOPIC = "ingest-events"
 _COUNTS = (10, 100, 1000)
@@ -171,11 +171,13 @@ class InstantWorker:
         self._plan = plan
         self._frames: deque[bytes] = deque([protocol.encode_ready(self.started_at)])
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: bytes) -> None:
         with self._plan.uncounted.section():
             if frame == protocol.STOP:
                 return
             kind, fields = protocol.decode(frame)
+            if kind is Kind.LAID:
+                kind, fields = self.shared.take_laid(*fields)
             if kind is Kind.TASK:
                 task = protocol.as_task(fields)
                 for number in task.numbers:

@@ -42,7 +42,7 @@ from consumer_fleet.worker.decoding import build_decode
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, serve
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.process import FramePipe
-from consumer_fleet.worker.protocol import Frame, SharedState
+from consumer_fleet.worker.protocol import SharedState
 from consumer_fleet.worker.work import OutcomeCounts
 
 log = structlog.get_logger(__name__)
@@ -315,7 +315,7 @@ class InProcessWorker:
     def alive(self) -> bool:
         return self.exit_code is None
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: bytes) -> None:
         self._pipe.send(frame)
 
     def take_frames(self) -> list[bytes]:

@@ -216,7 +216,7 @@ class WorkerPool:
         slot.tasks[task_id] = assignment
         whole = self._spec.prepare is not None
         task = work.task(task_id, region, assignment.indexes, whole=whole)
-        slot.process.send(protocol.encode_task(task, work.chunk.size))
+        slot.process.send(slot.process.shared.lay_task(task))
         if self._draining:
             slot.process.send(protocol.DRAIN)
 

@@ -22,7 +22,7 @@ from consumer_fleet.kafka.chunk import name_of
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.boot_failures import BootFailure
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, multiprocess_worker
-from consumer_fleet.worker.protocol import Frame, Regions, SharedState, Suspect
+from consumer_fleet.worker.protocol import Regions, SharedState, Suspect
 from consumer_fleet.worker.work import Assignment
 
 # Two chunks per worker: one to work on, and one that is ready when the first is done.
@@ -51,7 +51,7 @@ class WorkerHandle(Protocol):
         where something else has collected it.
         """
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: bytes) -> None:
         """Queue a frame. Never blocks; a frame to a dead worker is dropped."""
 
     def take_frames(self) -> list[bytes]:
@@ -82,7 +82,7 @@ class FramePipe:
         self._connection = connection
         self._on_frame = on_frame
         self._received: deque[bytes] = deque()
-        self._outgoing: SimpleQueue[Frame | None] = SimpleQueue()
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         # Whether the worker's end has closed.
         self.ended = False
         self._threads = [
@@ -92,7 +92,7 @@ class FramePipe:
         for thread in self._threads:
             thread.start()
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: bytes) -> None:
         """Queue a frame. Never blocks; a frame to a dead worker is dropped."""
         self._outgoing.put(frame)
 
@@ -179,8 +179,8 @@ class WorkerProcess:
     def exit_code(self) -> int | None:
         return self._process.exitcode
 
-    def send(self, frame: Frame) -> None:
-        self._pipe.send(self.shared.lay(frame))
+    def send(self, frame: bytes) -> None:
+        self._pipe.send(frame)
 
     def take_frames(self) -> list[bytes]:
         return self._pipe.take_frames()

@@ -139,22 +139,13 @@ class Receipts:
         return not (self.filtered or self.rejected or self.parked or self.held or self.given_up)
 
 
-#: msgpack, in a buffer of whatever kind.
-Frame: TypeAlias = bytes | memoryview
-
-
 def _frame(*fields: object) -> bytes:
     # An error's text may hold lone surrogates, which UTF-8 can't encode: they are escaped.
     return bytes(msgpack.packb(fields, unicode_errors="backslashreplace"))
 
 
-def encode_task(task: Task, size: int = 0) -> Frame:
-    """``size`` is about that of the values: with it, nothing is copied to make room."""
-    packer = msgpack.Packer(
-        autoreset=False, unicode_errors="backslashreplace", buf_size=size + _TASK_OVERHEAD_BYTES
-    )
-    packer.pack((Kind.TASK, *task))
-    return memoryview(packer.getbuffer())
+def encode_task(task: Task) -> bytes:
+    return _frame(Kind.TASK, *task)
 
 
 def encode_cancel(task_id: int) -> bytes:
@@ -198,7 +189,7 @@ def encode_status(statuses: Sequence[DestinationStatus]) -> bytes:
     return _frame(Kind.STATUS, [asdict(status) for status in statuses])
 
 
-def decode(frame: Frame) -> tuple[Kind, list[Any]]:
+def decode(frame: bytes | memoryview) -> tuple[Kind, list[Any]]:
     """The kind and the fields of a frame. Both ends are this program: a bad frame is our bug."""
     kind, *fields = msgpack.unpackb(frame, raw=False, strict_map_key=False)
     return Kind(kind), fields
@@ -237,8 +228,6 @@ _RECEIPT_BYTES = 128 * 1024
 _RING_BYTES = 1536 * 1024
 # A smaller frame passes the pipe at once.
 _LARGE_FRAME_BYTES = 16 * 1024
-# Beside the values of a usual chunk: numbers, offsets and timestamps.
-_TASK_OVERHEAD_BYTES = 16 * 1024
 DELIVERED = 1
 ACCEPTED_BY = MappingProxyType({"upstream": 2, "saas": 4})
 
@@ -248,6 +237,10 @@ class Suspect(NamedTuple):
 
     task_id: int
     number: int
+
+
+def _make_packer() -> msgpack.Packer:
+    return msgpack.Packer(autoreset=False, unicode_errors="backslashreplace")
 
 
 class SharedState:
@@ -260,8 +253,10 @@ class SharedState:
             context.RawArray("B", _RING_BYTES),
         )
         self._open_views()
-        # The parent's: how much of the ring was used since the start.
+        # The parent's: how much of the ring was used since the start, and the packer of tasks. It
+        # keeps its buffer: memory that is new for each chunk would cost more than the packing.
         self._ring_used = 0
+        self._packer = _make_packer()
         self._cells[_TASK] = _NO_TASK
         self.beat()
 
@@ -311,18 +306,28 @@ class SharedState:
         self._cells[_HAS_NEWS] = 0
         return True
 
-    def lay(self, frame: Frame) -> Frame:
-        """Put a large frame to the worker into the ring, if it has room. Returns what to send."""
+    def lay_task(self, task: Task) -> bytes:
+        """Put a large task into the ring, if it has room. Returns the frame to send."""
+        self._packer.pack((Kind.TASK, *task))
+        with memoryview(self._packer.getbuffer()) as frame:
+            length = len(frame)
+            laid = self._lay(frame) if length >= _LARGE_FRAME_BYTES else None
+            sent = laid or bytes(frame)
+        if length <= _RING_BYTES:
+            self._packer.reset()
+        else:
+            self._packer = _make_packer()
+        return sent
+
+    def _lay(self, frame: memoryview) -> bytes | None:
         length = len(frame)
-        if length < _LARGE_FRAME_BYTES:
-            return frame
         start = self._ring_used % _RING_BYTES
         end = self._ring_used + length
         if start + length > _RING_BYTES:
             end += _RING_BYTES - start
             start = 0
         if end - self._cells[_RING_READ] > _RING_BYTES:
-            return frame
+            return None
         self._ring[start : start + length] = frame
         self._ring_used = end
         return _frame(Kind.LAID, start, length, end)

@@ -6,7 +6,7 @@ from multiprocessing import get_context
 from time import monotonic
 
 from consumer_fleet.worker import protocol
-from consumer_fleet.worker.protocol import Frame, Kind, Receipts, SharedState, Task
+from consumer_fleet.worker.protocol import Kind, Receipts, SharedState, Task
 
 
 class HandWorker:
@@ -19,7 +19,7 @@ class HandWorker:
     def __init__(self) -> None:
         self.started_at = monotonic()
         self.shared = SharedState(get_context("spawn"))
-        self.sent: list[Frame] = []
+        self.sent: list[bytes] = []
         self.frames: list[bytes] = []
 
     @property
@@ -47,7 +47,7 @@ class HandWorker:
             self.shared.begin(decoding[0].task_id, decoding[1])
         self.alive, self.exit_code = False, exit_code
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: bytes) -> None:
         self.sent.append(frame)
 
     def take_frames(self) -> list[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import pytest
@@ -105,49 +104,42 @@ def test_silence_is_counted_from_the_last_beat(monkeypatch: pytest.MonkeyPatch) 
     assert shared.silent_s == 0.001
 
 
-def large_frame(number: int, size: int = 500_000) -> protocol.Frame:
-    return protocol.encode_task(
-        protocol.Task(number, "t", 0, 0, [0], [number], [None], [bytes(size)], [], [], {}, {}), size
-    )
+def large_task(number: int, size: int = 500_000) -> protocol.Task:
+    return protocol.Task(number, "t", 0, 0, [0], [number], [None], [bytes(size)], [], [], {}, {})
 
 
-def task_ids_of(shared: SharedState, laid: Sequence[protocol.Frame]) -> list[int]:
-    """In the worker: the tasks of these frames of the ring."""
-    ids = []
-    for frame in laid:
-        kind, fields = protocol.decode(frame)
-        assert kind is Kind.LAID
+def taken(shared: SharedState, frame: bytes) -> protocol.Task:
+    """In the worker: the task that a frame names or is."""
+    kind, fields = protocol.decode(frame)
+    if kind is Kind.LAID:
         kind, fields = shared.take_laid(*fields)
-        assert kind is Kind.TASK
-        task = protocol.as_task(fields)
-        assert task.values == [bytes(500_000)]
-        ids.append(task.task_id)
-    return ids
+    assert kind is Kind.TASK
+    return protocol.as_task(fields)
 
 
-def test_large_frames_arrive_in_order_however_often_the_ring_is_used() -> None:
+def test_large_tasks_arrive_in_order_however_often_the_ring_is_used() -> None:
     shared = SharedState(CONTEXT)
-    waiting: list[protocol.Frame] = []
-    taken = []
+    waiting: list[bytes] = []
+    arrived = []
     for number in range(20):
-        waiting.append(shared.lay(large_frame(number)))
-        assert len(waiting[-1]) < 100, "it goes through the pipe"
+        waiting.append(shared.lay_task(large_task(number)))
+        assert len(waiting[-1]) < 100, "it goes through the ring"
         if len(waiting) == 2:
-            taken += task_ids_of(shared, [waiting.pop(0)])
-    assert taken == list(range(19))
+            arrived.append(taken(shared, waiting.pop(0)))
+    assert arrived == [large_task(number) for number in range(19)]
 
 
-def test_a_frame_that_the_ring_has_no_room_for_stays_as_it_is() -> None:
+def test_a_task_that_the_ring_has_no_room_for_goes_through_the_pipe() -> None:
     shared = SharedState(CONTEXT)
-    laid = [shared.lay(large_frame(number)) for number in range(3)]
-    frame = large_frame(3)
-    assert shared.lay(frame) is frame, "nothing of what was not read may be overwritten"
-    assert task_ids_of(shared, laid) == [0, 1, 2]
-    assert shared.lay(frame) is not frame
-    too_large = large_frame(4, 2_000_000)
-    assert shared.lay(too_large) is too_large
+    tasks = [*map(large_task, range(4)), large_task(4, 2_000_000)]
+    frames = [shared.lay_task(task) for task in tasks]
+    assert [len(frame) > 100 for frame in frames] == [False, False, False, True, True]
+    assert [taken(shared, frame) for frame in frames] == tasks, "nothing unread was overwritten"
+    assert len(shared.lay_task(large_task(5))) < 100, "there is room again"
 
 
-def test_a_small_frame_goes_through_the_pipe_at_once() -> None:
-    frame = large_frame(1, 1000)
-    assert SharedState(CONTEXT).lay(frame) is frame
+def test_a_small_task_goes_through_the_pipe_at_once() -> None:
+    shared = SharedState(CONTEXT)
+    tasks = [large_task(number, 1000) for number in range(2)]
+    frames = [shared.lay_task(task) for task in tasks]
+    assert [protocol.as_task(protocol.decode(frame)[1]) for frame in frames] == tasks
