@@ -231,10 +231,13 @@ def split_into_chunks(
     max_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
     """Group messages by partition, in order, and cut each group by count and by bytes."""
+    names = [(message.topic() or "", message.partition() or 0) for message in messages]
     groups: dict[tuple[str, int], list[KafkaMessage]] = {}
-    for message in messages:
-        key = (message.topic() or "", message.partition() or 0)
-        groups.setdefault(key, []).append(message)
+    if names and names.count(names[0]) == len(names):  # as in a backlog: nothing to group
+        groups[names[0]] = list(messages)
+    else:
+        for name, message in zip(names, messages, strict=True):
+            groups.setdefault(name, []).append(message)
     for (topic, index), group in groups.items():
         partition = Partition(Topic(topic), index)
         sizes = [len(each.value() or b"") + len(each.key() or b"") for each in group]
@@ -257,6 +260,9 @@ def _cuts(
     A single message larger than ``max_bytes`` becomes a chunk of its own.
     """
     start = total = 0
+    if len(sizes) <= max_messages and (whole := sum(sizes)) <= max_bytes:  # nearly always
+        yield 0, len(sizes), whole
+        return
     for end, size in enumerate(sizes):
         full = end - start >= max_messages or total + size > max_bytes
         if full and end > start:

@@ -260,9 +260,10 @@ class ChunkConsumer(Consumer[Chunk]):
         for chunk in split_into_chunks(fresh):
             if (wanted := self._positions.advance(chunk)) is not None:
                 self._ready.append(wanted)
-        # After the messages: an event of a partition concerns the offset behind them.
-        for message in messages:
-            self._handle_event(message)
+        if len(fresh) < len(messages):
+            # After the messages: an event of a partition concerns the offset behind them.
+            for message in messages:
+                self._handle_event(message)
 
     def _handle_event(self, message: KafkaMessage) -> None:
         error = message.error()
