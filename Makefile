@@ -87,7 +87,7 @@ $(WEB)/node_modules/.package-lock.json: $(NODE) $(WEB)/package.json $(WEB)/packa
 	$(NPM) ci --silent --no-audit --no-fund
 	touch $@
 
-$(BUNDLE): $(WEB)/node_modules/.package-lock.json $(shell find $(WEB)/src -type f) $(WEB)/index.html
+$(BUNDLE): $(WEB)/node_modules/.package-lock.json $(shell find $(WEB)/src -type f) $(WEB)/index.html $(WEB)/fleet.html
 	cd $(WEB) && $(WITH_NODE) node_modules/.bin/vite build --logLevel warn  # make check looks at types
 
 run: $(RUN_READY) $(BUNDLE) ## Consume the topic "events" (ARGS="…" adds options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import zipfile
@@ -51,14 +52,16 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
             assert ours.read(name) == theirs.read(name), name
 
 
-def test_the_wheel_has_the_inspectors_page_and_its_licences(wheel: Path) -> None:
+@pytest.mark.parametrize("page", ["index", "fleet"])
+def test_the_wheel_has_each_page_whole_small_and_with_its_licences(wheel: Path, page: str) -> None:
+    bundle = "consumer_fleet/inspector/bundle"
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        index = archive.read("consumer_fleet/inspector/bundle/index.html").decode()
-    assets = re.findall(r'(?:src|href)="\.?/?(assets/[^"]+)"', index)
+        html = archive.read(f"{bundle}/{page}.html").decode()
+        assets = set(re.findall(r'(?:src|href)="\.?/?(assets/[^"]+)"', html))
+        contents = [archive.read(f"{bundle}/{name}") for name in assets]
     assert {Path(name).suffix for name in assets} >= {".js", ".css"}
-    bundle = "consumer_fleet/inspector/bundle"
-    assert {f"{bundle}/{name}" for name in assets} <= names
+    assert sum(len(gzip.compress(each)) for each in contents) <= 250_000
     assert f"{bundle}/THIRD-PARTY-LICENSES.txt" in names
     assert "consumer_fleet/inspector/demo_data/coverage.lcov" in names
     assert not [name for name in names if name.startswith("consumer_fleet/inspector/web/")]
