@@ -68,14 +68,15 @@ class Serving:
     def _keep_sampling(self) -> None:
         try:
             while not self._stop.is_set():
-                self._board.publish(self._look())
+                self._board.publish(self.look())
                 self._stop.wait(self._interval_s)
         except Exception as error:
             self._error = error  # raised again by the main thread
         finally:
             self._sampler.close()
 
-    def _look(self) -> FleetView:
+    def look(self) -> FleetView:
+        """What is known now; without Kafka, what was known last, and the problem."""
         try:
             report = self._sampler.sample()
         except KafkaUnreachable as error:
