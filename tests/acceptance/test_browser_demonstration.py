@@ -120,3 +120,12 @@ def broker_of(pid: int, url: str) -> str:
     }
     (port,) = ports - {urlsplit(url).port}
     return f"127.0.0.1:{port}"
+
+
+def test_the_demonstrations_fleet_view_is_beside_its_events(visit: OpenPage, url: str) -> None:
+    page = visit(url).page
+    page.get_by_role("link", name="Fleet").click()
+    row = page.get_by_role("article", name="events → upstream")
+    expect(row.locator('[data-figure="delivered"] .fleet-value')).not_to_have_text("0")
+    page.get_by_role("link", name="Events").click()
+    expect(event_list(page)).to_be_visible()
