@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.support.browser import Look, OpenPage, Visit, chromium
 from tests.support.inspector_process import InspectorProcess
@@ -36,6 +37,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
+def contexts(browser: Browser) -> Callable[[Look], BrowserContext]:
+    """One context for each look: the next page starts in half the time."""
+    return cache(lambda look: look.open_in(browser))
+
+
+@pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]:
     """``consumer inspect --demo``, shared: no test changes what it holds."""
     with InspectorProcess(tmp_path_factory.mktemp("demo"), "--demo") as inspector:
@@ -50,8 +57,10 @@ def receiver(tmp_path: Path) -> Iterator[InspectorProcess]:
 
 
 @pytest.fixture
-def visit(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
-    """``visit(url, look=Look())`` opens a page in a context of its own.
+def visit(
+    contexts: Callable[[Look], BrowserContext], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[OpenPage]:
+    """``visit(url, look=Look())`` opens a page of a browser that has stored nothing.
 
     At the end, no page may have done what the inspector never does. A failed test leaves pictures
     of its pages in its temporary folder.
@@ -59,7 +68,7 @@ def visit(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> I
     visits: list[Visit] = []
 
     def go(url: str, look: Look | None = None) -> Visit:
-        visits.append(Visit.to(url, browser, look or Look()))
+        visits.append(Visit.within(contexts(look or Look()), url))
         return visits[-1]
 
     yield go
@@ -68,7 +77,7 @@ def visit(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> I
     for number, each in enumerate(visits):
         if has_failed:
             each.save_artifacts(tmp_path / f"page-{number}")
-        each.end()
+        each.leave()
     assert not complaints, complaints
 
 

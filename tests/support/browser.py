@@ -122,20 +122,31 @@ class Watch:
 
 
 class Visit(NamedTuple):
-    """An open page in its own context."""
+    """An open page."""
 
     page: Page
     watch: Watch
 
     @classmethod
     def to(cls, url: str, browser: Browser, look: Look) -> Visit:
-        page = look.open_in(browser).new_page()
+        """In a context of its own."""
+        return cls.within(look.open_in(browser), url)
+
+    @classmethod
+    def within(cls, context: BrowserContext, url: str) -> Visit:
+        page = context.new_page()
         watch = Watch(page)
         page.goto(url)
         return cls(page, watch)
 
     def end(self) -> None:
         self.page.context.close()
+
+    def leave(self) -> None:
+        """Close the page and delete what it has stored; the context stays open."""
+        self.page.evaluate("localStorage.clear()")
+        self.page.context.clear_cookies()
+        self.page.close()
 
     def save_artifacts(self, folder: Path) -> None:
         """Artifacts for debugging a failure: a screenshot, the document, and the requests."""
@@ -145,7 +156,7 @@ class Visit(NamedTuple):
         (folder / "requests.txt").write_text("\n".join(self.watch.requests))
 
 
-#: The fixture ``visit``: gives a page of an inspector, opened in a context of its own.
+#: The fixture ``visit``: gives a page of an inspector.
 OpenPage: TypeAlias = Callable[..., Visit]
 
 
