@@ -40,8 +40,14 @@ def _container(workload: dict[str, Any]) -> dict[str, Any]:
     return container
 
 
+_DSN = "https://key@sentry.example.com/1"
+_PROJECTS = json.dumps({"42": {"upstream": _DSN}})
+
+
 def _options(objects: list[dict[str, Any]], workload: dict[str, Any], folder: Path) -> Options:
-    """The options as the pod's program resolves them. Every Secret holds a DSN here."""
+    """The options as the pod's program resolves them. Every Secret holds a DSN here, or projects
+    with one.
+    """
     name = workload["metadata"]["name"]
     (config,) = [
         each["data"]["config.yml"]
@@ -51,7 +57,7 @@ def _options(objects: list[dict[str, Any]], workload: dict[str, Any], folder: Pa
     file = folder / f"{name}.yml"
     file.write_text(config)
     environ = {
-        each["name"]: each.get("value", "https://key@sentry.example.com/1")
+        each["name"]: each.get("value", _PROJECTS if each["name"] == "CONSUMER_PROJECTS" else _DSN)
         for each in _container(workload)["env"]
         if each["name"] != "CONSUMER_CONF"
     }
@@ -86,7 +92,10 @@ def test_the_program_takes_every_option_that_the_schema_takes(tmp_path: Path) ->
         for name, option in schema["definitions"]["config"]["properties"].items()
         if set(option) != {"description"} and name != "no_dlq"
     }
-    objects = render({**_MINIMAL, "consumers": {"events": {"config": config}}})
+    secret = {"secretKeyRef": {"name": "projects", "key": "json"}}
+    # unmapped_projects needs some.
+    events = {"config": config, "extraEnv": [{"name": "CONSUMER_PROJECTS", "valueFrom": secret}]}
+    objects = render({**_MINIMAL, "consumers": {"events": events}})
     (workload,) = _consumers(objects)
     options = _options(objects, workload, tmp_path)
     for name, value in config.items():

@@ -16,6 +16,7 @@ from arroyo.types import Message, Partition, Value
 
 from consumer_fleet.kafka.chunk import DeadLetter
 from consumer_fleet.kafka.dead_letters import Ticket
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.strategies.dead_letter import KeepDeadLetters
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
@@ -31,6 +32,7 @@ class HandPool:
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
+        self.open_offsets = OpenOffsets()
         self.works: list[Work] = []
         self.has_room = True
         self.is_hopeless = False
@@ -359,7 +361,7 @@ def test_a_rejected_message_leaves_the_step_as_it_was(rig: Rig) -> None:
     assert rig.last.offsets[passed:] == [{partition(): 3}], "once, and once only"
 
 
-def test_workers_are_joined_up_to_the_first_message_that_is_not_settled(chain: ChainRig) -> None:
+def test_what_a_join_gives_up_is_named_open_below_what_is_settled(chain: ChainRig) -> None:
     chain.step.submit(chain.message(0))
     chain.step.submit(chain.message(3))
     chain.pool.works[0].settle(0)
@@ -367,7 +369,9 @@ def test_workers_are_joined_up_to_the_first_message_that_is_not_settled(chain: C
     chain.pool.works[1].settle(0)
     chain.step.close()
     chain.step.join(5.0)
-    assert chain.committed == 2
+    assert chain.committed == 4
+    left = chain.pool.open_offsets.commit_of(partition(), 4, "")
+    assert left == (2, "held=4:1"), "2 is the only one below 4 that is not settled"
     assert chain.forced[-1], "what is staged must be committed before the partitions go"
 
 
