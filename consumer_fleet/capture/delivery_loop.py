@@ -57,6 +57,8 @@ class DeliveryLoop:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        #: When the last wait for descriptors has ended: for what needs no exact time.
+        self.now = clock()
         self._pumps: list[Pump] = []
         self._closers: list[Callable[[], None]] = []
         self._deferred: list[Callable[[], None]] = []
@@ -164,7 +166,9 @@ class DeliveryLoop:
         if self._deferred:  # by a pump
             wait_s = 0.0
         handler_of = self._on_ready.get
-        for fd, mask in self._epoll.poll(max(wait_s, 0.0)):
+        ready = self._epoll.poll(max(wait_s, 0.0))
+        self.now = self.clock()
+        for fd, mask in ready:
             on_ready = handler_of(fd)
             if on_ready is not None:  # an earlier one in this turn may have unwatched it
                 on_ready(mask)

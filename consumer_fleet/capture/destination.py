@@ -187,13 +187,14 @@ class Destination:
         self._ledger.report_if_due(now)
         self._trouble.remind()
         if now >= self._measure_due:
-            self._measure_due = math.inf
-            self._measured = None
+            self._measure_due, self._measured = math.inf, None
         if self._draining:
             self._give_up_waiting()
         waiting = self._waiting
         if waiting.next_due <= now:
             self._ready.extend(waiting.take_due(now))
+        if self._ready:
+            self._refresh_members()
         start_due = math.inf
         gate = self._gate
         while self._ready and self._posts.idle:
@@ -212,9 +213,9 @@ class Destination:
         return min(start_due, waiting.next_due)
 
     def _start(self, parcel: Parcel) -> None:
-        body = self._compress(serialize_after(self._current_members(), parcel.envelope))
+        body = self._compress(serialize_after(self._members, parcel.envelope))
         self._ledger.requests.total += 1
-        parcel.is_probe = self._gate.started()
+        parcel.is_probe = self._gate.state != "open" and self._gate.started()
         if self._measured is None:
             self._measured, self._measured_since = parcel, self._clock()
         self._posts.post(body, partial(self._on_answer, parcel))
@@ -257,9 +258,11 @@ class Destination:
             self._trouble.resumed()
 
     def _on_acceptance(self, parcel: Parcel) -> None:
-        self._on_response(parcel)
+        if parcel.is_probe or self._gate.failures_in_a_row:  # rarely: each call costs
+            self._on_response(parcel)
         self._ledger.accepted_envelopes.total += 1
-        self._finish(parcel, None)
+        self._forget(parcel)
+        parcel.recipient.done(parcel.number, None)
 
     def _on_failure(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
@@ -368,8 +371,6 @@ class Destination:
         parcel.recipient.held(parcel.number, Held(kind, self.name, answer, due_s, left=left))
 
     def _limit_end(self, parcel: Parcel) -> float:
-        if not self._limits.is_any_set:
-            return -math.inf
         return self._limits.end_for(
             envelope_categories(parcel.envelope), limitable=is_limitable(parcel.envelope)
         )
@@ -390,11 +391,10 @@ class Destination:
         text = describe(answer, self._secrets)
         return f"HTTP {answer.status}: {text}" if answer.status else text
 
-    def _current_members(self) -> bytes:
-        """``dsn`` and ``sent_at`` of envelopes that are sent now; they change once a second."""
+    def _refresh_members(self) -> None:
+        """Set ``dsn`` and ``sent_at`` of envelopes that are sent now; they change once a second."""
         second = int(self._wall_clock())
         if second != self._members_second:
             sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
             self._members = destination_members(str(self.dsn), sent_at)
             self._members_second = second
-        return self._members

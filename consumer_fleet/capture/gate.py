@@ -50,7 +50,7 @@ class Gate:
         self.state: GateState = "open"
         self._clock = clock
         self._random = random
-        self._failures_in_a_row = 0
+        self.failures_in_a_row = 0
         self._probes_failed = 0
         self._probe_due = -math.inf
         self._probe_is_out = False
@@ -71,7 +71,7 @@ class Gate:
 
         Only a probe reopens it: other answers belong to requests from before the trouble.
         """
-        self._failures_in_a_row = 0
+        self.failures_in_a_row = 0
         if not is_probe:
             return False
         self.state = "open"
@@ -80,12 +80,12 @@ class Gate:
 
     def failed(self, *, is_probe: bool, at_least_s: float = 0.0) -> bool:
         """No answer, or one that means "later". Returns whether that closed the gate."""
-        self._failures_in_a_row += 1
+        self.failures_in_a_row += 1
         if self.state != "open":
             if is_probe:
                 self._schedule_probe(at_least_s)
             return False
-        if self._failures_in_a_row < _FAILURES_TO_BACK_OFF:
+        if self.failures_in_a_row < _FAILURES_TO_BACK_OFF:
             return False
         self._close("backing_off", at_least_s)
         return True

@@ -90,7 +90,7 @@ class SocketPosts:
         connection.on_answer = None
         self.idle += 1
         if is_reusable:
-            connection.idle_since = now = self.loop.clock()
+            connection.idle_since = now = self.loop.now
             self._idle.append(connection)
             due = now + IDLE_CONNECTION_AGE_S
             if due < self._next_due:  # noqa: PLR1730 - a call takes longer
