@@ -112,6 +112,8 @@ def _sample(name: str, schema: dict[str, Any]) -> Any:
         return schema["enum"][-1]
     if name == "snuba_url":
         return "http://snuba:1218"
+    if name == "serve":
+        return "0.0.0.0:8791"
     if name.endswith("_drop_items"):
         return ["transaction", "log"]
     samples: dict[str, Any] = {
