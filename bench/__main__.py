@@ -29,6 +29,7 @@ from bench.measure import Speed
 from bench.report import Report
 from bench.upstream import Sink
 from consumer_fleet.bootstrap.cpus import usable_cpus
+from consumer_fleet.errors import FleetError
 from consumer_fleet.humanize import counted
 from tests.support.requirements import MissingPart
 
@@ -45,8 +46,8 @@ def main() -> int:
     report = Report(Console(width=max(Console().width, 110)), given.plots)
     try:
         _run(given, report)
-    except MissingPart as missing:
-        print(f"bench: {missing}", file=sys.stderr)
+    except (MissingPart, FleetError) as error:
+        print(f"bench: {error}", file=sys.stderr)
         return 1
     report.goals()
     return 1 if given.check and report.missed else 0

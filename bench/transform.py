@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from bench import backlog
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers import registry
+from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.chunk import Chunk, Record
 from consumer_fleet.strategies.run_in_workers import RunInWorkers
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
@@ -74,16 +76,21 @@ class _Last(ProcessingStrategy[object]):
 
 
 def ours(count: int) -> float:
-    """Return the messages per second of the worker step with one worker."""
+    """Return the messages per second of the worker step with one worker.
+
+    Raises FleetError if the worker can't boot.
+    """
     options = resolve_options(OptionsRequest(dict(OPTIONS)), {}).options
-    pool = WorkerPool(
-        WorkerSpec(transform, options), 1, message_timeout_s=60, on_failure=lambda *_: None
-    )
+    failures: list[FleetError] = []
+    spec = WorkerSpec(transform, options)
+    pool = WorkerPool(spec, 1, message_timeout_s=60, on_failure=failures.append)
     pool.start()
     try:
         while not pool.ready_workers:
             pool.wait(0.1)
             pool.poll()
+            if failures:
+                raise failures[0]
         last = _Last()
         step = RunInWorkers(pool, last, max_in_flight_bytes=64 << 20)
         chunks = _chunks(count)
@@ -98,6 +105,8 @@ def ours(count: int) -> float:
                 pass
             pool.wait(0.05)
             step.poll()
+            if failures:
+                raise failures[0]
         return count / (time.perf_counter() - began)
     finally:
         pool.stop(10)
@@ -159,16 +168,21 @@ def measure(messages: int, runs: int) -> list[tuple[float, float]]:
     return [(ours(messages), stock(messages // 5)) for _ in range(runs)]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.transform", description=__doc__)
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
-    rounds = measure(given.messages, given.runs)
+    try:
+        rounds = measure(given.messages, given.runs)
+    except FleetError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
     for mine, theirs in rounds:
         print(f"{mine:,.0f}/s, arroyo {theirs:,.0f}/s: {mine / theirs:.1f}")
     print(f"median ratio {statistics.median(mine / theirs for mine, theirs in rounds):.1f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

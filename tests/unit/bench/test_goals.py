@@ -33,12 +33,22 @@ def test_a_lost_message_or_one_repeated_too_often_misses_the_goal() -> None:
     assert not faults(replace(found, lost=1)).is_met
 
 
-def test_memory_is_the_largest_of_each_kind_of_process() -> None:
-    def sample(parent_mib: int, worker_mib: int) -> MemorySample:
-        sizes = {"parent": parent_mib, "worker 1": 30, "worker 2": worker_mib}
-        return MemorySample(10, {name: Memory(0, mib * 1024, 0) for name, mib in sizes.items()})
+HALVES = [Speed(1, {"parent": 3, "workers": 15}), Speed(1, {"parent": 3, "workers": 17})]
 
-    halves = [Speed(1, {"parent": 3, "workers": 15}), Speed(1, {"parent": 3, "workers": 17})]
-    found = memory([sample(100, 40), sample(90, 45)], [sample(139, 44), sample(50, 51)], halves)
+
+def sample(parent_mib: int, worker_mib: int, accepted: int = 50_000) -> MemorySample:
+    sizes = {"parent": parent_mib, "worker 1": 30, "worker 2": worker_mib}
+    memories = {name: Memory(0, mib * 1024, 0) for name, mib in sizes.items()}
+    return MemorySample(accepted, memories)
+
+
+def test_nothing_is_compared_with_the_memory_of_a_run_of_few_messages() -> None:
+    found = memory([sample(60, 40, 5_000)], [sample(120, 45, 200_000)], HALVES)
+    assert not [goal for goal in found if "÷ short" in goal.work]
+    assert len(found) == 5
+
+
+def test_memory_is_the_largest_of_each_kind_of_process() -> None:
+    found = memory([sample(100, 40), sample(90, 45)], [sample(139, 44), sample(50, 51)], HALVES)
     assert [goal.is_met for goal in found] == [True, True, False, True, False, False, False]
     assert found[2].figure == "51 MiB"
