@@ -82,7 +82,7 @@ def _errors() -> Iterator[_Sample]:
     for name in ("wrong_types", "misleading_text", "markup"):
         yield _event(demo_event(name))
     yield _event(deep_recursion())
-    for name in ("dotnet", "native", "javascript", "python"):
+    for name in ("dotnet", "group", "native", "javascript", "python"):
         yield _event(demo_event(name))
 
 

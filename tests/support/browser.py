@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -83,6 +83,10 @@ class Look(NamedTuple):
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.set_default_timeout(_WAIT_MS)
         return context
+
+
+#: Those of the documentation's pictures.
+LOOKS: Final = tuple(Look(width, _SHOT_HEIGHT, theme) for theme in THEMES for width in WIDTHS)
 
 
 class Watch:
@@ -185,10 +189,8 @@ def head(frame_row: Locator) -> Locator:
     return frame_row.locator(".frame-head")
 
 
-def take_screenshots(folder: Path, browser: Browser) -> list[Path]:
-    """The demonstration's pages and the fleet view, in both themes and widths, as PNG files in
-    ``folder``.
-    """
+def take_screenshots(folder: Path, browser: Browser, looks: Sequence[Look] = LOOKS) -> list[Path]:
+    """The demonstration's pages and the fleet view, in these looks, as PNG files in ``folder``."""
     board = FleetBoard()
     troubled_hour(board)
     with (
@@ -198,10 +200,9 @@ def take_screenshots(folder: Path, browser: Browser) -> list[Path]:
     ):
         urls = dict.fromkeys(SHOTS, inspector.url) | {"fleet": fleet.url}
         return [
-            _take_screenshot(folder, browser, urls[name], Look(width, _SHOT_HEIGHT, theme), name)
+            _take_screenshot(folder, browser, urls[name], look, name)
             for name in SHOTS
-            for theme in THEMES
-            for width in WIDTHS
+            for look in looks
         ]
 
 
@@ -233,6 +234,25 @@ def _show_attachments(page: Page) -> None:
     page.wait_for_function("document.querySelector('.attached-image')?.naturalWidth > 0")
 
 
+def _show_logs(page: Page) -> None:
+    open_row(page, "rate for NOK is stale")
+    page.get_by_role("table").get_by_role("button").first.click()
+
+
+def _show_issues(page: Page) -> None:
+    page.get_by_role("button", name="Group issues").click()
+    newest = rows(page).filter(has_text="2 events").first
+    newest.wait_for()
+    if page.evaluate("innerWidth") > min(WIDTHS):  # else the event would hide the list
+        newest.click()
+        page.get_by_role("link", name="2 events of the same issue").wait_for()
+
+
+def _show_group(page: Page) -> None:
+    open_row(page, "2 refunds failed")
+    page.get_by_text("no report contains shop/refunds.py").first.wait_for()
+
+
 def _show_fleet(page: Page) -> None:
     page.get_by_role("button", name="2 partitions").last.click()
     page.get_by_role("region", name="Partitions of ingest-transactions").wait_for()
@@ -243,6 +263,9 @@ SHOTS: Final[dict[str, Callable[[Page], None]]] = {
     "inspector": _show_error,
     "inspector-trace": _show_trace,
     "inspector-attachments": _show_attachments,
+    "inspector-logs": _show_logs,
+    "inspector-issues": _show_issues,
+    "inspector-group": _show_group,
     "fleet": _show_fleet,
 }
 
