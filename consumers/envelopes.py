@@ -6,6 +6,7 @@ redelivered envelope must be recognised upstream as the one that is already ther
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from consumer_fleet.capture.items import (
 from consumer_fleet.codec import RawMessage, Skipped
 from consumer_fleet.consumers.finders import as_project_id
 from consumer_fleet.consumers.format import (
+    FormatOptions,
     MessageFormat,
     Visitor,
     fresh_event,
@@ -52,9 +54,19 @@ class RawEnvelopes(MessageFormat):
     # The schemas have no raw envelopes: these are made of the events that Relay writes.
     examples = "ingest-events"
 
+    _marks: tuple[bytes, ...] = ()
+
+    def with_options(self, options: FormatOptions) -> RawEnvelopes:
+        marked = copy(self)
+        marked._marks = tuple(dsn.mark for dsn in options.dsns)
+        return marked
+
     def decode(self, message: RawMessage) -> Envelope | Skipped:
-        """The envelope that the message is; Skipped if it has no items."""
+        """The envelope that the message is; Skipped if it has no items, or was sent before."""
         envelope = parse(value_of(message))
+        for mark in self._marks:
+            if mark in envelope.header:
+                return Skipped("circle")
         if not envelope.items:
             return Skipped("empty_envelope")
         if envelope.event_id is None and any(item.type in NEEDS_EVENT for item in envelope.items):

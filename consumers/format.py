@@ -19,6 +19,7 @@ import msgpack
 import msgspec
 import orjson
 
+from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Envelope, build, make_item, normalize_event_id
 from consumer_fleet.codec import Decoded, RawMessage, Skipped
 from consumer_fleet.consumers.finders import (
@@ -51,6 +52,9 @@ class FormatOptions(Protocol):
 
     @property
     def check_in_max_age_s(self) -> float: ...
+
+    @property
+    def dsns(self) -> Sequence[Dsn]: ...
 
 
 class UnreadableMessage(Exception):

@@ -39,7 +39,7 @@ from consumer_fleet.bootstrap.parsing import (
 )
 from consumer_fleet.capture.dsn import Dsn
 from consumer_fleet.capture.envelope import Compression
-from consumer_fleet.capture.options import ProjectOptions
+from consumer_fleet.capture.options import ROLES, ProjectOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +365,12 @@ class Options(BaseModel):
     def worker_count(self) -> int:
         """``workers``, or one less than the usable CPUs: the parent is busy, too."""
         return self.workers or max(1, usable_cpus() - 1)
+
+    @property
+    def dsns(self) -> list[Dsn]:
+        """The DSNs of all destinations."""
+        own = (each.dsn(role) for each in self.projects.values() for role in ROLES)
+        return [dsn for dsn in (self.upstream_dsn, self.saas_dsn, *own) if dsn is not None]
 
     @property
     def live_capture(self) -> tuple[float, bool]:

@@ -139,7 +139,7 @@ class TroubleLog:
         self._pause: dict[str, object] | None = None
         self._dropped: dict[str, int] = {}
 
-    def paused(self, status: int, answer: str, advice: str) -> None:
+    def paused(self, status: int | str, answer: str, advice: str) -> None:
         """The destination refused us. Pauses in quick succession are logged once."""
         self._pause = {"status": status, "answer": answer, "what_to_do": advice}
         if self._is_due("pause"):

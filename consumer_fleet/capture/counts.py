@@ -1,11 +1,18 @@
-"""A destination's counts: they change with every envelope, and reach the metrics once a second."""
+"""A destination's counts: they change with every envelope, and reach the metrics once a second.
+
+And the ids of the events that were sent, which tell the ones that come back.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from multiprocessing import get_context
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.capture.items import EVENTS
 
 _INTERVAL_S: Final = 1.0
 
@@ -149,5 +156,76 @@ class Ledger:
     def count_throttled(self) -> None:
         self._counts.add("capture.throttled", self._tags)
 
-    def count_pause(self, status: int) -> None:
+    def count_pause(self, status: int | str) -> None:
         self._counts.add("capture.paused", {**self._tags, "status": str(status)})
+
+
+# A slot is two words: the hash of an id, and where it was sent from.
+_SLOTS: Final = 2**18
+_EVEN: Final = 2 * _SLOTS - 2
+# The second word is an offset; of an id that was sent from two, the last digits of both.
+_DIGITS: Final = 30
+_HAS_TWO: Final = 2**62
+_CAME_BACK: Final = 2**61
+
+
+class SentIds:
+    """The ids of the events that were sent lately, and the offset that each was read at.
+
+    One for all workers of a run: a message may come to any of them. It takes 4 MiB; a newer id
+    replaces an older one. Workers write without a lock: at worst one note is lost.
+
+    An id may be sent from two offsets: a client that got no answer sends its event again. At a
+    third one it has come back. The first two are sent however often they are read, so that no
+    redelivery is taken for that.
+    """
+
+    def __init__(self) -> None:
+        self._array = get_context("spawn").RawArray("q", 2 * _SLOTS)
+        self._open()
+
+    def _open(self) -> None:
+        self._words = memoryview(self._array).cast("B").cast("q")
+        #: The ids that this process has seen come back, each once.
+        self.came_back = 0
+
+    def __getstate__(self) -> object:
+        return self._array
+
+    def __setstate__(self, array: Any) -> None:
+        self._array = array
+        self._open()
+
+    def has_come_back(self, envelope: Envelope, offset: int) -> bool:
+        """Note an envelope that is about to be sent; True if it has come back: do not send it."""
+        event_id = envelope.event_id
+        if event_id is None:
+            return False
+        # All workers have one seed: see ``WorkerProcess``.
+        project_id = envelope.project_id
+        # One with destinations of its own may have another's ids.
+        number = hash(event_id if project_id is None else (event_id, project_id))
+        slot = number & _EVEN
+        words = self._words
+        if words[slot] != number:
+            words[slot] = number
+            words[slot + 1] = offset
+            return False
+        return self._is_third(envelope, slot + 1, offset)
+
+    def _is_third(self, envelope: Envelope, slot: int, offset: int) -> bool:
+        # What belongs to an event, and each segment of a replay, has the id of the whole.
+        if not any(item.type in EVENTS for item in envelope.items):
+            return False
+        word, digits = self._words[slot], (1 << _DIGITS) - 1
+        if not word & _HAS_TWO:
+            if word != offset:
+                second = (offset & digits) << _DIGITS
+                self._words[slot] = _HAS_TWO | second | word & digits
+            return False
+        if offset & digits in (word & digits, word >> _DIGITS & digits):
+            return False
+        if not word & _CAME_BACK:
+            self._words[slot] = word | _CAME_BACK
+            self.came_back += 1
+        return True

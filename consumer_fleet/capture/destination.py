@@ -39,7 +39,6 @@ from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
 OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ...]], Posts]
-
 # A longer Retry-After of a 5xx is cut to this.
 _LONGEST_RETRY_AFTER_S: Final = 300.0
 # At most this often is a request's time measured.
@@ -107,14 +106,12 @@ class Destination:
         The recipient learns the end later, or at once if a destination that is not required has
         no room. ``held`` is its state if it was held before.
         """
-        size_bytes = 0
-        ledger = self._ledger
+        size_bytes, ledger = 0, self._ledger
         if self._budget_bytes is not None:
             size_bytes = sum(len(item.payload) + len(item.header) for item in envelope.items)
             if ledger.pending_bytes + size_bytes > self._budget_bytes:
                 self._drop("over_budget")
-                detail = f"{self.name}: its queue is full"
-                recipient.done(number, RejectedMessage("over_budget", detail))
+                recipient.done(number, RejectedMessage("over_budget", f"{self.name} is full"))
                 return
             ledger.pending_bytes += size_bytes
         ledger.pending += 1
@@ -124,6 +121,13 @@ class Destination:
             if self.name in held.left:
                 parcel.shrink(held.left[self.name])
         self._ready.append(parcel)
+
+    def pause(self, reason: str, what_to_do: str, at_least_s: float) -> None:
+        """Send nothing for that time, as if it had refused everything."""
+        self._reason = reason
+        if self._gate.refused(is_probe=False, at_least_s=at_least_s):
+            self._ledger.count_pause("circle")
+            self._trouble.paused("circle", reason, what_to_do)
 
     def drain(self, *, begins: bool) -> None:
         """From now on, or no more, give up what can't be sent at once of draining recipients."""
@@ -396,5 +400,5 @@ class Destination:
         second = int(self._wall_clock())
         if second != self._members_second:
             sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
-            self._members = destination_members(str(self.dsn), sent_at)
+            self._members = destination_members(str(self.dsn), sent_at, self.dsn.mark)
             self._members_second = second

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 EXPECTED_FORM: Final = "https://PUBLIC_KEY@HOST[:PORT][/PATH]/PROJECT_ID"
+#: How the names of marks begin.
+MARK: Final = "consumer_fleet/"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -65,6 +68,12 @@ class Dsn:
         auth += self.public_key
         # Servers before Sentry 9 ask for the secret half too; later ones ignore it.
         return f"{auth}, sentry_secret={self.secret_key}" if self.secret_key else auth
+
+    @property
+    def mark(self) -> bytes:
+        """The name of a header's member that an envelope has been sent to this DSN by: in JSON."""
+        digest = hashlib.blake2b(str(self).encode(), digest_size=8).hexdigest()
+        return f'"{MARK}{digest}"'.encode()
 
     @property
     def redacted(self) -> str:

@@ -161,9 +161,13 @@ def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:
     return serialize_after(destination_members(dsn, sent_at), envelope)
 
 
-def destination_members(dsn: str, sent_at: str) -> bytes:
-    """The start of a header line for ``serialize_after``: the same for many envelopes."""
-    return b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
+def destination_members(dsn: str, sent_at: str, mark: bytes = b"") -> bytes:
+    """The start of a header line for ``serialize_after``: the same for many envelopes.
+
+    ``mark`` is a further member's name, in JSON.
+    """
+    members = b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
+    return members + b"," + mark + b":true" if mark else members
 
 
 def serialize_after(members: bytes, envelope: Envelope) -> bytes:

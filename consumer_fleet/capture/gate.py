@@ -95,13 +95,13 @@ class Gate:
         if is_probe:
             self._probe_is_out, self._probe_due = False, -math.inf
 
-    def refused(self, *, is_probe: bool) -> bool:
+    def refused(self, *, is_probe: bool, at_least_s: float = 0.0) -> bool:
         """The server refused our DSN or address. Returns whether that paused the destination."""
         if self.state == "paused":
             if is_probe:
                 self._schedule_probe(0.0)
             return False
-        self._close("paused", 0.0)
+        self._close("paused", at_least_s)
         return True
 
     def _close(self, state: GateState, at_least_s: float) -> None:

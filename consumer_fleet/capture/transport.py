@@ -68,7 +68,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         super().__init__(options)
         self._route = route_to(upstream, saas)
         self._routes = routes
-        self._destinations = distinct((self._route, *(routes or {}).values()))
+        self.destinations = distinct((self._route, *(routes or {}).values()))
         self._upstream = upstream
         self._saas = saas
         # By far the most frequent case: nothing needs to be kept per envelope.
@@ -195,9 +195,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
         The upstream comes first because its loss would go unnoticed the longest.
         """
-        route, project_id = self._route, envelope.project_id
-        if project_id is not None and self._routes is not None:
-            route = self._routes.get(project_id, route)
+        route = self.route_of(envelope.project_id)
         delivery = Delivery(recipient, number, route.destinations, held)
         failures: list[Exception] = []
         for position, destination in enumerate(route.destinations):
@@ -215,6 +213,12 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if failures:
             raise failures[0]
         delivery.close_one()
+
+    def route_of(self, project_id: int | None) -> Route:
+        """Where a project's envelopes go."""
+        if project_id is None or self._routes is None:
+            return self._route
+        return self._routes.get(project_id, self._route)
 
     def _send(
         self,
@@ -256,12 +260,12 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def drain(self, *, begins: bool) -> None:
         """From now on, or no more, give up what can't be sent at once of draining recipients."""
-        for destination in self._destinations:
+        for destination in self.destinations:
             destination.drain(begins=begins)
 
     def drop_abandoned(self) -> None:
         """Drop envelopes that nothing waits for any more; for the thread that calls `run_once`."""
-        for destination in self._destinations:
+        for destination in self.destinations:
             destination.drop_abandoned()
 
     def run_once(self, timeout_s: float) -> None:
@@ -285,11 +289,11 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def statuses(self) -> list[DestinationStatus]:
         """Return the state and counts of each destination. Any thread."""
-        return [destination.status() for destination in self._destinations]
+        return [destination.status() for destination in self.destinations]
 
     def accepted(self) -> list[int]:
         """Count each destination's accepted envelopes, in the order of `statuses`. Any thread."""
-        return [destination.ledger.accepted for destination in self._destinations]
+        return [destination.ledger.accepted for destination in self.destinations]
 
     def flush(
         self,
@@ -317,7 +321,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
                 callback = None
             self._loop.run_once(min(deadline - now, _FLUSH_CALLBACK_AFTER_S))
         self._counts.report()
-        for destination in self._destinations:
+        for destination in self.destinations:
             destination.ledger.report()
 
     def flush_own(self, timeout: float) -> None:
@@ -334,7 +338,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         if self._inbox or self._own.in_flight:
             return True
         # Nothing waits for one that is not required, so it does not say which are still there.
-        return any(each.pending for each in self._destinations if not each.required)
+        return any(each.pending for each in self.destinations if not each.required)
 
     def kill(self) -> None:
         """End at once: nothing more is sent, and what is in flight is never settled."""
@@ -342,7 +346,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
 
     def is_healthy(self) -> bool:
         """Whether every destination is being sent to freely."""
-        return all(destination.is_healthy for destination in self._destinations)
+        return all(destination.is_healthy for destination in self.destinations)
 
     def record_lost_event(
         self,
@@ -359,8 +363,7 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._lost.add(reason, data_category or "default", quantity)
 
     def _pending(self) -> int:
-        waiting = sum(destination.pending for destination in self._destinations)
-        return len(self._inbox) + waiting
+        return len(self._inbox) + sum(each.pending for each in self.destinations)
 
 
 def _taken_by(dropped: frozenset[str], envelope: Envelope) -> Envelope:
@@ -380,7 +383,6 @@ def build_transport(
     Opens no connection yet. ``open_posts`` replaces the real requests, for tests.
     """
     loop = DeliveryLoop()
-
     made: dict[str, Destination] = {}
 
     def make(own: DestinationOptions) -> Destination:

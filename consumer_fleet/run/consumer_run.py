@@ -14,6 +14,7 @@ from consumer_fleet.bootstrap.configure import App, check_open_files, configure
 from consumer_fleet.bootstrap.option_checks import delivery_mode
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
+from consumer_fleet.capture.counts import SentIds
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
 from consumer_fleet.errors import EXIT_OK, ConfigurationError
@@ -139,7 +140,10 @@ def assemble(
     return Run(
         source,
         Steps.of(
-            WorkerSpec(definition.decode, options, assembles=definition.format.assembles), options
+            WorkerSpec(
+                definition.decode, options, assembles=definition.format.assembles, sent=SentIds()
+            ),
+            options,
         ),
         partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
         shutdown,

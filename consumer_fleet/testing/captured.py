@@ -11,6 +11,7 @@ import orjson
 
 from consumer_fleet.capture.answers import Answer
 from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
+from consumer_fleet.capture.dsn import MARK
 from consumer_fleet.capture.envelope import parse
 from consumer_fleet.capture.items import HAS_EVENT
 from consumer_fleet.capture.options import DestinationOptions
@@ -48,7 +49,7 @@ class SentItem:
 
 @dataclass(frozen=True)
 class SentEnvelope:
-    """An envelope as a destination received it. ``header`` is without ``dsn`` and ``sent_at``.
+    """An envelope as a destination received it. ``header`` is without the destination's members.
 
     ``origin`` is the position of its message, None if unknown.
     """
@@ -81,7 +82,7 @@ class SentEnvelope:
             destination,
             None if origin is None else Origin(**origin),
             envelope.event_id,
-            header,
+            {name: value for name, value in header.items() if not name.startswith(MARK)},
             tuple(
                 SentItem(item.type, _without_framing(item.header), item.payload)
                 for item in envelope.items

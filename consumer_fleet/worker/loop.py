@@ -34,6 +34,7 @@ from consumer_fleet.codec import (
 from consumer_fleet.errors import RejectedMessage
 from consumer_fleet.worker import protocol
 from consumer_fleet.worker.assembly_files import AssemblyFiles
+from consumer_fleet.worker.circles import CIRCLE, CircleGuard
 from consumer_fleet.worker.protocol import Kind, Parked, Receipts, SharedState, Task
 
 log = structlog.get_logger(__name__)
@@ -154,9 +155,12 @@ class WorkerLoop:
         shared: SharedState,
         options: Options,
         prepare: Prepare | None,
+        circles: CircleGuard,
     ) -> None:
         self._decode = decode
         self._prepare = prepare
+        self._circles = circles
+        self._has_come_back = circles.has_come_back
         self._transport = transport
         self._connection = connection
         self.shared = shared
@@ -281,7 +285,7 @@ class WorkerLoop:
         numbers, offsets = task.numbers, task.offsets
         times, values = task.timestamps_ms, task.values
         names_origin, capture = self._names_origin, self._transport.capture
-        suspect_number = self.shared.suspect_number
+        suspect_number, has_come_back = self.shared.suspect_number, self._has_come_back
         self.shared.begin(task.task_id, numbers[begin])
         for position in range(begin, end):
             running.next = position + 1
@@ -309,14 +313,15 @@ class WorkerLoop:
                 continue
             if isinstance(decoded, Envelope):
                 envelope = decoded
-            elif isinstance(decoded, Skipped):
-                running.filtered(number, decoded.reason)
-                continue
             else:
                 whole = self._take_part(decoded, running, position)
                 if whole is None:
                     continue
                 envelope = whole
+            if has_come_back(envelope, offset):
+                running.filtered(number, CIRCLE)
+                self._circles.skipped(task, position, envelope)
+                continue
             if names_origin:
                 envelope = with_origin(envelope, raw.topic, raw.partition, raw.offset)
             self.in_flight += 1
@@ -338,10 +343,15 @@ class WorkerLoop:
         running.rejected(number, RejectedMessage("codec_error", detail))
 
     def _take_part(
-        self, decoded: Fragment | Incomplete, running: RunningTask, position: int
+        self, decoded: Fragment | Incomplete | Skipped, running: RunningTask, position: int
     ) -> Envelope | None:
         """The envelope that the message is a part of, if all of it is there."""
         number = running.task.numbers[position]
+        if isinstance(decoded, Skipped):
+            running.filtered(number, decoded.reason)
+            if decoded.reason == CIRCLE:
+                self._circles.skipped(running.task, position, None)
+            return None
         if self._files is None:
             detail = "an envelope of several messages: its message format must set assembles"
             running.rejected(number, RejectedMessage("codec_error", detail))

@@ -19,6 +19,7 @@ import structlog
 from consumer_fleet import metrics
 from consumer_fleet.bootstrap.configure import configure
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.counts import SentIds
 from consumer_fleet.capture.own_events import report_last_bug
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import (
@@ -27,6 +28,7 @@ from consumer_fleet.codec import (
 )
 from consumer_fleet.errors import EXIT_BUG, EXIT_SYSTEM, FleetError, OutputError
 from consumer_fleet.worker import protocol
+from consumer_fleet.worker.circles import CircleGuard
 from consumer_fleet.worker.decoding import build_decode
 from consumer_fleet.worker.loop import WorkerLoop
 from consumer_fleet.worker.protocol import SharedState
@@ -43,13 +45,14 @@ class WorkerSpec:
 
     ``prepare`` gets each message, with its key and headers, before ``decode`` does. With
     ``assembles``, envelopes may be spread over messages; ``options.assembly_dir`` is then the
-    directory of this run.
+    directory of this run. With ``sent``, envelopes that come back are not sent again.
     """
 
     decode: Decode
     options: Options
     prepare: Prepare | None = None
     assembles: bool = False
+    sent: SentIds | None = None
 
 
 def multiprocess_worker(
@@ -79,7 +82,7 @@ def multiprocess_worker(
     # The boot's objects stay: the collector need not scan them at each collection.
     gc.freeze()
     try:
-        serve(decode, app.transport, connection, shared, app.options, spec.prepare)
+        serve(decode, app.transport, connection, shared, app.options, spec.prepare, spec.sent)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The parent is gone: nothing would count a delivery, and its next owner repeats it.
         log.warning("worker_orphaned")
@@ -106,6 +109,7 @@ def serve(
     shared: SharedState,
     options: Options,
     prepare: Prepare | None = None,
+    sent: SentIds | None = None,
 ) -> None:
     """Report that the worker is ready, then work until the stop sentinel. Blocks until then.
 
@@ -114,7 +118,8 @@ def serve(
     """
     shared.beat()  # or the silence of the boot would count against the first message
     connection.send_bytes(protocol.encode_ready(monotonic()))
-    WorkerLoop(decode, transport, connection, shared, options, prepare).run()
+    circles = CircleGuard(sent, transport)
+    WorkerLoop(decode, transport, connection, shared, options, prepare, circles).run()
 
 
 def _refuse(connection: Connection, text: str, exit_code: int) -> NoReturn:

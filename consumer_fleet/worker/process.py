@@ -5,6 +5,8 @@ A slot is one of the pool's workers: its present process, and what that was give
 
 from __future__ import annotations
 
+import os
+import secrets
 import signal
 import threading
 from collections import deque
@@ -135,6 +137,7 @@ def _hear_of_deaths() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+_SEED = "PYTHONHASHSEED"
 # Never fork: librdkafka's threads and locks do not survive it.
 _CONTEXT = get_context("spawn")
 
@@ -145,6 +148,9 @@ class WorkerProcess:
     def __init__(self, spec: WorkerSpec, number: int, on_frame: Callable[[], None]) -> None:
         self.started_at = monotonic()
         self.shared = SharedState(_CONTEXT, len(capture_options(spec.options).destinations))
+        # One secret seed for all workers, which share a table of hashes (``SentIds``).
+        if os.environ.get(_SEED, "random") == "random":
+            os.environ[_SEED] = str(secrets.randbelow(2**32))
         ours, theirs = _CONTEXT.Pipe(duplex=True)
         self._process = _CONTEXT.Process(
             target=multiprocess_worker,

@@ -24,6 +24,7 @@ CHECK_IN = (
 
 class Options:
     check_in_max_age_s = 60.0
+    dsns = ()
 
 
 def written_by_relay(**members: Any) -> bytes:
