@@ -71,7 +71,7 @@ class Dsn:
 
     @property
     def mark(self) -> bytes:
-        """The name of a header's member that an envelope has been sent to this DSN by: in JSON."""
+        """The header's member, in JSON, of an envelope that has been sent to this DSN."""
         digest = hashlib.blake2b(str(self).encode(), digest_size=8).hexdigest()
         return f'"{MARK}{digest}"'.encode()
 

@@ -229,7 +229,8 @@ DEFINITIONS: tuple[Metric, ...] = (
         "capture.paused",
         "counter",
         "responses",
-        "Responses that refuse the DSN and so pause a destination or keep it paused, by status.",
+        "Responses that refuse the DSN and so pause a destination or keep it paused, by status;"
+        " and pauses because of a circle.",
         ("destination", "status"),
     ),
     Metric(
