@@ -68,7 +68,7 @@ class CircleGuard:
             senders = list(self._transport.route_of(envelope.project_id).destinations)
         if self._throttle.is_due(CIRCLE, _LOG_INTERVAL_S):
             log.warning(
-                CIRCLE,
+                "circle",
                 topic=task.topic,
                 partition=task.partition,
                 offset=task.offsets[position],

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgpack
 import pytest
 
+from consumer_fleet.capture.dsn import Dsn
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.kafka_broker import KafkaBroker
@@ -196,6 +197,7 @@ def test_a_topics_messages_arrive_as_the_envelopes_that_an_sdk_would_send(
     header = json.loads(arrived.body.split(b"\n", 1)[0])
     assert header.pop("dsn") == upstream.dsn()
     assert header.pop("sent_at")
+    assert header.pop(json.loads(Dsn.parse(upstream.dsn()).mark)) is True
     assert header == ({} if case.event_id is None else {"event_id": case.event_id})
     items = arrived.envelope.items
     assert [json.loads(item.header) for item in items] == [

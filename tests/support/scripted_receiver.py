@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import socket
 import ssl
 import threading
@@ -14,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 from consumer_fleet.capture.envelope import Envelope, parse
+
+_MARK = re.compile(rb'"consumer_fleet/[0-9a-f]{16}":true,?')
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class ReceivedRequest:
 
     @property
     def envelope(self) -> Envelope:
-        return parse(self.body)
+        """The envelope without what the destination put into its header."""
+        found = parse(self.body)
+        return found._replace(header=_MARK.sub(b"", found.header))
 
 
 class ScriptedReceiver:
