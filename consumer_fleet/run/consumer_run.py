@@ -133,18 +133,15 @@ def assemble(
         on_offsets_lost=_count_lost,
     )
 
+    assembles = definition.format.assembles
+    spec = WorkerSpec(definition.decode, options, assembles=assembles, sent=SentIds())
     duties: list[Duty] = [GroupHealth(source, options), lambda run: reload.do(run, app.transport)]
     if board is not None:
         duties.append(FleetWatch(board, [ConsumerWatch(definition.name, source)]))
     install_arroyo_bridge(recorder, {"consumer": definition.name})
     return Run(
         source,
-        Steps.of(
-            WorkerSpec(
-                definition.decode, options, assembles=definition.format.assembles, sent=SentIds()
-            ),
-            options,
-        ),
+        Steps.of(spec, options),
         partial(_open_dead_letters, source, dead_letter_topic, options.worker_count, shutdown),
         shutdown,
         duties=duties,
