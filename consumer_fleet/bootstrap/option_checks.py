@@ -103,5 +103,22 @@ def dangerous_modes(options: Options) -> Iterator[str]:
             yield f"{each.option} uses http: events and the key travel unencrypted."
 
 
+def likely_circles(options: Options, sentry_host: str | None) -> Iterator[str]:
+    """One line for each destination that may be the Sentry whose topics are read.
+
+    ``sentry_host`` is the host of the Sentry at SENTRY_CONF, if there is one.
+    """
+    brokers = {server.rpartition(":")[0] for server in options.brokers.split(",")}
+    known = {host: "of a Kafka broker" for host in brokers if not _is_loopback(host)}
+    if sentry_host is not None:
+        known[sentry_host] = "of the Sentry at SENTRY_CONF"
+    for each in capture_options(options).destinations:
+        if each.dsn.host in known:
+            yield (
+                f"{each.option}: its host {each.dsn.host} is that {known[each.dsn.host]}. If the "
+                "Sentry there writes the topics, its own messages come back, and are skipped."
+            )
+
+
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "[::1]") or host.startswith("127.")

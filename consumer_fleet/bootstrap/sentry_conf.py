@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import runpy
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -15,6 +17,7 @@ SENTRY_CONF_VARIABLE = "SENTRY_CONF"
 _SETTINGS_FILE = "sentry.conf.py"
 _OPTIONS_FILE = "config.yml"
 # Of Sentry's options, which its config.yml and SENTRY_OPTIONS hold.
+_URL = "system.url-prefix"
 _SAMPLE_RATE = "store.use-relay-dsn-sample-rate"
 
 
@@ -46,6 +49,18 @@ def sentry_layer(environ: Mapping[str, str]) -> Layer:
     settings = _run(settings_file)
     add_settings(layer, settings.get)
     return layer
+
+
+def sentry_host(environ: Mapping[str, str]) -> str | None:
+    """The host of the Sentry at SENTRY_CONF, if its config.yml tells."""
+    named = environ.get(SENTRY_CONF_VARIABLE)
+    path = Path(named or "").expanduser() / _OPTIONS_FILE
+    if not named or not path.is_file():
+        return None
+    url = _sentry_options(path).get(_URL)
+    with suppress(ValueError):
+        return urlsplit(url).hostname if isinstance(url, str) else None
+    return None
 
 
 def _run(path: Path) -> dict[str, object]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from typing import Final
 
-from consumer_fleet.bootstrap.option_checks import dangerous_modes, delivery_mode
+from consumer_fleet.bootstrap.option_checks import dangerous_modes, delivery_mode, likely_circles
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.sentry_conf import sentry_host
 from consumer_fleet.bootstrap.services import Service, builtin_services, load_plugins
 from consumer_fleet.bootstrap.validate_snuba import (
     HEALTH_PATH,
@@ -48,6 +50,14 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
         yield ok("configuration", "options", "valid")
     yield from found
     yield from dangers(options)
+    for line in likely_circles(options, sentry_host(os.environ)):
+        option, _, seen = line.partition(": ")
+        yield warning(
+            "configuration",
+            option,
+            seen.removesuffix("."),
+            "Give the DSN of another Sentry, unless that one does not write these topics.",
+        )
     if twice := delivered_twice(each.name for each in subjects if each.is_wanted):
         fix = "Run the consumers of one set: consumer list names the set of each."
         yield warning("configuration", "topics", twice, fix)

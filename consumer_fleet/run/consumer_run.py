@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -11,8 +12,9 @@ import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.bootstrap.configure import App, check_open_files, configure
-from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode, likely_circles
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.bootstrap.sentry_conf import sentry_host
 from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.capture.counts import SentIds
 from consumer_fleet.consumers import registry
@@ -63,6 +65,8 @@ def run_consumer(read: Callable[[], Options]) -> int:
             options = _with_demonstration(stack, definition, options, board)
         # 3.
         app = configure(options)
+        for line in likely_circles(options, sentry_host(os.environ)):
+            log.warning("circle_likely", why=line)
         if board is not None and options.serve is not None:
             _serve(stack, board, options.serve)
         # 4.

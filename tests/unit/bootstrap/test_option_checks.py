@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from consumer_fleet.bootstrap.option_checks import dangerous_modes, delivery_mode
+from consumer_fleet.bootstrap.option_checks import (
+    dangerous_modes,
+    delivery_mode,
+    likely_circles,
+)
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.errors import ConfigurationError
@@ -54,3 +58,25 @@ def test_safe_options_warn_of_nothing() -> None:
     assert list(dangerous_modes(options(bootstrap_servers="kafka:9092", upstream_dsn=DSN))) == []
     loopback = options(upstream_dsn="http://key@127.0.0.1:9000/1")
     assert list(dangerous_modes(loopback)) == []
+
+
+@pytest.mark.parametrize(
+    ("brokers", "sentry", "whose"),
+    [
+        ("kafka:9092,sentry.example:9092", None, "of a Kafka broker"),
+        ("kafka:9092", "sentry.example", "of the Sentry at SENTRY_CONF"),
+        ("kafka:9092", "other.example", None),
+        ("kafka:9092", None, None),
+    ],
+)
+def test_a_destination_that_may_be_the_sentry_whose_topics_are_read_is_named(
+    brokers: str, sentry: str | None, whose: str | None
+) -> None:
+    found = list(likely_circles(options(bootstrap_servers=brokers, upstream_dsn=DSN), sentry))
+    assert [whose in line for line in found if whose] == ([True] if whose else [])
+    assert len(found) == (whose is not None)
+
+
+def test_brokers_and_destinations_of_this_machine_prove_nothing() -> None:
+    given = options(bootstrap_servers="127.0.0.1:9092", upstream_dsn="http://key@127.0.0.1:8000/1")
+    assert list(likely_circles(given, None)) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from consumer_fleet.bootstrap.resolve import OptionsRequest, Resolved, resolve_options
+from consumer_fleet.bootstrap.sentry_conf import sentry_host
 from consumer_fleet.bootstrap.validate_snuba import validate_snuba
 from consumer_fleet.errors import ConfigurationError
 
@@ -112,3 +113,18 @@ def test_each_way_of_being_unreadable_is_an_error_that_names_the_file(conf: Path
     options.write_text("a: b\nhunter2-very-secret: [")
     assert f"{options}:2: not valid YAML" in refused(conf)
     assert "hunter2" not in refused(conf)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("system.url-prefix: https://sentry.example.com", "sentry.example.com"),
+        ("system.url-prefix: 'https://[broken'", None),
+        ("system.url-prefix: 7", None),
+        ("mail.backend: smtp", None),
+    ],
+)
+def test_the_host_of_sentry_is_that_of_its_url(tmp_path: Path, url: str, host: str | None) -> None:
+    (tmp_path / "config.yml").write_text(url + "\n")
+    assert sentry_host({"SENTRY_CONF": str(tmp_path)}) == host
+    assert sentry_host({}) is None
