@@ -17,7 +17,7 @@ from consumer_fleet.capture.delivery_loop import DeliveryLoop, Posts
 from consumer_fleet.capture.envelope import (
     Envelope,
     choose_compressor,
-    destination_members,
+    members_at,
     serialize_after,
 )
 from consumer_fleet.capture.gate import (
@@ -75,15 +75,13 @@ class Destination:
         self.drop_items = options.drop_items
         self._holds, self._draining = options.holds and options.required, False
         self._clock = clock = loop.clock
-        self._wall_clock = wall_clock
-        self._random = random
+        self._wall_clock, self._random = wall_clock, random
         self._budget_bytes = None if options.required else options.best_effort_budget_bytes
         self._ledger = Ledger(name, incr, clock)
         self._secrets = tuple(key for key in (dsn.public_key, dsn.secret_key) if key)
         compressor = choose_compressor(options.compression, dsn.scheme)
         self._compress = compressor.compress
-        self._gate = Gate(clock, random)
-        self._limits = RateLimits(clock)
+        self._gate, self._limits = Gate(clock, random), RateLimits(clock)
         self._trouble = TroubleLog(name, dsn.redacted, clock)
         self._reason = self._limit_answer = ""
         self._ready: deque[Parcel] = deque()
@@ -375,9 +373,8 @@ class Destination:
         parcel.recipient.held(parcel.number, Held(kind, self.name, answer, due_s, left=left))
 
     def _limit_end(self, parcel: Parcel) -> float:
-        return self._limits.end_for(
-            envelope_categories(parcel.envelope), limitable=is_limitable(parcel.envelope)
-        )
+        sent = parcel.envelope
+        return self._limits.end_for(envelope_categories(sent), limitable=is_limitable(sent))
 
     def _forget(self, parcel: Parcel) -> None:
         self._ledger.pending -= 1
@@ -399,6 +396,5 @@ class Destination:
         """Set ``dsn`` and ``sent_at`` of envelopes that are sent now; they change once a second."""
         second = int(self._wall_clock())
         if second != self._members_second:
-            sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
-            self._members = destination_members(str(self.dsn), sent_at, self.dsn.mark)
+            self._members = members_at(second, str(self.dsn), self.dsn.mark)
             self._members_second = second

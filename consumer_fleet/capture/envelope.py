@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -161,13 +162,15 @@ def serialize(envelope: Envelope, *, dsn: str, sent_at: str) -> bytes:
     return serialize_after(destination_members(dsn, sent_at), envelope)
 
 
-def destination_members(dsn: str, sent_at: str, mark: bytes = b"") -> bytes:
-    """The start of a header line for ``serialize_after``: the same for many envelopes.
+def destination_members(dsn: str, sent_at: str) -> bytes:
+    """The start of a header line for ``serialize_after``: the same for many envelopes."""
+    return b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
 
-    ``mark`` is a further member's name, in JSON.
-    """
-    members = b'{"dsn":' + orjson.dumps(dsn) + b',"sent_at":' + orjson.dumps(sent_at)
-    return members + b"," + mark + b":true" if mark else members
+
+def members_at(second: int, dsn: str, mark: bytes) -> bytes:
+    """``destination_members`` at that second, and the destination's mark."""
+    sent_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+    return destination_members(dsn, sent_at) + b"," + mark + b":true"
 
 
 def serialize_after(members: bytes, envelope: Envelope) -> bytes:

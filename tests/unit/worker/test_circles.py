@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from consumer_fleet.capture.counts import SentIds
 from consumer_fleet.capture.dsn import Dsn
-from consumer_fleet.capture.envelope import destination_members
+from consumer_fleet.capture.envelope import members_at
 from consumer_fleet.capture.routes import Route
 from consumer_fleet.worker.circles import CircleGuard
 from consumer_fleet.worker.protocol import Task
@@ -96,9 +96,7 @@ def test_one_client_that_repeats_an_event_pauses_nothing(scene: Scene) -> None:
 
 
 def test_marked_envelopes_pause_the_destination_that_marked_them(scene: Scene) -> None:
-    members = destination_members(
-        str(scene.other.dsn), "2026-01-01T00:00:00Z", scene.other.dsn.mark
-    )
+    members = members_at(0, str(scene.other.dsn), scene.other.dsn.mark)
     for offset in range(20):
         scene.guard.skipped(task(offset, members + b"}\n{}"), 0, None)
     assert (len(scene.upstream.pauses), len(scene.other.pauses)) == (0, 1)
