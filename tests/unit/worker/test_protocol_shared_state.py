@@ -131,7 +131,7 @@ def test_large_tasks_arrive_in_order_however_often_the_ring_is_used() -> None:
 
 def test_a_task_that_the_ring_has_no_room_for_goes_through_the_pipe() -> None:
     shared = SharedState(CONTEXT)
-    tasks = [*map(large_task, range(4)), large_task(4, 2_000_000)]
+    tasks = [large_task(number, 1_300_000) for number in range(4)] + [large_task(4, 5_000_000)]
     frames = [shared.lay_task(task) for task in tasks]
     assert [len(frame) > 100 for frame in frames] == [False, False, False, True, True]
     assert [taken(shared, frame) for frame in frames] == tasks, "nothing unread was overwritten"
