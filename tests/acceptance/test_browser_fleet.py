@@ -43,16 +43,36 @@ class Fleet:
     """A consumer with one worker on a topic of one partition, and its page."""
 
     def __init__(
-        self, kafka: KafkaBroker, topic: str, upstream: ScriptedReceiver, consumer: ConsumerProcess
+        self,
+        kafka: KafkaBroker,
+        topic: str,
+        upstream: ScriptedReceiver,
+        consumer: ConsumerProcess,
+        folder: Path,
     ) -> None:
         self.topic, self.upstream, self.consumer = topic, upstream, consumer
         self._kafka = kafka
+        self._folder = folder
         (served,) = consumer.wait_for("page_served")
         self.url = str(served["url"])
         consumer.wait_for("partitions_assigned")
 
     def produce(self, *values: bytes) -> None:
         self._kafka.produce(self.topic, values)
+
+    @contextmanager
+    def status(self) -> Iterator[str]:
+        """The address of the cluster's fleet view, by what Kafka knows."""
+        arguments = ("--consumer", "envelopes", "--set", f"physical_topic={self.topic}")
+        with ConsumerProcess(
+            self._folder,
+            *(*arguments, "--bootstrap-servers", self._kafka.bootstrap_servers),
+            command=("status", "--serve", "0"),
+        ) as status:
+            status.wait_until(lambda: "Page  http" in status.output(), "the address")
+            yield re.findall(r"Page  (http://\S+)", status.output())[0]
+            status.signal(signal.SIGINT)
+            assert status.wait() == 0
 
     @contextmanager
     def producing(self) -> Iterator[None]:
@@ -87,7 +107,7 @@ def fleet(
         *("--bootstrap-servers", kafka.bootstrap_servers, "--upstream-dsn", upstream.dsn()),
         *("--set", "connections=4"),
     ) as consumer:
-        yield Fleet(kafka, name, upstream, consumer)
+        yield Fleet(kafka, name, upstream, consumer, tmp_path)
 
 
 def row(page: Page) -> Locator:
@@ -119,6 +139,12 @@ def test_every_trouble_of_a_run_is_visible_within_3_seconds_with_its_cause(
         seconds = time.monotonic() - began
         print(f"\n  {step.__name__}: {seconds:.1f} s")  # noqa: T201 - the figure is worth a line
     look_everywhere(page)
+    with fleet.status() as url:
+        shown = visit(url).page.get_by_role("article", name="envelopes", exact=True)
+        expect(shown.get_by_role("list", name="Causes")).to_contain_text(
+            re.compile(rf"held back: {fleet.topic}/0 at offset 20: upstream .*no such shard"),
+            timeout=20_000,
+        )
 
 
 def figure(page: Page, name: str) -> Locator:
