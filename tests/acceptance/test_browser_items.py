@@ -124,6 +124,11 @@ def test_every_item_of_the_sdk_is_read_on_the_page(visit: OpenPage, sent: Inspec
     profile = show(page, "/checkout", "Profile")
     expect(profile).to_contain_text("busy_with_prices")
     expect(profile).to_contain_text(re.compile(r"\d+ samples"))
+    boxes = profile.get_by_role("img", name="Flame graph").locator(".flame-box")
+    busy = boxes.filter(has_text="busy_with_prices").first.bounding_box()
+    caller = boxes.filter(has_text="send_everything").first.bounding_box()
+    assert caller["y"] < busy["y"]
+    assert caller["x"] <= busy["x"] < busy["x"] + busy["width"] <= caller["x"] + caller["width"] + 1
 
     feedback = show(page, "The cart is empty", "Event")
     expect(feedback.locator(".feedback")).to_have_text("The cart is empty")

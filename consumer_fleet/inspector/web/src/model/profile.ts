@@ -9,6 +9,18 @@ export interface ProfileFrame {
   total: number;
 }
 
+/** A function called by the box above it, and the samples in which it was called that way. */
+export interface FlameBox {
+  name: string;
+  location: string;
+  isInApp: boolean;
+  /** 0 for the outermost function. */
+  depth: number;
+  /** In samples, from the left edge. */
+  start: number;
+  samples: number;
+}
+
 export interface Profile {
   /** Null if the samples have no times. */
   durationS: number | null;
@@ -16,9 +28,15 @@ export interface Profile {
   threads: number;
   /** Those that ran most, first. */
   frames: ProfileFrame[];
+  /** Those above before those below, without the narrowest and the deepest ones. */
+  boxes: FlameBox[];
 }
 
 const NANOSECONDS = 1e9;
+// A box is left out if it would be drawn a few pixels wide, or below this depth.
+const MIN_SHARE = 0.005;
+const MAX_DEPTH = 50;
+const MAX_BOXES = 1_000;
 
 /** Count the samples of a profile (a transaction's, or a chunk); null if it has none. */
 export function readProfile(payload: JsonValue): Profile | null {
@@ -40,7 +58,8 @@ export function readProfile(payload: JsonValue): Profile | null {
     times.last = Math.max(times.last, time);
   }
   const counts = countFrames(stacks, perStack);
-  const frames = asArray(profile.frames).flatMap((frame, index): ProfileFrame[] => {
+  const described = asArray(profile.frames);
+  const frames = described.flatMap((frame, index): ProfileFrame[] => {
     const count = counts.get(index);
     return count === undefined ? [] : [{ ...describeFrame(frame), ...count }];
   });
@@ -50,6 +69,7 @@ export function readProfile(payload: JsonValue): Profile | null {
     samples: samples.length,
     threads: threads.size,
     frames,
+    boxes: flameBoxes(described, stacks, perStack, samples.length),
   };
 }
 
@@ -76,6 +96,46 @@ function countFrames(stacks: JsonValue[], perStack: Map<number, number>): Map<nu
     }
   }
   return counts;
+}
+
+interface Call {
+  samples: number;
+  calls: Map<number, Call>;
+}
+
+/** The tree of calls, each with what it called side by side below it, the most frequent first. */
+function flameBoxes(
+  frames: JsonValue[],
+  stacks: JsonValue[],
+  perStack: Map<number, number>,
+  total: number,
+): FlameBox[] {
+  const root: Call = { samples: total, calls: new Map() };
+  for (const [stack, samples] of perStack) {
+    let call = root;
+    for (const value of asArray(stacks[stack]).slice(-MAX_DEPTH).reverse()) {
+      const index = asNumber(value);
+      if (index === null || frames[index] === undefined) break;
+      const known = call.calls.get(index) ?? { samples: 0, calls: new Map<number, Call>() };
+      call.calls.set(index, known);
+      known.samples += samples;
+      call = known;
+    }
+  }
+  const boxes: FlameBox[] = [];
+  const waiting = [{ call: root, depth: 0, start: 0 }];
+  // The array grows while it is read.
+  for (const { call, depth, start } of waiting) {
+    let left = start;
+    for (const [index, each] of [...call.calls].sort(([, a], [, b]) => b.samples - a.samples)) {
+      if (each.samples < total * MIN_SHARE || boxes.length >= MAX_BOXES) break;
+      const frame = describeFrame(frames[index] ?? null);
+      boxes.push({ ...frame, depth, start: left, samples: each.samples });
+      waiting.push({ call: each, depth: depth + 1, start: left });
+      left += each.samples;
+    }
+  }
+  return boxes;
 }
 
 function describeFrame(frame: JsonValue): Pick<ProfileFrame, 'name' | 'location' | 'isInApp'> {

@@ -13,6 +13,7 @@ import { formatBytes, formatCount, formatDuration, formatTime, isoTime } from '.
 import { LevelMark } from '../LevelMark';
 import { linkTo } from '../route';
 import { WithAttributes } from './Attributes';
+import { FlameGraph } from './FlameGraph';
 import { KeyValues } from './KeyValues';
 import { Section } from './Section';
 import { Table } from './Table';
@@ -155,7 +156,7 @@ function renderSpans(payload: JsonValue): ReactNode {
 function renderProfile(payload: JsonValue): ReactNode {
   const profile = readProfile(payload);
   if (profile === null) return null;
-  const { durationS, samples, threads, frames } = profile;
+  const { durationS, samples, threads, frames, boxes } = profile;
   const percent = (count: number) => `${((count / samples) * 100).toFixed(1)} %`;
   const took = durationS === null ? '' : `${formatDuration(durationS)}, `;
   return (
@@ -163,6 +164,7 @@ function renderProfile(payload: JsonValue): ReactNode {
       title="Profile"
       note={`${took}${formatCount(samples, 'sample')}, ${formatCount(threads, 'thread')}`}
     >
+      <FlameGraph boxes={boxes} samples={samples} />
       <p className="hint">
         Self: the share of samples in which the function itself ran. Total: with all that it called.
       </p>
