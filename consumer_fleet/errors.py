@@ -6,6 +6,7 @@
     ├── ConfigurationError      78  an option, a file or a service is wrong
     │   └── ServiceError        78  names the service that failed
     ├── KafkaUnreachable        69  no broker answered
+    ├── DestinationUnavailable  69  a run to the end can't deliver the rest
     ├── OffsetsOutOfRange       78  committed offsets are gone and the policy says "error"
     ├── UndeliverableMessage    65  a message was rejected and there is no dead-letter topic
     ├── RecordingError          65  a file is not a recording, is damaged, or has a newer version
@@ -23,7 +24,7 @@ EXIT_OK = 0
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_DATA = 65
-EXIT_KAFKA_UNREACHABLE = 69
+EXIT_UNAVAILABLE = 69
 EXIT_BUG = 70
 EXIT_SYSTEM = 71
 EXIT_OUTPUT = 74
@@ -57,7 +58,13 @@ class ServiceError(ConfigurationError):
 class KafkaUnreachable(FleetError):
     """No broker answered within the caller's timeout."""
 
-    exit_code = EXIT_KAFKA_UNREACHABLE
+    exit_code = EXIT_UNAVAILABLE
+
+
+class DestinationUnavailable(FleetError):
+    """All is read, and the destinations have accepted nothing of the rest for long."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class OffsetsOutOfRange(FleetError):

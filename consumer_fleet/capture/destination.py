@@ -31,6 +31,7 @@ from consumer_fleet.capture.gate import (
     limits_of_answer,
     longest_limit_s,
     parse_retry_after,
+    take_probe,
 )
 from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
@@ -115,7 +116,9 @@ class Destination:
         ledger.pending += 1
         parcel = Parcel(envelope, recipient, number, size_bytes)
         if held is not None:
-            parcel.held_for = held.failure_at(self.name)
+            parcel.own_failure = held.failure_at(self.name)
+            if parcel.own_failure is not None:
+                parcel.attempts = _FAILURES_TO_HOLD - 1
             if self.name in held.left:
                 parcel.shrink(held.left[self.name])
         self._ready.append(parcel)
@@ -205,7 +208,7 @@ class Destination:
                 if start_due > now:
                     break
                 start_due = math.inf
-            parcel = self._ready.popleft()
+            parcel = self._ready.popleft() if gate.state == "open" else take_probe(self._ready)
             if self._limits.is_any_set and (limit_end := self._limit_end(parcel)) > now:
                 self._wait_for_limit(limit_end, parcel)
             else:
@@ -274,15 +277,15 @@ class Destination:
         if answer.retry_after is not None:
             asked_s = parse_retry_after(answer.retry_after, self._wall_clock()) or 0.0
             patience_s = min(asked_s, _LONGEST_RETRY_AFTER_S)
-        if parcel.fails_as_before(self._reason):
+        if is_alone := self._fails_alone(parcel):
             self._gate.no_news(is_probe=is_probe)
         elif self._gate.failed(is_probe=is_probe, at_least_s=patience_s):
             self._trouble.backing_off(self._reason)
-        self._retry(parcel, answer.status, patience_s)
+        self._retry(parcel, answer.status, patience_s, is_alone=is_alone)
 
     def _on_refusal(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
         self._reason = self._describe(answer)
-        if parcel.fails_as_before(self._reason):
+        if is_alone := self._fails_alone(parcel):
             self._gate.no_news(is_probe=is_probe)
         elif (newly_paused := self._gate.refused(is_probe=is_probe)) or is_probe:
             # At each probe: an alert on the count's growth lasts as long as the pause.
@@ -292,7 +295,7 @@ class Destination:
                 self._trouble.paused(answer.status, text, advice(answer.status))
         # After a wait of its own: a firewall in between may refuse just this envelope, and then the
         # others go first.
-        self._retry(parcel, answer.status, 0.0)
+        self._retry(parcel, answer.status, 0.0, is_alone=is_alone)
 
     def _on_limit(self, parcel: Parcel, limits: dict[str, float], answer: Answer) -> None:
         self._on_response(parcel)
@@ -327,15 +330,13 @@ class Destination:
             self._drop(reason)
         self._finish(parcel, RejectedMessage(reason, detail))
 
-    def _retry(self, parcel: Parcel, status: int, at_least_s: float) -> None:
+    def _retry(self, parcel: Parcel, status: int, at_least_s: float, *, is_alone: bool) -> None:
         if self._drops_abandoned(parcel):
             return
         self._ledger.count_retried(f"http_{status}" if status else "network")
         wait_s = max(backoff_s(parcel.attempts, self._random), at_least_s)
-        if parcel.attempts == 0:
-            parcel.accepted_before = self._ledger.accepted
         parcel.attempts += 1
-        if self._fails_alone(parcel):
+        if is_alone and parcel.attempts >= _FAILURES_TO_HOLD:
             self._hold(parcel, "failing", self._reason, at_least_s)
             return
         self._waiting.put(max(self._clock() + wait_s, self._limit_end(parcel)), parcel)
@@ -346,11 +347,8 @@ class Destination:
         return parcel.recipient.abandoned
 
     def _fails_alone(self, parcel: Parcel) -> bool:
-        if not (self._holds and parcel.recipient.can_hold):
-            return False
-        passed = self._ledger.accepted > parcel.accepted_before
-        failed_alone = parcel.attempts >= _FAILURES_TO_HOLD and passed
-        return failed_alone or parcel.fails_as_before(self._reason)
+        is_own = parcel.failed(self._reason, self._ledger.accepted)
+        return is_own and self._holds and parcel.recipient.can_hold
 
     def _wait_for_limit(self, limit_end: float, parcel: Parcel) -> None:
         """Set aside what a limit on its categories keeps for long. A limit on everything is an

@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
@@ -263,10 +264,11 @@ class Parcel:
         "accepted_before",
         "attempts",
         "envelope",
-        "held_for",
+        "failure",
         "is_probe",
         "left",
         "number",
+        "own_failure",
         "recipient",
         "size_bytes",
     )
@@ -280,21 +282,37 @@ class Parcel:
         self.size_bytes = size_bytes
         self.attempts = 0
         self.is_probe = False
-        # The failure that it was held for, "" if only another destination knows; None if it wasn't.
-        self.held_for: str | None = None
         self.left: Sequence[int] | None = None
-        # The envelopes that the destination had accepted when this one failed first.
+        # The kind of its last failure, and the envelopes that the destination had accepted then.
+        self.failure: str | None = None
         self.accepted_before = 0
+        # The kind of failure that is its own: others were accepted between two of them. "" if it
+        # was held, and only another destination knows.
+        self.own_failure: str | None = None
 
-    def fails_as_before(self, answer: str) -> bool:
-        """Whether it fails as it did while others were accepted: that is no news of the others."""
-        return self.held_for in ("", failure_kind(answer))
+    def failed(self, answer: str, accepted: int) -> bool:
+        """Note a failure. Returns whether it is the envelope's own, and says nothing of others.
+
+        ``accepted`` counts the envelopes that the destination has accepted.
+        """
+        failure = failure_kind(answer)
+        if failure == self.failure and accepted > self.accepted_before:
+            self.own_failure = failure
+        self.failure, self.accepted_before = failure, accepted
+        return self.own_failure in ("", failure)
 
     def shrink(self, positions: Sequence[int]) -> None:
         """Leave only the items at these positions."""
         items = self.envelope.items
         self.left = [(self.left or range(len(items)))[position] for position in positions]
         self.envelope = self.envelope._replace(items=tuple(items[each] for each in positions))
+
+
+def take_probe(ready: deque[Parcel]) -> Parcel:
+    """Take the newest that has not failed yet: where some fail alone, it may be another one."""
+    parcel = next((each for each in reversed(ready) if not each.attempts), ready[0])
+    ready.remove(parcel)
+    return parcel
 
 
 class Waiting:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from time import monotonic
 
 import click
 import structlog
@@ -19,7 +20,7 @@ from consumer_fleet.bootstrap.validate_snuba import refuse_reserved_group
 from consumer_fleet.capture.counts import SentIds
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
-from consumer_fleet.errors import EXIT_OK, ConfigurationError
+from consumer_fleet.errors import EXIT_OK, ConfigurationError, DestinationUnavailable
 from consumer_fleet.inspector.fleet import FleetBoard
 from consumer_fleet.kafka.clients import client_config
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
@@ -115,6 +116,35 @@ def _with_demonstration(
     )
 
 
+class EndPatience:
+    """The duty of a run to the end of its topic: end it where all is read, and destinations have
+    accepted nothing of the rest for ``patience_s``. What they refuse while they accept
+    nothing else is no dead letter, so it would wait without limit.
+    """
+
+    def __init__(self, patience_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._patience_s = patience_s
+        self._clock = clock
+        self._since = clock()
+        self._accepted = 0
+
+    def __call__(self, run: Run) -> None:
+        statuses = run.pool.statuses()
+        accepted = sum(status.accepted for status in statuses)
+        now = self._clock()
+        if accepted != self._accepted or not run.awaits_destinations:
+            self._accepted, self._since = accepted, now
+        elif now - self._since > self._patience_s:
+            reasons = [f"{status.name}: {status.reason}" for status in statuses if status.reason]
+            run.shutdown.fail(
+                DestinationUnavailable(
+                    f"all messages were read, and for {self._patience_s:g} s (hold_at_most_s) none "
+                    f"of the last ones was accepted. {'; '.join(reasons)}\nRun it again once they "
+                    "are accepted: only these are sent then."
+                )
+            )
+
+
 def assemble(
     definition: ConsumerDefinition, app: App, reload: Reload, board: FleetBoard | None
 ) -> Run:
@@ -142,6 +172,8 @@ def assemble(
     duties: list[Duty] = [GroupHealth(source, options), lambda run: reload.do(run, app.transport)]
     if board is not None:
         duties.append(FleetWatch(board, [ConsumerWatch(definition.name, source)]))
+    if options.stop_at_end and options.hold_at_most_s:
+        duties.append(EndPatience(options.hold_at_most_s))
     install_arroyo_bridge(recorder, {"consumer": definition.name})
     return Run(
         source,

@@ -299,6 +299,14 @@ class Run:
         return self._rejects is not None and self._rejects.blocked
 
     @property
+    def awaits_destinations(self) -> bool:
+        """Whether all was read, and destinations have not taken all of it yet."""
+        if self._consumer is None or not self._consumer.at_end:
+            return False
+        is_any_held = self.holding is not None and not self.holding.is_empty
+        return is_any_held or any(status.pending for status in self.pool.statuses())
+
+    @property
     def is_held_up(self) -> bool:
         """Whether a destination or the store of rejected messages takes nothing at the moment."""
         if self.are_rejects_blocked:

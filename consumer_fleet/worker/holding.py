@@ -67,7 +67,7 @@ class Entry:
     state: State = "waiting"
     work: Work | None = None
     letter: DeadLetter | None = None
-    # At the end of the source: the attempts that it got there, and the one that is due next.
+    # Before it becomes a dead letter: the attempts that it got, and the one that is due next.
     last_attempts: int = 0
     next_attempt: int = 0
     # Of a message whose envelope has parts on disk: where they are.
@@ -321,7 +321,10 @@ class Holding:
         for entry in self._entries.values():
             if not (is_any_over or self._ending or now - entry.since >= self._hold_at_most_s):
                 return  # the others are younger
-            if entry.state != "waiting" or not self._is_alive(entry.held.destination, now):
+            if entry.state != "waiting":
+                continue
+            if not self._is_alive(entry.held.destination, now):
+                entry.last_attempts = entry.next_attempt = 0
                 continue
             is_over = self._bytes > _MAX_BYTES or self._counts[entry.partition] > _MAX_MESSAGES
             if is_over or self._has_waited_enough(entry, now):
@@ -333,18 +336,18 @@ class Holding:
         return now - self._alive.at.get(destination, -1e9) <= self._hold_at_most_s
 
     def _has_waited_enough(self, entry: Entry, now: float) -> bool:
-        if now - entry.since >= self._hold_at_most_s:
-            return True
-        if not self._ending:
+        is_overdue = now - entry.since >= self._hold_at_most_s
+        if not (is_overdue or self._ending):
             return False
-        # At the end of the source: a limit that ends in time is waited for, and one that failed
-        # gets more attempts soon, since a destination that fails now and then fails no message
-        # this often.
+        # At the end of the source, a limit that ends in time is waited for.
         if entry.held.kind == "limited":
-            return entry.due > entry.since + self._hold_at_most_s
+            return is_overdue or entry.due > entry.since + self._hold_at_most_s
         if entry.next_attempt == entry.attempts:
             return False
-        if entry.last_attempts == _LAST_ATTEMPTS:
+        # One that failed gets another attempt, since an outage may have ended in between; at the
+        # end of the source several soon, since a destination that fails now and then fails no
+        # message this often.
+        if entry.last_attempts >= (1 if is_overdue else _LAST_ATTEMPTS):
             return True
         entry.due = now + _LAST_WAIT_S * (2.0**entry.last_attempts - 1)
         entry.last_attempts += 1

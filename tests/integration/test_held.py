@@ -21,6 +21,7 @@ from tests.conftest import TopicFactory
 from tests.support.bugsink import Bugsink
 from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 LIMITED_FOR_A_DAY = Reply(429, {"X-Sentry-Rate-Limits": "86400:transaction;span:organization"})
@@ -156,10 +157,9 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     status = run_command(
         *("status", "--group", here.group, "--bootstrap-servers", here.kafka.bootstrap_servers)
     )
-    assert "3 messages held in partition 0, the oldest at offset 10" in " ".join(
-        status.stdout.split()
-    )
-    assert "HTTP 500" in status.stdout
+    shown = " ".join(status.stdout.split())
+    assert "3 messages held, others pass" in shown
+    assert "/0 at offset 10: upstream fails on it: HTTP 500" in shown
     here.produce(*ids[400:500])
     # A killed member is soon replaced.
     with here.run(upstream.dsn(), "--kafka-config", "session.timeout.ms=6000") as consumer:
@@ -182,6 +182,37 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     for letter in letters.values():
         assert letter["dlq.reason"] == "held_failing"
         assert "no such project shard" in letter["dlq.detail"]
+
+
+def test_a_run_whose_last_messages_all_fail_ends_and_the_next_one_sends_only_them(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver
+) -> None:
+    here = scene()
+    good, bad, more = ([new_id() for _ in range(count)] for count in (100, 60, 100))
+    answer = fails(*bad)
+
+    def fail_later(request: ReceivedRequest) -> Reply:
+        """Fail only once the others are accepted: nothing shows that these fail alone."""
+        reply = answer(request)
+        if reply.status == 500:
+            wait_until(lambda: len(accepted(upstream)) >= 100, timeout_s=30, what="the others")
+        return reply
+
+    upstream.respond(fail_later)
+    here.produce(*good, *bad)
+    to_the_end = ("--stop-at-end", "--set")
+    with here.run(upstream.dsn(), *to_the_end, "hold_at_most_s=2") as consumer:
+        # It may as well be an outage: nothing becomes a dead letter.
+        assert consumer.wait() == 69
+        assert "none of the last ones was accepted. upstream: HTTP 500" in consumer.output()
+    assert here.dead_letters() == {}
+    assert here.committed == {0: 100}
+    here.produce(*more)
+    with here.run(upstream.dsn(), *to_the_end, "hold_at_most_s=600") as consumer:
+        assert consumer.wait() == 0
+    assert set(here.dead_letters()) == set(bad)
+    assert here.committed == here.ends
+    assert accepted(upstream) == Counter([*good, *more])
 
 
 def test_what_bugsink_never_takes_is_filtered_where_the_options_say_so(

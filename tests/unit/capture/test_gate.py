@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
-from consumer_fleet.capture.gate import Gate, backoff_s
+import pytest
+
+from consumer_fleet.capture.envelope import build
+from consumer_fleet.capture.gate import Gate, Parcel, backoff_s, take_probe
 from tests.support.clock import ManualClock
 
 
@@ -95,3 +99,34 @@ def test_a_refusal_during_an_outage_pauses() -> None:
     assert gate.refused(is_probe=gate.started())
     assert gate.state == "paused"
     assert gate.next_start() == clock.now + 1.0
+
+
+@pytest.mark.parametrize(
+    ("failures", "is_own"),
+    [
+        ([("HTTP 500: a", 1), ("HTTP 500: b", 2)], True),
+        # Nothing else was accepted in between: the destination may be away.
+        ([("HTTP 500: a", 1), ("HTTP 500: a", 1)], False),
+        # It failed, others passed, and then the destination went away.
+        ([("HTTP 500: a", 1), ("connection refused", 2)], False),
+        ([("HTTP 500: a", 1), ("HTTP 500: a", 2), ("connection refused", 2)], False),
+        ([("HTTP 500: a", 1), ("HTTP 500: a", 2), ("HTTP 503: b", 2), ("HTTP 500: c", 2)], True),
+    ],
+)
+def test_a_failure_is_an_envelopes_own_if_others_were_accepted_between_two_of_its_kind(
+    failures: list[tuple[str, int]], is_own: bool
+) -> None:
+    parcel = make_parcel()
+    *_, last = [parcel.failed(answer, accepted) for answer, accepted in failures]
+    assert last is is_own
+
+
+def test_the_newest_envelope_that_has_not_failed_probes() -> None:
+    failed, old, new, failed_again = parcels = [make_parcel() for _ in range(4)]
+    failed.attempts, failed_again.attempts = 1, 2
+    ready = deque(parcels)
+    assert [take_probe(ready) for _ in range(4)] == [new, old, failed, failed_again]
+
+
+def make_parcel() -> Parcel:
+    return Parcel(build("a" * 32, []), None, 0, 0)  # type: ignore[arg-type]  # nobody waits for it

@@ -163,6 +163,27 @@ def test_an_outage_makes_no_dead_letters_however_long_it_lasts(scene: Scene) -> 
     assert not scene.holding.is_full
 
 
+def test_one_that_fails_gets_another_attempt_before_it_is_a_dead_letter(scene: Scene) -> None:
+    # The destination was away for longer than the message may be held.
+    scene.accept_others()
+    scene.wait(0)
+    scene.hold(7)
+    scene.hold(8)
+    scene.now += HOUR
+    scene.pool.has_room = False
+    scene.accept_others()
+    scene.wait(1)
+    assert scene.letters() == []
+    scene.pool.has_room = True
+    scene.wait(1)
+    good, bad = scene.pool.works
+    good.settle(0)
+    scene.holding.hold(bad, 0, Held("failing", "upstream", "no"))
+    scene.wait(0.2)
+    assert scene.letters() == [(8, "held_failing")]
+    assert scene.holding.is_empty
+
+
 def test_beyond_its_bound_the_oldest_are_dead_letters_and_no_more_than_needed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
