@@ -256,6 +256,8 @@ class Judge:
         if still:
             text = f"no progress in {name_partitions(still)}, and {waits}"
             causes = tuple(each for each in status.causes if each.partition in still)
+            if not causes:
+                text += _whose_log(status, still)
             yield replace(_issue("stalled", status, still, text), causes=causes)
 
     def _no_topic(self, status: ConsumerStatus, _: float) -> Iterator[Issue]:
@@ -362,6 +364,13 @@ def name_partitions(indexes: Sequence[int]) -> str:
     shown = ", ".join(map(str, indexes[:8]))
     more = f" and {len(indexes) - 8} more" if len(indexes) > 8 else ""
     return f"partition{'' if len(indexes) == 1 else 's'} {shown}{more}"
+
+
+def _whose_log(status: ConsumerStatus, partitions: Sequence[int]) -> str:
+    """Where to look for what Kafka does not know: whether a destination takes nothing."""
+    owners = {row.owner for row in status.rows if row.index in partitions}
+    members = sorted({str(each) for each in status.group.members if each.member_id in owners})
+    return f"; see the log of {', '.join(members[:3])}" if members else ""
 
 
 def _with_topic(name: str, topic: str) -> str:

@@ -272,6 +272,12 @@ def test_a_partition_without_progress_is_shown_with_its_cause_once() -> None:
     assert notes(one, [issue]) == []
 
 
+def test_a_partition_without_progress_and_a_known_cause_names_the_member_whose_log_has_it() -> None:
+    (issue,) = Judge(300.0).issues(report(status(row(hours_old=1.0))))
+    assert issue.text.endswith("has been waiting for 1.0h; see the log of client on 10.0.0.1")
+    assert issue.causes == ()
+
+
 def test_a_message_that_was_given_up_at_a_stop_names_no_destination() -> None:
     (cause,) = status(row(held=CommitMetadata("", 90, frozenset({40})))).causes
     assert str(cause) == "events/0 at offset 40: not delivered before a stop, and read again"
