@@ -77,8 +77,13 @@ class Watch:
             try:
                 report = self._sampler.sample()
                 issues = self._judge.issues(report)
+                self._history.add(report)
                 self._table = render(
-                    report, issues, notes(report, issues), partitions=self._partitions
+                    report,
+                    issues,
+                    notes(report, issues),
+                    partitions=self._partitions,
+                    history=self._history,
                 )
                 self._away_since = None
             except KafkaUnreachable as error:

@@ -106,7 +106,9 @@ class Layout:
             (f"{project:>{self._project_width}}", None),
             (f"{level:<{_LEVEL_WIDTH}}", _LEVEL_COLORS.get(level)),
         )
-        title = printable(f"{line.title}: {line.detail}" if line.detail else line.title)
+        # The reason of a message that can't be read is in both.
+        words = [line.title if line.type != "undecodable" or not line.detail else "", line.detail]
+        title = printable(": ".join(filter(None, words)))
         if self.width is not None:
             used = sum(len(text) + len(_GAP) for text, _ in cells)
             title = shortened(title, max(10, self.width - used))

@@ -53,7 +53,9 @@ def test_the_screen_outlives_kafkas_absence_and_ends_clean(
     frame = lines_of(after)
     assert max(map(len, frame)) <= 80
     (row,) = [line.split() for line in frame if line.startswith(group)]
-    assert row[1:4] == ["stopped", "-", "4"]
+    assert row[1:3] == ["stopped", "4"]
+    assert "TREND" in after
+    assert set(row[3]) == {"█"}, "the lag stays, sample by sample"
 
 
 def test_without_a_terminal_frame_follows_frame_without_colours(

@@ -66,6 +66,12 @@ class Terminal:
         self._reader.join(5)
         return code
 
+    def wait(self) -> int:
+        """Block until the command has ended by itself and all that it drew is read."""
+        code = self.process.wait(30)
+        self._reader.join(5)
+        return code
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(10)

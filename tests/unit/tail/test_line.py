@@ -45,6 +45,12 @@ def test_what_can_not_be_read_is_a_line_with_the_reason(value: bytes | None) -> 
     assert text(line).split()[3:5] == ["-", "-"]
 
 
+def test_a_dead_letter_that_can_not_be_read_gives_its_reason_once() -> None:
+    reason = "invalid_msgpack: byte 0"
+    letter = replace(read(b"\xff"), title=reason, delivery="dead letter", detail=reason)
+    assert text(letter).count(reason) == 1
+
+
 def test_a_title_moves_no_cursor_and_fits_into_the_terminal() -> None:
     hostile = replace(read(EVENT), title="a\x1b[2J\u202eb" + "c" * 500, detail="d\nd")
     for width in (80, 120):
