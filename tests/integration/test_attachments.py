@@ -22,6 +22,9 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import wait_until
 from tests.support.scripted_receiver import ScriptedReceiver
 
+# ATTACHMENTS=full: 2,000 attachments up to Relay's limit, which takes minutes and 8 GB of memory.
+FULL = os.environ.get("ATTACHMENTS") == "full"
+FULL_SIZES = [megabytes << 20 for megabytes in (*range(10, 200, 10), 200)]
 # A killed member is.
 _SOON_REPLACED = ("--kafka-config", "session.timeout.ms=3000,heartbeat.interval.ms=500")
 
@@ -134,27 +137,29 @@ def test_attachments_are_whole_after_deaths_of_workers_and_restarts(
     scene: Scene, upstream: ScriptedReceiver
 ) -> None:
     chance = random.Random(2)
-    sizes = [chance.choice([0, 5, 3000, 50_000, 400_000]) for _ in range(200)] + [8_000_000] * 2
-    events = [attached_event(chance, [size], chunk_bytes=40_000) for size in sizes]
+    many, large, restarts = (1980, FULL_SIZES, 5) if FULL else (200, [8_000_000] * 2, 2)
+    sizes = [chance.choice([0, 5, 3000, 50_000, 400_000]) for _ in range(many)] + large
+    chunk_bytes = 1_000_000 if FULL else 40_000
+    events = [attached_event(chance, [size], chunk_bytes=chunk_bytes) for size in sizes]
     expected = {each.event_id: each.expected for each in events}
     messages = spread(events, chance)
     scene.produce(messages[: len(messages) // 2])
     kills = 0
-    for last in (False, False, True):
+    for last in (*[False] * restarts, True):
         arguments = ("--stop-at-end",) if last else ()
         if last:
             scene.produce(messages[len(messages) // 2 :])
         with scene.run(upstream, *_SOON_REPLACED, *arguments) as consumer:
-            for _ in range(3):
+            for _ in range(4 if FULL else 3):
                 consumer.wait_for("worker_ready", 2)
                 wait_for_requests(upstream, len(upstream.requests) + 5, consumer)
                 kills += kill_a_worker(consumer, chance)
             if last:
-                assert consumer.wait(120) == 0
+                assert consumer.wait(900 if FULL else 120) == 0
             else:
                 consumer.signal(signal.SIGKILL)
                 consumer.wait()
-    assert kills >= 6, "the last run may be done before"
+    assert kills >= 3 * restarts, "the last run may be done before"
     found = {each.event_id: described(each) for each in upstream.envelopes}
     assert found == expected
     assert scene.lag == 0
