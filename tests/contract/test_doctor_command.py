@@ -69,7 +69,7 @@ def test_nothing_that_answers_is_reported_in_the_time_that_is_promised_and_hides
             *("--topic", "events", "--bootstrap-servers", brokers),
             *("--kafka-config", f"sasl.password={SECRET}"),
             *("--set", f"upstream_dsn=http://{SECRET}@127.0.0.1:{mute.getsockname()[1]}/1"),
-            *("--set", f"saas_dsn=https://{SECRET}@nobody.invalid/1"),
+            *("--set", f"saas_dsn=https://{SECRET}@nowhere.invalid/1"),
             *("--set", "store_use_relay_dsn_sample_rate=1"),
         )
         took_s = time.monotonic() - started

@@ -33,6 +33,19 @@ def test_five_failures_in_a_row_close_the_gate() -> None:
     assert gate.state == "backing_off"
 
 
+def test_a_pause_that_is_asked_for_lasts_that_long_whatever_is_answered_meanwhile() -> None:
+    clock = ManualClock(1000.0)
+    gate = Gate(clock, lambda: 1.0)
+    under_way = gate.started()
+    assert gate.refused(is_probe=False, at_least_s=60.0)
+    assert not gate.answered(is_probe=under_way)
+    assert (gate.state, gate.next_start()) == ("paused", clock.now + 60.0)
+    assert not gate.refused(is_probe=False, at_least_s=60.0)  # nor is it lengthened
+    clock.now += 60.0
+    assert gate.answered(is_probe=gate.started())
+    assert gate.state == "open"
+
+
 def test_one_probe_at_a_time_passes_a_closed_gate() -> None:
     clock = ManualClock(1000.0)
     gate = closed_gate(clock)

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from consumer_fleet.capture.envelope import Envelope
+from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.dsn import Dsn
+from consumer_fleet.capture.envelope import Envelope, build, make_item, members_at, serialize_after
 from consumer_fleet.codec import Skipped
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import RejectedMessage
@@ -135,3 +137,29 @@ def test_a_length_that_is_not_one_is_told_in_few_words(length: str) -> None:
     with pytest.raises(RejectedMessage, match="not a number of bytes") as caught:
         decode(message(b'{}\n{"type":"event","length":%b}\n{}' % length.encode()))
     assert len(caught.value.detail) < 100
+
+
+DSNS = [Dsn.parse(f"https://key@sentry.example/{project}") for project in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("sent_to", "is_copy"), [(0, True), (1, True), (2, False)])
+def test_what_one_of_its_destinations_was_sent_is_a_copy(sent_to: int, is_copy: bool) -> None:
+    options = Options(upstream_dsn=DSNS[0], saas_dsn=DSNS[1])
+    marked_decode = registry.get("envelopes").format.with_options(options).decode
+    dsn = DSNS[sent_to]
+    original = build(None, (make_item("session", b"{}"),))
+    found = marked_decode(message(serialize_after(members_at(0, str(dsn), dsn.mark), original)))
+    assert isinstance(found, Skipped | Envelope)
+    assert (found == Skipped("circle")) is is_copy
+    # An SDK may have been given the very DSN that the envelope is sent to.
+    unmarked = message(b'{"dsn":"%b"}\n{"type":"session"}\n{}\n' % str(dsn).encode())
+    assert isinstance(marked_decode(unmarked), Envelope)
+
+
+def test_marks_of_several_fleets_stay_side_by_side() -> None:
+    first, second = DSNS[:2]
+    raw = serialize_after(members_at(0, "https://k@h/1", first.mark), build(None, ()))
+    raw += b'{"type":"session"}\n{}\n'
+    passed = serialize_after(members_at(1, "https://k@h/2", second.mark), decoded(raw))
+    members = json.loads(passed.split(b"\n")[0])
+    assert [members[json.loads(dsn.mark)] for dsn in (first, second)] == [True, True]
