@@ -14,7 +14,8 @@ from arroyo.processing.strategies.abstract import MessageRejected, ProcessingStr
 from arroyo.types import Message, Partition, Value
 
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
-from consumer_fleet.worker.holding import Entry, Holding
+from consumer_fleet.worker.held_entry import Entry
+from consumer_fleet.worker.holding import Holding
 from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.work import Advance, Work, rest_of
 

@@ -40,6 +40,7 @@ def capture_options(options: Options) -> CaptureOptions:
             client_certificate=options.client_certificate,
             best_effort_budget_bytes=options.best_effort_budget_mb * 1024 * 1024,
             holds=options.hold_at_most_s > 0,
+            shares=bool(projects),
             drop_items=_dropped_items(options, role, project),
         )
 

@@ -111,7 +111,7 @@ class Delivery:
 
     def _merged(self) -> Held:
         """What the next attempt begins with: the destinations that hold it, and no other."""
-        held = max(self._holds, key=lambda each: each.due_s)
+        held = max(self._holds, key=lambda each: (each.kind == "unavailable", each.due_s))
         holders = {each.destination for each in self._holds}
         rejection = self._rejection
         return held._replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random as random_module
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,24 +31,21 @@ from consumer_fleet.capture.gate import (
     backoff_s,
     limits_of_answer,
     longest_limit_s,
-    parse_retry_after,
+    patience_of,
     take_probe,
 )
 from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.capture.items import envelope_categories, is_limitable, limited_items
 from consumer_fleet.capture.options import DestinationOptions
+from consumer_fleet.capture.share import Share
 from consumer_fleet.capture.socket_posts import open_posts
 from consumer_fleet.errors import RejectedMessage
 
 OpenPosts: TypeAlias = Callable[[DeliveryLoop, DestinationOptions, tuple[str, ...]], Posts]
-# A longer Retry-After of a 5xx is cut to this.
-_LONGEST_RETRY_AFTER_S: Final = 300.0
 # At most this often is a request's time measured.
 _MEASURE_INTERVAL_S: Final = 0.05
 _NOBODY: Final = object()
 _ABANDONED: Final = RejectedMessage("abandoned", "nothing waits for it any more")
-# An envelope is not set aside for a limit that ends this soon.
-_SHORT_LIMIT_S: Final = 2.0
 # Failures of one envelope, while others were accepted, after which it is set aside.
 _FAILURES_TO_HOLD: Final = 3
 
@@ -69,21 +67,21 @@ class Destination:
         incr: Incr = metrics.incr,
         open_posts: OpenPosts = open_posts,
     ) -> None:
-        self.name = name = options.name
-        self.role = options.role
+        self.name, self.role = options.name, options.role
         self.dsn = dsn = options.dsn
         self.required = options.required
         self.drop_items = options.drop_items
         self._holds, self._draining = options.holds and options.required, False
+        self._share = Share.of(options, loop.clock)
         self._clock = clock = loop.clock
         self._wall_clock, self._random = wall_clock, random
         self._budget_bytes = None if options.required else options.best_effort_budget_bytes
-        self._ledger = Ledger(name, incr, clock)
+        self._ledger = Ledger(options.name, incr, clock)
         self._secrets = tuple(key for key in (dsn.public_key, dsn.secret_key) if key)
         compressor = choose_compressor(options.compression, dsn.scheme)
         self._compress = compressor.compress
         self._gate, self._limits = Gate(clock, random), RateLimits(clock)
-        self._trouble = TroubleLog(name, dsn.redacted, clock)
+        self._trouble = TroubleLog(options.name, dsn.redacted, clock)
         self._reason = self._limit_answer = ""
         self._ready: deque[Parcel] = deque()
         self._waiting = Waiting()
@@ -135,25 +133,43 @@ class Destination:
         self._draining = begins
 
     def _give_up_waiting(self) -> None:
-        given_up = self._waiting.take_if(lambda parcel: parcel.recipient.draining)
-        if self._gate.state != "open":
-            given_up += [parcel for parcel in self._ready if parcel.recipient.draining]
-            self._ready = deque(each for each in self._ready if not each.recipient.draining)
-        for parcel in given_up:
+        takes = self._waiting.take_if if self._gate.state == "open" else self._take_out
+        for parcel in takes(lambda parcel: parcel.recipient.draining):
             self._forget(parcel)
             parcel.recipient.given_up(parcel.number)
 
     def drop_abandoned(self) -> None:
-        """Drop the envelopes that nothing waits for any more.
-
-        An envelope that is being sent at the moment is dropped if it fails.
-        """
-        gone = [parcel for parcel in self._ready if parcel.recipient.abandoned]
-        if gone:
-            self._ready = deque(parcel for parcel in self._ready if not parcel.recipient.abandoned)
-        gone += self._waiting.take_if(lambda parcel: parcel.recipient.abandoned)
-        for parcel in gone:
+        """Drop envelopes that nothing waits for any more; one that is being sent, if it fails."""
+        for parcel in self._take_out(lambda parcel: parcel.recipient.abandoned):
             self._finish(parcel, _ABANDONED)
+
+    def _take_out(self, is_wanted: Callable[[Parcel], bool]) -> list[Parcel]:
+        """Take those out that are not being sent."""
+        taken = [parcel for parcel in self._ready if is_wanted(parcel)]
+        if taken:
+            self._ready = deque(parcel for parcel in self._ready if not is_wanted(parcel))
+        return taken + self._waiting.take_if(is_wanted)
+
+    def room(self) -> int:
+        """How many more envelopes it may get. One that stands still gives back what it can."""
+        share = self._share
+        if share is None:
+            return sys.maxsize
+        room = share.size - self._ledger.pending
+        if room > 0 or not share.is_still(self._ledger.requests.total + self._posts.idle):
+            return room
+        self._make_way()
+        return max(share.size - self._ledger.pending, 1)
+
+    def _make_way(self) -> None:
+        """Give back all but the next probe: it waits in the parent, and others pass it."""
+        if self._share is None:
+            return
+        parcels = self._take_out(lambda parcel: parcel.recipient.can_hold)
+        if parcels and self._gate.needs_probe:
+            self._ready.append(parcels.pop(0))
+        for parcel in parcels:
+            self._hold(parcel, "unavailable", self._reason or "no answer", 0.0)
 
     @property
     def pending(self) -> int:
@@ -170,16 +186,9 @@ class Destination:
         state: DestinationState = self._gate.state
         if state == "open" and self._waiting.next_due < math.inf and self._limits.active():
             state = "throttled"
-        ledger = self._ledger
-        return DestinationStatus(
-            name=self.name,
-            state=state,
-            accepted=ledger.accepted,
-            retried=ledger.retried,
-            dropped=ledger.dropped,
-            pending=ledger.pending,
-            reason="" if state == "open" else self._reason,
-        )
+        ledger, reason = self._ledger, "" if state == "open" else self._reason
+        counts = (ledger.accepted, ledger.retried, ledger.dropped, ledger.pending)
+        return DestinationStatus(self.name, state, *counts, reason)
 
     @property
     def ledger(self) -> Ledger:
@@ -204,6 +213,7 @@ class Destination:
         gate = self._gate
         while self._ready and self._posts.idle:
             if gate.state != "open":
+                self._make_way()
                 start_due = gate.next_start()
                 if start_due > now:
                     break
@@ -228,8 +238,7 @@ class Destination:
     def _on_answer(self, parcel: Parcel, answer: Answer) -> None:
         is_probe = parcel.is_probe
         if parcel is self._measured:
-            self._measured = _NOBODY
-            now = self._clock()
+            self._measured, now = _NOBODY, self._clock()
             self._measure_due = now + _MEASURE_INTERVAL_S
             tags = {"destination": self.name}
             metrics.distribution("capture.request_s", now - self._measured_since, tags=tags)
@@ -246,6 +255,9 @@ class Destination:
             self._limit_answer = f"HTTP {answer.status}, rate limits {answer.rate_limits}"
             self._trouble.throttled(limits)
             self._ledger.count_throttled()
+        if verdict is not Verdict.ACCEPTED:
+            text = describe(answer, self._secrets)
+            self._reason = f"HTTP {answer.status}: {text}" if answer.status else text
         if verdict is Verdict.LATER:
             self._on_failure(parcel, is_probe, answer)
         elif verdict is Verdict.REFUSED:
@@ -270,13 +282,9 @@ class Destination:
         parcel.recipient.done(parcel.number, None)
 
     def _on_failure(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
-        self._reason = self._describe(answer)
         if answer.is_ambiguous:
             self._ledger.count_ambiguous()
-        patience_s = 0.0
-        if answer.retry_after is not None:
-            asked_s = parse_retry_after(answer.retry_after, self._wall_clock()) or 0.0
-            patience_s = min(asked_s, _LONGEST_RETRY_AFTER_S)
+        patience_s = patience_of(answer.retry_after, self._wall_clock())
         if is_alone := self._fails_alone(parcel):
             self._gate.no_news(is_probe=is_probe)
         elif self._gate.failed(is_probe=is_probe, at_least_s=patience_s):
@@ -284,7 +292,6 @@ class Destination:
         self._retry(parcel, answer.status, patience_s, is_alone=is_alone)
 
     def _on_refusal(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:
-        self._reason = self._describe(answer)
         if is_alone := self._fails_alone(parcel):
             self._gate.no_news(is_probe=is_probe)
         elif (newly_paused := self._gate.refused(is_probe=is_probe)) or is_probe:
@@ -299,15 +306,12 @@ class Destination:
 
     def _on_limit(self, parcel: Parcel, limits: dict[str, float], answer: Answer) -> None:
         self._on_response(parcel)
-        self._reason = self._describe(answer)
         if EVERYTHING not in limits:
             left = limited_items(parcel.envelope, limits)
             # If no item counts against a named category, nothing is known to have been accepted:
             # better to send all of it twice than some of it never.
             if left:
-                kept = {id(item) for item in left}
-                items = parcel.envelope.items
-                parcel.shrink([each for each, item in enumerate(items) if id(item) in kept])
+                parcel.shrink_to(left)
         limit_end = self._limit_end(parcel)
         if limit_end == -math.inf:
             wait_s = max(limits.values(), default=longest_limit_s(answer.rate_limits) or 0.0)
@@ -321,7 +325,6 @@ class Destination:
 
     def _on_rejection(self, parcel: Parcel, answer: Answer) -> None:
         self._on_response(parcel)
-        self._reason = self._describe(answer)
         reason = f"http_{answer.status}"
         detail = f"{self.name}: {describe(answer, self._secrets)}"
         if self.required:
@@ -336,6 +339,11 @@ class Destination:
         self._ledger.count_retried(f"http_{status}" if status else "network")
         wait_s = max(backoff_s(parcel.attempts, self._random), at_least_s)
         parcel.attempts += 1
+        is_closed = self._share is not None and self._gate.state != "open"
+        if is_closed and not is_alone and parcel.recipient.can_hold:
+            # Another one is the next probe: this one may be the only one that fails.
+            self._hold(parcel, "unavailable", self._reason, at_least_s)
+            return
         if is_alone and parcel.attempts >= _FAILURES_TO_HOLD:
             self._hold(parcel, "failing", self._reason, at_least_s)
             return
@@ -351,18 +359,11 @@ class Destination:
         return is_own and self._holds and parcel.recipient.can_hold
 
     def _wait_for_limit(self, limit_end: float, parcel: Parcel) -> None:
-        """Set aside what a limit on its categories keeps for long. A limit on everything is an
-        outage: nothing passes, so that there is nothing to make room for.
-        """
-        wait_s = limit_end - self._clock()
-        if not (self._holds and parcel.recipient.can_hold) or wait_s <= _SHORT_LIMIT_S:
-            self._waiting.put(limit_end, parcel)
-            return
-        everything_s = self._limits.active().get(EVERYTHING, 0.0)
-        if everything_s > 0.0:
-            self._waiting.put(min(limit_end, self._clock() + everything_s), parcel)
+        kind, wait_s = self._limits.judge_wait(limit_end, shares=self._share is not None)
+        if self._holds and parcel.recipient.can_hold and kind is not None:
+            self._hold(parcel, kind, self._limit_answer, wait_s)
         else:
-            self._hold(parcel, "limited", self._limit_answer, wait_s)
+            self._waiting.put(self._clock() + wait_s, parcel)
 
     def _hold(self, parcel: Parcel, kind: HeldKind, answer: str, wait_s: float) -> None:
         due_s = self._wall_clock() + wait_s if wait_s else 0.0
@@ -385,10 +386,6 @@ class Destination:
     def _drop(self, reason: str) -> None:
         self._ledger.count_dropped(reason)
         self._trouble.dropped(reason)
-
-    def _describe(self, answer: Answer) -> str:
-        text = describe(answer, self._secrets)
-        return f"HTTP {answer.status}: {text}" if answer.status else text
 
     def _refresh_members(self) -> None:
         """Set ``dsn`` and ``sent_at`` of envelopes that are sent now; they change once a second."""

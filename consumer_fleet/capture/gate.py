@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
-from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.capture.held import Held, failure_kind
+from consumer_fleet.capture.envelope import Envelope, Item
+from consumer_fleet.capture.held import Held, HeldKind, failure_kind
 from consumer_fleet.capture.items import KNOWN_CATEGORIES
 from consumer_fleet.errors import RejectedMessage
 
@@ -61,6 +61,11 @@ class Gate:
         if self.state == "open":
             return -math.inf
         return math.inf if self._probe_is_out else self._probe_due
+
+    @property
+    def needs_probe(self) -> bool:
+        """Whether it is closed, and no probe is under way."""
+        return self.state != "open" and not self._probe_is_out
 
     def started(self) -> bool:
         """A request starts. Returns whether it is a probe; pass that on when it has ended."""
@@ -123,6 +128,10 @@ EVERYTHING: Final = ""
 DEFAULT_RETRY_AFTER_S: Final = 60.0
 # A longer limit is taken for a mistake: the server is asked again after a day.
 _LONGEST_LIMIT_S: Final = 86_400.0
+# A longer Retry-After of a 5xx is cut to this.
+_LONGEST_RETRY_AFTER_S: Final = 300.0
+# An envelope is not set aside for a limit that ends this soon, or only to make room for others.
+_SHORT_LIMIT_S: Final = 2.0
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 
 
@@ -156,6 +165,12 @@ def parse_retry_after(header: str, wall_time_s: float) -> float | None:
     except ValueError:
         return None
     return min(max(moment.timestamp() - wall_time_s, 0.0), _LONGEST_LIMIT_S)
+
+
+def patience_of(retry_after: str | None, wall_time_s: float) -> float:
+    """Return the seconds that a failure's ``Retry-After`` asks for, within bounds."""
+    asked_s = None if retry_after is None else parse_retry_after(retry_after, wall_time_s)
+    return min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S)
 
 
 def limits_of_answer(
@@ -197,6 +212,18 @@ class RateLimits:
         if limitable and EVERYTHING in self._ends:
             ends.append(self._ends[EVERYTHING])
         return max(ends, default=-math.inf)
+
+    def judge_wait(self, end: float, *, shares: bool) -> tuple[HeldKind | None, float]:
+        """Return how an envelope may be held until a limit ends, if at all, and for how long.
+
+        A limit on everything is an outage: nothing passes, so that there is nothing to make room
+        for, unless the worker is shared with other destinations.
+        """
+        wait_s = end - self._clock()
+        everything_s = self.active().get(EVERYTHING, 0.0)
+        if everything_s <= 0.0 and wait_s > _SHORT_LIMIT_S:
+            return "limited", wait_s
+        return "unavailable" if shares else None, min(wait_s, everything_s or wait_s)
 
     @property
     def is_any_set(self) -> bool:
@@ -300,6 +327,11 @@ class Parcel:
             self.own_failure = failure
         self.failure, self.accepted_before = failure, accepted
         return self.own_failure in ("", failure)
+
+    def shrink_to(self, items: Collection[Item]) -> None:
+        """Leave only these of its items."""
+        kept = {id(item) for item in items}
+        self.shrink([at for at, item in enumerate(self.envelope.items) if id(item) in kept])
 
     def shrink(self, positions: Sequence[int]) -> None:
         """Leave only the items at these positions."""

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from consumer_fleet.errors import RejectedMessage
 
-HeldKind: TypeAlias = Literal["limited", "failing"]
+# "unavailable": its destination takes nothing, which is no fault of the message.
+HeldKind: TypeAlias = Literal["limited", "failing", "unavailable"]
 
 _NOTHING: Final[Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -35,7 +36,7 @@ class Held(NamedTuple):
 
     def failure_at(self, destination: str) -> str | None:
         """The failure that the destination's next attempt expects, see ``failure_kind``."""
-        if self.kind == "limited":
+        if self.kind != "failing":
             return None
         return failure_kind(self.answer) if destination == self.destination else ""
 

@@ -52,9 +52,10 @@ class DestinationOptions:
 
     ``name`` is its role, and for a project's own one the project too: ``upstream:42``. One that is
     not ``required`` drops envelopes once ``best_effort_budget_bytes`` of them are waiting. One that
-    ``holds`` gives an envelope back that it limits or refuses alone. It gets no items of the types
-    ``drop_items``. ``connections`` are per process. ``client_certificate`` is a PEM file with a
-    certificate and its key.
+    ``holds`` gives an envelope back that it limits or refuses alone; one that ``shares`` its worker
+    with destinations of other messages, also what it can't take for now. It gets no items of the
+    types ``drop_items``. ``connections`` are per process. ``client_certificate`` is a PEM file with
+    a certificate and its key.
     """
 
     name: str
@@ -68,6 +69,7 @@ class DestinationOptions:
     client_certificate: Path | None = None
     best_effort_budget_bytes: int = 16 * 1024 * 1024
     holds: bool = False
+    shares: bool = False
     drop_items: frozenset[str] = frozenset()
 
     @property

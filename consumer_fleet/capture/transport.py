@@ -46,9 +46,8 @@ class _OwnEvent(NamedTuple):
 
 
 class MultiplexingTransport(sentry_sdk.transport.Transport):
-    """Send captured envelopes to two destinations and report when they are delivered.
-
-    An envelope of a project in ``routes`` goes to those of its project instead.
+    """Send captured envelopes to two destinations, which may be their project's, and report when
+    they are delivered.
 
     Drive it either by calling `run_once` in a loop (a worker) or by `start_thread` (a process that
     sends nothing but its own events).

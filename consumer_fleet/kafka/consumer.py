@@ -34,6 +34,7 @@ from consumer_fleet.errors import FleetError
 from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.chunk import CHUNK_MESSAGES, Chunk, as_partition, split_into_chunks
 from consumer_fleet.kafka.clients import OUT_OF_RANGE, failure_of, make_client
+from consumer_fleet.kafka.full_partitions import FullPartitions
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.kafka.positions import Commits, Positions, as_targets
 from consumer_fleet.kafka.receive_limit import ReceiveLimit
@@ -98,6 +99,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._client = make_client(KafkaConsumer, {**self._limit.take(), **self._brokers.settings})
         self._positions = self._make_positions(self._client)
         self._commits = Commits(self._client, open_offsets=self.open_offsets)
+        self._full = FullPartitions(self._client, self.open_offsets)
         self.use_topic(self._topic_id)
 
     def use_topic(self, topic_id: str) -> None:
@@ -208,14 +210,14 @@ class ChunkConsumer(Consumer[Chunk]):
         gone = set(partitions)
         self._positions.forget(gone)
         self._commits.forget(gone)
+        self._full.forget(gone)
         self._paused -= gone
         self._ready = deque(chunk for chunk in self._ready if chunk.partition not in gone)
 
     def _expect_new_strategy(self) -> None:
         """Arroyo forgets that it had paused when it creates a new strategy; so does this."""
         if self._paused:
-            self._client.resume(as_targets(self._paused))
-            self._paused.clear()
+            self.resume(list(self._paused))
         self._rewind = self._incremental
 
     def _rewind_to_settled(self) -> None:
@@ -232,7 +234,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._on_poll()
         self._rebalanced = False
         held = bool(self._paused)
-        if held or not self._ready:
+        if not self._full.begin_poll(self._ready, self._positions.tell, self._paused) or held:
             longest_s = MAX_WAIT_S if self._positions.is_any_unsettled else IDLE_WAIT_S
             self._read(longest_s if timeout is None else min(timeout, longest_s))
         self._commits.stage(self._positions.pass_gaps())
@@ -242,9 +244,7 @@ class ChunkConsumer(Consumer[Chunk]):
             self._renew()
         if self._rewind:
             self._rewind_to_settled()
-        if held or self._rebalanced or not self._ready:
-            return None
-        return self._ready.popleft().as_broker_value()
+        return None if held or self._rebalanced else self._full.take(self._ready)
 
     def _read(self, wait_s: float) -> None:
         """Take what librdkafka holds now; wait only if it holds nothing."""
@@ -327,7 +327,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._paused.update(partitions)
 
     def resume(self, partitions: Sequence[Partition]) -> None:
-        self._client.resume(as_targets(partitions))
+        self._client.resume(as_targets(self._full.readable(partitions)))
         self._paused.difference_update(partitions)
 
     def paused(self) -> Sequence[Partition]:

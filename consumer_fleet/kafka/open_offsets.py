@@ -84,6 +84,8 @@ class OpenOffsets:
         self.on_forget: list[Callable[[Partition, int], None]] = []
         #: Says, for a person, why a message was set aside; it goes into the commit's metadata.
         self.describe: Callable[[Partition, int], str] = lambda _partition, _offset: ""
+        #: Partitions in which so much is set aside that no more of them is read for now.
+        self.full: frozenset[Partition] = frozenset()
         self._aside: dict[Partition, set[int]] = {}
         self._inherited: dict[Partition, set[int]] = {}
         self._left: dict[Partition, set[int]] = {}

@@ -109,7 +109,7 @@ DEFINITIONS: tuple[Metric, ...] = (
         "consumer.held",
         "gauge",
         "messages",
-        "Messages that are held now: limited or failing.",
+        "Messages that are held now: limited, failing or unavailable.",
         ("kind",),
     ),
     Metric(

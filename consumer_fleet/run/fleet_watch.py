@@ -29,7 +29,7 @@ from consumer_fleet.kafka.retention import Retention, retention_of
 from consumer_fleet.kafka.topic_watch import TopicWatch, ends_of
 from consumer_fleet.run.run import Run
 from consumer_fleet.run.sources import GroupSource
-from consumer_fleet.worker.holding import Entry
+from consumer_fleet.worker.held_entry import Entry
 from consumer_fleet.worker.process import Slot, WorkerHandle
 
 _RATE_WINDOW_S: Final = 3.0

@@ -58,7 +58,7 @@ class GroupHealth:
         gauge("consumer.partitions", len(lag))
         gauge("consumer.in_flight_bytes", run.in_flight_bytes)
         held = Counter() if run.holding is None else run.holding.counts()
-        for kind in ("limited", "failing"):
+        for kind in ("limited", "failing", "unavailable"):
             gauge("consumer.held", held[kind], tags={"kind": kind})
         self._time_to_loss.report(consumer.oldest_unsettled_ms())
 

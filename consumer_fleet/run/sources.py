@@ -259,7 +259,8 @@ class LocalChunkConsumer(Consumer[Chunk]):
         if self._on_assign is not None:
             on_assign, self._on_assign = self._on_assign, None
             on_assign(self._positions)
-        chunk = None if self._paused or self.at_end else self._next()
+        waits = self._paused or self.open_offsets.full
+        chunk = None if waits or self.at_end else self._next()
         if chunk is None:
             # A loop around it must not spin.
             self._hooks.wait(_MAX_WAIT_S if timeout is None else min(timeout, _MAX_WAIT_S))

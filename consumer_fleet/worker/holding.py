@@ -2,7 +2,10 @@
 
 A worker gives such a message back (``Held``). Its offset stays open, so the commit stays at it, but
 it takes no budget and no worker. It goes to a worker again, as a task of its own, when its limit
-ends or after a wait that grows. It becomes a dead letter when others have passed it for longer than
+ends or after a wait that grows. Where one worker serves many destinations, a message whose own
+takes nothing (``unavailable``) is held, too, and tried again until the destination is well.
+
+Any other becomes a dead letter when others have passed it for longer than
 ``hold_at_most_s``, or when there is no room for more, provided that its destination is alive: one
 that has accepted nothing in that time is down, and what it holds up waits.
 """
@@ -11,19 +14,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import structlog
 from arroyo.types import Partition
 
 from consumer_fleet.capture.held import Held, HeldKind
-from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record, name_of
+from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
 from consumer_fleet.metrics import incr
-from consumer_fleet.worker.assemblies import Piece
+from consumer_fleet.worker.held_entry import Alive, Entry, Kept
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.spool import Spool, Stored
+from consumer_fleet.worker.spool import Spool
 from consumer_fleet.worker.work import Work
 
 log = structlog.get_logger(__name__)
@@ -37,70 +39,17 @@ _TASK_BYTES: Final = 16 * 1024 * 1024
 _LETTERS_PER_TURN: Final = 50
 _LETTERS_WAITING: Final = 200
 _LOOK_INTERVAL_S: Final = 0.1
-_ALIVE_INTERVAL_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 10.0
 _FIRST_WAIT_S: Final = 5.0
 _LONGEST_WAIT_S: Final = 120.0
 # At the end of the source: within about three seconds.
 _LAST_ATTEMPTS: Final = 5
 _LAST_WAIT_S: Final = 0.1
+# Of messages that wait for an unavailable destination, at all partitions together.
+_MAX_UNAVAILABLE: Final = 20_000
+_LONGEST_OUTAGE_WAIT_S: Final = 8.0
 # A drain gave it up: the partition stays, so it is tried again at once.
 _AFTER_DRAIN_S: Final = 0.5
-
-Pieces: TypeAlias = Mapping[bytes, Sequence[Piece]]
-# Of an entry: it waits for its time, a worker has it, or its dead letter is on its way.
-State: TypeAlias = Literal["waiting", "out", "leaving"]
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One held message. Times are of ``time.monotonic``."""
-
-    partition: Partition
-    offset: int
-    stored: Stored
-    held: Held
-    since: float
-    due: float
-    attempts: int = 1
-    timestamp_ms: int | None = None
-    state: State = "waiting"
-    work: Work | None = None
-    letter: DeadLetter | None = None
-    # Before it becomes a dead letter: the attempts that it got, and the one that is due next.
-    last_attempts: int = 0
-    next_attempt: int = 0
-    # Of a message whose envelope has parts on disk: where they are.
-    pieces: Pieces | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that a worker sends of it."""
-        parts = (piece.length for found in (self.pieces or {}).values() for piece in found)
-        return self.stored.size + sum(parts)
-
-    @property
-    def position(self) -> str:
-        return f"{name_of(self.partition)}@{self.offset}"
-
-
-@dataclass(slots=True)
-class _Alive:
-    """When destinations have accepted something last, by their counts."""
-
-    accepted: dict[str, int] = field(default_factory=dict)
-    at: dict[str, float] = field(default_factory=dict)
-    due: float = 0.0
-
-    def note_if_due(self, pool: WorkerPool, now: float) -> None:
-        """All the time, also while nothing is held: it may have accepted its last just before."""
-        if now < self.due:
-            return
-        self.due = now + _ALIVE_INTERVAL_S
-        for status in pool.statuses():
-            if status.accepted > self.accepted.get(status.name, 0):
-                self.accepted[status.name] = status.accepted
-                self.at[status.name] = now
 
 
 class Holding:
@@ -120,13 +69,14 @@ class Holding:
         self._open = open_offsets = pool.open_offsets
         self._hold_at_most_s = hold_at_most_s
         self._keeps_dead_letters = keeps_dead_letters
-        self._spool = Spool(_MAX_BYTES)
+        self._spool = Spool(2 * _MAX_BYTES)
         # In the order in which they were held first.
         self._entries: dict[tuple[Partition, int], Entry] = {}
         self._by_work: dict[int, Entry] = {}
-        self._counts: Counter[Partition] = Counter()
-        self._bytes = 0
-        self._alive = _Alive()
+        # Those that may become dead letters, and those that wait for their destination.
+        self._alone = Kept()
+        self._unavailable = Kept()
+        self._alive = Alive()
         self._look_due = 0.0
         self._paused = False
         self._ending = False
@@ -149,8 +99,14 @@ class Holding:
             return
         entry = self._by_work.pop(id(work), None)
         if entry is not None:
+            self._kept(entry).add(entry, -1)
+            if "unavailable" in (entry.held.kind, held.kind):
+                # The time of an outage does not count: the message has waited alone from now on.
+                key, entry.since = (entry.partition, entry.offset), now
+                self._entries[key] = self._entries.pop(key)
             entry.held, entry.work, entry.state = held, None, "waiting"
             entry.attempts += 1
+            self._kept(entry).add(entry)
             entry.due = self._due(entry, now)
             return
         partition = work.chunk.partition
@@ -159,8 +115,7 @@ class Holding:
         entry.pieces, entry.timestamp_ms = work.pieces, record.timestamp_ms
         entry.due = self._due(entry, now)
         self._entries[partition, record.offset] = entry
-        self._counts[partition] += 1
-        self._bytes += record.size
+        self._kept(entry).add(entry)
         incr("consumer.held_messages", tags={"kind": held.kind})
         self._log_held(entry)
 
@@ -168,6 +123,7 @@ class Holding:
         """Take what workers have settled, give them what is due, choose dead letters."""
         now = time.monotonic()
         self._alive.note_if_due(self._pool, now)
+        self._open.full = self._full_partitions()
         if not self._entries:
             return
         self._collect()
@@ -250,6 +206,8 @@ class Holding:
         if entry.held.kind == "limited":
             return limit_end
         wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(entry.attempts - 1, 10))
+        if entry.held.kind == "unavailable":
+            wait_s = min(_LONGEST_OUTAGE_WAIT_S, wait_s / 10)
         return max(limit_end, now + wait_s)
 
     def _collect(self) -> None:
@@ -265,7 +223,10 @@ class Holding:
             elif advance.dead_letters:
                 self._leave(entry, advance.dead_letters[0])
             else:
-                log.info("held_message_settled", position=entry.position, attempts=entry.attempts)
+                if entry.held.kind != "unavailable":
+                    log.info(
+                        "held_message_settled", position=entry.position, attempts=entry.attempts
+                    )
                 self._remove(entry)
                 if entry.pieces is not None:
                     self.on_delivered(entry.partition, entry.offset)
@@ -278,8 +239,16 @@ class Holding:
         self._open.settle(entry.partition, entry.offset)
 
     def _free(self, entry: Entry) -> None:
-        self._counts[entry.partition] -= 1
-        self._bytes -= entry.stored.size
+        self._kept(entry).add(entry, -1)
+
+    def _kept(self, entry: Entry) -> Kept:
+        return self._unavailable if entry.held.kind == "unavailable" else self._alone
+
+    def _full_partitions(self) -> frozenset[Partition]:
+        """Partitions with unavailable messages, once there are too many, until half are left."""
+        kept, part = self._unavailable, 2 if self._open.full else 1
+        is_over = kept.counts.total() > _MAX_UNAVAILABLE / part or kept.bytes > _MAX_BYTES / part
+        return frozenset(+kept.counts) if is_over else frozenset()
 
     def _forget(self, partition: Partition, offset: int) -> None:
         """The partition has another owner, or is read again from the offset on."""
@@ -298,6 +267,8 @@ class Holding:
                 return
             if entry.state != "waiting" or entry.due > now:
                 continue
+            if entry.held.kind == "unavailable" and entry.held.destination in self._alive.down:
+                continue
             if self._by_work and size + entry.size > _TASK_BYTES:
                 return
             size += entry.size
@@ -311,8 +282,8 @@ class Holding:
     # -- dead letters ----------------------------------------------------------------------------
 
     def _is_over(self) -> bool:
-        most = max(self._counts.values(), default=0)
-        return self._bytes > _MAX_BYTES or most > _MAX_MESSAGES
+        most = max(self._alone.counts.values(), default=0)
+        return self._alone.bytes > _MAX_BYTES or most > _MAX_MESSAGES
 
     def _choose_dead_letters(self, now: float) -> None:
         if not self._keeps_dead_letters:
@@ -321,12 +292,13 @@ class Holding:
         for entry in self._entries.values():
             if not (is_any_over or self._ending or now - entry.since >= self._hold_at_most_s):
                 return  # the others are younger
-            if entry.state != "waiting":
+            if entry.state != "waiting" or entry.held.kind == "unavailable":
                 continue
             if not self._is_alive(entry.held.destination, now):
                 entry.last_attempts = entry.next_attempt = 0
                 continue
-            is_over = self._bytes > _MAX_BYTES or self._counts[entry.partition] > _MAX_MESSAGES
+            kept = self._alone
+            is_over = kept.bytes > _MAX_BYTES or kept.counts[entry.partition] > _MAX_MESSAGES
             if is_over or self._has_waited_enough(entry, now):
                 self._pool.outcomes.count_rejected(f"held_{entry.held.kind}")
                 self._leave(entry, None)
@@ -377,10 +349,10 @@ class Holding:
         return f"{entry.held.kind} {entry.held.destination} {entry.held.answer}"
 
     def _log_held(self, entry: Entry) -> None:
-        """Each failing message; of limited ones, which may be many, one line per ten seconds."""
+        """Each failing message; of others, which may be many, one line per ten seconds."""
         held, now = entry.held, time.monotonic()
         logged_at, unlogged = self._logged.get((held.kind, held.destination), (-1e9, 0))
-        if held.kind == "limited" and now - logged_at < _LOG_INTERVAL_S:
+        if held.kind != "failing" and now - logged_at < _LOG_INTERVAL_S:
             self._logged[held.kind, held.destination] = (logged_at, unlogged + 1)
             return
         self._logged[held.kind, held.destination] = (now, 0)

@@ -21,6 +21,7 @@ from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
 from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.own_events import BugReports, start_chunk_trace
+from consumer_fleet.capture.routes import room_for
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import (
     Decode,
@@ -169,7 +170,7 @@ class WorkerLoop:
         self.has_deliveries = False
         # Tasks with receipts to send, or that are done.
         self.news: dict[int, RunningTask] = {}
-        self._window = options.connections * _WINDOW_PER_CONNECTION
+        self._room = room_for(transport.destinations, options.connections * _WINDOW_PER_CONNECTION)
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
@@ -262,7 +263,7 @@ class WorkerLoop:
 
     def _start_messages(self) -> bool:
         """Decode and capture some messages. True if more may start now."""
-        left = min(_BURST, self._window - self.in_flight)
+        left = min(_BURST, self._room(self.in_flight))
         bursts, tasks = 1, self._tasks
         while tasks and left > 0:
             task = tasks[0]
@@ -276,7 +277,7 @@ class WorkerLoop:
                 bursts, left = bursts + 1, _BURST
                 self.shared.beat()
         self.shared.end()
-        return bool(tasks) and self.in_flight < self._window
+        return bool(tasks) and self._room(self.in_flight) > 0
 
     # In one piece, and with what it uses often in local names: it runs for each message.
     def _start(self, running: RunningTask, begin: int, end: int) -> None:

@@ -241,3 +241,108 @@ def test_a_drain_also_gives_up_what_is_captured_after_it_has_begun(
     kept = send(destination, event())
     drive_for(loop.run_once, 0.2)
     assert (kept.given_up_times, destination.pending) == (0, 1)
+
+
+# A worker that sends to destinations of other messages, too
+
+
+@pytest.fixture
+def sharing(loop: DeliveryLoop, receiver: ScriptedReceiver) -> Destination:
+    return make_destination(loop, receiver.dsn(), holds=True, shares=True, connections=4)
+
+
+@pytest.mark.parametrize("status", [503, 403])
+def test_one_that_shares_gives_back_all_but_a_probe_while_it_takes_nothing(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination, status: int
+) -> None:
+    receiver.respond(status)
+    receipts = [send(sharing, event()) for _ in range(20)]
+    drive_until(loop.run_once, lambda: sharing.pending <= 1)
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: sharing.pending == 0)
+    held = [each.holds[0] for each in receipts if each.holds]
+    assert {(each.kind, each.destination) for each in held} == {("unavailable", "upstream")}
+    assert f"HTTP {status}" in held[-1].answer
+    assert len(held) >= 15, "those that wait go back at once"
+    again = send(sharing, event(), held[-1])
+    drive_until(loop.run_once, lambda: bool(again.settlements))
+    assert again.settlements == [None]
+
+
+def test_another_message_is_the_next_probe(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+) -> None:
+    """Else the only one that fails could be the probe forever."""
+    receiver.respond(fails_one)
+    bad = [send(sharing, event("f" * 32)) for _ in range(8)]
+    drive_until(loop.run_once, lambda: sum(bool(each.holds) for each in bad) >= 7)
+    good = [send(sharing, event("a" * 32))]
+
+    def is_well_again() -> bool:
+        if good[-1].holds:  # the parent sends it again
+            good.append(send(sharing, event("a" * 32), good[-1].holds[0]))
+        return sharing.is_healthy
+
+    drive_until(loop.run_once, is_well_again)
+    assert good[-1].settlements == [None]
+
+
+def test_one_held_for_an_outage_is_not_taken_for_failing_at_its_next_failure(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+) -> None:
+    receiver.respond_in_turn(503, 200)
+    receipt = send(sharing, event(), Held("unavailable", "upstream", "HTTP 503"))
+    drive_until(loop.run_once, lambda: bool(receipt.settlements))
+    assert (receipt.settlements, receipt.holds) == ([None], [])
+
+
+@pytest.mark.parametrize("limits", ["300::organization", "0.3:error"])
+def test_a_limit_that_would_fill_the_worker_is_given_back_until_its_end(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination, limits: str
+) -> None:
+    receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": limits}))
+    receipt = send(sharing, event())
+    drive_until(loop.run_once, lambda: bool(receipt.holds))
+    (held,) = receipt.holds
+    seconds = float(limits.split(":", maxsplit=1)[0])
+    assert held.kind == "unavailable", "never a dead letter"
+    assert seconds - 5 < held.due_s - time.time() <= seconds + 1
+
+
+def test_one_that_answers_nothing_keeps_only_what_is_on_the_wire(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+) -> None:
+    receiver.respond(Reply(delay_s=60))
+    receipts = [send(sharing, event()) for _ in range(8)]
+    drive_until(loop.run_once, lambda: len(receiver.requests) == 4)
+    assert sharing.room() == 0, "it is given a second"
+    drive_until(loop.run_once, lambda: sharing.room() > 0)
+    assert [bool(each.holds) for each in receipts] == [False] * 4 + [True] * 4
+    assert (sharing.pending, sharing.room()) == (4, 4)
+
+
+def test_a_busy_one_that_answers_gives_nothing_back(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+) -> None:
+    receiver.respond(Reply(delay_s=0.05))
+    receipts: list[RecordedReceipt] = []
+
+    def send_what_fits() -> bool:
+        receipts.extend(send(sharing, event()) for _ in range(sharing.room()))
+        return len(receipts) >= 100
+
+    drive_until(loop.run_once, send_what_fits)
+    drive_until(loop.run_once, lambda: sharing.pending == 0)
+    assert all(each.settlements == [None] and not each.holds for each in receipts)
+
+
+def test_a_best_effort_one_leaves_room_to_the_others(
+    loop: DeliveryLoop, receiver: ScriptedReceiver
+) -> None:
+    destination = make_destination(
+        loop, receiver.dsn(), holds=True, shares=True, required=False, connections=1
+    )
+    receiver.respond(Reply(delay_s=60))
+    for _ in range(10):
+        send(destination, event())
+    assert destination.room() > 100

@@ -273,3 +273,78 @@ def test_a_commit_names_what_its_oldest_message_waits_for(scene: Scene) -> None:
     scene.hold(7)
     _, text = scene.open.commit_of(partition(), 20, "")
     assert text == "held=20:1 why=failing%20upstream%20HTTP%20500%3A%20no"
+
+
+# An outage of one of many destinations
+
+
+def test_what_an_outage_holds_is_never_a_dead_letter_nor_takes_the_room_of_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_MESSAGES", 3)
+    scene.pool.has_room = False
+    scene.hold(0, 10, kind="unavailable")
+    scene.hold(20, 3)
+    scene.accept_others()  # the destination is alive, as at the begin of an outage
+    scene.wait(1)
+    assert scene.letters() == []
+    scene.hold(30)
+    for _ in range(3):
+        scene.accept_others()
+        scene.wait(400)
+    assert scene.letters() == [(20, "held_failing")]
+    assert scene.holding.counts()["unavailable"] == 10
+
+
+def test_the_time_of_an_outage_does_not_count_against_a_message(scene: Scene) -> None:
+    scene.hold(7, kind="unavailable")
+    scene.hold(9)
+    scene.wait(1)
+    scene.wait(599)
+    scene.holding.hold(scene.pool.works[0], 0, Held("failing", "upstream", "HTTP 500"))
+    entries = scene.holding.by_partition()[partition()]
+    assert {entry.offset: scene.now - entry.since for entry in entries} == {7: 0, 9: 600}
+    assert [entry.offset for entry in entries] == [9, 7], "the oldest comes first"
+
+
+def test_a_message_waits_while_its_destination_is_down_and_has_another_to_try(
+    scene: Scene,
+) -> None:
+    scene.pool.status = replace(scene.pool.status, state="backing_off", pending=1)
+    scene.wait(0)
+    scene.hold(7, kind="unavailable")
+    scene.wait(60)
+    assert scene.pool.works == []
+    scene.pool.status = replace(scene.pool.status, pending=0)
+    scene.wait(1)
+    assert len(scene.pool.works) == 1, "nothing else could show that it is well again"
+
+
+def test_after_an_outage_the_wait_is_short_however_long_it_was(scene: Scene) -> None:
+    scene.hold(7, kind="unavailable")
+    for _ in range(20):
+        scene.wait(8)
+        scene.holding.hold(scene.pool.works[-1], 0, Held("unavailable", "upstream", "HTTP 503"))
+    scene.wait(8)
+    assert len(scene.pool.works) == 21
+
+
+def test_only_partitions_that_wait_for_a_destination_are_full_and_until_half_has_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_UNAVAILABLE", 10)
+    scene.hold(0, 10, kind="unavailable")
+    scene.wait(0.01)
+    assert scene.open.full == frozenset()
+    scene.hold(10, 1, kind="unavailable")
+    scene.wait(0.01)
+    assert scene.open.full == {partition()}
+    assert not scene.holding.is_full, "other partitions go on"
+    scene.wait(1)
+    for left in range(10, 4, -1):
+        assert scene.open.full == {partition()}
+        scene.pool.works.pop().settle(0)
+        scene.wait(0.01)
+        assert scene.holding.counts()["unavailable"] == left
+    scene.wait(0.01)
+    assert scene.open.full == frozenset()
