@@ -9,6 +9,7 @@ import heapq
 import itertools
 import math
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -379,3 +380,19 @@ class Waiting:
 
     def _note_next(self) -> None:
         self.next_due = self._heap[0][0] if self._heap else math.inf
+
+
+class HasRoom(Protocol):
+    """A destination, as the worker's window sees it."""
+
+    def room(self) -> int: ...
+
+
+def room_for(destinations: Sequence[HasRoom], window: int) -> Callable[[int], int]:
+    """Return a function: how many more envelopes may be captured, by how many are under way.
+
+    Where destinations share the worker, each has a window of its own, and the fullest decides.
+    """
+    if all(each.room() == sys.maxsize for each in destinations):
+        return lambda under_way: window - under_way
+    return lambda _under_way: min(each.room() for each in destinations)

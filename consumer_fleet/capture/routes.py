@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,13 +36,3 @@ def project_routes(
 def distinct(routes: Iterable[Route]) -> list[Destination]:
     """Each destination once: routes share them."""
     return list({each.name: each for route in routes for each in route.destinations}.values())
-
-
-def room_for(destinations: Sequence[Destination], window: int) -> Callable[[int], int]:
-    """Return a function: how many more envelopes may be captured, by how many are under way.
-
-    Where destinations share the worker, each has a window of its own, and the fullest decides.
-    """
-    if all(each.room() == sys.maxsize for each in destinations):
-        return lambda under_way: window - under_way
-    return lambda _under_way: min(each.room() for each in destinations)

@@ -19,9 +19,9 @@ from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.envelope import Envelope, with_origin
+from consumer_fleet.capture.gate import room_for
 from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.own_events import BugReports, start_chunk_trace
-from consumer_fleet.capture.routes import room_for
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.codec import (
     Decode,
