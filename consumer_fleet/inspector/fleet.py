@@ -61,15 +61,15 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class DestinationView:
-    """Counts are since the start of the process; ``delivered`` is in envelopes, and None where it
-    is not known of a single consumer.
+    """Counts are since the start of the process, and of all its consumers; ``delivered`` is in
+    envelopes.
     """
 
     name: str
     state: str
     severity: Severity
     cause: str | None
-    delivered: int | None
+    delivered: int
     retried: int
     dropped: int
 
@@ -168,9 +168,14 @@ def row_key(consumer: ConsumerView, destination: DestinationView | None) -> str:
     return "/".join(parts)
 
 
-def delivered_of(consumer: ConsumerView, destination: DestinationView | None) -> int | None:
-    known = None if destination is None else destination.delivered
-    return consumer.delivered if known is None else known
+def _delivered(
+    view: FleetView, consumer: ConsumerView, destination: DestinationView | None
+) -> int | None:
+    """What the destination has accepted, unless it is shared: then what the consumer delivered."""
+    is_shared = len(view.consumers) > 1
+    if destination is None or (is_shared and consumer.delivered is not None):
+        return consumer.delivered
+    return destination.delivered
 
 
 def _sample(view: FleetView) -> Sample:
@@ -181,7 +186,7 @@ def _sample(view: FleetView) -> Sample:
             rows[row_key(consumer, each)] = [
                 consumer.lag,
                 None if consumer.rate is None else round(consumer.rate, 2),
-                delivered_of(consumer, each),
+                _delivered(view, consumer, each),
                 consumer.filtered,
                 None if each is None else each.retried,
                 consumer.dead_lettered,

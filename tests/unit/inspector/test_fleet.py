@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from consumer_fleet.inspector.fleet import (
@@ -43,6 +45,13 @@ def test_the_history_has_the_last_figures_of_each_bucket_and_its_worst_state() -
     assert figure(board, "severity") == [2, 0]
     assert board.latest is not None
     assert board.latest.number == 3
+
+
+def test_consumers_that_share_a_destination_have_the_counts_of_their_own_messages() -> None:
+    board = FleetBoard()
+    (events,) = view(0, delivered=100).consumers
+    board.publish(FleetView(0, (events, replace(events, name="other", group="other"))))
+    assert figure(board, "delivered") == [7]
 
 
 def test_the_history_is_of_one_hour() -> None:

@@ -78,7 +78,7 @@ function summarise(rows: FleetRow[]): string {
     ...(odd > 0 ? [`${odd} with a warning`] : []),
   ];
   const all = formatCount(rows.length, 'row');
-  return parts.length === 0 ? `${all}, all as they should be.` : `${all}: ${parts.join(', ')}.`;
+  return parts.length === 0 ? `${all}, no trouble.` : `${all}: ${parts.join(', ')}.`;
 }
 
 function Workers({ workers }: { workers: Worker[] }) {
