@@ -251,6 +251,14 @@ def test_no_text_names_a_path_of_a_developers_machine() -> None:
     assert_none(found)
 
 
+def test_no_tracked_file_is_larger_than_a_picture() -> None:
+    """A recording that a command has left behind would be in every clone."""
+    sizes = {path: path.stat().st_size for path in tracked()}
+    assert_none(
+        [f"{where(path)}: {size:,} bytes" for path, size in sizes.items() if size > 500_000]
+    )
+
+
 def _texts() -> Iterator[tuple[Path, str]]:
     for path in tracked():
         try:
