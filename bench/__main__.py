@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from bench.contenders import (
     go_forwarder,
     peer,
     prepared,
+    start_several,
     stock,
 )
 from bench.measure import Speed
@@ -39,6 +41,10 @@ _DEFAULT_WORKERS = max(1, usable_cpus() - 1)
 # By the names of the parts: the length of one more text in each event.
 _PADDING = MappingProxyType({"14 KB": 12_600, "61 KB": 60_000})
 _FAR_S = 0.02
+_IDLE = (
+    *("events", "ingest-transactions", "ingest-attachments"),
+    *("ingest-replay-recordings", "ingest-monitors", "profiles"),
+)
 
 
 def main() -> int:
@@ -224,6 +230,30 @@ def _memory(given: argparse.Namespace, report: Report, ground: Ground) -> None:
     report.add(*goals.memory(short, long, halves))
 
 
+def _several(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare the memory of nine consumers in one process with that of one; three have traffic."""
+    busy = {
+        "ingest-events": backlog.messages,
+        "ingest-feedback-events": backlog.messages,
+        "envelopes": backlog.envelopes,
+    }
+    messages = given.messages // 4
+    topics = {name: f"several-{name}" for name in (*busy, *_IDLE)}
+    for name, topic in topics.items():
+        backlog.write(ground.kafka, topic, busy[name](messages) if name in busy else ())
+    alone = {"ingest-events": backlog.fill(ground.kafka, "several-alone", messages)}
+    sizes = []
+    for chosen in (alone, topics):
+        ground.sink.reset()
+        accepted = messages * len(busy.keys() & chosen.keys())
+        with start_several(ground, chosen, _START_WORKERS) as running:
+            sizes.append(measure.total_pss(ground, running, accepted))
+            running.signal(signal.SIGTERM)
+            running.wait()
+        report.progress(f"{counted(len(chosen), 'consumer')}: {sizes[-1] / 1024:.0f} MiB")
+    report.add(goals.several(*sizes))
+
+
 def _faults(given: argparse.Namespace, report: Report, ground: Ground) -> None:
     plan = faults.Plan(given.fault_messages, given.kills, given.faults, given.seed)
     report.add(goals.faults(faults.measure(ground, plan)))
@@ -248,6 +278,7 @@ _PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = Map
         "latency": _latency,
         "start": _start,
         "memory": _memory,
+        "several": _several,
         "faults": _faults,
         "recordings": _recordings,
     }

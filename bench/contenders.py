@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,17 @@ def start_consumer_fleet(
         *("--bootstrap-servers", ground.kafka.bootstrap_servers, "--group", _new_group()),
         *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers), *arguments),
         program=program,
+    )
+
+
+def start_several(ground: Ground, topics: Mapping[str, str], workers: int) -> ConsumerProcess:
+    """Start one ``consumer run`` of several consumers, each by its topic."""
+    return ConsumerProcess(
+        ground.folder,
+        *(part for name in topics for part in ("--topic", name)),
+        *("--set", f"snuba_topic_map={','.join(f'{n}={t}' for n, t in topics.items())}"),
+        *("--bootstrap-servers", ground.kafka.bootstrap_servers, "--yes"),
+        *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers)),
     )
 
 

@@ -155,6 +155,10 @@ def _largest(samples: Sequence[MemorySample]) -> tuple[float, float]:
     return parent / _KIB_PER_MIB, worker / _KIB_PER_MIB
 
 
+def several(one_kib: int, nine_kib: int) -> Goal:
+    return at_most("total PSS, nine consumers in one process ÷ one", 1.5, [nine_kib / one_kib])
+
+
 def faults(found: Faults) -> Goal:
     return Goal(
         f"{found.messages:,} messages, failing requests, {found.kills} workers killed",

@@ -174,6 +174,15 @@ def memory(
     return samples, halves
 
 
+def total_pss(ground: Ground, running: Running, messages: int) -> int:
+    """Return the largest PSS, in KiB, of all processes together while ``messages`` are accepted."""
+    sizes = []
+    for tenth in range(1, 11):
+        _wait_for(ground.sink, running, messages * tenth // 10)
+        sizes.append(sum(each.pss for each in _memory_by_name(running.pid).values()))
+    return max(sizes)
+
+
 def start(ground: Ground, topic: str, workers: int) -> float:
     """Return the seconds from the start of the process to the first accepted event."""
     ground.sink.reset()

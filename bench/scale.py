@@ -226,7 +226,7 @@ def simulate(plan: Plan) -> float:
             on_offsets_lost=_fail,
         )
         dead_letters = DeadLetterProducer({}, "", "group", on_failure=_fail)
-        pipeline = Pipeline(pool, dead_letters, max_in_flight_bytes=_BUDGET_BYTES)
+        pipeline = Pipeline(pool.share(), dead_letters, max_in_flight_bytes=_BUDGET_BYTES)
         processor = StreamProcessor(consumer, Topic(_TOPIC), pipeline, ONCE_PER_SECOND)
         pool.start()
         processor._run_once()  # the assignment

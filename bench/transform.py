@@ -92,7 +92,7 @@ def ours(count: int) -> float:
             if failures:
                 raise failures[0]
         last = _Last()
-        step = RunInWorkers(pool, last, max_in_flight_bytes=64 << 20)
+        step = RunInWorkers(pool.share(), last, max_in_flight_bytes=64 << 20)
         chunks = _chunks(count)
         began = time.perf_counter()
         waiting = next(chunks, None)

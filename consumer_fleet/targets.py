@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from consumer_fleet.bootstrap.option_checks import only_topic
 from consumer_fleet.bootstrap.parsing import TOPIC_MAX_CHARS
 from consumer_fleet.consumers import registry
 from consumer_fleet.consumers.registry import ConsumerDefinition
@@ -33,14 +34,14 @@ def options_for(name: str, options: Options) -> Options:
     """The options as ``consumer run --topic NAME`` has them: settings of a single consumer, such as
     ``group``, apply to this one unless the options name another.
     """
-    return options if options.topic is not None else options.model_copy(update={"topic": name})
+    return options if options.topic else options.model_copy(update={"topic": (name,)})
 
 
 def physical_topic(definition: ConsumerDefinition, options: Options) -> str:
     """The topic's name on the brokers: the option ``physical_topic`` if it is for this consumer,
     else Snuba's name for it, else the logical name.
     """
-    if options.topic == definition.name and options.physical_topic is not None:
+    if only_topic(options) == definition.name and options.physical_topic is not None:
         return options.physical_topic
     return options.snuba_topic_map.get(definition.logical_topic, definition.logical_topic)
 
@@ -96,7 +97,7 @@ def dead_letter_topic_of(topic: str, options: Options) -> str | None:
 
 def group_of(definition: ConsumerDefinition, options: Options) -> str:
     """The group that the consumer runs with."""
-    if options.topic == definition.name and options.group is not None:
+    if only_topic(options) == definition.name and options.group is not None:
         return options.group
     return definition.default_group
 

@@ -20,9 +20,8 @@ from consumer_fleet.strategies.dead_letter import DeadLetterStore, Ticket
 from consumer_fleet.worker.assemblies import Assemblies, ParkedMessage, Piece, Position
 from consumer_fleet.worker.assembly_files import AssemblyFiles
 from consumer_fleet.worker.holding import Holding
-from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.protocol import Parked, ParkedFragment
-from consumer_fleet.worker.work import Work
+from consumer_fleet.worker.work import PoolShare, Work
 
 # Bytes of dead letters on their way into the store at a time: they are read from disk for it.
 _MAX_LETTER_BYTES: Final = 16 * 1024 * 1024
@@ -55,7 +54,7 @@ class Assembler:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: PoolShare,
         dead_letters: DeadLetterStore,
         files: AssemblyFiles,
         assemblies: Assemblies,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from arroyo.processing.strategies import CommitOffsets
 from arroyo.processing.strategies.abstract import ProcessingStrategyFactory
@@ -14,7 +14,7 @@ from consumer_fleet.strategies.assembler import Assembler
 from consumer_fleet.strategies.dead_letter import DeadLetterStore, KeepDeadLetters
 from consumer_fleet.strategies.run_in_workers import RunInWorkers, Settled
 from consumer_fleet.worker.holding import Holding
-from consumer_fleet.worker.pool import WorkerPool
+from consumer_fleet.worker.work import PoolShare
 
 
 class Pipeline(ProcessingStrategyFactory[Chunk]):
@@ -26,7 +26,7 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
     """
 
     def __init__(
-        self, pool: WorkerPool, dead_letters: DeadLetterStore, *, max_in_flight_bytes: int
+        self, pool: PoolShare, dead_letters: DeadLetterStore, *, max_in_flight_bytes: int
     ) -> None:
         self._pool = pool
         self._dead_letters = dead_letters
@@ -35,6 +35,9 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
         self.assembler: Assembler | None = None
         #: What its destination limits or refuses alone. It outlives assignments, too.
         self.holding: Holding | None = None
+        #: How much of the budget is for others: where topics share it, what they all have, so
+        #: that one that stands still leaves as much free as it takes.
+        self.kept_free: Callable[[], int] = lambda: 0
         self._current: RunInWorkers | None = None
         self._keeping: KeepDeadLetters | None = None
 
@@ -52,7 +55,28 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
             assembler=self.assembler,
             holding=self.holding,
         )
+        self._current.kept_free = self.kept_free
         return self._current
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether arroyo holds a chunk for which there is no room."""
+        return self._current is not None and self._current.is_blocked
+
+    def poll(self) -> None:
+        if self._current is not None:
+            self._current.poll()
+
+    def begin_end(self, deadline: float) -> None:
+        """Have the workers drain. The join will end at the deadline, by ``time.monotonic``."""
+        if self._current is not None:
+            self._current.begin_end(deadline)
+
+    def terminate(self) -> None:
+        """Give up all: the join will end at once."""
+        if self._current is not None:
+            self._current.begin_end(0.0)
+            self._current.terminate()
 
     @property
     def idle(self) -> bool:

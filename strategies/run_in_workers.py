@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
@@ -16,8 +16,7 @@ from arroyo.types import Message, Partition, Value
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.worker.held_entry import Entry
 from consumer_fleet.worker.holding import Holding
-from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.work import Advance, Work, rest_of
+from consumer_fleet.worker.work import Advance, PoolShare, Work, rest_of
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +70,7 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: PoolShare,
         next_step: ProcessingStrategy[Settled],
         *,
         max_in_flight_bytes: int,
@@ -89,6 +88,10 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         self._closed = False
         # This step rejected the last chunk: arroyo holds it, and submits it again.
         self.awaits_rejected_chunk = False
+        self._rejected_size = 0
+        #: How much of the budget is for other topics.
+        self.kept_free: Callable[[], int] = lambda: 0
+        self._join_deadline: float | None = None
 
     @property
     def idle(self) -> bool:
@@ -118,19 +121,29 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         whole budget passes alone.
         """
         chunk = message.payload
-        over_budget = self._in_flight_bytes + chunk.size > self._max_in_flight_bytes
-        # Results and held messages have left the budget: new chunks would let them grow without
-        # limit.
-        has_room = self._pool.has_room and (self._assembler is None or self._assembler.has_room)
-        is_full = self._holding is not None and self._holding.is_full
-        full = self._results or is_full or not has_room or (over_budget and self._in_flight_bytes)
-        self.awaits_rejected_chunk = self._closed or bool(full)
+        self.awaits_rejected_chunk = self._closed or not self._has_room_for(chunk.size)
         if self.awaits_rejected_chunk:
+            self._rejected_size = chunk.size
             raise MessageRejected
         work = Work(chunk)
         self._works.setdefault(chunk.partition, deque()).append(work)
         self._in_flight_bytes += chunk.size
         self._pool.submit(work)
+
+    def _has_room_for(self, size: int) -> bool:
+        # Results and held messages have left the budget: new chunks would let them grow without
+        # limit.
+        if self._results or (self._holding is not None and self._holding.is_full):
+            return False
+        if not self._pool.has_room or not (self._assembler is None or self._assembler.has_room):
+            return False
+        budget = self._max_in_flight_bytes - self.kept_free()
+        return not self._in_flight_bytes or self._in_flight_bytes + size <= budget
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether this step would reject the chunk again that it has rejected."""
+        return self.awaits_rejected_chunk and not self._has_room_for(self._rejected_size)
 
     def poll(self) -> None:
         """Take receipts and pass settled prefixes on. Never blocks."""
@@ -189,6 +202,14 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
     def close(self) -> None:
         self._closed = True
 
+    def begin_end(self, deadline: float) -> None:
+        """Begin what ``join`` ends by the deadline, of ``time.monotonic``. Does not block."""
+        self._join_deadline = deadline
+        self._closed = True
+        if self._holding is not None:
+            self._holding.pause()
+        self._pool.drain()
+
     def terminate(self) -> None:
         self._closed = True
         self.abandon()
@@ -201,6 +222,8 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
         back is given up at once. The commit names it, and its next owner sends that only.
         """
         started = monotonic()
+        if self._join_deadline is not None:
+            timeout = max(0.0, self._join_deadline - started)
         deadline = None if timeout is None else started + max(0.0, timeout - _RESERVE_S)
         if self._holding is not None:
             self._holding.pause()

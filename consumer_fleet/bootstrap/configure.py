@@ -56,7 +56,8 @@ def initialize_app(
     if options.log_level == "debug":
         _buffer_by_line()
     # 2.
-    configure_logging(options.log_format, options.log_level, worker_number)
+    has_table = len(options.topic) > 1
+    configure_logging(options.log_format, options.log_level, worker_number, has_table=has_table)
     # 3. Workers would only repeat it.
     if is_parent and (dangers := list(dangerous_modes(options))):
         print_framed("These options may lose data", dangers)

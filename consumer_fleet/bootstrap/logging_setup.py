@@ -26,7 +26,8 @@ LEVELS: Mapping[LogLevel, int] = {
 _CHATTY = ("arroyo", "asyncio", "sentry_sdk", "urllib3")
 
 
-_CLEAR_LINE = "\r\x1b[2K"
+#: The line that the cursor is in, and all below it.
+CLEAR_BELOW = "\r\x1b[J"
 
 
 class FleetHandler(logging.StreamHandler[TextIO]):
@@ -45,7 +46,7 @@ class FleetHandler(logging.StreamHandler[TextIO]):
         if self._follows_stderr:
             self.stream = sys.stderr
         if self._clears_line and self.stream.isatty():
-            self.stream.write(_CLEAR_LINE)
+            self.stream.write(CLEAR_BELOW)
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -57,11 +58,13 @@ def configure_logging(
     level: LogLevel,
     worker_number: int | None = None,
     stream: TextIO | None = None,
+    *,
+    has_table: bool = False,
 ) -> None:
     """Send all logs to ``stream`` (stderr), as lines for a person or as one JSON object per line.
 
-    A format of None means ``human`` on a terminal. A worker's number goes with each of its lines. A
-    second call replaces the first.
+    A format of None means ``human`` on a terminal. A worker's number goes with each of its lines.
+    ``has_table``: this process shows a table of its topics. A second call replaces the first.
     """
     shown_on = stream if stream is not None else sys.stderr
     if log_format is None:
@@ -75,7 +78,7 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     # The parent's live line is in the way of a worker that writes to the same terminal.
-    handler = FleetHandler(stream, clears_line=worker_number is not None)
+    handler = FleetHandler(stream, clears_line=has_table or worker_number is not None)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

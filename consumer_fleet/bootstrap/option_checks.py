@@ -81,6 +81,22 @@ def _how_to_give(name: str, example: str) -> str:
     )
 
 
+def only_topic(options: Options) -> str | None:
+    """The consumer that is named, if it is one."""
+    return options.topic[0] if len(options.topic) == 1 else None
+
+
+def check_topics(options: Options) -> None:
+    """Raise ConfigurationError for an option of one topic where several are named."""
+    given = [n for n in ("group", "physical_topic", "dlq_topic") if getattr(options, n) is not None]
+    if len(options.topic) > 1 and given:
+        raise ConfigurationError(
+            f"{' and '.join(given)}: for one topic, and several are named. Leave it out: each "
+            "topic has its own group and dead-letter topic, and snuba_topic_map has the names on "
+            "the brokers."
+        )
+
+
 def dangerous_modes(options: Options) -> Iterator[str]:
     """One line for each choice that may lose messages or hide that they are lost."""
     if options.no_dlq:

@@ -30,6 +30,7 @@ from consumer_fleet.bootstrap.parsing import (
     as_mapping,
     as_projects,
     broker,
+    distinct,
     http_url,
     item_types,
     listen_address,
@@ -116,7 +117,9 @@ class Options(BaseModel):
     LIVE: ClassVar = ("store_use_relay_dsn_sample_rate", "self_reporting")
 
     # Kafka
-    topic: Name | None = Field(None, description="The consumer to run, by its logical topic.")
+    topic: Annotated[Items, AfterValidator(distinct)] = Field(
+        (), description="The consumers to run, by their logical topics, comma-separated."
+    )
     physical_topic: TopicName | None = Field(
         None, description="The topic's name on the brokers, if it differs from the logical one."
     )

@@ -61,6 +61,11 @@ def as_items(value: object) -> object:
     return tuple(items)
 
 
+def distinct(items: tuple[str, ...]) -> tuple[str, ...]:
+    """The items, each once."""
+    return tuple(dict.fromkeys(items))
+
+
 def as_mapping(value: object) -> object:
     """``k=v,k=v``, a JSON object, a list of such pairs, or a mapping, as a flat mapping of text."""
     if isinstance(value, str):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from consumer_fleet.bootstrap.logging_setup import print_framed
+from consumer_fleet.bootstrap.option_checks import only_topic
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.errors import ConfigurationError, ServiceError
 from consumer_fleet.printable import without_userinfo
@@ -168,13 +169,13 @@ def _settings(options: Options) -> list[str]:
 
 
 def _check_topic_map(options: Options) -> None:
-    if options.topic is None or options.topic not in options.snuba_topic_map:
+    topic = only_topic(options)
+    if topic is None or topic not in options.snuba_topic_map:
         return
-    theirs = options.snuba_topic_map[options.topic]
-    ours = options.physical_topic or options.topic
+    theirs, ours = options.snuba_topic_map[topic], options.physical_topic or topic
     if theirs != ours:
         raise ConfigurationError(
-            f"topic {options.topic!r} is {theirs!r} to Snuba (snuba_topic_map) but {ours!r} here "
+            f"topic {topic!r} is {theirs!r} to Snuba (snuba_topic_map) but {ours!r} here "
             "(physical_topic): they would not see the same messages. Make both the same."
         )
 

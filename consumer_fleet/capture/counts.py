@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+import structlog
+
 from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.capture.items import EVENTS
+from consumer_fleet.metrics import incr
+
+log = structlog.get_logger(__name__)
 
 _INTERVAL_S: Final = 1.0
 
@@ -196,15 +201,18 @@ class SentIds:
         self._array = array
         self._open()
 
-    def has_come_back(self, envelope: Envelope, offset: int) -> bool:
-        """Note an envelope that is about to be sent; True if it has come back: do not send it."""
+    def has_come_back(self, envelope: Envelope, offset: int, salt: int = 0) -> bool:
+        """Note an envelope that is about to be sent; True if it has come back: do not send it.
+
+        Of several topics, which may have an id each, every one has its own ``salt``.
+        """
         event_id = envelope.event_id
         if event_id is None:
             return False
         # All workers have one seed: see ``WorkerProcess``.
         project_id = envelope.project_id
         # One with destinations of its own may have another's ids.
-        number = hash(event_id if project_id is None else (event_id, project_id))
+        number = salt ^ hash(event_id if project_id is None else (event_id, project_id))
         slot = number & _EVEN
         words = self._words
         if words[slot] != number:
@@ -229,3 +237,13 @@ class SentIds:
             self._words[slot] = word | _CAME_BACK
             self.came_back += 1
         return True
+
+
+def drop_pending(status: DestinationStatus) -> DestinationStatus:
+    """The last status of a destination that nothing waits for: what is pending is dropped."""
+    if not status.pending:
+        return status
+    tags = {"destination": status.name, "reason": "shutdown"}
+    incr("capture.dropped", amount=status.pending, tags=tags)
+    log.warning("best_effort_dropped", destination=status.name, count=status.pending)
+    return replace(status, dropped=status.dropped + status.pending, pending=0)

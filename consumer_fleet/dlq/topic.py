@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consumer_fleet.bootstrap.option_checks import only_topic
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.consumers import registry
 from consumer_fleet.errors import ConfigurationError, GroupIsActive
@@ -44,10 +45,10 @@ def dead_letter_topic(topic: str | None, named: str | None, options: Options) ->
     Raises ConfigurationError if neither is given.
     """
     known = registry.names()
-    source = topic or options.topic
+    source = topic or only_topic(options)
     if source is not None:
         options = options_for(source, options)
-    if named is None and source == options.topic:
+    if named is None and source == only_topic(options):
         named = options.dlq_topic
     if named is None:
         if source is None:

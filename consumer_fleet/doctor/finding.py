@@ -207,11 +207,11 @@ class Subject:
 
 
 def subjects_of(options: Options, named: Iterable[str]) -> tuple[Subject, ...]:
-    """The consumers that are named, else the configured one, else all of the registry.
+    """The consumers that are named, else the configured ones, else all of the registry.
 
     Raises ConfigurationError for a name that is not in the registry.
     """
-    wanted = tuple(dict.fromkeys(named)) or ((options.topic,) if options.topic else ())
+    wanted = tuple(dict.fromkeys(named)) or options.topic
     if wanted:
         return tuple(_subject(registry.get(name), options, is_wanted=True) for name in wanted)
     return tuple(_subject(each, options, is_wanted=False) for each in registry.every_consumer())

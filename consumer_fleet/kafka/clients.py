@@ -25,7 +25,7 @@ OWNED_SETTINGS = {
 
 # librdkafka prefetches up to 64 MiB by default, beside the in-flight budget. An eighth lasts a
 # quarter of a second at full speed, and keeps the parent's memory flat.
-_PREFETCH_KIB = 8 * 1024
+PREFETCH_KIB = 8 * 1024
 # How long librdkafka pauses fetching once that is full. Its default, a second, empties the queue.
 _FETCH_PAUSE_MS = 20
 # librdkafka requires a group's name even if none is joined. Nothing is ever stored under it.
@@ -67,7 +67,7 @@ def consumer_config(base: Mapping[str, Any], group: str) -> dict[str, Any]:
     with ``auto.offset.reset=error`` librdkafka reports a lost position and can't skip silently.
     """
     return {
-        "queued.max.messages.kbytes": _PREFETCH_KIB,
+        "queued.max.messages.kbytes": PREFETCH_KIB,
         "fetch.queue.backoff.ms": _FETCH_PAUSE_MS,
         **base,
         "group.id": group,

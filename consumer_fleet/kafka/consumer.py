@@ -90,8 +90,8 @@ class ChunkConsumer(Consumer[Chunk]):
         self._on_revoke: OnRevoke | None = None
         self._ready: deque[Chunk] = deque()
         self._paused: set[Partition] = set()
-        self._rebalanced = self._rewind = False
-        self._closing = self._closed = False
+        self._rebalanced = self._rewind = self._closing = self._closed = False
+        self.max_wait_s, self.idle_wait_s = MAX_WAIT_S, IDLE_WAIT_S
 
     def _connect(self) -> None:
         self._joined = False
@@ -235,7 +235,7 @@ class ChunkConsumer(Consumer[Chunk]):
         self._rebalanced = False
         held = bool(self._paused)
         if not self._full.begin_poll(self._ready, self._positions.tell, self._paused) or held:
-            longest_s = MAX_WAIT_S if self._positions.is_any_unsettled else IDLE_WAIT_S
+            longest_s = self.max_wait_s if self._positions.is_any_unsettled else self.idle_wait_s
             self._read(longest_s if timeout is None else min(timeout, longest_s))
         self._commits.stage(self._positions.pass_gaps())
         if self._brokers.none_known:

@@ -39,8 +39,9 @@ from consumer_fleet.recording.reader import chunks_of
 from consumer_fleet.recording.writer import RecordingWriter
 from consumer_fleet.replay.batches import ReplayRequest
 from consumer_fleet.replay.transform import Restore, load_transform
+from consumer_fleet.run.parts import Steps
 from consumer_fleet.run.progress import Progress
-from consumer_fleet.run.run import Run, Steps
+from consumer_fleet.run.run import Lane, Run
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import GroupSource, Length, LocalSource
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
@@ -178,14 +179,8 @@ class ThroughReplay:
         )
         install_arroyo_bridge(recorder, {"consumer": through.consumer or "replay"})
         self._run = Run(
-            source,
-            Steps.of(
-                WorkerSpec(
-                    decode, app.options, Restore(through.transform), assembles=through.assembles
-                ),
-                app.options,
-            ),
-            lambda: self.rejects,
+            [Lane(source, lambda: self.rejects, assembles=through.assembles)],
+            Steps.of(WorkerSpec(decode, app.options, Restore(through.transform)), app.options),
             shutdown,
             progress=Progress.on_stderr(
                 app.options, rejected_as="rejected", is_quiet=through.is_quiet

@@ -24,6 +24,7 @@ Examples:
   consumer run --topic events --stop-at-end
   consumer run --topic ingest-events --bootstrap-servers kafka:9092 \\
       --upstream-dsn https://KEY@sentry.example.com/1 --workers 4
+  consumer run --set-of ingest --config /etc/consumer/config.yml
   consumer run --topic envelopes --config /etc/consumer/config.yml \\
       --set connections=128
 
@@ -37,14 +38,30 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
     program_option(
         "topic",
         metavar="NAME",
+        multiple=True,
         shell_complete=complete_consumer,
-        help="The consumer to run: its logical topic.",
+        help="The consumer to run: its logical topic. May be repeated.",
     ),
     *RUN,
 )
-def run_command(options: OptionsRequest) -> None:
-    """Run one consumer until a signal, or until the end of its topic."""
-    from consumer_fleet.bootstrap.resolve import resolve_options
-    from consumer_fleet.run.consumer_run import run_consumer
+@click.option(
+    "--set-of",
+    "topic_sets",
+    type=click.Choice(["ingest", "processed"]),
+    multiple=True,
+    help="All consumers of what Relay writes (ingest), or of what Sentry writes (processed).",
+)
+@click.option("--yes", is_flag=True, help="Run topics that have the same data.")
+def run_command(options: OptionsRequest, topic_sets: tuple[str, ...], *, yes: bool) -> None:
+    """Run consumers until a signal, or until the end of their topics.
 
-    sys.exit(run_consumer(lambda: resolve_options(options).options))
+    Several of them share one process and its workers, each with its own group.
+    """
+    from consumer_fleet.bootstrap.resolve import resolve_options
+    from consumer_fleet.run.consumer_run import in_sets, run_consumer
+
+    if topic_sets:
+        named = options.given.get("topic") or ()
+        named = named if isinstance(named, list | tuple) else [named]
+        options = options.adding(topic=[*named, *in_sets(topic_sets)])
+    sys.exit(run_consumer(lambda: resolve_options(options).options, may_repeat=yes))

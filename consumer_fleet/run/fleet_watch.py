@@ -27,7 +27,7 @@ from consumer_fleet.inspector.fleet import (
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.retention import Retention, retention_of
 from consumer_fleet.kafka.topic_watch import TopicWatch, ends_of
-from consumer_fleet.run.run import Run
+from consumer_fleet.run.run import Lane, Run
 from consumer_fleet.run.sources import GroupSource
 from consumer_fleet.worker.held_entry import Entry
 from consumer_fleet.worker.process import Slot, WorkerHandle
@@ -56,7 +56,7 @@ class FleetWatch:
     def __call__(self, run: Run) -> None:
         workers = self._workers.look(run.pool.workers())
         statuses = run.pool.statuses()
-        views = tuple(each.look(run, statuses, workers) for each in self._consumers)
+        views = tuple(each.look(statuses, workers) for each in self._consumers)
         self._board.publish(FleetView(time(), views, workers))
 
 
@@ -77,9 +77,11 @@ class _Causes:
 class ConsumerWatch:
     """Looks at one consumer of the run."""
 
-    def __init__(self, name: str, source: GroupSource) -> None:
+    def __init__(self, name: str, lane: Lane) -> None:
+        assert isinstance(lane.source, GroupSource), "it reads as a member of a group"
         self._name = name
-        self._source = source
+        self._lane = lane
+        self._source = source = lane.source
         self._ends = TopicWatch(source.cluster, ends_of(source.topic, self._assigned))
         self._retention = TopicWatch(source.cluster, retention_of(source.topic))
         self._trend = LagTrend()
@@ -88,11 +90,11 @@ class ConsumerWatch:
         self._moved: dict[Partition, tuple[int, float]] = {}
 
     def look(
-        self, run: Run, statuses: Sequence[DestinationStatus], workers: Sequence[WorkerView]
+        self, statuses: Sequence[DestinationStatus], workers: Sequence[WorkerView]
     ) -> ConsumerView:
-        source, outcomes, consumer = self._source, run.pool.outcomes, self._source.consumer
+        source, outcomes, consumer = self._source, self._lane.share.outcomes, self._source.consumer
         rate = self._rate(outcomes.total)
-        partitions = () if consumer is None else self._partitions(run, consumer, statuses)
+        partitions = () if consumer is None else self._partitions(consumer, statuses)
         lag = sum(each.lag for each in partitions if each.lag is not None)
         arriving = self._trend.note(monotonic(), lag, rate)
         causes = _Causes("delivering" if rate >= 0.5 else "idle")
@@ -100,7 +102,7 @@ class ConsumerWatch:
             causes = _Causes("connecting", 1, ("Kafka has not answered yet",))
         elif not partitions:
             causes = _Causes("standby", 0, ("no partition is assigned to this member",))
-        self._add_held(causes, run)
+        self._add_held(causes)
         self._add_workers(causes, workers)
         if arriving is not None:
             why = _bottleneck(statuses, workers)
@@ -137,10 +139,10 @@ class ConsumerWatch:
         since, before = self._settled[0]
         return (settled - before) / (now - since) if now > since else 0.0
 
-    def _add_held(self, causes: _Causes, run: Run) -> None:
-        if run.are_rejects_blocked:
+    def _add_held(self, causes: _Causes) -> None:
+        if self._lane.are_rejects_blocked:
             causes.add("dead letters wait", 2, "the dead-letter topic takes nothing")
-        holding = run.holding
+        holding = self._lane.holding
         if holding is None or holding.is_empty:
             return
         if holding.is_full:
@@ -159,7 +161,7 @@ class ConsumerWatch:
                 causes.add("worker lost", each.severity, f"worker {each.number}: {each.cause}")
 
     def _partitions(
-        self, run: Run, consumer: ChunkConsumer, statuses: Sequence[DestinationStatus]
+        self, consumer: ChunkConsumer, statuses: Sequence[DestinationStatus]
     ) -> tuple[PartitionView, ...]:
         moment = _Moment(
             time(),
@@ -167,7 +169,7 @@ class ConsumerWatch:
             consumer.lag(),
             self._ends.current(),
             consumer.oldest_unsettled_ms(),
-            {} if run.holding is None else run.holding.by_partition(),
+            {} if self._lane.holding is None else self._lane.holding.by_partition(),
             self._retention.current(),
         )
         settled = consumer.settled()
@@ -177,7 +179,7 @@ class ConsumerWatch:
             row = moment.of(partition, offset)
             still_s = self._still_s(partition, offset if row.lag else -1, moment.now)
             if row.held_back is None and row.lag and still_s >= _STILL_S:
-                row = replace(row, held_back=_standing(run, offset, still_s, statuses))
+                row = replace(row, held_back=_standing(self._lane, offset, still_s, statuses))
             rows.append(row)
         return tuple(rows)
 
@@ -223,10 +225,10 @@ class _Moment(NamedTuple):
 
 
 def _standing(
-    run: Run, offset: int, still_s: float, statuses: Sequence[DestinationStatus]
+    lane: Lane, offset: int, still_s: float, statuses: Sequence[DestinationStatus]
 ) -> HeldBack:
     """All in flight waits for one cause."""
-    if run.are_rejects_blocked:
+    if lane.are_rejects_blocked:
         return HeldBack(offset, None, "the dead-letter topic takes nothing", still_s)
     for status in statuses:
         if status.state != "open":

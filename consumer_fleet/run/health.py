@@ -3,14 +3,17 @@
 The heartbeat file (``--healthcheck-file``) is touched from the run loop, whether or not partitions
 are assigned: a standby is healthy. It is no longer touched when the loop stops, or when the
 committed offset of an assigned partition with waiting messages has not moved for
-``stall_timeout_s`` without a known cause. A destination or a dead-letter topic that refuses is a
-known cause: it is reported elsewhere, and a restart would not fix it.
+``stall_timeout_s`` without a known cause; it names the partition then. A destination or a
+dead-letter topic that refuses is a known cause: it is reported elsewhere, and a restart would not
+fix it.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, time
 
@@ -23,7 +26,7 @@ from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.kafka.retention import Retention, retention_of
 from consumer_fleet.kafka.topic_watch import TopicWatch
 from consumer_fleet.metrics import gauge
-from consumer_fleet.run.run import Run
+from consumer_fleet.run.run import Lane, Run
 from consumer_fleet.run.sources import GroupSource
 
 log = structlog.get_logger(__name__)
@@ -33,34 +36,50 @@ _WARNING_INTERVAL_S = 600.0
 
 
 class GroupHealth:
-    """The duty of a run that reads as a member of a group: called about once per second."""
+    """The duty of a run that reads as a member of groups: called about once per second."""
 
-    def __init__(self, source: GroupSource, options: Options) -> None:
-        self._source = source
+    def __init__(self, lanes: Sequence[Lane], options: Options) -> None:
+        self._topics = [TopicHealth(lane, options) for lane in lanes]
         path = options.healthcheck_file
         self._heartbeat = None if path is None else Heartbeat(path)
-        self._watch = ProgressWatch(options.stall_timeout_s)
-        self._time_to_loss = TimeToLoss(TopicWatch(source.cluster, retention_of(source.topic)))
 
-    def __call__(self, run: Run) -> None:
-        consumer = self._source.consumer
-        lag = {} if consumer is None else consumer.lag()
-        if run.is_held_up:
-            self._watch.excuse()
-        stalled = [] if consumer is None else self._watch.stalled(*waiting(consumer, lag))
+    def __call__(self, _run: Run) -> None:
+        stalled = [partition for topic in self._topics for partition in topic.report()]
         # A login that is refused needs a person: a process that waits for one is not healthy.
-        if self._heartbeat is not None and not self._source.cluster.login_refused:
+        is_refused = any(topic.source.cluster.login_refused for topic in self._topics)
+        if self._heartbeat is not None and not is_refused:
             self._heartbeat.beat(stalled)
+
+
+class TopicHealth:
+    """One topic's part of it."""
+
+    def __init__(self, lane: Lane, options: Options) -> None:
+        assert isinstance(lane.source, GroupSource), "it reads as a member of a group"
+        self.source = lane.source
+        self._lane = lane
+        self._watch = ProgressWatch(options.stall_timeout_s)
+        retention = retention_of(lane.source.topic)
+        self._time_to_loss = TimeToLoss(TopicWatch(lane.source.cluster, retention))
+
+    def report(self) -> list[str]:
+        """Measure, and return the names of stalled partitions."""
+        consumer = self.source.consumer
         if consumer is None:
-            return
-        for partition, messages in lag.items():
-            gauge("consumer.lag", messages, tags={"partition": str(partition.index)})
-        gauge("consumer.partitions", len(lag))
-        gauge("consumer.in_flight_bytes", run.in_flight_bytes)
-        held = Counter() if run.holding is None else run.holding.counts()
-        for kind in ("limited", "failing", "unavailable"):
-            gauge("consumer.held", held[kind], tags={"kind": kind})
-        self._time_to_loss.report(consumer.oldest_unsettled_ms())
+            return []
+        lane, lag = self._lane, consumer.lag()
+        if lane.is_held_up:
+            self._watch.excuse()
+        with lane.share.measured():
+            for partition, messages in lag.items():
+                gauge("consumer.lag", messages, tags={"partition": str(partition.index)})
+            gauge("consumer.partitions", len(lag))
+            gauge("consumer.in_flight_bytes", lane.in_flight_bytes)
+            held = Counter() if lane.holding is None else lane.holding.counts()
+            for kind in ("limited", "failing", "unavailable"):
+                gauge("consumer.held", held[kind], tags={"kind": kind})
+            self._time_to_loss.report(consumer.oldest_unsettled_ms())
+        return self._watch.stalled(*waiting(consumer, lag))
 
 
 def waiting(
@@ -122,6 +141,7 @@ class Heartbeat:
         if stalled != self._stalled:
             self._stalled = stalled
             log.error("partitions_stalled", partitions=stalled) if stalled else log.info("moving")
+            self._name(stalled)
         now = self._clock()
         if stalled or now < self._due:
             return
@@ -130,6 +150,13 @@ class Heartbeat:
             self._path.touch()
         except OSError as error:
             log.error("heartbeat_not_written", path=str(self._path), why=error.strerror)
+
+    def _name(self, stalled: list[str]) -> None:
+        """Write them into the file, which stays as old as it is. The log has them, too."""
+        with suppress(OSError):
+            touched_ns = self._path.stat().st_mtime_ns
+            self._path.write_text("".join(f"stalled: {partition}\n" for partition in stalled))
+            os.utime(self._path, ns=(touched_ns, touched_ns))
 
 
 class TimeToLoss:

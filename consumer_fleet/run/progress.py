@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import click
 import structlog
@@ -16,12 +16,14 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from consumer_fleet.bootstrap.logging_setup import CLEAR_BELOW
 from consumer_fleet.humanize import short_number
 
 if TYPE_CHECKING:
     from consumer_fleet.bootstrap.options import Options
     from consumer_fleet.capture.counts import DestinationStatus
     from consumer_fleet.worker.pool import WorkerPool
+    from consumer_fleet.worker.work import OutcomeCounts
 
 log = structlog.get_logger(__name__)
 
@@ -79,9 +81,40 @@ class Figures:
         return gap.join([f"{shown(self.rate)}/s", *named])
 
 
+class TopicCounts(NamedTuple):
+    """One of several topics: its settled messages, and how many are left."""
+
+    name: str
+    outcomes: OutcomeCounts
+    lag: int | None
+
+
+class TopicTable:
+    """Lines below the log on a terminal. The cursor waits at the beginning of the first: a log line
+    clears them, takes their place, and the next ones are drawn below it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, lines: Sequence[str]) -> None:
+        # A line that wraps, or one that scrolls, would move the cursor's way back.
+        width, height = self._console.size
+        shown = [line[: width - 1] for line in lines[: height - 1]]
+        up = f"\x1b[{len(shown) - 1}A" if len(shown) > 1 else ""
+        self._write(CLEAR_BELOW + "\n".join(shown) + up + "\r")
+
+    def clear(self) -> None:
+        self._write(CLEAR_BELOW)
+
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
+
+
 class Progress:
-    """Reads the pool's counts once per second and shows them: a live line on a terminal, else a
-    log line every ten seconds. A context manager.
+    """Reads the pool's counts once per second and shows them: a live line on a terminal (a table
+    with ``has_topics``), else a log line every ten seconds. A context manager.
 
     ``rejected_as`` is the word for rejected messages. With ``is_quiet`` nothing goes to standard
     output, which has one JSON document then.
@@ -94,10 +127,18 @@ class Progress:
         live: bool,
         rejected_as: str = "dead-lettered",
         is_quiet: bool = False,
+        has_topics: bool = False,
     ) -> None:
         self._rejected_as = rejected_as
         self._is_quiet = is_quiet
-        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
+        self._is_live = live
+        self._live: Live | None = None
+        self._table: TopicTable | None = None
+        if live and has_topics:
+            self._table = TopicTable(console)
+        elif live:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._settled_of: dict[str, int] = {}
         self._started = self._last_at = monotonic()
         self._last_settled = 0
         self._log_at = monotonic() + _LOG_INTERVAL_S
@@ -105,7 +146,10 @@ class Progress:
     @classmethod
     def on_stderr(cls, options: Options, *, rejected_as: str, is_quiet: bool = False) -> Self:
         console, live = _stderr_console(options)
-        return cls(console, live=live, rejected_as=rejected_as, is_quiet=is_quiet)
+        has_topics = len(options.topic) > 1
+        return cls(
+            console, live=live, rejected_as=rejected_as, is_quiet=is_quiet, has_topics=has_topics
+        )
 
     def __enter__(self) -> Progress:
         if self._live is not None:
@@ -115,6 +159,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if self._table is not None:
+            self._table.clear()
 
     def figures(self, pool: WorkerPool, lag: int | None, share: float | None = None) -> Figures:
         """Return the numbers now."""
@@ -136,11 +182,21 @@ class Progress:
             share=share,
         )
 
-    def show(self, pool: WorkerPool, lag: int | None, share: float | None = None) -> None:
-        """Called about once per second by the run loop."""
+    def show(
+        self,
+        pool: WorkerPool,
+        lag: int | None,
+        share: float | None = None,
+        topics: Sequence[TopicCounts] = (),
+    ) -> None:
+        """Called about once per second by the run loop; ``topics`` where there are several."""
+        elapsed = monotonic() - self._last_at
         figures = self.figures(pool, lag, share)
         if self._live is not None:
             self._live.update(self._render(figures), refresh=True)
+        elif self._table is not None:
+            rows = self._rows(topics, max(elapsed, 1e-3))
+            self._table.show([*rows, self._render(figures).plain])
         elif monotonic() >= self._log_at:
             self._log_at = monotonic() + _LOG_INTERVAL_S
             log.info(
@@ -153,7 +209,21 @@ class Progress:
                 dead_lettered=figures.dead_lettered,
                 not_open={status.name: status.state for status in figures.trouble} or None,
                 **({} if share is None else {"percent": round(100 * share, 1)}),
+                **({"topics": _by_topic(topics)} if topics else {}),
             )
+
+    def _rows(self, topics: Sequence[TopicCounts], elapsed_s: float) -> Iterator[str]:
+        """Lines of at most 79 columns."""
+        titles = ("LAG", "RATE/S", "DELIVERED", "FILTERED", self._rejected_as.upper())
+        width = max(len(topic.name) for topic in topics)
+        yield " " * width + "".join(f"{title:>{len(title) + 2}}" for title in titles)
+        for name, outcomes, lag in topics:
+            rate = (outcomes.total - self._settled_of.get(name, 0)) / elapsed_s
+            self._settled_of[name] = outcomes.total
+            filtered, rejected = outcomes.filtered.total(), outcomes.rejected.total()
+            figures = (lag or 0, rate, outcomes.delivered, filtered, rejected)
+            shown = zip(titles, map(short_number, figures), strict=True)
+            yield f"{name:<{width}}" + "".join(f"{text:>{len(title) + 2}}" for title, text in shown)
 
     @staticmethod
     def _render(figures: Figures) -> Text:
@@ -165,7 +235,7 @@ class Progress:
             text.append(f"{status.name} {status.state}  ", style="bold yellow")
         return text.append(figures.line(), style="bold")
 
-    def summarise(self, pool: WorkerPool) -> None:
+    def summarise(self, pool: WorkerPool, topics: Sequence[TopicCounts] = ()) -> None:
         """Say on standard output what became of the messages.
 
         Without a live line the log, which goes to standard error, has it as an event too.
@@ -173,7 +243,7 @@ class Progress:
         outcomes = pool.outcomes
         statuses = pool.statuses()
         seconds = round(monotonic() - self._started, 1)
-        if self._live is None:
+        if not self._is_live:
             log.info(
                 "summary",
                 seconds=seconds,
@@ -184,15 +254,32 @@ class Progress:
                 dropped=sum(status.dropped for status in statuses),
                 accepted={status.name: status.accepted for status in statuses},
                 workers_restarted=pool.restarts,
+                **({"topics": _by_topic(topics)} if topics else {}),
             )
         if self._is_quiet:
             return
-        click.echo(
+        for name, counts, _ in topics:
+            click.echo(f"{name}: {self._outcome(counts)}")
+        click.echo(f"{self._outcome(outcomes)} in {seconds:,} s")
+
+    def _outcome(self, outcomes: OutcomeCounts) -> str:
+        return (
             f"delivered {outcomes.delivered:,}"
             f", filtered {_with_reasons(outcomes.filtered)}"
             f", {self._rejected_as} {_with_reasons(outcomes.rejected)}"
-            f" in {seconds:,} s"
         )
+
+
+def _by_topic(topics: Sequence[TopicCounts]) -> dict[str, dict[str, int | None]]:
+    return {
+        name: {
+            "lag": lag,
+            "delivered": outcomes.delivered,
+            "filtered": outcomes.filtered.total(),
+            "dead_lettered": outcomes.rejected.total(),
+        }
+        for name, outcomes, lag in topics
+    }
 
 
 def _with_reasons(counts: Mapping[str, int]) -> str:

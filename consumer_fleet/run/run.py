@@ -1,4 +1,4 @@
-"""One run: messages from a source, through the workers, to their destinations.
+"""One run: messages from a source or several, through the workers, to their destinations.
 
 ``consumer run``, ``consumer replay --through``, ``consumer dlq replay`` and the pytest plugin all
 assemble this class. They differ in its parts:
@@ -6,7 +6,7 @@ assemble this class. They differ in its parts:
 =================  ======================  ========================  =========================
                    source                  rejected messages go to   duties
 =================  ======================  ========================  =========================
-run                a consumer group        the dead-letter topic     lag, health, time to loss
+run                consumer groups         dead-letter topics        lag, health, time to loss
 replay --through   a recording or a topic  a file                    none
 dlq replay         dead letters            a file                    none
 pytest             a recording             memory                    notice a replay that hangs
@@ -16,118 +16,156 @@ pytest             a recording             memory                    notice a re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import Protocol, Self, TypeAlias
+from typing import TypeAlias
 
 from arroyo.commit import ONCE_PER_SECOND
 from arroyo.processing.processor import StreamProcessor
 from arroyo.types import Topic
 
-from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.kafka.chunk import Chunk
 from consumer_fleet.kafka.consumer import ChunkConsumer
-from consumer_fleet.run.progress import Progress
+from consumer_fleet.run.parts import RejectStore, Source, Steps
+from consumer_fleet.run.progress import Progress, TopicCounts
 from consumer_fleet.run.shutdown import Shutdown, on_its_way
-from consumer_fleet.run.sources import Hooks, LocalChunkConsumer, Rest
+from consumer_fleet.run.sources import Hooks, LocalChunkConsumer
+from consumer_fleet.run.turns import TopicLoop, Turns
 from consumer_fleet.strategies.assembler import Assembler
-from consumer_fleet.strategies.dead_letter import DeadLetterStore
 from consumer_fleet.strategies.pipeline import Pipeline
 from consumer_fleet.worker.assemblies import Assemblies
 from consumer_fleet.worker.assembly_files import AssemblyDirectory, AssemblyFiles
 from consumer_fleet.worker.holding import Holding
-from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.process import StartWorker, WorkerProcess
+from consumer_fleet.worker.work import PoolShare
 
 _REJECTS_CLOSE_TIMEOUT_S = 1.0
 _LONGEST_PAUSE_S = 0.05
 
 
-class Source(Protocol):
-    """Where a run's messages come from."""
+class Lane:
+    """One topic of a run. Lanes share the workers and the budget of messages in flight.
 
-    @property
-    def topic(self) -> str: ...
-
-    @property
-    def has_end(self) -> bool:
-        """Whether the run ends by itself, once all messages are settled."""
-
-    def wait(self, pause: Callable[[float], None], given_up: Callable[[], bool]) -> None:
-        """Block until it can be opened or is given up; ``pause`` passes the time in between.
-
-        Called in a thread of its own.
-        """
-
-    def open(self, hooks: Hooks) -> ChunkConsumer | LocalChunkConsumer:
-        """Return what arroyo's loop polls. Called once, after ``wait``."""
-
-    def rest(self, settled: int) -> Rest:
-        """Return how much is left, given the number of settled messages."""
-
-    def is_settled(self, settled: int) -> bool:
-        """Whether nothing was left when the run was asked to stop."""
-
-
-class RejectStore(DeadLetterStore, Protocol):
-    """Where a run's rejected messages go."""
-
-    @property
-    def blocked(self) -> bool:
-        """Whether it takes nothing at the moment."""
-
-    def close(self, timeout_s: float) -> None:
-        """Called once, when nothing more comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The work on each message, the number of workers, and their bounds."""
-
-    spec: WorkerSpec
-    workers: int
-    message_timeout_s: float
-    max_in_flight_bytes: int
-    start_worker: StartWorker = WorkerProcess
-    #: How long workers may take to stop before they are killed.
-    stop_timeout_s: float = 3.0
-
-    @classmethod
-    def of(cls, spec: WorkerSpec, options: Options) -> Self:
-        return cls(
-            spec,
-            options.worker_count,
-            options.message_timeout_s,
-            options.max_in_flight_mb * 1024 * 1024,
-        )
-
-
-class Run:
-    """See the module. ``open_rejects`` is called once the source is ready.
-
-    ``duties`` are called every ``duty_interval_s`` from the loop's thread, also while the source is
-    not ready yet. They must not block.
+    ``open_rejects`` is called once the source is ready. With ``assembles``, envelopes may be spread
+    over messages. ``name`` is the consumer's, where there are several.
     """
 
     def __init__(
         self,
         source: Source,
-        steps: Steps,
         open_rejects: Callable[[], RejectStore],
+        *,
+        assembles: bool = False,
+        name: str = "",
+    ) -> None:
+        self.source = source
+        self.assembles = assembles
+        self.name = name
+        #: Messages that their destination limits or refuses alone.
+        self.holding: Holding | None = None
+        #: Set by the run.
+        self.share: PoolShare
+        self._open_rejects = open_rejects
+        self.rejects: RejectStore | None = None
+        self.consumer: ChunkConsumer | LocalChunkConsumer | None = None
+        self.pipeline: Pipeline | None = None
+
+    def open(self, steps: Steps, assembly_dir: Path | None, make_hooks: MakeHooks) -> None:
+        """Open the source, and chain the steps."""
+        self.rejects = rejects = self._open_rejects()
+        self.pipeline = pipeline = Pipeline(
+            self.share, rejects, max_in_flight_bytes=steps.max_in_flight_bytes
+        )
+        self.consumer = self.source.open(make_hooks(self, pipeline))
+        self.share.open_offsets = self.consumer.open_offsets
+        options = steps.spec.options
+        self.holding = pipeline.holding = Holding(
+            self.share,
+            hold_at_most_s=options.hold_at_most_s,
+            keeps_dead_letters=not rejects.is_off,
+        )
+        if self.assembles and assembly_dir is not None:
+            pipeline.assembler = Assembler(
+                self.share,
+                rejects,
+                AssemblyFiles(assembly_dir),
+                Assemblies(
+                    options.assembly_max_mb * 1024 * 1024, int(options.assembly_timeout_s * 1000)
+                ),
+                self.holding,
+                max_sending_bytes=steps.max_in_flight_bytes,
+            )
+
+    def loop(self, join_timeout_s: float) -> TopicLoop:
+        """Chain the source to the steps by arroyo's loop."""
+        assert self.consumer is not None
+        assert self.pipeline is not None
+        processor: StreamProcessor[Chunk] = StreamProcessor(
+            self.consumer,
+            Topic(self.source.topic),
+            self.pipeline,
+            ONCE_PER_SECOND,
+            join_timeout=join_timeout_s,
+        )
+        return TopicLoop(self.name, processor, self.pipeline)
+
+    def is_at_end(self) -> bool:
+        """Whether everything up to the source's end is settled."""
+        consumer, pipeline = self.consumer, self.pipeline
+        if consumer is None or pipeline is None or not (consumer.at_end and pipeline.idle):
+            return False
+        return pipeline.finish()
+
+    def close_rejects(self) -> None:
+        """Complete the store of rejected messages. Blocks for a while; any thread."""
+        if self.rejects is not None:
+            self.rejects.close(_REJECTS_CLOSE_TIMEOUT_S)
+
+    def expire(self) -> None:
+        """Let attachments end whose time is up."""
+        if self.consumer is not None and self.pipeline is not None and self.pipeline.assembler:
+            self.pipeline.assembler.expire(self.consumer.seen_until_ms())
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return 0 if self.pipeline is None else self.pipeline.in_flight_bytes
+
+    @property
+    def are_rejects_blocked(self) -> bool:
+        return self.rejects is not None and self.rejects.blocked
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a destination or the store of rejected messages takes nothing at the moment."""
+        if self.are_rejects_blocked:
+            return True
+        if self.holding is not None and self.holding.is_full:
+            return True
+        return any(status.state != "open" for status in self.share.statuses())
+
+
+class Run:
+    """See the module. There is a lane for each topic.
+
+    ``duties`` are called every ``duty_interval_s`` from the loop's thread, also while the sources
+    are not ready yet. They must not block.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        steps: Steps,
         shutdown: Shutdown,
         *,
         duties: Sequence[Duty] = (),
         duty_interval_s: float = 1.0,
         progress: Progress | None = None,
     ) -> None:
-        self.source = source
+        self.lanes = lanes
         self.shutdown = shutdown
         self.pool = WorkerPool(
             steps.spec,
@@ -137,127 +175,122 @@ class Run:
             start_worker=steps.start_worker,
         )
         shutdown.waits_for = lambda: on_its_way(self.in_flight_bytes, self.pool.statuses())
-        #: Whether the source's end was reached and every message settled.
+        for lane in lanes:
+            lane.share = self.pool.share(lane.name)
+        #: Whether the sources' ends were reached and every message settled.
         self.is_complete = False
-        self._stop_timeout_s = steps.stop_timeout_s
         self._steps = steps
-        #: Messages that their destination limits or refuses alone.
-        self.holding: Holding | None = None
-        self._open_rejects = open_rejects
         self._duties = duties
         self._duty_interval_s = duty_interval_s
         self._duties_due = 0.0
         self._progress = progress
-        self._assembly_dir: Path | None = None
-        self._consumer: ChunkConsumer | LocalChunkConsumer | None = None
-        self._pipeline: Pipeline | None = None
-        self._rejects: RejectStore | None = None
 
     def run(self) -> None:
         """Block until the run has ended; ``shutdown.failure`` is the error that ended it, if any.
 
-        1. Start the workers. They boot while the source gets ready.
-        2. Wait for the source: Kafka may be unreachable.
-        3. Open the store of rejected messages and the source, and chain the steps.
+        1. Start the workers. They boot while the sources get ready.
+        2. Wait for the sources: Kafka may be unreachable.
+        3. Open the stores of rejected messages and the sources, and chain the steps.
         4. Loop: each turn takes one chunk to the workers, passes settled messages on to the
            commit, and does the run's duties (``_turn``).
-        5. When asked to stop, or at the source's end: drain, commit, close the source.
-        6. Complete the store of rejected messages, after the last one was settled.
+        5. When asked to stop, or at the sources' end: drain, commit, close the sources.
+        6. Complete the stores of rejected messages, after the last one was settled.
         7. Stop the workers, so that the summary has their last counts.
         8. Summarise.
         """
         with ExitStack() as stack:
             # 1.
-            if self._steps.spec.assembles:
+            assembly_dir: Path | None = None
+            if any(lane.assembles for lane in self.lanes):
                 made = AssemblyDirectory(self._steps.spec.options.assembly_dir)
                 stack.callback(made.close)
-                self._assembly_dir = made.path
-            self.pool.assemble_in(self._assembly_dir)
-            stack.callback(self.pool.stop, self._stop_timeout_s)
+                assembly_dir = made.path
+            self.pool.assemble_in(assembly_dir)
+            stack.callback(self.pool.stop, self._steps.stop_timeout_s)
             self.pool.start()
             # 2.
-            self._wait_for_source()
+            self._wait_for_sources()
             if not self.shutdown.requested:
-                self._carry()
+                self._carry(assembly_dir)
 
-    def _carry(self) -> None:
-        # 3.
-        self._rejects = self._open_rejects()
-        self._pipeline = Pipeline(
-            self.pool, self._rejects, max_in_flight_bytes=self._steps.max_in_flight_bytes
-        )
-        self._consumer = self.source.open(
-            Hooks(self._turn, self.shutdown.fail, self._pipeline.abandon, self.pool.wait)
-        )
-        self.pool.open_offsets = self._consumer.open_offsets
-        self.holding = self._pipeline.holding = Holding(
-            self.pool,
-            hold_at_most_s=self._steps.spec.options.hold_at_most_s,
-            keeps_dead_letters=not self._rejects.is_off,
-        )
-        if self._assembly_dir is not None:
-            self._pipeline.assembler = assembler = self._make_assembler(
-                self._assembly_dir, self._rejects, self.holding
-            )
-            expire = partial(_expire, assembler, self._consumer)
-            self._duties = (expire, *self._duties)
+    def _carry(self, assembly_dir: Path | None) -> None:
         with self._progress or nullcontext():
             try:
+                # 3.
+                for lane in self.lanes:
+                    lane.open(self._steps, assembly_dir, self._hooks)
                 # 4. and 5.
-                processor: StreamProcessor[Chunk] = StreamProcessor(
-                    self._consumer,
-                    Topic(self.source.topic),
-                    self._pipeline,
-                    ONCE_PER_SECOND,
-                    join_timeout=self.shutdown.timeout_s,
-                )
-                self.shutdown.on_request = processor.signal_shutdown
-                if self.shutdown.requested:
-                    processor.signal_shutdown()
-                processor.run()
+                self._loop()
             finally:
                 # 6.
-                self._rejects.close(_REJECTS_CLOSE_TIMEOUT_S)
+                with ThreadPoolExecutor(len(self.lanes)) as threads:
+                    list(threads.map(Lane.close_rejects, self.lanes))
             if not self.is_complete and self.shutdown.failure is None:
                 # A signal may have come while the last messages were in flight.
-                self.is_complete = self.source.is_settled(self.pool.outcomes.total)
+                self.is_complete = all(
+                    lane.source.is_settled(lane.share.outcomes.total) for lane in self.lanes
+                )
         # 7.
-        self.pool.stop(self._stop_timeout_s)
+        self.pool.stop(self._steps.stop_timeout_s)
         # 8.
         if self._progress is not None:
-            self._progress.summarise(self.pool)
+            self._progress.summarise(self.pool, self._topics())
 
-    def _make_assembler(self, directory: Path, rejects: RejectStore, holding: Holding) -> Assembler:
-        options = self._steps.spec.options
-        table = Assemblies(
-            options.assembly_max_mb * 1024 * 1024, int(options.assembly_timeout_s * 1000)
+    def _hooks(self, lane: Lane, pipeline: Pipeline) -> Hooks:
+        if len(self.lanes) == 1:
+            return Hooks(self._turn, self.shutdown.fail, pipeline.abandon, lane.share.wait)
+        return Hooks(
+            lambda: None, self.shutdown.fail, pipeline.abandon, self.pool.wait, may_wait=False
         )
-        return Assembler(
-            self.pool,
-            rejects,
-            AssemblyFiles(directory),
-            table,
-            holding,
-            max_sending_bytes=self._steps.max_in_flight_bytes,
-        )
+
+    def _loop(self) -> None:
+        loops = [lane.loop(self.shutdown.timeout_s) for lane in self.lanes]
+        if len(loops) == 1:
+            processor = loops[0].processor
+            self.shutdown.on_request = processor.signal_shutdown
+            if self.shutdown.requested:
+                processor.signal_shutdown()
+            processor.run()
+            return
+        turns = Turns(loops, self.pool, self.shutdown, self._turn)
+        for lane, loop in zip(self.lanes, loops, strict=True):
+            lane.share.wait = turns.wait
+            loop.pipeline.kept_free = lambda: self.in_flight_bytes
+        turns.run()
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return sum(lane.in_flight_bytes for lane in self.lanes)
 
     def _turn(self) -> None:
         """Called by the source at each poll, with or without an assignment. Never blocks."""
         self.pool.poll()
-        if self.source.has_end and not self.shutdown.requested and self._is_at_end:
-            self.is_complete = True
-            self.shutdown.request("the source is at its end")
+        has_end = all(lane.source.has_end for lane in self.lanes)
+        if has_end and not self.shutdown.requested:
+            # Each is asked: one that is at its end finishes what waits for more.
+            at_end = [lane.is_at_end() for lane in self.lanes]
+            if all(at_end):
+                self.is_complete = True
+                self.shutdown.request("the source is at its end")
         if self._do_duties() and self._progress is not None:
-            self._progress.show(self.pool, *self.source.rest(self.pool.outcomes.total))
+            rests = [lane.source.rest(lane.share.outcomes.total) for lane in self.lanes]
+            if len(rests) == 1:
+                self._progress.show(self.pool, *rests[0])
+            else:
+                lag = sum(rest.left or 0 for rest in rests)
+                self._progress.show(self.pool, lag, topics=self._topics())
 
-    @property
-    def _is_at_end(self) -> bool:
-        consumer, pipeline = self._consumer, self._pipeline
-        if consumer is None or pipeline is None or not (consumer.at_end and pipeline.idle):
-            return False
-        return pipeline.finish()
+    def _topics(self) -> list[TopicCounts]:
+        """The topics, if there are several."""
+        if len(self.lanes) == 1:
+            return []
+        return [
+            TopicCounts(lane.name, outcomes, lane.source.rest(outcomes.total).left)
+            for lane in self.lanes
+            for outcomes in (lane.share.outcomes,)
+        ]
 
-    def _wait_for_source(self) -> None:
+    def _wait_for_sources(self) -> None:
         """Wait in a thread: a request to brokers that do not answer blocks for seconds, in which
         workers die and signals come.
         """
@@ -265,7 +298,8 @@ class Run:
 
         def wait() -> None:
             try:
-                self.source.wait(self.shutdown.wait, lambda: self.shutdown.requested)
+                for lane in self.lanes:
+                    lane.source.wait(self.shutdown.wait, lambda: self.shutdown.requested)
             except Exception as error:  # raised below
                 outcome.set_exception(error)
             else:
@@ -284,6 +318,8 @@ class Run:
         if now < self._duties_due:
             return False
         self._duties_due = now + self._duty_interval_s
+        for lane in self.lanes:
+            lane.expire()
         for duty in self._duties:
             duty(self)
         return True
@@ -291,34 +327,16 @@ class Run:
     # -- for duties -----------------------------------------------------------------------------
 
     @property
-    def in_flight_bytes(self) -> int:
-        return 0 if self._pipeline is None else self._pipeline.in_flight_bytes
-
-    @property
-    def are_rejects_blocked(self) -> bool:
-        return self._rejects is not None and self._rejects.blocked
-
-    @property
     def awaits_destinations(self) -> bool:
         """Whether all was read, and destinations have not taken all of it yet."""
-        if self._consumer is None or not self._consumer.at_end:
+        if not all(lane.consumer is not None and lane.consumer.at_end for lane in self.lanes):
             return False
-        is_any_held = self.holding is not None and not self.holding.is_empty
+        is_any_held = any(
+            lane.holding is not None and not lane.holding.is_empty for lane in self.lanes
+        )
         return is_any_held or any(status.pending for status in self.pool.statuses())
-
-    @property
-    def is_held_up(self) -> bool:
-        """Whether a destination or the store of rejected messages takes nothing at the moment."""
-        if self.are_rejects_blocked:
-            return True
-        if self.holding is not None and self.holding.is_full:
-            return True
-        return any(status.state != "open" for status in self.pool.statuses())
-
-
-def _expire(assembler: Assembler, consumer: ChunkConsumer | LocalChunkConsumer, _run: Run) -> None:
-    assembler.expire(consumer.seen_until_ms())
 
 
 #: Something that a run does beside the stream.
 Duty: TypeAlias = Callable[[Run], None]
+MakeHooks: TypeAlias = Callable[[Lane, Pipeline], Hooks]

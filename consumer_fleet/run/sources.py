@@ -38,6 +38,8 @@ class Hooks:
     on_failure: Callable[[FleetError], None]
     on_partitions_lost: Callable[[], None]
     wait: Callable[[float], None]
+    #: Whether a poll may wait for messages.
+    may_wait: bool = True
 
 
 class Rest(NamedTuple):
@@ -85,13 +87,14 @@ class GroupSource:
     on_offsets_lost: Callable[[Partition, int], None] = _ignore_lost
     length: Length | None = None
     is_replayed: Callable[[], bool] = lambda: False
+    shared_cluster: Cluster | None = None
     #: Set by ``wait``.
     partitions: int = field(default=0, init=False)
     consumer: ChunkConsumer | None = field(default=None, init=False)
     _identity: TopicIdentity = field(default=TopicIdentity(), init=False)
 
     def __post_init__(self) -> None:
-        self.cluster = Cluster(self.kafka)
+        self.cluster = self.shared_cluster or Cluster(self.kafka)
 
     @property
     def has_end(self) -> bool:
@@ -126,6 +129,8 @@ class GroupSource:
             on_partitions_lost=hooks.on_partitions_lost,
             ends=ends,
         )
+        if not hooks.may_wait:
+            self.consumer.max_wait_s = self.consumer.idle_wait_s = 0.0
         self.consumer.use_topic(self._identity.topic_id)
         return self.consumer
 
@@ -263,7 +268,8 @@ class LocalChunkConsumer(Consumer[Chunk]):
         chunk = None if waits or self.at_end else self._next()
         if chunk is None:
             # A loop around it must not spin.
-            self._hooks.wait(_MAX_WAIT_S if timeout is None else min(timeout, _MAX_WAIT_S))
+            longest_s = _MAX_WAIT_S if self._hooks.may_wait else 0.0
+            self._hooks.wait(longest_s if timeout is None else min(timeout, longest_s))
             return None
         value: BrokerValue[Chunk] = chunk.as_broker_value()
         self._positions[chunk.partition] = value.next_offset

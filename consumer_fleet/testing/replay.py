@@ -31,7 +31,8 @@ from consumer_fleet.errors import EXIT_BUG, ConfigurationError, FleetError
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter
 from consumer_fleet.metrics import recorder
 from consumer_fleet.recording.format import RecordingHeader
-from consumer_fleet.run.run import Run, Steps
+from consumer_fleet.run.parts import Steps
+from consumer_fleet.run.run import Lane, Run
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import LocalSource
 from consumer_fleet.targets import consumer_of_topic
@@ -126,9 +127,9 @@ def replay(
         message_format = _definition(recording.header, consumer).format
         decode, assembles = message_format.decode, message_format.assembles
     options = _options(saas, upstream_metrics_enabled=upstream_metrics_enabled)
-    spec = WorkerSpec(decode, options, assembles=assembles)
+    spec = WorkerSpec(decode, options)
     with warnings_to_stderr(), recorder.apart() as measured:
-        memory = _MemoryReplay(recording, spec, answers, timeout_s)
+        memory = _MemoryReplay(recording, spec, answers, timeout_s, assembles=assembles)
         outcomes = memory.run()
         accepted = memory.destinations.accepted
         return Replayed(
@@ -174,7 +175,13 @@ class _MemoryReplay:
     """One replay of a recording: a ``Run`` with a worker in a thread, and all else in memory."""
 
     def __init__(
-        self, recording: Replayable, spec: WorkerSpec, answers: Answers | None, timeout_s: float
+        self,
+        recording: Replayable,
+        spec: WorkerSpec,
+        answers: Answers | None,
+        timeout_s: float,
+        *,
+        assembles: bool,
     ) -> None:
         header = recording.header
         self._test_error: BaseException | None = None
@@ -191,9 +198,8 @@ class _MemoryReplay:
             stop_timeout_s=_STOP_TIMEOUT_S,
         )
         self._run = Run(
-            self.source,
+            [Lane(self.source, lambda: self.letters, assembles=assembles)],
             steps,
-            lambda: self.letters,
             Shutdown(_DRAIN_TIMEOUT_S),
             duties=[_HangWatch(timeout_s)],
             duty_interval_s=_HANG_CHECK_INTERVAL_S,

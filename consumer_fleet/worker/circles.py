@@ -16,6 +16,7 @@ from consumer_fleet.capture.envelope import Envelope
 from consumer_fleet.capture.transport import MultiplexingTransport
 from consumer_fleet.throttle import Throttle
 from consumer_fleet.worker.protocol import Task
+from consumer_fleet.worker.windows import HasComeBack
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ class CircleGuard:
         transport: MultiplexingTransport,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.has_come_back = _never if sent is None else sent.has_come_back
+        self.has_come_back: HasComeBack = _never if sent is None else sent.has_come_back
         self._sent = sent
         self._transport = transport
         self._throttle = Throttle(clock)
@@ -93,5 +94,5 @@ class CircleGuard:
         return are_many
 
 
-def _never(_envelope: Envelope, _offset: int) -> bool:
+def _never(_envelope: Envelope, _offset: int, salt: int = 0) -> bool:
     return False

@@ -33,6 +33,8 @@ def build_decode(decode: Decode, options: Options) -> Decode:
 
     Called once in each worker. Raises ConfigurationError for a transform that can't be used.
     """
+    if isinstance(decode, ByTopic):
+        return ByTopic({topic: build_decode(of, options) for topic, of in decode.codecs.items()})
     schema = None
     message_format = getattr(decode, "__self__", decode)
     if isinstance(message_format, MessageFormat):
@@ -94,6 +96,16 @@ class _Routed:
             raise RejectedMessage("unmapped_project", "the message names no project")
         other = ", or has another key" if project_id in self.projects else ""
         raise RejectedMessage("unmapped_project", f"project {project_id} is not in projects{other}")
+
+
+@dataclass(frozen=True, slots=True)
+class ByTopic:
+    """The codecs of several topics, by their names on the brokers."""
+
+    codecs: Mapping[str, Decode]
+
+    def __call__(self, message: RawMessage) -> Decoded:
+        return self.codecs[message.topic](message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from arroyo.types import Partition
 from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import DeadLetter, name_of
 from consumer_fleet.worker.assemblies import Piece
-from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.spool import Stored
-from consumer_fleet.worker.work import Work
+from consumer_fleet.worker.work import PoolShare, Work
 
 _ALIVE_INTERVAL_S: Final = 0.5
 
@@ -78,7 +77,7 @@ class Alive:
     down: set[str] = field(default_factory=set)
     due: float = 0.0
 
-    def note_if_due(self, pool: WorkerPool, now: float) -> None:
+    def note_if_due(self, pool: PoolShare, now: float) -> None:
         """All the time, also while nothing is held: it may have accepted its last just before."""
         if now < self.due:
             return

@@ -24,9 +24,8 @@ from consumer_fleet.capture.held import Held, HeldKind
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, Record
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker.held_entry import Alive, Entry, Kept
-from consumer_fleet.worker.pool import WorkerPool
 from consumer_fleet.worker.spool import Spool
-from consumer_fleet.worker.work import Work
+from consumer_fleet.worker.work import PoolShare, Work
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +59,7 @@ class Holding:
 
     def __init__(
         self,
-        pool: WorkerPool,
+        pool: PoolShare,
         *,
         hold_at_most_s: float,
         keeps_dead_letters: bool,

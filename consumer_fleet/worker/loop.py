@@ -6,20 +6,16 @@ of them blocks the others.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from time import monotonic
 
 import structlog
 from sentry_sdk.tracing import Span
 
-from consumer_fleet import metrics
 from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.counts import DestinationStatus
+from consumer_fleet.capture.counts import drop_pending
 from consumer_fleet.capture.envelope import Envelope, with_origin
-from consumer_fleet.capture.gate import room_for
 from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.own_events import BugReports, start_chunk_trace
 from consumer_fleet.capture.transport import MultiplexingTransport
@@ -37,12 +33,10 @@ from consumer_fleet.worker import protocol
 from consumer_fleet.worker.assembly_files import AssemblyFiles
 from consumer_fleet.worker.circles import CIRCLE, CircleGuard
 from consumer_fleet.worker.protocol import Kind, Parked, Receipts, SharedState, Task
+from consumer_fleet.worker.windows import Window, Windows
 
 log = structlog.get_logger(__name__)
 
-# Envelopes captured and not settled: enough to keep every connection busy while messages are
-# decoded.
-_WINDOW_PER_CONNECTION = 2
 _IDLE_WAIT_S = 0.5
 _STATUS_INTERVAL_S = 0.5
 _LAST_FLUSH_TIMEOUT_S = 1.0
@@ -60,8 +54,9 @@ class RunningTask:
     partition has moved: the new owner delivers the messages.
     """
 
-    def __init__(self, task: Task, worker: WorkerLoop) -> None:
+    def __init__(self, task: Task, worker: WorkerLoop, window: Window[RunningTask]) -> None:
         self.task = task
+        self.window = window
         # The position of the next message to start.
         self.next = 0
         self.unsettled = len(task.numbers)
@@ -76,8 +71,8 @@ class RunningTask:
 
     def done(self, number: int, rejection: RejectedMessage | None) -> None:
         """Called by the transport: a captured message is settled."""
+        self.window.in_flight -= 1
         worker = self._worker
-        worker.in_flight -= 1
         if self.abandoned:
             return
         if rejection is not None:
@@ -92,8 +87,8 @@ class RunningTask:
 
     def held(self, number: int, held: Held) -> None:
         """Called by the transport: a captured message must wait, and others may pass it."""
+        self.window.in_flight -= 1
         worker = self._worker
-        worker.in_flight -= 1
         if not self.abandoned:
             self.unsettled -= 1
             self.receipts.held.append((number, held.packed()))
@@ -101,8 +96,8 @@ class RunningTask:
 
     def given_up(self, number: int) -> None:
         """Called by the transport while draining: a captured message can't be sent now."""
+        self.window.in_flight -= 1
         worker = self._worker
-        worker.in_flight -= 1
         if not self.abandoned:
             self.unsettled -= 1
             self.receipts.given_up.append(number)
@@ -116,7 +111,7 @@ class RunningTask:
 
     def dropped(self, number: int) -> None:
         """Called by the transport: no destination takes any item of a captured message."""
-        self._worker.in_flight -= 1
+        self.window.in_flight -= 1
         if not self.abandoned:
             self.filtered(number, "dropped_items")
 
@@ -161,16 +156,15 @@ class WorkerLoop:
         self._decode = decode
         self._prepare = prepare
         self._circles = circles
-        self._has_come_back = circles.has_come_back
         self._transport = transport
         self._connection = connection
         self.shared = shared
-        # Messages that are captured and not settled.
-        self.in_flight = 0
         self.has_deliveries = False
         # Tasks with receipts to send, or that are done.
         self.news: dict[int, RunningTask] = {}
-        self._room = room_for(transport.destinations, options.connections * _WINDOW_PER_CONNECTION)
+        self._windows: Windows[RunningTask] = Windows(
+            options, circles.has_come_back, transport.destinations
+        )
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
@@ -179,11 +173,10 @@ class WorkerLoop:
         # The directory is the run's own: the parent has made it.
         directory = options.assembly_dir
         self._files = None if directory is None else AssemblyFiles(directory)
-        # Tasks with messages to start, in order of arrival.
-        self._tasks: deque[RunningTask] = deque()
         self._by_id: dict[int, RunningTask] = {}
         self._stopping = False
-        self._draining = False
+        # Tasks that are being drained.
+        self._draining: set[int] = set()
         self._status_due = 0.0
 
     def run(self) -> None:
@@ -202,21 +195,10 @@ class WorkerLoop:
             self._send_status()
         self._send_receipts()
         self._transport.flush(timeout=_LAST_FLUSH_TIMEOUT_S)
-        self._connection.send_bytes(protocol.encode_status(self._last_statuses()))
+        statuses = self._transport.statuses()
+        last = [drop_pending(each) if each.name in self._best_effort else each for each in statuses]
+        self._connection.send_bytes(protocol.encode_status(last))
         self._connection.close()
-
-    def _last_statuses(self) -> list[DestinationStatus]:
-        """The last statuses; envelopes that wait for a best-effort destination count as dropped."""
-        statuses = []
-        for status in self._transport.statuses():
-            if status.name in self._best_effort and status.pending:
-                tags = {"destination": status.name, "reason": "shutdown"}
-                metrics.incr("capture.dropped", amount=status.pending, tags=tags)
-                log.warning("best_effort_dropped", destination=status.name, count=status.pending)
-                dropped = status.dropped + status.pending
-                status = replace(status, dropped=dropped, pending=0)  # noqa: PLW2901 - amended
-            statuses.append(status)
-        return statuses
 
     def _read_frame(self, _mask: int) -> None:
         """Read one frame, which is there; called again in the next turn if there are more.
@@ -232,28 +214,31 @@ class WorkerLoop:
         if kind is Kind.LAID:
             kind, fields = self.shared.take_laid(*fields)
         if kind is Kind.TASK:
-            if self._draining:
-                # The parent sends none before the drain has ended, but to replace a dead worker's.
-                self._draining = False
-                self._transport.drain(begins=False)
-            task = RunningTask(protocol.as_task(fields), self)
+            chunk = protocol.as_task(fields)
+            task = RunningTask(chunk, self, self._windows.of(chunk.topic))
             if self._traces:
-                chunk = task.task
                 task.trace = start_chunk_trace(chunk.topic, chunk.partition, chunk.offsets)
-            self._tasks.append(task)
-            self._by_id[task.task.task_id] = task
+            task.window.tasks.append(task)
+            self._by_id[chunk.task_id] = task
         elif kind is Kind.CANCEL:
             self._cancel(fields[0])
         elif kind is Kind.DRAIN:
-            for task in self._by_id.values():
-                task.draining = True
-            self._draining = True
-            self._transport.drain(begins=True)
+            for task_id in self._by_id.keys() & fields[0]:
+                self._by_id[task_id].draining = True
+                self._draining.add(task_id)
+            self._transport.drain(begins=bool(self._draining))
         elif kind is Kind.CHANGE:
             self._transport.change(*fields)
 
-    def _cancel(self, task_id: int) -> None:
+    def _end(self, task_id: int) -> RunningTask | None:
         task = self._by_id.pop(task_id, None)
+        if task is not None and task.draining:
+            self._draining.discard(task_id)
+            self._transport.drain(begins=bool(self._draining))
+        return task
+
+    def _cancel(self, task_id: int) -> None:
+        task = self._end(task_id)
         if task is not None:
             task.abandoned = True
             task.next = len(task.task.numbers)
@@ -262,9 +247,14 @@ class WorkerLoop:
             self._connection.send_bytes(protocol.encode_done(task_id))
 
     def _start_messages(self) -> bool:
-        """Decode and capture some messages. True if more may start now."""
-        left = min(_BURST, self._room(self.in_flight))
-        bursts, tasks = 1, self._tasks
+        """Decode and capture some messages of each topic. True if more may start now."""
+        more = [self._start_of(window) for window in self._windows]
+        self.shared.end()
+        return any(more)
+
+    def _start_of(self, window: Window[RunningTask]) -> bool:
+        left = min(_BURST, self._windows.room(window.in_flight))
+        bursts, tasks = 1, window.tasks
         while tasks and left > 0:
             task = tasks[0]
             begin, end = task.next, min(task.next + left, len(task.task.numbers))
@@ -273,20 +263,20 @@ class WorkerLoop:
                 self._start(task, begin, end)
             if task.next >= len(task.task.numbers):
                 tasks.popleft()
-            if left == 0 and not self.in_flight and bursts < _BURSTS:
+            if left == 0 and not window.in_flight and bursts < _BURSTS:
                 bursts, left = bursts + 1, _BURST
                 self.shared.beat()
-        self.shared.end()
-        return bool(tasks) and self._room(self.in_flight) > 0
+        return bool(tasks) and self._windows.room(window.in_flight) > 0
 
     # In one piece, and with what it uses often in local names: it runs for each message.
     def _start(self, running: RunningTask, begin: int, end: int) -> None:
-        task, prepare, decode = running.task, self._prepare, self._decode
+        task, window = running.task, running.window
+        prepare, decode = self._prepare, self._decode
         topic, partition = task.topic, task.partition
         numbers, offsets = task.numbers, task.offsets
         times, values = task.timestamps_ms, task.values
         names_origin, capture = self._names_origin, self._transport.capture
-        suspect_number, has_come_back = self.shared.suspect_number, self._has_come_back
+        suspect_number, has_come_back = self.shared.suspect_number, window.has_come_back
         self.shared.begin(task.task_id, numbers[begin])
         for position in range(begin, end):
             running.next = position + 1
@@ -310,7 +300,7 @@ class WorkerLoop:
                 # The message need not be the cause: end, and let the parent count its suspects.
                 raise
             except Exception as error:
-                self._reject_bug(running, number, raw, error)
+                running.rejected(number, self._bug(raw, error))
                 continue
             if isinstance(decoded, Envelope):
                 envelope = decoded
@@ -325,7 +315,7 @@ class WorkerLoop:
                 continue
             if names_origin:
                 envelope = with_origin(envelope, raw.topic, raw.partition, raw.offset)
-            self.in_flight += 1
+            window.in_flight += 1
             capture(
                 envelope,
                 running,
@@ -335,13 +325,10 @@ class WorkerLoop:
                 held=Held(*task.held[number]) if task.held else None,
             )
 
-    def _reject_bug(
-        self, running: RunningTask, number: int, raw: RawMessage, error: Exception
-    ) -> None:
+    def _bug(self, raw: RawMessage, error: Exception) -> RejectedMessage:
         log.exception("codec_error", topic=raw.topic, partition=raw.partition, offset=raw.offset)
         self._bugs.report(error, topic=raw.topic)
-        detail = f"{type(error).__name__}: {error}"
-        running.rejected(number, RejectedMessage("codec_error", detail))
+        return RejectedMessage("codec_error", f"{type(error).__name__}: {error}")
 
     def _take_part(
         self, decoded: Fragment | Incomplete | Skipped, running: RunningTask, position: int
@@ -384,7 +371,7 @@ class WorkerLoop:
             receipts = task.take_receipts()
             if receipts is not None:
                 self._connection.send_bytes(protocol.encode_receipts(receipts))
-            if task.unsettled == 0 and self._by_id.pop(task_id, None) is not None:
+            if task.unsettled == 0 and self._end(task_id) is not None:
                 if task.trace is not None:
                     task.trace.finish()
                 self._connection.send_bytes(protocol.encode_done(task_id))

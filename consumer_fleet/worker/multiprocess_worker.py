@@ -43,15 +43,14 @@ _LAST_REPORT_TIMEOUT_S = 2.0
 class WorkerSpec:
     """Everything that a worker needs to boot itself. Our parent process sends it pickled.
 
-    ``prepare`` gets each message, with its key and headers, before ``decode`` does. With
-    ``assembles``, envelopes may be spread over messages; ``options.assembly_dir`` is then the
-    directory of this run. With ``sent``, envelopes that come back are not sent again.
+    ``prepare`` gets each message, with its key and headers, before ``decode`` does. Where envelopes
+    may be spread over messages, ``options.assembly_dir`` is the directory of this run. With
+    ``sent``, envelopes that come back are not sent again.
     """
 
     decode: Decode
     options: Options
     prepare: Prepare | None = None
-    assembles: bool = False
     sent: SentIds | None = None
 
 

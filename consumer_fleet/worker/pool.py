@@ -27,21 +27,17 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import FleetError, OutputError
-from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.metrics import incr
 from consumer_fleet.worker import boot_failures, protocol
 from consumer_fleet.worker.boot_failures import BOOT_TIMEOUT_S, BootFailure, BootFailures
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from consumer_fleet.worker.process import Slot, StartWorker, WorkerHandle, WorkerProcess
-from consumer_fleet.worker.protocol import Kind, Parked, Receipts, Regions
-from consumer_fleet.worker.work import Assignment, OutcomeCounts, Work
+from consumer_fleet.worker.protocol import Kind, Receipts, Regions
+from consumer_fleet.worker.work import Assignment, OutcomeCounts, PoolShare, Work
 
 log = structlog.get_logger(__name__)
 
 MAX_DEATHS = 3
-_MAX_RESTART_DELAY_S = 5.0
-_SHORT_LIFE_S = 10.0
 
 
 class WorkerPool:
@@ -60,13 +56,7 @@ class WorkerPool:
         self._start_worker = start_worker
         self._message_timeout_s = message_timeout_s
         self._on_failure = on_failure
-        #: Where parked messages are noted: the source's, once it is open.
-        self.open_offsets = OpenOffsets()
-        #: Called for each of them.
-        self.on_parked: Callable[[Chunk, Parked], None] = lambda _chunk, _parked: None
-        #: Gets what a worker can't deliver for now, and others may pass.
-        self.on_held: Callable[[Work, int, Held], None] | None = None
-        self._draining = False
+        self._shares: list[PoolShare] = []
         self._slots = [Slot(number) for number in range(1, workers + 1)]
         self._backlog: deque[Assignment] = deque()
         self._next_task_id = 1
@@ -74,9 +64,8 @@ class WorkerPool:
         self._stopping = False
         self._gone_statuses: dict[str, DestinationStatus] = {}
         self._boots = BootFailures()
-        self.outcomes = OutcomeCounts()
-        # No worker can boot: nothing that waits for one is ever done.
-        self.is_hopeless = False
+        self.given = 0  # chunks
+        self.is_hopeless = False  # no worker can boot
         self.restarts = 0
 
     def assemble_in(self, directory: Path | None) -> None:
@@ -89,23 +78,40 @@ class WorkerPool:
         for slot in self._slots:
             self._start(slot)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a worker can take another chunk."""
-        return not self._backlog and any(slot.can_take for slot in self._slots)
+    def share(self, name: str = "") -> PoolShare:
+        """Return the part of another consumer, which is its own pool to it; ``name`` is a tag."""
+        self._shares.append(PoolShare(self, name))
+        return self._shares[-1]
 
-    def submit(self, work: Work) -> None:
-        """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
-        self._draining = False
+    @property
+    def is_busy(self) -> bool:
+        """Whether workers have anything, or will."""
+        return bool(self._backlog) or any(slot.tasks for slot in self._slots)
+
+    @property
+    def outcomes(self) -> OutcomeCounts:
+        """The settled messages of all shares."""
+        first, *others = (share.outcomes for share in self._shares)
+        return sum(others, first) if others else first
+
+    def has_room_for(self, share: PoolShare) -> bool:
+        """Whether a worker can take another chunk of the share."""
+        if self._backlog and any(each.work.share is share for each in self._backlog):
+            return False
+        return any(slot.can_take(share) for slot in self._slots)
+
+    def give(self, work: Work) -> None:
+        """Hand a chunk to the least busy worker. Never blocks."""
+        self.given += 1
         self._backlog.append(Assignment(work, list(range(len(work.chunk.records)))))
         self._dispatch()
 
-    def drain(self) -> None:
-        """Until the next chunk, have workers give up what they can't send at once."""
-        self._draining = True
+    def drain(self, share: PoolShare) -> None:
+        """Have workers give up what they can't send at once of the share."""
         for slot in self._slots:
-            if slot.process is not None:
-                slot.process.send(protocol.DRAIN)
+            task_ids = [t for t, a in slot.tasks.items() if a.work.share is share]
+            if slot.process is not None and task_ids:
+                slot.process.send(protocol.encode_drain(task_ids))
 
     def abandon(self, works: list[Work]) -> None:
         """Start no more of these, and drop their receipts: nothing waits for them any more."""
@@ -199,8 +205,8 @@ class WorkerPool:
         self._backlog = kept
 
     def _choose(self, assignment: Assignment) -> Slot | None:
-        length = len(assignment.work.chunk.records)
-        free = [slot for slot in self._slots if slot.can_take and slot.regions.fits(length)]
+        work, length = assignment.work, len(assignment.work.chunk.records)
+        free = [s for s in self._slots if s.can_take(work.share) and s.regions.fits(length)]
         if assignment.alone:
             free = [slot for slot in free if not slot.tasks]
         return min(free, key=lambda slot: slot.outstanding, default=None)
@@ -217,8 +223,8 @@ class WorkerPool:
         whole = self._spec.prepare is not None
         task = work.task(task_id, region, assignment.indexes, whole=whole)
         slot.process.send(slot.process.shared.lay_task(task))
-        if self._draining:
-            slot.process.send(protocol.DRAIN)
+        if work.share.is_draining:
+            slot.process.send(protocol.encode_drain([task_id]))
 
     def _take_frames(self, slot: Slot) -> None:
         if slot.process is None:
@@ -251,16 +257,16 @@ class WorkerPool:
         assignment = slot.tasks.get(receipts.task_id)
         if assignment is None:
             return
-        work = assignment.work
-        work.take(receipts, self.outcomes)
+        work, share = assignment.work, assignment.work.share
+        work.take(receipts, share.outcomes)
         for parked in receipts.parked:
             if work.settle(parked.number):
-                self.open_offsets.add(work.chunk.partition, work.chunk.offset_of(parked.number))
-                self.on_parked(work.chunk, parked)
+                share.open_offsets.add(work.chunk.partition, work.chunk.offset_of(parked.number))
+                share.on_parked(work.chunk, parked)
         for index, state in receipts.held:
-            assert self.on_held is not None, "nothing takes what is held"
+            assert share.on_held is not None, "nothing takes what is held"
             if not work.is_settled(index):
-                self.on_held(work, index, Held(*state))
+                share.on_held(work, index, Held(*state))
 
     def _take_deliveries(self, slot: Slot) -> None:
         """Settle what the worker has marked as delivered; also after its death."""
@@ -270,7 +276,8 @@ class WorkerPool:
         for assignment in slot.tasks.values():
             start, length = assignment.extent
             marks = receipts[start : start + length].tobytes()
-            self.outcomes.count_delivered(assignment.work.settle_delivered(marks))
+            work = assignment.work
+            work.share.outcomes.count_delivered(work.settle_delivered(marks))
 
     def _end_task(self, slot: Slot, task_id: int) -> None:
         """The worker writes no more into the task's region: take the last receipts, free it."""
@@ -289,7 +296,7 @@ class WorkerPool:
         except OSError as error:
             slot.boot_error = boot_failures.describe_refusal(error)
             self._boot_failed(slot, "exit", None)
-            self._delay_restart(slot, 0.0)
+            slot.delay_restart(0.0, monotonic())
         else:
             incr("worker.started")
 
@@ -342,12 +349,7 @@ class WorkerPool:
         if not slot.ready:
             self._boot_failed(slot, cause, process.exit_code)
         self._retire(slot)
-        self._delay_restart(slot, lived_s)
-
-    def _delay_restart(self, slot: Slot, lived_s: float) -> None:
-        slot.short_lives = slot.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
-        delay_s = min(_MAX_RESTART_DELAY_S, 0.1 * 2**slot.short_lives)
-        slot.restart_at = monotonic() + (delay_s if slot.short_lives > 1 else 0)
+        slot.delay_restart(lived_s, monotonic())
 
     def _blame(self, assignment: Assignment, index: int, cause: str) -> None:
         work = assignment.work
@@ -361,7 +363,7 @@ class WorkerPool:
             return
         reason = "worker_hung" if cause == "hang" else "worker_killed"
         if work.reject(index, reason, f"{deaths} workers in a row ended while they held it"):
-            self.outcomes.count_rejected(reason)
+            work.share.outcomes.count_rejected(reason)
 
     def _give_back(self, slot: Slot) -> None:
         """Put the worker's tasks back, ahead of newer ones and in their order."""
@@ -383,9 +385,8 @@ class WorkerPool:
         """Keep the counts of a worker that has ended."""
         for status in slot.statuses:
             merged = status.merged_with(self._gone_statuses.get(status.name))
-            self._gone_statuses[status.name] = DestinationStatus(
-                merged.name, "open", merged.accepted, merged.retried, merged.dropped, 0, ""
-            )
+            gone = replace(merged, state="open", pending=0, reason="")
+            self._gone_statuses[status.name] = gone
         slot.statuses = []
         slot.process = None
         slot.ready = False

@@ -25,10 +25,12 @@ from consumer_fleet.worker import protocol
 from consumer_fleet.worker.boot_failures import BootFailure
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec, multiprocess_worker
 from consumer_fleet.worker.protocol import Regions, SharedState, Suspect
-from consumer_fleet.worker.work import Assignment
+from consumer_fleet.worker.work import Assignment, PoolShare
 
 # Two chunks per worker: one to work on, and one that is ready when the first is done.
 _QUEUE_MESSAGES = 1000
+_MAX_RESTART_DELAY_S = 5.0
+_SHORT_LIFE_S = 10.0
 
 
 class WorkerHandle(Protocol):
@@ -230,12 +232,19 @@ class Slot:
     def isolating(self) -> bool:
         return any(task.alone for task in self.tasks.values())
 
-    @property
-    def can_take(self) -> bool:
-        """Whether it may get another chunk: it has fewer than two waiting."""
-        return (
-            self.process is not None and not self.isolating and self.outstanding < _QUEUE_MESSAGES
-        )
+    def can_take(self, share: PoolShare) -> bool:
+        """Whether it may get another chunk of the share: it has fewer than two waiting. Those of
+        other shares don't count, since they may stand still.
+        """
+        if self.process is None or self.isolating:
+            return False
+        own = sum(task.work.unsettled for task in self.tasks.values() if task.work.share is share)
+        return own < _QUEUE_MESSAGES
+
+    def delay_restart(self, lived_s: float, now: float) -> None:
+        self.short_lives = self.short_lives + 1 if lived_s < _SHORT_LIFE_S else 0
+        delay_s = min(_MAX_RESTART_DELAY_S, 0.1 * 2**self.short_lives)
+        self.restart_at = now + (delay_s if self.short_lives > 1 else 0)
 
     @property
     def decoding(self) -> str | None:

@@ -12,12 +12,11 @@ subset of a chunk, and may be sent again without the settled ones.
                                empty unless the run prepares messages), {number: destinations
                                that accepted it before}, {number: its state when it was held},
                                the pieces of a whole by blob or nil
-                      DRAIN    give up what can't be sent at once of the tasks so far
+                      DRAIN    [task id, …]: give up what can't be sent at once of them
                       CANCEL   task id: start no more of its messages
                       CHANGE   what `MultiplexingTransport.change` takes
                       STOP     finish what was sent, then exit
-                      LAID     a large frame is in the shared memory: its start, its length, and
-                               the end of the ring's use up to it
+                      LAID     of a large frame in the shared memory: start, length, ring's end
     worker → parent   READY    the worker has booted and takes tasks: the time
                       FAILED   its boot failed: the error's text, its exit code
                       NEWS     messages were delivered: see the shared memory
@@ -152,6 +151,10 @@ def encode_cancel(task_id: int) -> bytes:
     return _frame(Kind.CANCEL, task_id)
 
 
+def encode_drain(task_ids: Sequence[int]) -> bytes:
+    return _frame(Kind.DRAIN, task_ids)
+
+
 def encode_change(saas_sample_rate: float, takes_own_events: bool) -> bytes:
     return _frame(Kind.CHANGE, saas_sample_rate, takes_own_events)
 
@@ -178,7 +181,6 @@ def encode_receipts(receipts: Receipts) -> bytes:
 
 
 NEWS = _frame(Kind.NEWS)
-DRAIN = _frame(Kind.DRAIN)
 
 
 def encode_done(task_id: int) -> bytes:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from threading import Lock
 from time import time
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, KafkaRecords
-from consumer_fleet.metrics import distribution, incr
+from consumer_fleet.kafka.open_offsets import OpenOffsets
+from consumer_fleet.metrics import distribution, incr, thread_tags
 from consumer_fleet.worker.assemblies import Piece
-from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Receipts, Task
+from consumer_fleet.worker.protocol import ACCEPTED_BY, DELIVERED, Parked, Receipts, Task
 
 
 @dataclass(slots=True)
@@ -42,6 +47,9 @@ class Work:
     Settling twice is harmless, and the first outcome holds: a worker may die after it has sent a
     message and before its receipt.
     """
+
+    #: The consumer that it belongs to; set when it is submitted.
+    share: PoolShare
 
     def __init__(self, chunk: Chunk, pieces: Mapping[bytes, Sequence[Piece]] | None = None) -> None:
         self.chunk = chunk
@@ -236,22 +244,112 @@ class OutcomeCounts:
     delivered: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
+    #: Around each measurement.
+    measured: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def total(self) -> int:
         return self.delivered + self.filtered.total() + self.rejected.total()
 
+    def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
+        return OutcomeCounts(
+            self.delivered + other.delivered,
+            self.filtered + other.filtered,
+            self.rejected + other.rejected,
+        )
+
     def count_delivered(self, messages: int) -> None:
         if messages:
             self.delivered += messages
-            incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
+            with self.measured():
+                incr("consumer.messages", amount=messages, tags={"outcome": "delivered"})
 
     def count_filtered(self, reason: str, messages: int) -> None:
         self.filtered[reason] += messages
-        incr("consumer.messages", amount=messages, tags={"outcome": "filtered"})
-        incr("consumer.filtered", amount=messages, tags={"reason": reason})
+        with self.measured():
+            incr("consumer.messages", amount=messages, tags={"outcome": "filtered"})
+            incr("consumer.filtered", amount=messages, tags={"reason": reason})
 
     def count_rejected(self, reason: str) -> None:
         self.rejected[reason] += 1
-        incr("consumer.messages", tags={"outcome": "rejected"})
-        incr("consumer.rejected", tags={"reason": reason})
+        with self.measured():
+            incr("consumer.messages", tags={"outcome": "rejected"})
+            incr("consumer.rejected", tags={"reason": reason})
+
+
+_ABANDONING: Final = Lock()
+
+
+class Workers(Protocol):
+    """The part of ``WorkerPool`` that its shares need."""
+
+    @property
+    def is_hopeless(self) -> bool: ...
+
+    def has_room_for(self, share: PoolShare) -> bool: ...
+
+    def give(self, work: Work) -> None: ...
+
+    def drain(self, share: PoolShare) -> None: ...
+
+    def abandon(self, works: list[Work]) -> None: ...
+
+    def poll(self) -> None: ...
+
+    def wait(self, timeout_s: float) -> None: ...
+
+    def statuses(self) -> list[DestinationStatus]: ...
+
+
+class PoolShare:
+    """One consumer's part of the workers: for its steps, it is the pool.
+
+    Consumers that share workers have the same rights: what one of them has in a worker keeps no
+    other from giving it chunks.
+    """
+
+    def __init__(self, workers: Workers, name: str = "") -> None:
+        self._workers = workers
+        #: Tags what is measured inside with the consumer's name, where there are several.
+        self.measured: Callable[[], AbstractContextManager[object]] = nullcontext
+        if name:
+            self.measured = partial(thread_tags, topic=name)
+        self.outcomes = OutcomeCounts(measured=self.measured)
+        #: Where parked messages are noted: the source's, once it is open.
+        self.open_offsets = OpenOffsets()
+        #: Called for each of them.
+        self.on_parked: Callable[[Chunk, Parked], None] = lambda _chunk, _parked: None
+        #: Gets what a worker can't deliver for now, and others may pass.
+        self.on_held: Callable[[Work, int, Held], None] | None = None
+        self.is_draining = False
+        #: A drain that waits for workers calls it.
+        self.wait: Callable[[float], None] = workers.wait
+        self.poll = workers.poll
+        self.statuses = workers.statuses
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker can take another chunk."""
+        return self._workers.has_room_for(self)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """No worker can boot: nothing that waits for one is ever done."""
+        return self._workers.is_hopeless
+
+    def abandon(self, works: list[Work]) -> None:
+        """Start no more of these, and drop their receipts."""
+        # At the end of a run, several consumers are closed at the same time.
+        with _ABANDONING:
+            self._workers.abandon(works)
+
+    def submit(self, work: Work) -> None:
+        """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
+        self.is_draining = False
+        work.share = self
+        self._workers.give(work)
+
+    def drain(self) -> None:
+        """Until the next chunk, have workers give up what they can't send at once."""
+        self.is_draining = True
+        self._workers.drain(self)

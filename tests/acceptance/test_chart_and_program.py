@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer_fleet.bootstrap.option_checks import delivery_mode
+from consumer_fleet.bootstrap.option_checks import delivery_mode, only_topic
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.bootstrap.resolve import OptionsRequest, resolve_options
 from consumer_fleet.doctor.machine_checks import needed_memory_mib
@@ -82,7 +82,28 @@ def test_a_consumer_of_another_distribution_is_installed_like_any_other(tmp_path
     objects = render(values)
     (workload,) = _consumers(objects)
     options = _options(objects, workload, tmp_path)
-    assert (options.topic, options.group) == ("orders", "consumer-fleet-orders")
+    assert (only_topic(options), options.group) == ("orders", "consumer-fleet-orders")
+
+
+def test_a_group_of_topics_is_one_process_and_scales_by_the_lag_of_each(tmp_path: Path) -> None:
+    topics = ["ingest-events", "ingest-attachments"]
+    group = {
+        "topics": topics,
+        "config": {"snuba_topic_map": {"ingest-events": "our-events"}},
+        "autoscaling": {"maxReplicas": 4, "keda": {"enabled": True}},
+    }
+    objects = render({**_MINIMAL, "consumers": {"relay": group}})
+    (workload,) = _consumers(objects)
+    options = _options(objects, workload, tmp_path)
+    assert (options.topic, options.group, options.physical_topic) == (tuple(topics), None, None)
+    (scaled,) = (each for each in objects if each["kind"] == "ScaledObject")
+    assert [
+        (trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"])
+        for trigger in scaled["spec"]["triggers"]
+    ] == [
+        ("consumer-fleet-ingest-events", "our-events"),
+        ("consumer-fleet-ingest-attachments", "ingest-attachments"),
+    ]
 
 
 def test_the_program_takes_every_option_that_the_schema_takes(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ class HandPool:
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
-        self.open_offsets = OpenOffsets()
         self.works: list[Work] = []
         self.has_room = True
         self.is_hopeless = False
+        self.open_offsets = OpenOffsets()
         self.settles_while_waiting = False
         self.polls = 0
 

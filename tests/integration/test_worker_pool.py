@@ -52,6 +52,7 @@ class Rig:
             message_timeout_s=float(str(options.get("message_timeout_s", 60))),
             on_failure=self.failures.append,
         )
+        self.share = self.pool.share()
         self.pool.start()
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
@@ -107,7 +108,7 @@ def test_an_envelope_names_its_origin_only_if_asked(
 ) -> None:
     running = rig(1, envelope_origin=named)
     work = work_of([b"a"], first=41)
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     header = orjson.loads(receiver.envelopes[0].header)
     place = work.chunk.partition
@@ -121,7 +122,7 @@ def test_everything_is_delivered_once_and_reported(
     running = rig(2)
     works = [work_of([f"{n}".encode() for n in range(a, a + 200)], a) for a in (0, 200, 400)]
     for work in works:
-        running.pool.submit(work)
+        running.share.submit(work)
     running.finish(*works)
     assert delivered(receiver) == Counter(str(n) for n in range(600))
     assert running.pool.outcomes.delivered == 600
@@ -132,7 +133,7 @@ def test_filtered_rejected_and_raising_messages_are_reported_and_stop_nothing(
 ) -> None:
     running = rig()
     work = work_of([b"a", b"skip", b"reject", b"bug", b"b"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert delivered(receiver) == Counter("ab")
     assert running.pool.outcomes.filtered == {"on_purpose": 1}
@@ -145,7 +146,7 @@ def test_a_killed_worker_is_replaced_and_only_what_it_had_not_acknowledged_is_se
 ) -> None:
     running = rig()
     work = work_of([f"{n}".encode() for n in range(500)])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.until(lambda: work.unsettled < 300, "some of it to be settled")
     os.kill(running.pool.pids()[0], signal.SIGKILL)
     running.finish(work)
@@ -166,7 +167,7 @@ def test_a_dead_worker_that_something_else_has_collected_is_replaced_too(
     os.kill(pid, signal.SIGKILL)
     assert os.waitpid(pid, 0)[0] == pid
     work = work_of([b"a", b"b"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert delivered(receiver) == Counter("ab")
     assert running.pool.restarts == 1
@@ -180,7 +181,7 @@ def test_a_message_that_kills_three_workers_in_a_row_becomes_a_dead_letter(
 ) -> None:
     running = rig(2)
     work = work_of([b"before", poison, b"after"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert reasons(work) == {1: reason}
     assert set(delivered(receiver)) == {"before", "after"}
@@ -194,7 +195,7 @@ def test_poison_takes_no_other_message_down_with_it(
     values = [f"{n}".encode() for n in range(300)]
     values[150] = b"kill"
     work = work_of(values)
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert reasons(work) == {150: "worker_killed"}
     counts = delivered(receiver)
@@ -208,7 +209,7 @@ def test_a_worker_that_hangs_on_one_message_is_killed_and_treated_the_same(
 ) -> None:
     running = rig(2, message_timeout_s=1.0)
     work = work_of([b"before", b"hang", b"after"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert reasons(work) == {1: "worker_hung"}
     assert set(delivered(receiver)) == {"before", "after"}
@@ -221,7 +222,7 @@ def test_a_stopped_worker_is_killed_and_its_messages_are_not_blamed(
     running.until(lambda: running.pool.ready_workers == 1, "the worker to boot")
     os.kill(running.pool.pids()[0], signal.SIGSTOP)
     work = work_of([b"a", b"b"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert reasons(work) == {}
     assert delivered(receiver) == Counter("ab")
@@ -233,7 +234,7 @@ def test_a_destination_that_is_down_for_long_is_not_a_hang(
     receiver.respond(503)
     running = rig(1, message_timeout_s=1.0)
     work = work_of([b"a"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.until(lambda: len(receiver.requests) >= 5, "several attempts")
     assert running.pool.restarts == 0
     receiver.respond(200)
@@ -248,7 +249,7 @@ def test_a_destination_that_had_accepted_before_the_death_is_not_sent_to_again(
         saas.respond(503)
         running = rig(1, saas_dsn=saas.dsn(), store_use_relay_dsn_sample_rate=1)
         work = work_of([b"a", b"b"])
-        running.pool.submit(work)
+        running.share.submit(work)
         running.until(
             lambda: [s.accepted for s in running.pool.statuses() if s.name == "upstream"] == [2],
             "upstream's answers",
@@ -268,7 +269,7 @@ def test_envelopes_accepted_right_before_a_death_are_counted(
         running = rig(1, saas_dsn=saas.dsn(), store_use_relay_dsn_sample_rate=0.5)
         running.until(lambda: bool(running.pool.statuses()), "the first status")
         work = work_of([f"{n}".encode() for n in range(50)])
-        running.pool.submit(work)
+        running.share.submit(work)
         running.finish(work)
         os.kill(running.pool.pids()[0], signal.SIGKILL)
         running.until(lambda: running.pool.restarts == 1, "the restart")
@@ -281,11 +282,11 @@ def test_abandoned_work_is_not_started(receiver: ScriptedReceiver, rig: RigFacto
     receiver.respond(503)
     running = rig()
     abandoned, kept = work_of([b"x"] * 400), work_of([b"kept"], first=400)
-    running.pool.submit(abandoned)
+    running.share.submit(abandoned)
     running.until(lambda: len(receiver.requests) >= CONNECTIONS, "some attempts")
     running.pool.abandon([abandoned])
     receiver.respond(200)
-    running.pool.submit(kept)
+    running.share.submit(kept)
     running.finish(kept)
     counts = delivered(receiver)
     assert counts["kept"] == 1
@@ -363,7 +364,7 @@ def test_workers_ignore_the_signals_of_their_process_group(
     os.kill(pid, signal.SIGINT)
     os.kill(pid, signal.SIGTERM)
     work = work_of([b"still here"])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.finish(work)
     assert running.pool.pids() == [pid]
     assert running.pool.restarts == 0
@@ -374,7 +375,7 @@ def test_stop_lets_workers_finish_what_they_have(
 ) -> None:
     running = rig(2)
     work = work_of([f"{n}".encode() for n in range(100)])
-    running.pool.submit(work)
+    running.share.submit(work)
     running.pool.stop(30.0)
     assert work.unsettled == 0
     assert sum(delivered(receiver).values()) == 100

@@ -255,7 +255,6 @@ def test_a_yaml_null_means_not_given(config: Path) -> None:
         ("metrics_tags", "{broken"),
         ("upstream_dsn", "https://sentry.example/1"),
         ("no_dlq", "perhaps"),
-        ("topic", ""),
     ],
 )
 def test_a_value_outside_its_limits_is_an_error_that_names_the_option(

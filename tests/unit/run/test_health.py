@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from arroyo.types import Partition
@@ -89,3 +90,20 @@ def test_the_file_is_left_alone_while_something_is_stalled(tmp_path: Path) -> No
 
 def test_a_path_that_can_not_be_written_does_not_end_the_run(tmp_path: Path) -> None:
     Heartbeat(tmp_path / "missing" / "alive", ManualClock()).beat([])
+
+
+def test_the_file_names_what_stalls_and_stays_as_old_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    clock = ManualClock(10.0)
+    heartbeat = Heartbeat(path, clock)
+    heartbeat.beat(["events/0"])
+    assert not path.exists(), "a probe would take it for a sign of life"
+    heartbeat.beat([])
+    os.utime(path, (1_000, 1_000))
+    heartbeat.beat(["events/0", "transactions/3"])
+    assert path.read_text() == "stalled: events/0\nstalled: transactions/3\n"
+    assert path.stat().st_mtime == 1_000
+    clock.now = 20.0
+    heartbeat.beat([])
+    assert path.read_text() == ""
+    assert path.stat().st_mtime > 1_000

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.run.progress import Figures, Progress
 from consumer_fleet.worker.pool import WorkerPool
-from consumer_fleet.worker.work import OutcomeCounts
+from consumer_fleet.worker.work import PoolShare
 from tests.support.clock import ManualClock
 
 
@@ -20,7 +20,7 @@ class HandPool(WorkerPool):
     """A pool whose counts the test sets."""
 
     def __init__(self) -> None:
-        self.outcomes = OutcomeCounts()
+        self._shares = [PoolShare(self)]
         self.restarts = 0
         self.known: list[DestinationStatus] = []
 

@@ -17,8 +17,9 @@ from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from consumer_fleet.errors import FleetError, KafkaUnreachable, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.run.parts import Steps
 from consumer_fleet.run.progress import Progress
-from consumer_fleet.run.run import Duty, Run, Steps
+from consumer_fleet.run.run import Duty, Lane, Run
 from consumer_fleet.run.shutdown import Shutdown
 from consumer_fleet.run.sources import LocalSource
 from consumer_fleet.testing.captured import InMemoryDestinations
@@ -65,8 +66,9 @@ class Scene:
         self.rejects = Rejects()
         self.source = SlowSource(chunks, is_slow=is_slow)
         options = Options.model_validate({"upstream_dsn": "http://key@upstream.invalid/1"})
+        self.lane = Lane(self.source, self._open_rejects)
         self.run = Run(
-            self.source,
+            [self.lane],
             Steps(
                 WorkerSpec(obey, options),
                 1,
@@ -74,7 +76,6 @@ class Scene:
                 1 << 20,
                 partial(InProcessWorker, build=self._build_transport),
             ),
-            self._open_rejects,
             Shutdown(5.0),
             duties=duties or [],
             duty_interval_s=0.0,
@@ -187,7 +188,7 @@ def test_workers_are_stopped_and_rejected_messages_kept_whatever_is_raised() -> 
 
 def test_a_run_is_held_up_while_rejected_messages_are_not_taken() -> None:
     held_up: list[bool] = []
-    scene = Scene(iter([chunk(0, 1)]), duties=[lambda run: held_up.append(run.is_held_up)])
+    scene = Scene(iter([chunk(0, 1)]), duties=[lambda run: held_up.append(run.lanes[0].is_held_up)])
     scene.rejects.blocked = True
     scene.run.run()
     assert held_up[-1] is True

@@ -59,19 +59,20 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.worker = HandWorker()
         self.pool = WorkerPool(
-            WorkerSpec(IngestAttachments().decode, Options(), assembles=True),
+            WorkerSpec(IngestAttachments().decode, Options()),
             1,
             message_timeout_s=60.0,
             on_failure=lambda error: None,
             start_worker=lambda *_: self.worker,
         )
+        self.share = self.pool.share()
         self.pool.start()
         self.letters = Letters()
         self.folder = folder
         self.files = AssemblyFiles(folder)
-        self.holding = Holding(self.pool, hold_at_most_s=600.0, keeps_dead_letters=True)
+        self.holding = Holding(self.share, hold_at_most_s=600.0, keeps_dead_letters=True)
         self.assembler = Assembler(
-            self.pool,
+            self.share,
             self.letters,
             self.files,
             Assemblies(1_000_000, 3_600_000),
@@ -85,7 +86,7 @@ class Scene:
             Record(first + number, 1000, b"key", value, (("h", b"1"),))
             for number, value in enumerate(values)
         ]
-        self.pool.submit(Work(Chunk(partition(), records, sum(map(len, values)))))
+        self.share.submit(Work(Chunk(partition(), records, sum(map(len, values)))))
         return self.worker.tasks[-1]
 
     def park(self, task: Task, *parked: Parked) -> None:
@@ -111,7 +112,7 @@ class Scene:
 
     @property
     def committable(self) -> int:
-        return self.pool.open_offsets.commit_of(partition(), 100, "")[0]
+        return self.share.open_offsets.commit_of(partition(), 100, "")[0]
 
     @property
     def stored(self) -> set[str]:
@@ -240,9 +241,9 @@ def test_messages_of_a_partition_that_has_moved_are_forgotten_with_their_files(
 ) -> None:
     task = scene.read(10, b"first", b"last!", b"event")
     scene.park(task, fragment(0, 0), whole(2))
-    scene.pool.open_offsets.forget_from(partition(), 11)
+    scene.share.open_offsets.forget_from(partition(), 11)
     assert scene.stored == {"0-10"}
-    scene.pool.open_offsets.forget([partition()])
+    scene.share.open_offsets.forget([partition()])
     assert scene.stored == set()
     assert scene.assembler.is_empty
 
@@ -296,7 +297,7 @@ def test_the_parts_of_a_held_whole_become_dead_letters_with_it(scene: Scene) -> 
 
 def test_a_held_whole_of_a_partition_that_has_moved_is_forgotten(scene: Scene) -> None:
     hold(scene)
-    scene.pool.open_offsets.forget([partition()])
+    scene.share.open_offsets.forget([partition()])
     assert scene.holding.is_empty
     assert scene.assembler.is_empty
     assert scene.stored == set()

@@ -63,6 +63,7 @@ class _Pool:
             on_failure=lambda error: pytest.fail(str(error)),
             start_worker=self._start,
         )
+        self.share = self.pool.share()
         self.pool.start()
         self._get_ready()
 
@@ -89,7 +90,7 @@ def test_what_a_dead_worker_had_delivered_is_not_sent_again(
 ) -> None:
     scene = _Pool(monkeypatch)
     work = Work(chunk(10, 4))
-    scene.pool.submit(work)
+    scene.share.submit(work)
     (worker,) = scene.workers
     worker.deliver(worker.tasks[0], 1, 2)
     worker.die()
@@ -102,7 +103,7 @@ def test_a_destination_that_has_a_dead_workers_message_is_named_to_its_successor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = _Pool(monkeypatch)
-    scene.pool.submit(Work(chunk(10, 2)))
+    scene.share.submit(Work(chunk(10, 2)))
     (worker,) = scene.workers
     region = worker.tasks[0].region
     worker.shared.receipts[region + 1] |= protocol.ACCEPTED_BY["saas"]
@@ -116,10 +117,10 @@ def test_a_dead_workers_chunks_go_first_and_in_their_order(
 ) -> None:
     scene = _Pool(monkeypatch)
     for first in (0, 10):
-        scene.pool.submit(Work(chunk(first, 2)))
+        scene.share.submit(Work(chunk(first, 2)))
     scene.workers[0].die()
     scene.pool.poll()
-    scene.pool.submit(Work(chunk(20, 2)))
+    scene.share.submit(Work(chunk(20, 2)))
     scene.restart()
     assert [task.offsets[0] for task in scene.workers[1].tasks] == [0, 10, 20]
 
@@ -129,7 +130,7 @@ def test_a_suspect_goes_alone_to_a_worker_that_has_nothing_else(
 ) -> None:
     scene = _Pool(monkeypatch)
     work, other = Work(chunk(10, 3)), Work(chunk(20, 1))
-    scene.pool.submit(work)
+    scene.share.submit(work)
     worker = scene.workers[0]
     worker.die((worker.tasks[0], 1))
     scene.restart()
@@ -141,8 +142,8 @@ def test_a_suspect_goes_alone_to_a_worker_that_has_nothing_else(
     scene.pool.poll()
     scene.pool.poll()
     assert successor.tasks[-1].numbers == [1]
-    assert not scene.pool.has_room, "nothing goes to the worker that has a suspect"
-    scene.pool.submit(other)
+    assert not scene.share.has_room, "nothing goes to the worker that has a suspect"
+    scene.share.submit(other)
     assert len(successor.tasks) == 2
     successor.deliver(successor.tasks[1], 1)
     successor.done(successor.tasks[1])
@@ -155,7 +156,7 @@ def test_a_message_that_has_ended_three_workers_in_a_row_is_a_dead_letter(
 ) -> None:
     scene = _Pool(monkeypatch)
     work = Work(chunk(10, 1))
-    scene.pool.submit(work)
+    scene.share.submit(work)
     for deaths in range(1, MAX_DEATHS + 1):
         assert not work.is_settled(0)
         worker = scene.workers[-1]
@@ -174,7 +175,7 @@ def test_a_worker_that_is_silent_over_a_message_is_killed_and_a_destination_is_n
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = _Pool(monkeypatch)
-    scene.pool.submit(Work(chunk(10, 1)))
+    scene.share.submit(Work(chunk(10, 1)))
     worker = scene.workers[0]
     monkeypatch.setattr(protocol.SharedState, "silent_s", 59.0)
     scene.pool.poll()
@@ -189,7 +190,7 @@ def test_a_rejected_message_is_a_dead_letter_with_its_own_bytes(
 ) -> None:
     scene = _Pool(monkeypatch)
     work = Work(chunk(10, 3))
-    scene.pool.submit(work)
+    scene.share.submit(work)
     (worker,) = scene.workers
     task = worker.tasks[0]
     worker.deliver(task, 0, 2)
@@ -207,17 +208,17 @@ def test_a_region_is_used_again_only_after_the_worker_is_done_and_without_old_re
 ) -> None:
     scene = _Pool(monkeypatch)
     gone = Work(chunk(10, 3))
-    scene.pool.submit(gone)
+    scene.share.submit(gone)
     (worker,) = scene.workers
     old = worker.tasks[0]
     scene.pool.abandon([gone])
-    scene.pool.submit(Work(chunk(20, 3)))
+    scene.share.submit(Work(chunk(20, 3)))
     busy = worker.tasks[1]
     assert not range(max(old.region, busy.region), min(old.region, busy.region) + 3), "they overlap"
     worker.deliver(old, 0, 1, 2)
     worker.done(old)
     scene.pool.poll()
-    scene.pool.submit(Work(chunk(30, 3)))
+    scene.share.submit(Work(chunk(30, 3)))
     assert worker.tasks[2].region == old.region
     worker.shared.announce()
     scene.pool.poll()

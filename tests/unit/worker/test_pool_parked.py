@@ -40,18 +40,19 @@ def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_settl
     worker = HandWorker()
     pool = started(worker, [])
     work = Work(chunk(10, 3))
-    pool.submit(work)
+    share = pool.share()
+    share.submit(work)
     task = worker.tasks[0]
     fragment = ParkedFragment(1, 4096, b"key", 0, 5, 100)
     noted = []
-    pool.on_parked = lambda chunk, parked: noted.append((chunk, parked))
+    share.on_parked = lambda chunk, parked: noted.append((chunk, parked))
     worker.receipts(Receipts(task.task_id, filtered=[(0, "old"), (2, "old")], parked=[fragment]))
     pool.poll()
     assert noted == [(work.chunk, fragment)]
     advance = work.advance()
     assert advance is not None
     assert (advance.next_offset, work.done, work.unsettled) == (13, True, 0)
-    assert pool.open_offsets.commit_of(partition(), 13, "")[0] == 11
-    pool.open_offsets.settle(partition(), 11)
-    assert pool.open_offsets.commit_of(partition(), 13, "") == (13, "")
-    assert pool.open_offsets.take_changed() == [partition()]
+    assert share.open_offsets.commit_of(partition(), 13, "")[0] == 11
+    share.open_offsets.settle(partition(), 11)
+    assert share.open_offsets.commit_of(partition(), 13, "") == (13, "")
+    assert share.open_offsets.take_changed() == [partition()]

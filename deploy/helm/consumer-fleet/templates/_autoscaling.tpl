@@ -53,13 +53,16 @@ spec:
         {{- toYaml . | nindent 8 }}
   {{- end }}
   triggers:
+    {{- $consumer := . }}
+    {{- range .lanes }}
     - type: kafka
       metadata:
-        {{- include "consumer-fleet.kedaMetadata" . | nindent 8 }}
-      {{- if include "consumer-fleet.hasTriggerAuthentication" . }}
+        {{- include "consumer-fleet.kedaMetadata" (dict "c" $consumer.c "group" .group "physicalTopic" .physicalTopic) | nindent 8 }}
+      {{- if include "consumer-fleet.hasTriggerAuthentication" $consumer }}
       authenticationRef:
-        name: {{ .fullname }}
+        name: {{ $consumer.fullname }}
       {{- end }}
+    {{- end }}
 {{- end -}}
 
 {{/* Metadata of KEDA's Kafka trigger. `triggerMetadata` overrides it as far as the checks allow. */}}

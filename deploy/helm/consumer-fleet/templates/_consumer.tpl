@@ -19,7 +19,8 @@ Computes everything about every enabled consumer, once: (dict "root" $ "into" (d
 
 {{/*
 Adds to a consumer (root, program, name, its values as given, and with the defaults as c):
-fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kafkaConfig, memoryMi.
+fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kafkaConfig, memoryMi;
+and lanes, which has the topic, physicalTopic and group of each of its topics.
 */}}
 {{- define "consumer-fleet.consumer" -}}
 {{- $c := .c -}}
@@ -28,6 +29,16 @@ fullname, topic, physicalTopic, group, minReplicas, maxReplicas, autoscaler, kaf
 {{- $_ := set . "topic" $topic -}}
 {{- $_ := set . "physicalTopic" (default $topic $c.physicalTopic) -}}
 {{- $_ := set . "group" (default (printf "%s%s" .program.groupPrefix $topic) $c.group) -}}
+{{- $lanes := list (pick . "topic" "physicalTopic" "group") -}}
+{{- if $c.topics -}}
+{{- $lanes = list -}}
+{{- $names := default dict $c.config.snuba_topic_map -}}
+{{- $prefix := .program.groupPrefix -}}
+{{- range $c.topics -}}
+{{- $lanes = append $lanes (dict "topic" . "physicalTopic" (default . (get $names .)) "group" (printf "%s%s" $prefix .)) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set . "lanes" $lanes -}}
 {{- $_ := set . "labelArguments" (dict "root" .root "component" .name) -}}
 {{- $scaling := $c.autoscaling -}}
 {{- $autoscaler := ternary "keda" (ternary "hpa" "" $scaling.hpa.enabled) $scaling.keda.enabled -}}
@@ -109,9 +120,13 @@ Memory of a pod in MiB: the need that `consumer doctor` computes plus a quarter,
 {{- define "consumer-fleet.config" -}}
 {{- $c := .c -}}
 {{- $config := deepCopy $c.config -}}
+{{- if $c.topics -}}
+{{- $_ := set $config "topic" $c.topics -}}
+{{- else -}}
 {{- $_ := set $config "topic" .topic -}}
 {{- with $c.physicalTopic }}{{ $_ := set $config "physical_topic" . }}{{ end -}}
 {{- $_ := set $config "group" .group -}}
+{{- end -}}
 {{- $_ := set $config "bootstrap_servers" $c.kafka.bootstrapServers -}}
 {{- with .kafkaConfig }}{{ $_ := set $config "kafka_config" . }}{{ end -}}
 {{- $_ := set $config "workers" $c.workers -}}

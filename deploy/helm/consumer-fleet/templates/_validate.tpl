@@ -37,7 +37,22 @@ reported at once, each with its key, the problem, and what to do. `report` is (d
 {{- define "consumer-fleet.validateNames" -}}
 {{- $x := .consumer -}}
 {{- $known := concat $x.program.consumers $x.root.Values.additionalConsumers -}}
-{{- if not (has $x.topic $known) -}}
+{{- $at := . -}}
+{{- if $x.c.topics -}}
+{{- range list "topic" "physicalTopic" "group" -}}
+{{- if get $x.c . -}}
+{{- include "consumer-fleet.bad" (list $at . "it is for one topic, but `topics` names several: remove one of the two (`config.snuba_topic_map` names their topics on the brokers)") -}}
+{{- end -}}
+{{- end -}}
+{{- if $x.c.config.dlq_topic -}}
+{{- include "consumer-fleet.bad" (list . "config.dlq_topic" "it is for one topic, but `topics` names several, and each has a dead-letter topic of its own: remove it") -}}
+{{- end -}}
+{{- range $x.c.topics -}}
+{{- if not (has . $known) -}}
+{{- include "consumer-fleet.bad" (list $at "topics" (printf "the program has no consumer %q, only %s. If another distribution in the image provides it, add its name to `additionalConsumers`" . (join ", " $known))) -}}
+{{- end -}}
+{{- end -}}
+{{- else if not (has $x.topic $known) -}}
 {{- include "consumer-fleet.bad" (list . "topic" (printf "the program has no consumer %q, only %s. If another distribution in the image provides it, add its name to `additionalConsumers`. An entry with another name needs `topic: …`, and `physicalTopic: …` if the topic's name on the brokers differs" $x.topic (join ", " $known))) -}}
 {{- end -}}
 {{- if has $x.name (list "inspector" "dashboard" "statsd-mapping" "test") -}}
@@ -175,11 +190,13 @@ reported at once, each with its key, the problem, and what to do. `report` is (d
 {{- $report := .report -}}
 {{- $seen := dict -}}
 {{- range $name, $consumer := .consumers -}}
-{{- $place := printf "%s of %s" $consumer.group (join "," $consumer.c.kafka.bootstrapServers) -}}
+{{- range $consumer.lanes -}}
+{{- $place := printf "%s of %s" .group (join "," $consumer.c.kafka.bootstrapServers) -}}
 {{- if hasKey $seen $place -}}
-{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "consumers.%s.group" $name) "text" (printf "consumers.%s is also in group %q: set another group for one of them" (get $seen $place) $consumer.group)) -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" (printf "consumers.%s.group" $name) "text" (printf "consumers.%s is also in group %q: set another group for one of them" (get $seen $place) .group)) -}}
 {{- end -}}
 {{- $_ := set $seen $place $name -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -227,6 +244,9 @@ reported at once, each with its key, the problem, and what to do. `report` is (d
 {{- end -}}
 {{- if not $values.inspector.token.existingSecret.name -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.token.existingSecret.name" "text" "without a token, everyone who reaches the page sees the events: create a Secret with a token and name it here") -}}
+{{- end -}}
+{{- if gt (len (dig $values.inspector.consumer "lanes" list .consumers)) 1 -}}
+{{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.consumer" "text" (printf "consumers.%s has several topics, and the inspector follows one: add an entry for that topic" $values.inspector.consumer)) -}}
 {{- end -}}
 {{- if not (hasKey .consumers $values.inspector.consumer) -}}
 {{- include "consumer-fleet.problem" (dict "report" $report "key" "inspector.consumer" "text" (printf "%q is not an enabled consumer: use one of %s" $values.inspector.consumer (keys .consumers | sortAlpha | join ", "))) -}}

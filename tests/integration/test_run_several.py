@@ -1,0 +1,140 @@
+"""``consumer run`` with several topics: one process, one pool of workers, a group for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from time import monotonic
+
+import msgpack
+import orjson
+import pytest
+
+from tests.conftest import TopicFactory
+from tests.support.consumer_process import ConsumerProcess
+from tests.support.kafka_broker import KafkaBroker
+from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
+
+CONSUMERS = ("ingest-events", "ingest-feedback-events", "envelopes")
+
+
+class Scene:
+    """Three topics, their consumers in one process, and the messages of each by their ids."""
+
+    def __init__(self, kafka: KafkaBroker, topics: Mapping[str, str], folder: Path) -> None:
+        self.kafka = kafka
+        self.topics = topics
+        self.folder = folder
+        self.ids: dict[str, list[str]] = {}
+
+    def produce(self, consumer: str, count: int) -> list[str]:
+        ids = [uuid.uuid4().hex for _ in range(count)]
+        encode = _raw_envelope if consumer == "envelopes" else _ingest_event
+        self.kafka.produce(self.topics[consumer], [encode(each) for each in ids])
+        self.ids[consumer] = [*self.ids.get(consumer, []), *ids]
+        return ids
+
+    def run(self, upstream: ScriptedReceiver, *arguments: str) -> ConsumerProcess:
+        names = ",".join(f"{name}={topic}" for name, topic in self.topics.items())
+        return ConsumerProcess(
+            self.folder,
+            *(part for name in self.topics for part in ("--topic", name)),
+            *("--set", f"snuba_topic_map={names}"),
+            *("--bootstrap-servers", self.kafka.bootstrap_servers, "--workers", "2"),
+            *("--upstream-dsn", upstream.dsn(), *arguments),
+        )
+
+    def all_ids(self) -> Iterator[str]:
+        return chain.from_iterable(self.ids.values())
+
+    def committed(self, consumer: str) -> int:
+        committed = self.kafka.committed(f"consumer-fleet-{consumer}", self.topics[consumer])
+        return sum(committed.values())
+
+    def is_committed(self, *consumers: str) -> bool:
+        return all(self.committed(each) == len(self.ids[each]) for each in consumers)
+
+
+def _ingest_event(event_id: str) -> bytes:
+    payload = orjson.dumps({"event_id": event_id, "message": "m", "extra": {"pad": "x" * 800}})
+    fields = {"type": "event", "payload": payload, "start_time": 1_700_000_000}
+    fields |= {"event_id": event_id, "project_id": 3, "attachments": []}
+    return bytes(msgpack.packb(fields))
+
+
+def _raw_envelope(event_id: str) -> bytes:
+    event = orjson.dumps({"event_id": event_id, "message": "m"})
+    return b"".join([b'{"event_id":"', event_id.encode(), b'"}\n{"type":"event"}\n', event, b"\n"])
+
+
+@pytest.fixture
+def scene(kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path) -> Scene:
+    return Scene(kafka, {name: topic(4) for name in CONSUMERS}, tmp_path)
+
+
+def _ids(receiver: ScriptedReceiver) -> Counter[str]:
+    return Counter(str(envelope.event_id) for envelope in receiver.envelopes)
+
+
+def test_each_topic_is_delivered_once_and_committed_in_its_own_group(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    for name in CONSUMERS:
+        scene.produce(name, 1_000)
+    scene.kafka.produce(scene.topics["ingest-events"], [b"no message"])
+    with scene.run(upstream, "--stop-at-end") as consumer:
+        assert consumer.wait() == 0
+        assert consumer.delivered() == 3_000
+        assert "envelopes: delivered 1,000, filtered 0" in consumer.output()
+    assert _ids(upstream) == Counter(scene.all_ids())
+    assert scene.committed("ingest-events") == 1_001
+    assert scene.is_committed("ingest-feedback-events", "envelopes")
+    assert len(scene.kafka.read(f"{scene.topics['ingest-events']}-dlq")) == 1
+
+
+def test_a_topic_that_stands_still_leaves_the_others_their_workers_and_a_stop_ends_all_in_time(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    stuck = set(scene.produce("ingest-events", 5_000))
+
+    def respond(request: ReceivedRequest) -> Reply:
+        return Reply(delay_s=60) if str(request.envelope.event_id) in stuck else Reply()
+
+    upstream.respond(respond)
+    with scene.run(upstream, "--shutdown-timeout", "4", "--set", "max_in_flight_mb=2") as consumer:
+        upstream.wait_until(lambda: len(upstream.requests) >= 48, 60)
+        for name in ("ingest-feedback-events", "envelopes"):
+            scene.produce(name, 4_000)
+        others = set(scene.ids["ingest-feedback-events"]) | set(scene.ids["envelopes"])
+        done = lambda: scene.is_committed("ingest-feedback-events", "envelopes")  # noqa: E731
+        consumer.wait_until(done, "the others to be committed", 60)
+        assert scene.committed("ingest-events") == 0
+        before = monotonic()
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait(30) == 0
+        assert monotonic() - before < 8
+    delivered = Counter(str(request.envelope.event_id) for request in upstream.requests)
+    assert all(delivered[each] == 1 for each in others)
+
+
+def test_a_killed_worker_repeats_no_more_than_the_requests_on_the_wire(
+    scene: Scene, upstream: ScriptedReceiver
+) -> None:
+    upstream.respond(Reply(delay_s=0.01))
+    for name in CONSUMERS:
+        scene.produce(name, 2_000)
+    with scene.run(upstream, "--set", "connections=16") as consumer:
+        consumer.wait_for("worker_ready", 2)
+        upstream.wait_until(lambda: len(upstream.requests) >= 1_000, 60)
+        os.kill(consumer.worker_pids()[0], signal.SIGKILL)
+        consumer.wait_until(lambda: scene.is_committed(*CONSUMERS), "all to be committed", 60)
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    counts = _ids(upstream)
+    assert set(counts) == set(scene.all_ids())
+    assert sum(counts.values()) - len(counts) <= 16
