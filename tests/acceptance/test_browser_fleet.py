@@ -142,7 +142,8 @@ def test_every_trouble_of_a_run_is_visible_within_3_seconds_with_its_cause(
     with fleet.status() as url:
         shown = visit(url).page.get_by_role("article", name="envelopes", exact=True)
         expect(shown.get_by_role("list", name="Causes")).to_contain_text(
-            re.compile(rf"held back: {fleet.topic}/0 at offset 20: upstream .*no such shard"),
+            # It may have been tried again meanwhile.
+            re.compile(rf"held back: {fleet.topic}/0 at offset 20: upstream .*HTTP (500|403)"),
             timeout=20_000,
         )
 
