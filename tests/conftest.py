@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing.sharedctypes  # noqa: F401 - pytester forgets what its runs import first
 import re
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
 
 TopicFactory: TypeAlias = Callable[..., str]
+
+# A shell ignores it for what it starts in the background, and so would each process of a test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

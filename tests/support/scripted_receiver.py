@@ -180,7 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 64 * 1024
 
     def do_POST(self) -> None:
-        raw_body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        raw_body = self.rfile.read(length)
+        if len(raw_body) < length:  # its sender was killed: no server takes that
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = ReceivedRequest(
             path=self.path,

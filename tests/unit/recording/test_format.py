@@ -78,10 +78,10 @@ def test_a_topic_of_as_many_partitions_as_there_may_be_can_be_recorded(tmp_path:
     every = range(MAX_PARTITIONS)
     header = RecordingHeader("t", len(every), 5, dict.fromkeys(every, (2**62, 2**63 - 1)))
     record = Record(0, 1, None, b"x", ())
-    path = write_recording(tmp_path / "r", [(index, record) for index in every], header)
-    recording = Recording(path)
+    pairs = [(index, record) for index in (0, MAX_PARTITIONS - 1)]
+    recording = Recording(write_recording(tmp_path / "r", pairs, header))
     assert recording.header == header
-    assert sum(1 for _ in recording.messages()) == len(every)
+    assert list(recording.messages()) == pairs
 
 
 def test_any_msgpack_library_can_walk_the_file(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_a_file_that_is_cut_in_its_header_is_refused(tmp_path: Path, size: int) 
 
 
 def test_every_flipped_bit_is_noticed_and_nothing_behind_it_is_delivered(tmp_path: Path) -> None:
-    pairs = random_pairs(4, 30, size=20)
-    path = write_recording(tmp_path / "r", pairs, batch=10)
+    pairs = random_pairs(4, 12, size=20)
+    path = write_recording(tmp_path / "r", pairs, batch=4)
     whole, parts = path.read_bytes(), walk(path)
     for position in range(len(whole)):
         for bit in range(8):
@@ -142,7 +142,7 @@ def test_every_flipped_bit_is_noticed_and_nothing_behind_it_is_delivered(tmp_pat
                 found, error = [], unreadable
             before = [end for _, end, part in parts if part[0] == "messages" and end <= position]
             assert error is not None, (position, bit)
-            assert found == pairs[: 10 * len(before)]
+            assert found == pairs[: 4 * len(before)]
             if position >= parts[0][1]:
                 assert f"byte {max([parts[0][1], *before]):,}" in str(error)
         overwrite(path, position, whole[position])
