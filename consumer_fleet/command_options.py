@@ -275,6 +275,15 @@ def resolve_cluster(request: OptionsRequest, *, needs_broker: bool = True) -> Cl
     return ClusterOptions(options, client_config(options.brokers, options.kafka_config))
 
 
+set_of_option = click.option(
+    "--set-of",
+    "topic_sets",
+    type=click.Choice(["ingest", "processed"]),
+    multiple=True,
+    help="All consumers of what Relay writes (ingest), or of what Sentry writes (processed).",
+)
+
+
 def complete_consumer(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """For ``shell_complete`` of options that take the name of a consumer."""
     from consumer_fleet.consumers.registry import names

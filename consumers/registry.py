@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -162,6 +162,11 @@ def every_consumer() -> Iterator[ConsumerDefinition]:
     """
     yield from CONSUMERS
     yield from _installed()[0]
+
+
+def in_sets(sets: Collection[str]) -> list[str]:
+    """The names of the consumers of these sets."""
+    return [each.name for each in every_consumer() if each.topic_set in sets] if sets else []
 
 
 def skipped_consumers() -> tuple[SkippedConsumer, ...]:

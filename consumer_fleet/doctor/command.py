@@ -17,6 +17,7 @@ from consumer_fleet.command_options import (
     complete_consumer,
     program_options,
     resolve_cluster,
+    set_of_option,
     takes,
 )
 from consumer_fleet.errors import EXIT_FINDINGS, EXIT_OK
@@ -48,6 +49,7 @@ Examples:
 class DoctorRequest:
     options: OptionsRequest
     topics: tuple[str, ...]
+    topic_sets: tuple[str, ...]
     as_json: bool
 
 
@@ -60,6 +62,7 @@ class DoctorRequest:
     shell_complete=complete_consumer,
     help="A consumer to check; may be repeated. Default: the configured one, else all.",
 )
+@set_of_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @program_options(*RUN)
 @takes(DoctorRequest)
@@ -71,15 +74,17 @@ def doctor_command(request: DoctorRequest) -> None:
     no topic is created, no group joined, no offset committed. Each destination is sent one empty
     report, twice.
     """
+    from consumer_fleet.consumers.registry import in_sets
     from consumer_fleet.doctor.finding import report_lines
 
     options = request.options
-    if len(request.topics) == 1:
+    topics = [*request.topics, *in_sets(request.topic_sets)]
+    if len(topics) == 1:
         # As in `consumer run`, physical_topic, group and dlq_topic are this consumer's.
-        options = options.adding(topic=request.topics[0])
+        options = options.adding(topic=topics[0])
     cluster = resolve_cluster(options, needs_broker=False)
     _quieten(cluster.options.log_level)
-    findings = examine(cluster, request.topics)
+    findings = examine(cluster, topics)
     if request.as_json:
         click.echo(json.dumps([finding.as_plain_data() for finding in findings], indent=2))
     else:

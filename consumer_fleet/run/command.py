@@ -12,6 +12,7 @@ from consumer_fleet.command_options import (
     complete_consumer,
     program_option,
     program_options,
+    set_of_option,
 )
 
 if TYPE_CHECKING:
@@ -44,13 +45,7 @@ Every option is also CONSUMER_<NAME> in the environment and a key of the config 
     ),
     *RUN,
 )
-@click.option(
-    "--set-of",
-    "topic_sets",
-    type=click.Choice(["ingest", "processed"]),
-    multiple=True,
-    help="All consumers of what Relay writes (ingest), or of what Sentry writes (processed).",
-)
+@set_of_option
 @click.option("--yes", is_flag=True, help="Run topics that have the same data.")
 def run_command(options: OptionsRequest, topic_sets: tuple[str, ...], *, yes: bool) -> None:
     """Run consumers until a signal, or until the end of their topics.
@@ -58,7 +53,8 @@ def run_command(options: OptionsRequest, topic_sets: tuple[str, ...], *, yes: bo
     Several of them share one process and its workers, each with its own group.
     """
     from consumer_fleet.bootstrap.resolve import resolve_options
-    from consumer_fleet.run.consumer_run import in_sets, run_consumer
+    from consumer_fleet.consumers.registry import in_sets
+    from consumer_fleet.run.consumer_run import run_consumer
 
     if topic_sets:
         named = options.given.get("topic") or ()

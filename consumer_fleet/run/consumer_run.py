@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from time import monotonic
@@ -88,11 +88,6 @@ def run_consumer(read: Callable[[], Options], *, may_repeat: bool = False) -> in
             run.run()
         run.shutdown.raise_failure()
     return EXIT_OK
-
-
-def in_sets(names: Collection[str]) -> list[str]:
-    """The consumers of these sets."""
-    return [each.name for each in registry.every_consumer() if each.topic_set in names]
 
 
 def _definitions(options: Options, *, may_repeat: bool) -> list[ConsumerDefinition]:
