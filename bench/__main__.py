@@ -50,13 +50,14 @@ _IDLE = (
 def main() -> int:
     given = _parse()
     report = Report(Console(width=max(Console().width, 110)), given.plots)
+    failed = False
     try:
         _run(given, report)
-    except (MissingPart, FleetError) as error:
+    except (MissingPart, FleetError, RuntimeError) as error:
         print(f"bench: {error}", file=sys.stderr)
-        return 1
-    report.goals()
-    return 1 if given.check and report.missed else 0
+        failed = True
+    report.goals()  # also of the parts before a failed one
+    return 1 if failed or (given.check and report.missed) else 0
 
 
 def _parse() -> argparse.Namespace:

@@ -104,11 +104,15 @@ def start_consumer_fleet(
 
 
 def start_several(ground: Ground, topics: Mapping[str, str], workers: int) -> ConsumerProcess:
-    """Start one ``consumer run`` of several consumers, each by its topic."""
+    """Start one ``consumer run`` of several consumers, or of one, each by its topic."""
+    if len(topics) == 1:
+        names = ("--physical-topic", *topics.values())
+    else:
+        names = ("--set", f"snuba_topic_map={','.join(f'{n}={t}' for n, t in topics.items())}")
     return ConsumerProcess(
         ground.folder,
         *(part for name in topics for part in ("--topic", name)),
-        *("--set", f"snuba_topic_map={','.join(f'{n}={t}' for n, t in topics.items())}"),
+        *names,
         *("--bootstrap-servers", ground.kafka.bootstrap_servers, "--yes"),
         *("--upstream-dsn", ground.sink.dsn, "--workers", str(workers)),
     )
