@@ -23,7 +23,7 @@ from tests.conftest import TopicFactory
 from tests.support.browser import THEMES, WIDTHS, OpenPage
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.kafka_broker import KafkaBroker
-from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
+from tests.support.scripted_receiver import Reply, ScriptedReceiver
 
 VISIBLE_MS: Final = 3_000.0
 
@@ -53,9 +53,16 @@ class Fleet:
         self.topic, self.upstream, self.consumer = topic, upstream, consumer
         self._kafka = kafka
         self._folder = folder
+        self.bad = envelope()
         (served,) = consumer.wait_for("page_served")
         self.url = str(served["url"])
         consumer.wait_for("partitions_assigned")
+
+    def answer_others(self, reply: Reply) -> None:
+        """Answer ``bad`` with 500 however often it is tried, and all others with this."""
+        name = self.bad.split(b'"event_id":"')[1][:32]
+        refusal = Reply(500, body=b'{"detail":"no such shard"}')
+        self.upstream.respond(lambda request: refusal if name in request.body else reply)
 
     def produce(self, *values: bytes) -> None:
         self._kafka.produce(self.topic, values)
@@ -164,15 +171,8 @@ def open_partitions_by_keyboard(page: Page) -> None:
 
 
 def hold_a_message_back(fleet: Fleet, page: Page) -> None:
-    bad = envelope()
-    name = bad.split(b'"event_id":"')[1][:32]
-
-    def fails(request: ReceivedRequest) -> Reply:
-        is_bad = name in request.body
-        return Reply(500, body=b'{"detail":"no such shard"}') if is_bad else Reply()
-
-    fleet.upstream.respond(fails)
-    fleet.produce(bad, *envelopes(20))
+    fleet.answer_others(Reply())
+    fleet.produce(fleet.bad, *envelopes(20))
     see(page, "held back", "no such shard")
     partitions = page.get_by_role("region", name="Partitions of fleet")
     where = rf"{fleet.topic} partition 0 offset 20: upstream: HTTP 500: .*no such shard"
@@ -187,10 +187,10 @@ def kill_the_worker(fleet: Fleet, page: Page) -> None:
 
 
 def let_the_lag_grow(fleet: Fleet, page: Page) -> None:
-    fleet.upstream.respond(Reply(delay_s=0.5))
+    fleet.answer_others(Reply(delay_s=0.5))
     with fleet.producing():
         see(page, "lag grows", r"\d/s arrive, \d+/s settled; \d+ envelopes? on the way to upstream")
-    fleet.upstream.respond(200)
+    fleet.answer_others(Reply())
 
 
 def refuse(fleet: Fleet, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -243,6 +244,7 @@ def own_sdk() -> Iterator[_KeepingTransport]:
 
 def process_state() -> list[object]:
     """What belongs to the process, and others share."""
+    gc.collect()  # what earlier tests have left to the collector has open files
     return [
         sentry_sdk.get_client(),
         signal.getsignal(signal.SIGINT),
