@@ -179,8 +179,11 @@ class Positions:
         return passed
 
     def unread(self) -> str:
-        """The next offset of each partition that is not known to be at its end, for a person."""
-        waiting = [(p, n) for p, n in sorted(self._next.items()) if self._eof.get(p) != n]
+        """The next offset of each partition that is not known to be at its end, or of all, for a
+        person: what has arrived since may be too large to be told of.
+        """
+        following = sorted(self._next.items())
+        waiting = [(p, n) for p, n in following if self._eof.get(p) != n] or following
         return ", ".join(
             f"{name_of(partition)} at or after offset {offset}" for partition, offset in waiting
         )

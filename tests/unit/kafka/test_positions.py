@@ -223,6 +223,18 @@ def test_messages_of_a_partition_that_is_gone_are_dropped(client: HandClient) ->
     assert assigned.positions.settled_offsets() == {partition(1): 10}
 
 
+def test_what_may_be_unread_is_named_also_where_all_ends_were_reached(client: HandClient) -> None:
+    """A message that came since may be one that librdkafka refuses to take."""
+    client.committed_offsets = {0: 10, 1: 20}
+    assigned = Assigned(client, "earliest")
+    assigned.start(0, 1)
+    assigned.positions.reached_end(partition(0), 10)
+    assert assigned.positions.unread() == "events/1 at or after offset 20"
+    assigned.positions.reached_end(partition(1), 20)
+    both = "events/0 at or after offset 10, events/1 at or after offset 20"
+    assert assigned.positions.unread() == both
+
+
 def test_the_end_is_reached_where_kafka_says_that_no_message_is_left(client: HandClient) -> None:
     client.committed_offsets = {0: 10}
     assigned = Assigned(client, "earliest", {partition(0): 15})
