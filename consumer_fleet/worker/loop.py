@@ -248,7 +248,7 @@ class WorkerLoop:
 
     def _start_messages(self) -> bool:
         """Decode and capture some messages of each topic. True if more may start now."""
-        more = [self._start_of(window) for window in self._windows]
+        more = [self._start_of(window) for window in self._windows.each]
         self.shared.end()
         return any(more)
 

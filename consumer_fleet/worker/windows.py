@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -53,12 +53,11 @@ class Windows(Generic[_Task]):
             self.room = lambda in_flight: min(limit - in_flight, room(in_flight))
         self._has_come_back = has_come_back
         self._by_topic: dict[str, Window[_Task]] = {}
+        #: All of them. A turn of the loop looks at each, so this is no call.
+        self.each = self._by_topic.values()
 
     def of(self, topic: str) -> Window[_Task]:
         if topic not in self._by_topic:
             salted = partial(self._has_come_back, salt=hash(topic))
             self._by_topic[topic] = Window(salted if self._is_shared else self._has_come_back)
         return self._by_topic[topic]
-
-    def __iter__(self) -> Iterator[Window[_Task]]:
-        return iter(self._by_topic.values())
