@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from dataclasses import replace
 from time import time
@@ -32,6 +31,7 @@ from consumer_fleet.status.report import (
 )
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.status.table import state_word
+from consumer_fleet.status.watch import Sampling
 from consumer_fleet.targets import DEAD_LETTER_SUFFIX
 
 _STOP_TIMEOUT_S = 10.0
@@ -40,40 +40,29 @@ _WARNINGS: frozenset[Kind] = frozenset({"unowned", "no_topic"})
 
 
 class Serving:
-    """Samples in a thread of its own, as ``Watch`` does, and publishes each report."""
+    """Publishes what ``Sampling`` finds."""
 
     def __init__(self, sampler: Sampler, judge: Judge, interval_s: float) -> None:
         self._sampler = sampler
         self._judge = judge
-        self._interval_s = interval_s
-        self._stop = threading.Event()
-        self._error: Exception | None = None
+        self._sampling = Sampling(sampler, self._publish, interval_s)
         self._board = FleetBoard()
         self._trends: defaultdict[tuple[str, str], LagTrend] = defaultdict(LagTrend)
 
     def run(self, address: str) -> None:
         """Block until a signal. Raises any error but an absence of Kafka, which may pass."""
         shutdown = Shutdown(_STOP_TIMEOUT_S)
-        thread = threading.Thread(target=self._keep_sampling, name="status", daemon=True)
         with shutdown.signals(), FleetServer(self._board, address) as server:
-            thread.start()
+            self._sampling.start()
             click.echo(f"Serving the fleet view\n  Page  {server.url}")
-            while self._error is None and not shutdown.requested:
+            while self._sampling.error is None and not shutdown.requested:
                 shutdown.wait(_WAIT_S)
-            self._stop.set()
-        thread.join(1.0)
-        if self._error is not None:
-            raise self._error
+            self._sampling.stop()
+        if self._sampling.error is not None:
+            raise self._sampling.error
 
-    def _keep_sampling(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._board.publish(self.look())
-                self._stop.wait(self._interval_s)
-        except Exception as error:
-            self._error = error  # raised again by the main thread
-        finally:
-            self._sampler.close()
+    def _publish(self) -> None:
+        self._board.publish(self.look())
 
     def look(self) -> FleetView:
         """What is known now; without Kafka, what was known last, and the problem."""

@@ -24,10 +24,42 @@ _TURN_S = 0.2
 _SAMPLES_KEPT = 100
 
 
-class Watch:
-    """Samples in a thread of its own: a client that waits for an absent broker can't be
-    interrupted, and Ctrl-C must end at once. ``sampler`` belongs to that thread from here on.
+class Sampling:
+    """Calls ``take`` at intervals, in a thread of its own: a client that waits for an absent broker
+    can't be interrupted, and a request to end must be obeyed at once. ``sampler`` belongs to that
+    thread from ``start`` on; ``error`` is what ended it.
     """
+
+    def __init__(self, sampler: Sampler, take: Callable[[], None], interval_s: float) -> None:
+        self._sampler = sampler
+        self._take = take
+        self._interval_s = interval_s
+        self._stopping = threading.Event()
+        # A daemon: the interpreter must not wait for a client that waits for a broker.
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for its end, but not long."""
+        self._stopping.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._take()
+                self._stopping.wait(self._interval_s)
+        except Exception as error:
+            self.error = error  # raised again by the main thread
+        finally:
+            self._sampler.close()
+
+
+class Watch:
+    """Draws what ``Sampling`` finds."""
 
     def __init__(
         self, sampler: Sampler, judge: Judge, interval_s: float, *, partitions: bool
@@ -37,60 +69,45 @@ class Watch:
         self._interval_s = interval_s
         self._partitions = partitions
         self._history = History(_SAMPLES_KEPT)
-        self._stop = threading.Event()
+        self._sampling = Sampling(sampler, self._sample, interval_s)
         self._fresh = threading.Event()
-        self._error: Exception | None = None
         self._table: RenderableType | None = None
         self._away_since: datetime | None = None
         self._why = ""
 
     def run(self) -> None:
         """Block until Ctrl-C. Raises any error but an absence of Kafka, which may pass."""
-        # A daemon: the interpreter must not wait for a client that waits for a broker.
-        thread = threading.Thread(target=self._keep_sampling, name="status", daemon=True)
-        thread.start()
+        self._sampling.start()
         try:
             with self._screen() as show:
-                while self._error is None:
+                while self._sampling.error is None:
                     if self._fresh.wait(_TURN_S):
                         self._fresh.clear()
                         show(self._frame())
         except KeyboardInterrupt:
             pass
         finally:
-            self._stop.set()
-            thread.join(1.0)
-        if self._error is not None:
-            raise self._error
+            self._sampling.stop()
+        if self._sampling.error is not None:
+            raise self._sampling.error
 
-    def _keep_sampling(self) -> None:
+    def _sample(self) -> None:
         try:
-            self._sample_until_stopped()
-        except Exception as error:
-            self._error = error  # raised again by the main thread
-            self._fresh.set()
-        finally:
-            self._sampler.close()
-
-    def _sample_until_stopped(self) -> None:
-        while not self._stop.is_set():
-            try:
-                report = self._sampler.sample()
-                issues = self._judge.issues(report)
-                self._history.add(report)
-                self._table = render(
-                    report,
-                    issues,
-                    notes(report, issues),
-                    partitions=self._partitions,
-                    history=self._history,
-                )
-                self._away_since = None
-            except KafkaUnreachable as error:
-                self._away_since = self._away_since or datetime.now()
-                self._why = str(error)
-            self._fresh.set()
-            self._stop.wait(self._interval_s)
+            report = self._sampler.sample()
+            issues = self._judge.issues(report)
+            self._history.add(report)
+            self._table = render(
+                report,
+                issues,
+                notes(report, issues),
+                partitions=self._partitions,
+                history=self._history,
+            )
+            self._away_since = None
+        except KafkaUnreachable as error:
+            self._away_since = self._away_since or datetime.now()
+            self._why = str(error)
+        self._fresh.set()
 
     def _frame(self) -> RenderableType:
         now = datetime.now().strftime("%H:%M:%S")
