@@ -273,12 +273,12 @@ class Run:
                 self.is_complete = True
                 self.shutdown.request("the source is at its end")
         if self._do_duties() and self._progress is not None:
-            rests = [lane.source.rest(lane.share.outcomes.total) for lane in self.lanes]
-            if len(rests) == 1:
-                self._progress.show(self.pool, *rests[0])
+            if topics := self._topics():
+                lag = sum(topic.lag or 0 for topic in topics)
+                self._progress.show(self.pool, lag, topics=topics)
             else:
-                lag = sum(rest.left or 0 for rest in rests)
-                self._progress.show(self.pool, lag, topics=self._topics())
+                (lane,) = self.lanes
+                self._progress.show(self.pool, *lane.source.rest(lane.share.outcomes.total))
 
     def _topics(self) -> list[TopicCounts]:
         """The topics, if there are several."""
