@@ -51,13 +51,8 @@ def examine_configuration(options: Options, subjects: tuple[Subject, ...]) -> It
     yield from found
     yield from dangers(options)
     for line in likely_circles(options, sentry_host(os.environ)):
-        option, _, seen = line.partition(": ")
-        yield warning(
-            "configuration",
-            option,
-            seen.removesuffix("."),
-            "Give the DSN of another Sentry, unless that one does not write these topics.",
-        )
+        fix = "Give the DSN of another Sentry, unless that one does not write these topics."
+        yield _as_warning(line, fix)
     if twice := delivered_twice(each.name for each in subjects if each.is_wanted):
         fix = "Run the consumers of one set: consumer list names the set of each."
         yield warning("configuration", "topics", twice, fix)
@@ -101,15 +96,15 @@ def names(subject: Subject) -> Iterator[Finding]:
 def dangers(options: Options) -> Iterator[Finding]:
     """Choices that are allowed, but lose data or hide its loss."""
     for line in dangerous_modes(options):
-        subject, _, seen = line.partition(": ")
-        if not seen:
-            subject, _, seen = line.partition(" ")
-        yield warning(
-            "configuration",
-            subject,
-            seen.removesuffix("."),
-            "Change the option, unless this is intended.",
-        )
+        yield _as_warning(line, "Change the option, unless this is intended.")
+
+
+def _as_warning(line: str, fix: str) -> Finding:
+    """Of a line that begins with its option."""
+    subject, _, seen = line.partition(": ")
+    if not seen:
+        subject, _, seen = line.partition(" ")
+    return warning("configuration", subject, seen.removesuffix("."), fix)
 
 
 def _as_problem(subject: str, error: ConfigurationError) -> Finding:
