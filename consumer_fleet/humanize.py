@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -50,6 +51,11 @@ def moment(timestamp_ms: int | None) -> datetime | None:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 34`` where it has no name."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def sparkline(values: Sequence[float | None], width: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple
 from arroyo.types import Partition
 
 from consumer_fleet.capture.counts import DestinationState, DestinationStatus
-from consumer_fleet.humanize import counted, short_duration
+from consumer_fleet.humanize import counted, short_duration, signal_name
 from consumer_fleet.inspector.fleet import (
     ConsumerView,
     DestinationView,
@@ -143,12 +142,10 @@ class ConsumerWatch:
         if self._lane.are_rejects_blocked:
             causes.add("dead letters wait", 2, "the dead-letter topic takes nothing")
         holding = self._lane.holding
-        if holding is None or holding.is_empty:
+        if holding is None or (first := holding.oldest) is None:
             return
         if holding.is_full:
             causes.add("held back", 2, "no room for more held messages: new ones wait")
-        entries = [entry for held in holding.by_partition().values() for entry in held]
-        first = min(entries, key=lambda entry: entry.since)
         counts = ", ".join(f"{number:,} {kind}" for kind, number in holding.counts().items())
         held = first.held
         text = f"{counts}; the oldest is {first.position}: {held.destination} {held.answer}"
@@ -306,7 +303,4 @@ def _end_of(process: WorkerHandle) -> str:
         return "ended"
     if code >= 0:
         return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
+    return f"was ended by {signal_name(-code)}"

@@ -20,6 +20,7 @@ from consumer_fleet.errors import (
     FleetError,
     SystemFailure,
 )
+from consumer_fleet.humanize import signal_name
 
 log = structlog.get_logger(__name__)
 
@@ -52,11 +53,10 @@ def describe_death(cause: str, exit_code: int | None) -> BootFailure:
     if exit_code is None or exit_code >= 0:
         return BootFailure(f"it ended during its boot (exit code {exit_code})", EXIT_BUG)
     number = -exit_code
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     advice = "A library has crashed, or another process sends that signal."
     if number == signal.SIGKILL:
         advice = "The system does that when memory runs out: raise its limit, or lower workers."
-    return BootFailure(f"{name} ended it during its boot. {advice}", EXIT_SYSTEM)
+    return BootFailure(f"{signal_name(number)} ended it during its boot. {advice}", EXIT_SYSTEM)
 
 
 class BootFailures:

@@ -122,7 +122,8 @@ class Holding:
         """Take what workers have settled, give them what is due, choose dead letters."""
         now = time.monotonic()
         self._alive.note_if_due(self._pool, now)
-        self._open.full = self._full_partitions()
+        if self._entries or self._open.full:
+            self._open.full = self._full_partitions()
         if not self._entries:
             return
         self._collect()
@@ -167,6 +168,11 @@ class Holding:
     def counts(self) -> Counter[HeldKind]:
         """Held messages by kind."""
         return Counter(entry.held.kind for entry in self._entries.values())
+
+    @property
+    def oldest(self) -> Entry | None:
+        """The message that has been held for the longest."""
+        return next(iter(self._entries.values()), None)
 
     def by_partition(self) -> dict[Partition, list[Entry]]:
         """The held messages of each partition; the commit stays at the lowest offset of them."""
