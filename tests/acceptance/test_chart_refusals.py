@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,23 +74,52 @@ def _paths(values: dict[str, Any], place: tuple[str, ...] = ()) -> Iterator[tupl
 _DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 # Maps that are handed on as they are: a null takes one of their keys away, as it should.
 _FREE = re.compile(r"(resources|[sS]ecurityContext|behavior|grafanaDashboard\.labels)\.")
+_BUDGET = "defaults.podDisruptionBudget.maxUnavailable"
 
 
-@pytest.mark.parametrize("path", [".".join(path) for path in _paths(_DEFAULTS)])
-def test_a_null_never_meets_a_template_that_needs_a_value(path: str) -> None:
-    *parents, key = path.split(".")
-    values: dict[str, Any] = {key: None}
-    for parent in reversed(parents):
-        values = {parent: values}
-    run = try_render(_merged(_MINIMAL, values))
-    if _FREE.search(path):
-        assert run.returncode == 0, run.stderr
+def _nulls(paths: Iterable[str]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Yield paths of the same length, none of which hides another, and values that null them."""
+    for _, group in itertools.groupby(sorted(paths, key=_depth), key=_depth):
+        same = list(group)
+        values: dict[str, Any] = {}
+        for path in same:
+            *parents, key = path.split(".")
+            nulled: dict[str, Any] = {key: None}
+            for parent in reversed(parents):
+                nulled = {parent: nulled}
+            values = _merged(values, nulled)
+        yield same, values
+
+
+def _depth(path: str) -> int:
+    return path.count(".")
+
+
+_NULLABLE = {".".join(path) for path in _paths(_DEFAULTS)} - {_BUDGET}
+
+
+def test_a_null_of_a_value_that_templates_need_is_refused_by_its_key() -> None:
+    needed = {path for path in _NULLABLE if not _FREE.search(path)}
+    missed = set()
+    for _, values in _nulls(needed):
+        message = refusal(_merged(_MINIMAL, values))
+        for parents, names in re.findall(r"at '(.*?)': missing propert(?:y|ies) (.*)", message):
+            place = parents.strip("/").replace("/", ".")
+            missed |= {f"{place}.{name}".lstrip(".") for name in re.findall(r"'(.*?)'", names)}
+    assert missed == needed
+
+
+def test_a_null_takes_a_key_of_a_free_map_away() -> None:
+    for paths, values in _nulls(path for path in _NULLABLE if _FREE.search(path)):
+        run = try_render(_merged(_MINIMAL, values))
+        assert run.returncode == 0, (paths, run.stderr)
         assert "<no value>" not in run.stdout
-    elif path == "defaults.podDisruptionBudget.maxUnavailable":
-        assert "podDisruptionBudget.maxUnavailable: neither it nor minAvailable" in run.stderr
-    else:
-        place = "".join(f"/{parent}" for parent in parents)
-        assert f"at '{place}': missing property '{key}'" in run.stderr
+
+
+def test_a_disruption_budget_without_either_limit_is_refused() -> None:
+    ((_, values),) = _nulls([_BUDGET])
+    message = refusal(_merged(_MINIMAL, values))
+    assert "podDisruptionBudget.maxUnavailable: neither it nor minAvailable" in message
 
 
 def test_the_minimal_example_is_accepted() -> None:

@@ -139,7 +139,7 @@ def test_any_message_is_delivered_skipped_or_rejected(consumer: str) -> None:
     seen: set[str] = set()
 
     @settings(
-        max_examples=2000,
+        max_examples=500,
         deadline=None,
         database=None,
         derandomize=True,

@@ -177,7 +177,13 @@ def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
 
 
-def test_a_file_that_another_process_has_open_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_another_process_has_open_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *a, **more: connect(*a, **{**more, "timeout": 0})
+    )
     store = Store(tmp_path / "store.db")
     with pytest.raises(ConfigurationError, match="another process has it open"):
         Store(tmp_path / "store.db")
