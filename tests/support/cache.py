@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-_CACHE = Path(__file__).resolve().parents[2] / ".cache"
+# Several work trees may share one by a link.
+_CACHE = (Path(__file__).resolve().parents[2] / ".cache").resolve()
 
 
 def fetched(kind: str, pins: Path, fetch: Callable[[Path], None]) -> Path:

@@ -1,14 +1,20 @@
-"""A real Kafka broker for tests: one KRaft node in a temporary folder, on loopback."""
+"""A real Kafka broker for tests: one KRaft node in a temporary folder, on loopback.
+
+``python -m tests.support.kafka_broker`` fetches Kafka, and makes each start cost a third: it keeps
+the file that formatting writes, and an archive of the loaded classes (JEP 350), beside the jars.
+Where they are missing, everything works, only slower.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -22,6 +28,9 @@ from tests.support.requirements import MissingPart, require
 START_TIMEOUT_S = 90
 _LOGGING = Path(__file__).with_name("kafka_log4j2.properties")
 
+_CLASSES = "classes.jsa"
+_CHECKPOINT = "bootstrap.checkpoint"
+
 # One node can't replicate. Internal topics of one partition, low minimum timeouts, frequent
 # retention checks and no initial rebalance delay keep the tests quick.
 _SETTINGS: Mapping[str, object] = {
@@ -34,6 +43,8 @@ _SETTINGS: Mapping[str, object] = {
     "broker.heartbeat.interval.ms": 300,
     "broker.session.timeout.ms": 3000,
     "auto.create.topics.enable": "false",
+    # Write no record when nothing happens.
+    "metadata.max.idle.interval.ms": 0,
     "message.max.bytes": MAX_MESSAGE_BYTES,
     "socket.request.max.bytes": 2 * MAX_MESSAGE_BYTES,
     "group.coordinator.rebalance.protocols": "classic,consumer",
@@ -94,6 +105,8 @@ class KafkaBroker(KafkaTopics):
         self._java = find_java()
         self._jars = kafka_jars()
         self._for_load = for_load
+        # Where to write the archive of classes when it stops.
+        self.archive: Path | None = None
         self.port, controller_port = free_ports(2)
         super().__init__(f"{host}:{self.port}")
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
@@ -116,9 +129,14 @@ class KafkaBroker(KafkaTopics):
         """Start the broker, and do not wait for it: it may need others to be ready."""
         if self.is_running:
             return
+        java, *rest = self._command("kafka.Kafka", str(self._config))
+        # A fifth of a start is verifying classes, which are always the same.
+        options = ["-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"]
+        if self.archive is not None:
+            options.append(f"-XX:ArchiveClassesAtExit={self.archive}")
         self._process = ManagedProcess(
             "Kafka",
-            self._command("kafka.Kafka", str(self._config)),
+            [java, *options, *rest],
             log=self.log,
             env=os.environ,
             cwd=self.folder,
@@ -129,14 +147,14 @@ class KafkaBroker(KafkaTopics):
         assert self._process is not None
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
 
-    def stop(self, *, kill: bool = False) -> None:
+    def stop(self, *, kill: bool = False, timeout_s: float = 20) -> None:
         """Stop the broker, cleanly or by SIGKILL. ``start`` brings back the same data and port."""
         if self._process is None:
             return
         if kill:
             self._process.kill()
         else:
-            self._process.terminate()
+            self._process.terminate(timeout_s=timeout_s)
         self._process = None
 
     def close(self) -> None:
@@ -174,6 +192,17 @@ class KafkaBroker(KafkaTopics):
         self._config.write_text("".join(lines))
 
     def _format(self, cluster_id: str) -> None:
+        """Do as Kafka's tool, which takes as long as half a start, where its file was kept."""
+        checkpoint = self._jars / _CHECKPOINT
+        if checkpoint.exists():
+            data = self.folder / "data"
+            data.mkdir(parents=True)
+            shutil.copy(checkpoint, data)
+            identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            (data / "meta.properties").write_text(
+                f"version=1\nnode.id=1\ncluster.id={cluster_id}\ndirectory.id={identifier}\n"
+            )
+            return
         arguments = ["format", "-t", cluster_id, "-c", str(self._config)]
         run = subprocess.run(
             self._command("kafka.tools.StorageTool", *arguments),
@@ -189,6 +218,9 @@ class KafkaBroker(KafkaTopics):
         options = ["-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOGGING}"]
         # Most of a start is compiling: half of it, without what pays off after minutes only.
         options += ["-Xmx1g"] if self._for_load else ["-Xmx512m", "-XX:TieredStopAtLevel=1"]
+        if (self._jars / _CLASSES).exists():
+            # An archive of another Java is left unused, which the log would say.
+            options += ["-Xlog:disable", f"-XX:SharedArchiveFile={self._jars / _CLASSES}"]
         return [str(self._java), *options, "-cp", f"{self._jars}/*", main_class, *arguments]
 
     def _answers(self) -> bool:
@@ -196,3 +228,39 @@ class KafkaBroker(KafkaTopics):
             return bool(self.admin.list_topics(timeout=1).brokers)
         except KafkaException:
             return False
+
+
+def _prepare(jars: Path) -> None:
+    """Keep what a first start leaves that the next ones can use."""
+    with tempfile.TemporaryDirectory(dir=jars.parent) as scratch:
+        with closing(KafkaBroker()) as broker:
+            shutil.copy(broker.folder / "data" / _CHECKPOINT, scratch)
+            broker.archive = Path(scratch, _CLASSES)
+            broker.start()
+            # Most of what tests use is loaded then: logs, transactions and groups.
+            broker.create_topic("first")
+            broker.transaction("first", 1).commit()
+            broker.read("first")
+            broker.committed("group", "first")
+            broker.stop(timeout_s=START_TIMEOUT_S)
+        # Renamed: a test run beside this one never sees half a file.
+        if broker.archive.exists():  # not every build of Java can write one
+            broker.archive.rename(jars / _CLASSES)
+        Path(scratch, _CHECKPOINT).rename(jars / _CHECKPOINT)
+
+
+def main() -> int:
+    try:
+        jars = kafka_jars()
+        if not (jars / _CHECKPOINT).exists():
+            _prepare(jars)
+        print(f"Kafka: {jars}")  # noqa: T201 -- the command's output
+    except MissingPart as error:
+        # Tests that need Kafka are skipped on a developer's machine; in CI they must run.
+        print(f"Kafka is missing: {error}")  # noqa: T201 -- the command's output
+        return 1 if os.environ.get("CI") else 0
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,7 +1,4 @@
-"""Kafka's jars, fetched once into the checkout's cache.
-
-``python -m tests.support.kafka_jars`` fetches them ahead of a test run.
-"""
+"""Kafka's jars, fetched once into the checkout's cache."""
 
 from __future__ import annotations
 
@@ -38,17 +35,3 @@ def _fetch(target: Path) -> None:
     )
     if run.returncode:
         raise MissingPart(f"Maven could not fetch Kafka:\n{run.stdout}{run.stderr}")
-
-
-def main() -> int:
-    try:
-        print(f"Kafka: {kafka_jars()}")  # noqa: T201 -- the command's output
-    except MissingPart as error:
-        # Tests that need Kafka are skipped on a developer's machine; in CI they must run.
-        print(f"Kafka is missing: {error}")  # noqa: T201 -- the command's output
-        return 1 if os.environ.get("CI") else 0
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
