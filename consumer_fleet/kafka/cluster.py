@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
@@ -46,6 +47,8 @@ _RETRY_S = 0.2
 _MOST_ASKED = 3
 # Room for the dlq.* headers around a message that is as large as its own topic allows.
 HEADER_ROOM_BYTES = 64 * 1024
+# How librdkafka names a broker whose address it got from the cluster: by its id.
+_ADVERTISED = re.compile(r"(?:\w+://)?(\S+:\d+)/(\d+): ")
 # Metadata of a missing topic, or of one whose leaders are being chosen, is an answer, too.
 _REFUSALS = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION)
 
@@ -54,7 +57,8 @@ class Cluster:
     """A short-lived view of the cluster. Every method blocks on the broker.
 
     ``on_error`` gets what librdkafka says of its connections. ``cluster_id``, ``brokers`` and
-    ``has_controller`` are known once a broker has responded.
+    ``has_controller`` are known once a broker has responded; only ``brokers`` where none responds
+    any more at the addresses that the cluster advertises.
     """
 
     def __init__(
@@ -76,12 +80,17 @@ class Cluster:
         self.has_controller = False
         self._controller_id = -1
         self._connection_error = ""
+        #: Advertised addresses that no connection could be made to, by broker id.
+        self._unreached: dict[int, str] = {}
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() in LOGIN_REFUSED:
             self.login_refused = str(login_refusal(error))
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._connection_error = error.str()
+            named = _ADVERTISED.match(error.str())
+            if named and named[1] not in self._servers.split(","):
+                self._unreached[int(named[2])] = named[1]
         if self._on_error is not None:
             self._on_error(error)
 
@@ -126,7 +135,13 @@ class Cluster:
             metadata = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException as error:
             self.admin.poll(0)  # lets librdkafka say why, for example a refused login
-            return self.login_refused or str(error.args[0].str())
+            if self.login_refused or not self._unreached:
+                return self.login_refused or str(error.args[0].str())
+            # A broker did respond. Since then librdkafka has given up its address for those that
+            # it advertises, and none of them can be reached.
+            self.cluster_id, self.has_controller = None, False
+            self.brokers = dict(self._unreached)
+            return None
         self.cluster_id = metadata.cluster_id
         self.brokers = {each.id: f"{each.host}:{each.port}" for each in metadata.brokers.values()}
         self._controller_id = metadata.controller_id
@@ -139,11 +154,14 @@ class Cluster:
 
         Only the first connection goes to ``bootstrap.servers``. Blocks for seconds at most.
         """
-        if not self.has_controller:
+        is_known = self.cluster_id is not None
+        if is_known and not self.has_controller:
             return None
         # The controller first: requests of the admin client go to it.
         asked = sorted(self.brokers, key=lambda each: each != self._controller_id)[:_MOST_ASKED]
-        waiting = {_broker_settings(self.admin, each, FACTS_TIMEOUT_S) for each in asked}
+        waiting: set[Future[Any]] = set()
+        if is_known:
+            waiting = {_broker_settings(self.admin, each, FACTS_TIMEOUT_S) for each in asked}
         while waiting:
             done, waiting = wait_for(waiting, return_when=FIRST_COMPLETED)
             if any(_refusal_of(each) is None for each in done):

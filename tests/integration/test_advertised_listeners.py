@@ -7,14 +7,17 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from confluent_kafka import KafkaError
 
 from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
+from consumer_fleet.kafka import cluster as cluster_module
+from consumer_fleet.kafka.cluster import Cluster
 from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.kafka_broker import KafkaBroker, running_broker
-from tests.support.processes import free_ports
+from tests.support.processes import free_ports, wait_until
 from tests.support.scripted_receiver import ScriptedReceiver
 
 
@@ -57,6 +60,27 @@ def test_a_run_to_the_end_ends_with_69_and_names_the_advertised_address(
     with consumer(kafka, upstream, tmp_path, "--stop-at-end") as running:
         assert running.wait(15) == 69
         assert f"the cluster advertises {advertised}" in running.output()
+
+
+def test_an_address_is_named_although_librdkafka_has_given_up_the_one_that_answered(
+    kafka: KafkaBroker, advertised: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "_METADATA_TIMEOUT_S", 0.5)
+    errors: list[KafkaError] = []
+    # Without this setting it takes the address of bootstrap.servers again, at some time.
+    settings = {"metadata.recovery.strategy": "none"}
+    cluster = Cluster({"bootstrap.servers": kafka.bootstrap_servers, **settings}, errors.append)
+    wait_until(
+        lambda: cluster.admin.poll(0.1) > 0 and any(advertised in each.str() for each in errors),
+        timeout_s=20,
+        what="the failure of the advertised address",
+    )
+    assert cluster.connect() is None
+    assert cluster.brokers == {1: advertised}
+    reason = cluster.advertised_failure()
+    assert reason is not None
+    assert f"the cluster advertises {advertised}, where no broker responds" in reason
+    assert "Connection refused" in reason
 
 
 def test_a_doctor_names_the_advertised_address_and_asks_nothing_behind_it(
