@@ -7,18 +7,23 @@ what has passed them.
 
 The metadata is a few words::
 
-    held=20:2,3,1 why=… topic-id=…
+    held=20:2,3,1 since=1790000000:2,40:1 why=… topic-id=…
 
 With 10 committed: everything below 20 is settled except, from 10 on, 2 offsets, after 3 settled
-ones another 1, and so on. Metadata belongs to the very commit: who commits without it, as
-``consumer offsets`` does, ends what it says.
+ones another 1, and so on. The first 2 of them have been open since that second, the next 1 since 40
+seconds after that. Metadata belongs to the very commit: who commits without it, as ``consumer
+offsets`` does, ends what it says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, repeat
+from math import ceil
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from arroyo.types import Partition
@@ -26,25 +31,30 @@ from arroyo.types import Partition
 from consumer_fleet.kafka.chunk import Chunk
 
 # The broker's default for offset.metadata.max.bytes is 4,096; the other words need a few of them.
-_METADATA_BYTES: Final = 3400
+_METADATA_BYTES: Final = 3300
+_SINCE_BYTES: Final = 300
 _WHY_LENGTH: Final = 200
-_WHY_BYTES: Final = 500
+_WHY_BYTES: Final = 300
+# Offsets that have been open for nearly as long share a time, the latest of theirs.
+_NEARLY_S: Final = 10
 # More than any metadata of ours can name, however it was damaged.
 _MAX_OPEN: Final = 1_000_000
 _HELD: Final = re.compile(r"(?:^| )held=(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)(?: |$)")
+_SINCE: Final = re.compile(r"(?:^| )since=(-?\d{1,12}:\d{1,7}(?:,-?\d{1,12}:\d{1,7})*)(?: |$)")
 _WHY: Final = re.compile(r"(?:^| )why=([^ ]+)")
 _TOPIC_ID: Final = re.compile(r"(?:^| )topic-id=([^ ]+)")
 
 
 class CommitMetadata(NamedTuple):
     """The words in a commit's metadata. ``high`` is 0 where it names no open offsets; ``why`` says
-    what the oldest of them waits for.
+    what the oldest of them waits for, and ``since`` is when they became open, by the wall clock.
     """
 
     topic_id: str = ""
     high: int = 0
     open: frozenset[int] = frozenset()
     why: str = ""
+    since: Mapping[int, float] = MappingProxyType({})
 
     @classmethod
     def read(cls, text: str | None, committed: int) -> CommitMetadata:
@@ -58,13 +68,15 @@ class CommitMetadata(NamedTuple):
         runs = [int(length) for length in held[2].split(",")]
         if committed + sum(runs) > high or 0 in runs or sum(runs[::2]) > _MAX_OPEN:
             return cls(topic_id)
-        offsets: set[int] = set()
+        offsets: list[int] = []
         for number, length in enumerate(runs):
             if number % 2 == 0:
-                offsets.update(range(position, position + length))
+                offsets.extend(range(position, position + length))
             position += length
         why = _WHY.search(text or "")
-        return cls(topic_id, high, frozenset(offsets), unquote(why[1]) if why else "")
+        since = _SINCE.search(text or "")
+        times = dict(zip(offsets, _times(since[1]), strict=False)) if since else {}
+        return cls(topic_id, high, frozenset(offsets), unquote(why[1]) if why else "", times)
 
 
 #: Of a commit without metadata.
@@ -80,7 +92,8 @@ class OpenOffsets:
     are not this process's business any more: they will be read again, here or elsewhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        self._wall_clock = wall_clock
         self.on_forget: list[Callable[[Partition, int], None]] = []
         #: Says, for a person, why a message was set aside; it goes into the commit's metadata.
         self.describe: Callable[[Partition, int], str] = lambda _partition, _offset: ""
@@ -89,8 +102,14 @@ class OpenOffsets:
         self._aside: dict[Partition, set[int]] = {}
         self._inherited: dict[Partition, set[int]] = {}
         self._left: dict[Partition, set[int]] = {}
+        # When they became open, of those that were set aside by `hold` and those that were taken
+        # over or given up. The others, whose time does not count, have been open since now.
+        self._since: dict[Partition, dict[int, float]] = {}
         # Below these offsets, only the inherited ones are not settled.
         self._settled_below: dict[Partition, int] = {}
+        self._tables: tuple[dict[Partition, Any], ...] = (
+            *(self._aside, self._inherited, self._left, self._since, self._settled_below),
+        )
         self._changed: set[Partition] = set()
         self._metadata_bytes = _METADATA_BYTES
 
@@ -98,19 +117,34 @@ class OpenOffsets:
         """A message is set aside: it is not settled, and the others may pass it."""
         self._aside.setdefault(partition, set()).add(offset)
         self._inherited.get(partition, set()).discard(offset)
+        self._since.get(partition, {}).pop(offset, None)
+
+    def hold(self, partition: Partition, offset: int) -> float:
+        """Set a message aside like ``add``. Returns for how many seconds it has been open, in this
+        process and in those before.
+        """
+        now = self._wall_clock()
+        since = min(now, self._since.get(partition, {}).get(offset, now))
+        self.add(partition, offset)
+        self._since.setdefault(partition, {})[offset] = since
+        return now - since
 
     def settle(self, partition: Partition, offset: int) -> None:
         """A message that was set aside is settled."""
         aside = self._aside.get(partition)
         if aside is not None and offset in aside:
             aside.discard(offset)
+            self._since.get(partition, {}).pop(offset, None)
             self._changed.add(partition)
 
     def leave(self, partition: Partition, offsets: Iterable[int]) -> None:
         """Messages are given up at a drain although others have passed them. Call before the
         commit that passes them.
         """
-        self._left.setdefault(partition, set()).update(offsets)
+        left, since = self._left.setdefault(partition, set()), self._since.setdefault(partition, {})
+        for offset in offsets:
+            left.add(offset)
+            since.setdefault(offset, self._wall_clock())
 
     def take_changed(self) -> Sequence[Partition]:
         """Partitions whose commit may have moved since the last call."""
@@ -124,6 +158,7 @@ class OpenOffsets:
     def inherit(self, partition: Partition, left: CommitMetadata) -> None:
         """Take over what a commit names as open."""
         self._inherited[partition] = set(left.open)
+        self._since[partition] = dict(left.since)
         self._settled_below[partition] = left.high
 
     def unread(self, chunk: Chunk) -> Chunk | None:
@@ -150,6 +185,8 @@ class OpenOffsets:
             return
         if gone := [each for each in inherited if each < offset]:
             inherited.difference_update(gone)
+            for each in set(gone).difference(self._left.get(partition, ())):
+                self._since.get(partition, {}).pop(each, None)
             self._changed.add(partition)
         if not inherited and offset >= self._settled_below[partition]:
             del self._inherited[partition], self._settled_below[partition]
@@ -182,7 +219,9 @@ class OpenOffsets:
         if why := quote(self.describe(partition, offsets[0])[:_WHY_LENGTH])[:_WHY_BYTES]:
             words.insert(0, f"why={why}")
         if runs:
-            words.insert(0, f"held={high}:{runs}")
+            since, now = self._since.get(partition, {}), self._wall_clock()
+            times = [since.get(each, now) for each in offsets if each < high]
+            words[:0] = [f"held={high}:{runs}", f"since={_segments(times, _SINCE_BYTES)}"]
         return offsets[0], " ".join(words)
 
     def metadata_refused(self) -> None:
@@ -204,12 +243,15 @@ class OpenOffsets:
             aside.difference_update([each for each in aside if each >= offset])
             for listener in self.on_forget:
                 listener(partition, offset)
+        since = self._since.get(partition, {})
+        for each in [each for each in since if each >= offset]:
+            del since[each]
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """The partitions are not this member's any more, or begin again."""
         for partition in partitions:
             self.forget_from(partition, 0)
-            for table in (self._aside, self._inherited, self._left, self._settled_below):
+            for table in self._tables:
                 table.pop(partition, None)
             self._changed.discard(partition)
 
@@ -239,3 +281,39 @@ def _runs(offsets: Sequence[int], settled: int, limit: int) -> tuple[str, int]:
         if offset is not None:
             begin = position = offset
     return ",".join(text), high
+
+
+def _segments(times: Sequence[float], limit: int) -> str:
+    """Write times as segments: each a time, after the one before it, and how many have it."""
+    nearly_s = _NEARLY_S
+    while True:
+        parts: list[str] = []
+        before = 0
+        for latest, count in _alike(times, nearly_s):
+            parts.append(f"{latest - before}:{count}")
+            before = latest
+        text = ",".join(parts)
+        if len(text) <= limit or len(parts) == 1:
+            return text
+        nearly_s *= 2
+
+
+def _alike(times: Sequence[float], nearly_s: float) -> Iterator[tuple[int, int]]:
+    """Neighbours whose times differ by no more than that: the latest of them, and their number."""
+    earliest = latest = times[0]
+    count = 0
+    for each in times:
+        if max(latest, each) - min(earliest, each) > nearly_s:
+            yield ceil(latest), count
+            earliest = latest = each
+            count = 0
+        earliest, latest, count = min(earliest, each), max(latest, each), count + 1
+    yield ceil(latest), count
+
+
+def _times(segments: str) -> Iterator[float]:
+    """Read what ``_segments`` has written."""
+    pairs = [part.split(":") for part in segments.split(",")]
+    moments = accumulate(int(difference) for difference, _ in pairs)
+    counts = (int(count) for _, count in pairs)
+    return chain.from_iterable(map(repeat, map(float, moments), counts))

@@ -71,6 +71,7 @@ class Holding:
         self._spool = Spool(2 * _MAX_BYTES)
         # In the order in which they were held first.
         self._entries: dict[tuple[Partition, int], Entry] = {}
+        self._is_in_order = True
         self._by_work: dict[int, Entry] = {}
         # Those that may become dead letters, and those that wait for their destination.
         self._alone = Kept()
@@ -101,7 +102,9 @@ class Holding:
             self._kept(entry).add(entry, -1)
             if "unavailable" in (entry.held.kind, held.kind):
                 # The time of an outage does not count: the message has waited alone from now on.
-                key, entry.since = (entry.partition, entry.offset), now
+                key = (entry.partition, entry.offset)
+                self._open.add(*key)
+                entry.since = now - self._open.hold(*key)
                 self._entries[key] = self._entries.pop(key)
             entry.held, entry.work, entry.state = held, None, "waiting"
             entry.attempts += 1
@@ -109,10 +112,14 @@ class Holding:
             entry.due = self._due(entry, now)
             return
         partition = work.chunk.partition
-        self._open.add(partition, record.offset)
-        entry = Entry(partition, record.offset, self._spool.put(record), held, now, now)
+        if held.kind == "unavailable":
+            self._open.add(partition, record.offset)
+        since = now - self._open.hold(partition, record.offset)
+        entry = Entry(partition, record.offset, self._spool.put(record), held, since, now)
         entry.pieces, entry.timestamp_ms = work.pieces, record.timestamp_ms
         entry.due = self._due(entry, now)
+        newest = next(reversed(self._entries.values()), entry)
+        self._is_in_order = self._is_in_order and newest.since <= since
         self._entries[partition, record.offset] = entry
         self._kept(entry).add(entry)
         incr("consumer.held_messages", tags={"kind": held.kind})
@@ -293,6 +300,9 @@ class Holding:
     def _choose_dead_letters(self, now: float) -> None:
         if not self._keeps_dead_letters:
             return
+        if not self._is_in_order:
+            self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].since))
+            self._is_in_order = True
         is_any_over = self._is_over()
         for entry in self._entries.values():
             if not (is_any_over or self._ending or now - entry.since >= self._hold_at_most_s):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 import uuid
@@ -69,13 +70,20 @@ class Scene:
     def ends(self) -> dict[int, int]:
         return {index: end for index, end in self.kafka.end_offsets(self.topic).items() if end}
 
-    def settled_below(self) -> int:
-        """What the last commit says of partition 0: all below is settled but for the held."""
+    def commit(self, changed: TopicPartition | None = None) -> TopicPartition:
+        """The last commit of partition 0; ``changed`` replaces it."""
         client = Consumer(self.kafka.client_config(group_id=self.group, enable_auto_commit=False))
         try:
+            if changed is not None:
+                client.commit(offsets=[changed], asynchronous=False)
             (found,) = client.committed([TopicPartition(self.topic, 0)], timeout=10)
         finally:
             client.close()
+        return found
+
+    def settled_below(self) -> int:
+        """What the last commit says of partition 0: all below is settled but for the held."""
+        found = self.commit()
         return CommitMetadata.read(found.metadata, found.offset).high
 
     def dead_letters(self) -> dict[str, dict[str, str]]:
@@ -182,6 +190,41 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     for letter in letters.values():
         assert letter["dlq.reason"] == "held_failing"
         assert "no such project shard" in letter["dlq.detail"]
+
+
+def test_the_time_that_a_message_is_held_goes_on_across_restarts(
+    scene: Callable[..., Scene], upstream: ScriptedReceiver
+) -> None:
+    here = scene()
+    ids = [new_id() for _ in range(60)]
+    old, young = ids[10], ids[30]
+    upstream.respond(fails(old, young))
+    here.produce(*ids)
+    begun = time.time()
+    with here.run(upstream.dsn()) as consumer:
+        wait_until(lambda: here.settled_below() == 60, timeout_s=30, what="a commit of all")
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    found = here.commit()
+    left = CommitMetadata.read(found.metadata, found.offset)
+    assert left.since.keys() == left.open == {10, 30}
+    assert all(begun <= since <= time.time() + 1 for since in left.since.values())
+    # As if the first one had been held for all of hold_at_most_s in earlier processes.
+    segments = f"since={begun - 600:.0f}:1,590:1"
+    older = re.sub("since=[^ ]+", segments, found.metadata or "")
+    here.commit(TopicPartition(here.topic, 0, found.offset, older))
+    # Without others that pass them, it would be an outage.
+    here.produce(*[new_id() for _ in range(100)])
+    with here.run(upstream.dsn()) as consumer:
+        consumer.wait_for("message_held", 2)
+        consumer.wait_until(lambda: set(here.dead_letters()) == {old}, "its dead letter")
+        consumer.wait_until(lambda: here.committed == {0: 30}, "a commit past it")
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    assert set(here.dead_letters()) == {old}
+    # The other one keeps its own time.
+    found = here.commit()
+    assert CommitMetadata.read(found.metadata, found.offset).since == {30: round(begun - 10)}
 
 
 def test_a_run_whose_last_messages_all_fail_ends_and_the_next_one_sends_only_them(

@@ -242,14 +242,14 @@ def test_only_a_confirmed_commit_counts_as_committed(commits: Commits) -> None:
 def test_behind_a_held_message_the_commit_stays_and_progress_is_seen_all_the_same(
     client: HandClient,
 ) -> None:
-    held = OpenOffsets()
+    held = OpenOffsets(lambda: 7.0)
     held.add(partition(0), 5)
     commits = Commits(client, open_offsets=held)  # type: ignore[arg-type]  # a hand-driven client
     for settled in (8, 9):
         commits.stage(at((0, settled)))
         commits.commit()
         assert client.calls[-1] == ({0: 5}, True)
-        sent = TopicPartition(TOPIC.name, 0, 5, f"held={settled}:1")
+        sent = TopicPartition(TOPIC.name, 0, 5, f"held={settled}:1 since=7:1")
         commits.answered(None, [sent])
         # What the health file looks at: a held message is no stall.
         assert commits.answers == at((0, settled))
