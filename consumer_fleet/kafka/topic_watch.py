@@ -111,9 +111,11 @@ def _read_identity(response: Future[Any], before: TopicIdentity) -> TopicIdentit
     return TopicIdentity(str(found.topic_id), len(found.partitions))
 
 
-def ends_of(topic: str, partitions: Callable[[], Iterable[int]]) -> Question[Mapping[int, int]]:
-    """The end offset of each partition, asked for every second. A consumer knows only those of its
-    last fetch, and does not fetch while it is paused.
+def ends_of(
+    topic: str, partitions: Callable[[], Iterable[int]], interval_s: float = _ENDS_INTERVAL_S
+) -> Question[Mapping[int, int]]:
+    """The end offset of each partition. A consumer knows only those of its last fetch, and does not
+    fetch while it is paused.
     """
 
     def ask(admin: AdminClient) -> Future[Any]:
@@ -128,7 +130,7 @@ def ends_of(topic: str, partitions: Callable[[], Iterable[int]]) -> Question[Map
     def read(response: Future[Any], before: Mapping[int, int]) -> Mapping[int, int]:
         return {**before, **response.result()}
 
-    return Question(ask, read, {}, _ENDS_INTERVAL_S)
+    return Question(ask, read, {}, interval_s)
 
 
 def _all_of(answers: Mapping[int, Future[Any]]) -> Future[Any]:

@@ -22,12 +22,13 @@ from consumer_fleet.kafka.consumer import ChunkConsumer, OnAssign, OnRevoke
 from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.kafka.receive_limit import with_room_for
 from consumer_fleet.kafka.starting_offsets import OffsetPolicy
-from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, identity_of
+from consumer_fleet.kafka.topic_watch import TopicIdentity, TopicWatch, ends_of, identity_of
 from consumer_fleet.metrics import incr
 
 log = structlog.get_logger(__name__)
 
 _MAX_WAIT_S: Final = 0.05
+_ENDS_INTERVAL_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ class GroupSource:
 
     def __post_init__(self) -> None:
         self.cluster = self.shared_cluster or Cluster(self.kafka)
+        self._ends = TopicWatch(self.cluster, ends_of(self.topic, self._assigned, _ENDS_INTERVAL_S))
+
+    def _assigned(self) -> list[int]:
+        return [] if self.consumer is None else [each.index for each in self.consumer.settled()]
 
     @property
     def has_end(self) -> bool:
@@ -169,11 +174,27 @@ class GroupSource:
             )
             self.consumer.start_over(now.topic_id)
 
+    def lag(self) -> dict[Partition, int]:
+        """Waiting messages of each assigned partition. Never blocks.
+
+        While reading is paused nothing is fetched, so the brokers are asked for the ends.
+        """
+        consumer = self.consumer
+        if consumer is None:
+            return {}
+        lag = consumer.lag()
+        if consumer.paused() or consumer.open_offsets.full:
+            ends = self._ends.current()
+            for partition, settled in consumer.settled().items():
+                waiting = ends.get(partition.index, 0) - settled
+                lag[partition] = max(lag.get(partition, 0), waiting)
+        return lag
+
     def rest(self, settled: int) -> Rest:
         """Return the lag of this member, or the rest of ``length``."""
         if self.length is not None:
             return self.length.rest(settled)
-        return Rest(0 if self.consumer is None else sum(self.consumer.lag().values()), None)
+        return Rest(sum(self.lag().values()), None)
 
     def is_settled(self, _settled: int) -> bool:
         return self.is_replayed()

@@ -1,15 +1,17 @@
-"""Chunks from an iterator as arroyo's loop gets them: in order, one at a time."""
+"""Where messages come from: an iterator's chunks as arroyo's loop gets them; a group's lag."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 
 import pytest
 from arroyo.types import Partition, Topic
 
 from consumer_fleet.errors import FleetError, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
-from consumer_fleet.run.sources import Hooks, Length, LocalChunkConsumer
+from consumer_fleet.kafka.open_offsets import OpenOffsets
+from consumer_fleet.run.sources import GroupSource, Hooks, Length, LocalChunkConsumer
 from tests.support.records import record
 
 TOPIC = Topic("t")
@@ -146,3 +148,45 @@ def test_the_rest_is_known_by_count_or_by_what_is_read(
     length: Length, settled: int, expected: tuple[int | None, float | None]
 ) -> None:
     assert length.rest(settled) == expected
+
+
+class Paused:
+    """A consumer that has read up to offset 10 and knows of 5 more messages, and its cluster."""
+
+    def __init__(self) -> None:
+        self.open_offsets = OpenOffsets()
+        self.held: list[Partition] = []
+        self.questions = 0
+        self.source = GroupSource({}, "events", "group", shared_cluster=self)  # type: ignore[arg-type]  # a stand-in for both
+        self.source.consumer = self  # type: ignore[assignment]
+
+    def ask(self, _question: object) -> Future[dict[int, int]]:
+        self.questions += 1
+        answer: Future[dict[int, int]] = Future()
+        answer.set_result({0: 1010, 1: 12})
+        return answer
+
+    def settled(self) -> dict[Partition, int]:
+        return {Partition(TOPIC, 0): 10, Partition(TOPIC, 1): 10}
+
+    def lag(self) -> dict[Partition, int]:
+        return {Partition(TOPIC, 0): 5, Partition(TOPIC, 1): 5}
+
+    def paused(self) -> list[Partition]:
+        return self.held
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_the_lag_goes_on_growing_while_reading_is_paused(is_full: bool) -> None:
+    here = Paused()
+    assert list(here.source.lag().values()) == [5, 5]
+    assert here.questions == 0, "what is fetched says it for nothing"
+    if is_full:
+        here.open_offsets.full = frozenset([Partition(TOPIC, 0)])
+    else:
+        here.held = [Partition(TOPIC, 0), Partition(TOPIC, 1)]
+    here.source.lag()
+    for _ in range(10):
+        assert list(here.source.lag().values()) == [1000, 5]
+        assert here.source.rest(0).left == 1005
+    assert here.questions == 1
