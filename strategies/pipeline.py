@@ -106,6 +106,10 @@ class Pipeline(ProcessingStrategyFactory[Chunk]):
             is_settled = False
         return is_settled
 
+    def oldest_unsettled(self, partition: Partition) -> int | None:
+        """The offset of the partition's first message that is not settled, of those in flight."""
+        return None if self._current is None else self._current.oldest_unsettled(partition)
+
     @property
     def in_flight_bytes(self) -> int:
         return 0 if self._current is None else self._current.in_flight_bytes

@@ -109,6 +109,11 @@ class RunInWorkers(ProcessingStrategy[Chunk]):
             return False
         return self._holding is None or not self._holding.is_busy
 
+    def oldest_unsettled(self, partition: Partition) -> int | None:
+        """The offset of the partition's first message that is not settled, of those in flight."""
+        works = self._works.get(partition)
+        return works[0].oldest_unsettled if works else None
+
     @property
     def in_flight_bytes(self) -> int:
         return self._in_flight_bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
@@ -96,6 +96,8 @@ class DestinationStatus:
     """Counts since the process started; ``pending`` envelopes are held now.
 
     ``reason`` says, for a person, why the destination is not open; it is empty when it is.
+    ``keeps_back`` are offsets, by ``topic/partition``, of messages that wait in a worker because a
+    destination that shares it is not open.
     """
 
     name: str
@@ -105,20 +107,24 @@ class DestinationStatus:
     dropped: int
     pending: int
     reason: str
+    required: bool = True
+    keeps_back: dict[str, list[int]] = field(default_factory=dict)
 
     def merged_with(self, other: DestinationStatus | None) -> DestinationStatus:
         """Merge with the same destination of another process: add counts, keep the worse state."""
         if other is None:
             return self
         worse = max(other, self, key=lambda status: _STATES.index(status.state))
-        return DestinationStatus(
-            name=self.name,
-            state=worse.state,
+        keeps_back = dict(other.keeps_back)
+        for name, offsets in self.keeps_back.items():
+            keeps_back[name] = [*keeps_back.get(name, ()), *offsets]
+        return replace(
+            worse,
             accepted=self.accepted + other.accepted,
             retried=self.retried + other.retried,
             dropped=self.dropped + other.dropped,
             pending=self.pending + other.pending,
-            reason=worse.reason,
+            keeps_back=keeps_back,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from consumer_fleet.capture.destination import Destination
-from consumer_fleet.capture.gate import Recipient
+from consumer_fleet.capture.gate import Parcel, Recipient
 from consumer_fleet.capture.held import Held
 from consumer_fleet.errors import RejectedMessage
 
@@ -119,3 +119,11 @@ class Delivery:
             left={name: each.left[name] for each in self._holds for name in each.left},
             rejection=None if rejection is None else (rejection.reason, rejection.detail),
         )
+
+
+def captured_by(parcel: Parcel) -> tuple[Recipient, int]:
+    """The recipient of the whole envelope, and its number there."""
+    delivery = parcel.recipient
+    if isinstance(delivery, Delivery):
+        return delivery._recipient, delivery._number
+    return delivery, parcel.number

@@ -171,6 +171,10 @@ class Destination:
         for parcel in parcels:
             self._hold(parcel, "unavailable", self._reason or "no answer", 0.0)
 
+    def keeps_back(self) -> list[Parcel]:
+        """What waits because it, which shares the worker, takes nothing now; its last probe."""
+        return self._gate.keeps_back(self._ready, self._waiting) if self._share else []
+
     @property
     def pending(self) -> int:
         """Envelopes that are queued, held back or being sent."""
@@ -188,7 +192,7 @@ class Destination:
             state = "throttled"
         ledger, reason = self._ledger, "" if state == "open" else self._reason
         counts = (ledger.accepted, ledger.retried, ledger.dropped, ledger.pending)
-        return DestinationStatus(self.name, state, *counts, reason)
+        return DestinationStatus(self.name, state, *counts, reason, self.required)
 
     @property
     def ledger(self) -> Ledger:
@@ -230,7 +234,7 @@ class Destination:
     def _start(self, parcel: Parcel) -> None:
         body = self._compress(serialize_after(self._members, parcel.envelope))
         self._ledger.requests.total += 1
-        parcel.is_probe = self._gate.state != "open" and self._gate.started()
+        parcel.is_probe = self._gate.state != "open" and self._gate.started(parcel)
         if self._measured is None:
             self._measured, self._measured_since = parcel, self._clock()
         self._posts.post(body, partial(self._on_answer, parcel))

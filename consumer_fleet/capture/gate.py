@@ -12,13 +12,14 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 from consumer_fleet.capture.envelope import Envelope, Item
 from consumer_fleet.capture.held import Held, HeldKind, failure_kind
 from consumer_fleet.capture.items import KNOWN_CATEGORIES
+from consumer_fleet.capture.share import HasRoom
 from consumer_fleet.errors import RejectedMessage
 
 GateState: TypeAlias = Literal["open", "backing_off", "paused"]
@@ -56,6 +57,7 @@ class Gate:
         self._probes_failed = 0
         self._probe_due = -math.inf
         self._probe_is_out = False
+        self._last_probe: Parcel | None = None
 
     def next_start(self) -> float:
         """When a request may start: -inf if now, inf if only after an answer."""
@@ -68,10 +70,17 @@ class Gate:
         """Whether it is closed, and no probe is under way."""
         return self.state != "open" and not self._probe_is_out
 
-    def started(self) -> bool:
+    def started(self, parcel: Parcel | None = None) -> bool:
         """A request starts. Returns whether it is a probe; pass that on when it has ended."""
-        self._probe_is_out = self.state != "open"
+        self._probe_is_out, self._last_probe = self.state != "open", parcel
         return self._probe_is_out
+
+    def keeps_back(self, ready: Iterable[Parcel], waiting: Waiting) -> list[Parcel]:
+        """All of these parcels and the last probe, where it is closed; else none."""
+        if self.state == "open":
+            return []
+        waits = (parcel for _, _, parcel in waiting._heap)
+        return [*ready, *waits, *([self._last_probe] if self._last_probe else [])]
 
     def answered(self, *, is_probe: bool) -> bool:
         """The server dealt with a request. Returns whether that reopened the gate.
@@ -81,8 +90,7 @@ class Gate:
         self.failures_in_a_row = 0
         if not is_probe:
             return False
-        self.state = "open"
-        self._probe_is_out = False
+        self.state, self._probe_is_out, self._last_probe = "open", False, None
         return True
 
     def failed(self, *, is_probe: bool, at_least_s: float = 0.0) -> bool:
@@ -380,12 +388,6 @@ class Waiting:
 
     def _note_next(self) -> None:
         self.next_due = self._heap[0][0] if self._heap else math.inf
-
-
-class HasRoom(Protocol):
-    """A destination, as the worker's window sees it."""
-
-    def room(self) -> int: ...
 
 
 def room_for(destinations: Sequence[HasRoom], window: int) -> Callable[[int], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from consumer_fleet.capture.options import DestinationOptions
 
@@ -37,3 +37,9 @@ class Share:
         if answers != self._answers:
             self._answers, self._answered_at = answers, now
         return now - self._answered_at >= _STILL_S
+
+
+class HasRoom(Protocol):
+    """A destination, as the worker's window sees it."""
+
+    def room(self) -> int: ...

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, time
@@ -67,9 +67,8 @@ class TopicHealth:
         consumer = self.source.consumer
         if consumer is None:
             return []
-        lane, lag = self._lane, consumer.lag()
-        if lane.is_held_up:
-            self._watch.excuse()
+        lane, lag = self._lane, self.source.lag()
+        self._watch.excuse(lane.held_up(consumer.settled()))
         with lane.share.measured():
             for partition, messages in lag.items():
                 gauge("consumer.lag", messages, tags={"partition": str(partition.index)})
@@ -121,10 +120,11 @@ class ProgressWatch:
                 stalled.append(name_of(partition))
         return stalled
 
-    def excuse(self) -> None:
-        """Do not count the time spent waiting for a known cause."""
+    def excuse(self, partitions: Iterable[Partition]) -> None:
+        """Do not count the time that these spend waiting for a known cause."""
         now = self._clock()
-        self._seen = {partition: (offset, now) for partition, (offset, _) in self._seen.items()}
+        for partition in self._seen.keys() & partitions:
+            self._seen[partition] = (self._seen[partition][0], now)
 
 
 class Heartbeat:

@@ -15,7 +15,7 @@ pytest             a recording             memory                    notice a re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, nullcontext
@@ -26,9 +26,9 @@ from typing import TypeAlias
 
 from arroyo.commit import ONCE_PER_SECOND
 from arroyo.processing.processor import StreamProcessor
-from arroyo.types import Topic
+from arroyo.types import Partition, Topic
 
-from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.chunk import Chunk, name_of
 from consumer_fleet.kafka.consumer import ChunkConsumer
 from consumer_fleet.run.parts import RejectStore, Source, Steps
 from consumer_fleet.run.progress import Progress, TopicCounts
@@ -72,6 +72,8 @@ class Lane:
         self._open_rejects = open_rejects
         self.rejects: RejectStore | None = None
         self.consumer: ChunkConsumer | LocalChunkConsumer | None = None
+        # Messages for one destination pass those that wait for another.
+        self._passes_outages = False
         self.pipeline: Pipeline | None = None
 
     def open(self, steps: Steps, assembly_dir: Path | None, make_hooks: MakeHooks) -> None:
@@ -83,6 +85,7 @@ class Lane:
         self.consumer = self.source.open(make_hooks(self, pipeline))
         self.share.open_offsets = self.consumer.open_offsets
         options = steps.spec.options
+        self._passes_outages = bool(options.projects) and options.hold_at_most_s > 0
         self.holding = pipeline.holding = Holding(
             self.share,
             hold_at_most_s=options.hold_at_most_s,
@@ -138,14 +141,30 @@ class Lane:
     def are_rejects_blocked(self) -> bool:
         return self.rejects is not None and self.rejects.blocked
 
-    @property
-    def is_held_up(self) -> bool:
-        """Whether a destination or the store of rejected messages takes nothing at the moment."""
-        if self.are_rejects_blocked:
-            return True
-        if self.holding is not None and self.holding.is_full:
-            return True
-        return any(status.state != "open" for status in self.share.statuses())
+    def held_up(self, partitions: Iterable[Partition]) -> set[Partition]:
+        """Those of the partitions that wait for a destination, or for the store of rejected
+        messages, which takes nothing at the moment.
+
+        Where projects have destinations of their own, one of those holds up what has its oldest
+        message for it, and partitions that are full of such messages.
+        """
+        found, holding = set(partitions), self.holding
+        if self.are_rejects_blocked or (holding is not None and holding.is_full):
+            return found
+        statuses = self.share.statuses()
+        closed = [status for status in statuses if status.state != "open" and status.required]
+        if closed and not (self._passes_outages and self.share.has_room):
+            return found
+        return found & self.share.open_offsets.full | {
+            partition
+            for partition in found
+            if self.pipeline is not None
+            and any(
+                self.pipeline.oldest_unsettled(partition)
+                in status.keeps_back.get(name_of(partition), ())
+                for status in closed
+            )
+        }
 
 
 class Run:

@@ -12,9 +12,10 @@ from time import monotonic
 import structlog
 from sentry_sdk.tracing import Span
 
-from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.counts import drop_pending
+from consumer_fleet.capture.counts import DestinationStatus, drop_pending
+from consumer_fleet.capture.delivery import captured_by
+from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.envelope import Envelope, with_origin
 from consumer_fleet.capture.held import Held
 from consumer_fleet.capture.own_events import BugReports, start_chunk_trace
@@ -168,8 +169,6 @@ class WorkerLoop:
         self._names_origin = options.envelope_origin
         self._traces = options.self_reporting and options.traces_sample_rate > 0
         self._bugs = BugReports()
-        destinations = capture_options(options).destinations
-        self._best_effort = {each.name for each in destinations if not each.required}
         # The directory is the run's own: the parent has made it.
         directory = options.assembly_dir
         self._files = None if directory is None else AssemblyFiles(directory)
@@ -196,7 +195,7 @@ class WorkerLoop:
         self._send_receipts()
         self._transport.flush(timeout=_LAST_FLUSH_TIMEOUT_S)
         statuses = self._transport.statuses()
-        last = [drop_pending(each) if each.name in self._best_effort else each for each in statuses]
+        last = [each if each.required else drop_pending(each) for each in statuses]
         self._connection.send_bytes(protocol.encode_status(last))
         self._connection.close()
 
@@ -382,6 +381,17 @@ class WorkerLoop:
         if now >= self._status_due:
             self._status_due = now + _STATUS_INTERVAL_S
             statuses = self._transport.statuses()
-            losable = sum(status.pending for status in statuses if status.name in self._best_effort)
+            losable = sum(status.pending for status in statuses if not status.required)
             self.shared.note_losable(losable)
+            for destination, status in zip(self._transport.destinations, statuses, strict=True):
+                _note_kept_back(destination, status)
             self._connection.send_bytes(protocol.encode_status(statuses))
+
+
+def _note_kept_back(destination: Destination, status: DestinationStatus) -> None:
+    for parcel in destination.keeps_back():
+        recipient, number = captured_by(parcel)
+        if isinstance(recipient, RunningTask):
+            task = recipient.task
+            offset = task.offsets[task.numbers.index(number)]
+            status.keeps_back.setdefault(f"{task.topic}/{task.partition}", []).append(offset)

@@ -11,7 +11,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from consumer_fleet.bootstrap.options import Options
 from consumer_fleet.capture.envelope import Envelope
-from consumer_fleet.capture.gate import HasRoom, room_for
+from consumer_fleet.capture.gate import room_for
+from consumer_fleet.capture.share import HasRoom
 
 _Task = TypeVar("_Task")
 

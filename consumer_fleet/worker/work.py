@@ -81,6 +81,12 @@ class Work:
         """Whether nothing more of it is sent: what is not settled was given up."""
         return self.unsettled == len(self.given_up)
 
+    @property
+    def oldest_unsettled(self) -> int | None:
+        """The offset of the first message that is not settled."""
+        index = self._settled.find(0, self._prefix)
+        return None if index < 0 else self.chunk.offset_of(index)
+
     def resume(self, index: int, held: Held) -> None:
         """The message was held before: its next attempt begins with this state."""
         self._held[index] = held

@@ -269,6 +269,29 @@ def test_one_that_shares_gives_back_all_but_a_probe_while_it_takes_nothing(
     assert again.settlements == [None]
 
 
+def test_one_that_shares_names_what_it_keeps_back_while_it_takes_nothing(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+) -> None:
+    receiver.respond(503)
+    for _ in range(20):
+        send(sharing, event())
+    drive_until(loop.run_once, lambda: sharing.pending == 1)
+    drive_until(loop.run_once, lambda: len(sharing.keeps_back()) > 0)
+    receiver.respond(200)
+    drive_until(loop.run_once, lambda: sharing.pending == 0)
+    assert sharing.keeps_back() == []
+
+
+def test_one_that_shares_with_no_other_names_nothing(
+    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+) -> None:
+    receiver.respond(503)
+    send(destination, event())
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 6)
+    assert not destination.is_healthy
+    assert destination.keeps_back() == []
+
+
 def test_another_message_is_the_next_probe(
     loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
 ) -> None:

@@ -69,8 +69,20 @@ def test_time_with_a_known_cause_does_not_count() -> None:
     watch = ProgressWatch(10.0, clock)
     watch.stalled({partition(): 5}, {partition(): 1})
     clock.now = 60.0
-    watch.excuse()
+    watch.excuse([partition()])
     assert watch.stalled({partition(): 5}, {partition(): 1}) == []
+
+
+def test_a_known_cause_of_one_partition_hides_no_stall_of_another() -> None:
+    clock = ManualClock()
+    watch = ProgressWatch(10.0, clock)
+    lag, settled = {partition(0): 5, partition(1): 5}, {partition(0): 1, partition(1): 1}
+    for clock.now in (0.0, 6.0):
+        watch.excuse([partition(0), partition(7)])
+        assert watch.stalled(lag, settled) == []
+    clock.now = 12.0
+    watch.excuse([partition(0)])
+    assert watch.stalled(lag, settled) == ["events/1"]
 
 
 def test_a_standby_without_partitions_beats(tmp_path: Path) -> None:

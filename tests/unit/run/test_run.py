@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from arroyo.types import Partition
@@ -14,9 +15,11 @@ from rich.console import Console
 
 from consumer_fleet.bootstrap.destinations import capture_options
 from consumer_fleet.bootstrap.options import Options
+from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.transport import MultiplexingTransport, build_transport
 from consumer_fleet.errors import FleetError, KafkaUnreachable, RecordingError
 from consumer_fleet.kafka.chunk import Chunk
+from consumer_fleet.kafka.open_offsets import OpenOffsets
 from consumer_fleet.run.parts import Steps
 from consumer_fleet.run.progress import Progress
 from consumer_fleet.run.run import Duty, Lane, Run
@@ -27,6 +30,8 @@ from consumer_fleet.testing.replay import InMemoryRejects, InProcessWorker
 from consumer_fleet.worker.multiprocess_worker import WorkerSpec
 from tests.support.codecs import obey
 from tests.support.records import TOPIC, chunk
+
+BOTH = [Partition(TOPIC, 0), Partition(TOPIC, 1)]
 
 
 class Rejects(InMemoryRejects):
@@ -187,11 +192,65 @@ def test_workers_are_stopped_and_rejected_messages_kept_whatever_is_raised() -> 
 
 
 def test_a_run_is_held_up_while_rejected_messages_are_not_taken() -> None:
-    held_up: list[bool] = []
-    scene = Scene(iter([chunk(0, 1)]), duties=[lambda run: held_up.append(run.lanes[0].is_held_up)])
+    held_up: list[set[Partition]] = []
+    scene = Scene(
+        iter([chunk(0, 1)]), duties=[lambda run: held_up.append(run.lanes[0].held_up(BOTH))]
+    )
     scene.rejects.blocked = True
     scene.run.run()
-    assert held_up[-1] is True
+    assert held_up[-1] == set(BOTH)
+
+
+class Delivering:
+    """What a lane knows of its messages: the destinations, and the oldest of each partition."""
+
+    def __init__(self, *statuses: DestinationStatus) -> None:
+        self.open_offsets = OpenOffsets()
+        self.has_room = True
+        self.given = list(statuses)
+        self.oldest = {BOTH[0]: 5, BOTH[1]: 8}
+
+    def statuses(self) -> list[DestinationStatus]:
+        return self.given
+
+    def oldest_unsettled(self, partition: Partition) -> int | None:
+        return self.oldest.get(partition)
+
+    def held_up(self, *, has_projects: bool = True) -> set[Partition]:
+        lane = Lane(SlowSource(iter([]), is_slow=False), Rejects)
+        lane.share = lane.pipeline = self  # type: ignore[assignment]  # a stand-in for both
+        lane._passes_outages = has_projects
+        return lane.held_up(BOTH)
+
+
+def closed(**more: Any) -> DestinationStatus:
+    return DestinationStatus("upstream:7", "paused", 0, 0, 0, 3, "HTTP 401", **more)
+
+
+def test_of_many_destinations_one_that_is_down_holds_up_only_what_waits_for_it() -> None:
+    waits = {"events/0": [5, 9], "events/1": [3, 9]}
+    well = DestinationStatus("upstream", "open", 9, 0, 0, 0, "")
+    scene = Delivering(closed(keeps_back=waits), well)
+    assert scene.held_up() == {BOTH[0]}
+    scene.oldest[BOTH[0]] = 6
+    assert scene.held_up() == set(), "its oldest message is for another one"
+
+
+def test_a_partition_that_is_full_of_what_waits_for_a_destination_is_held_up() -> None:
+    scene = Delivering()
+    scene.open_offsets.full = frozenset([BOTH[1], Partition(TOPIC, 9)])
+    assert scene.held_up() == {BOTH[1]}
+
+
+def test_a_required_destination_that_is_down_holds_up_all_where_nothing_passes_it() -> None:
+    assert Delivering(closed()).held_up(has_projects=False) == set(BOTH)
+    full = Delivering(closed())
+    full.has_room = False
+    assert full.held_up() == set(BOTH)
+
+
+def test_a_best_effort_destination_that_is_down_holds_nothing_up() -> None:
+    assert Delivering(closed(required=False)).held_up(has_projects=False) == set()
 
 
 def test_the_first_failure_counts() -> None:

@@ -68,7 +68,7 @@ def test_any_text_of_a_codecs_error_can_be_a_reason(text: str) -> None:
 def test_statuses_arrive_as_they_were_sent() -> None:
     statuses = [
         DestinationStatus("upstream", "open", 10**12, 1, 2, 3, ""),
-        DestinationStatus("saas", "paused", 0, 0, 0, 0, "HTTP 401: wrong key"),
+        DestinationStatus("saas", "paused", 0, 0, 0, 0, "HTTP 401", False, {"t/0": [2**40]}),
     ]
     kind, fields = protocol.decode(protocol.encode_status(statuses))
     assert kind is Kind.STATUS
