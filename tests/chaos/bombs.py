@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+
+import msgpack
+import zstandard
 
 from bench import proc
 from tests.chaos.destinations import failing
 from tests.chaos.receiver import OK, Answer, response
 from tests.chaos.rows import row
 from tests.chaos.stage import Stage
+from tests.support.kafka_topics import Header
 
 # 64 MiB in flight in the parent and as much in its workers, the prefetch, and the interpreters.
 _MOST_MIB = 500
 _SAMPLE_INTERVAL_S = 0.1
+_MILLION = 1_000_000
 
 
 @row
@@ -43,6 +50,78 @@ def compressed_bombs(stage: Stage) -> None:
         stage.finish()
     if peak.mib > _MOST_MIB:
         stage.judge.problems.append(f"the consumer's processes took {peak.mib:.0f} MiB")
+
+
+@row
+def content_bombs(stage: Stage) -> None:
+    """Messages that nest a million deep, name gigabytes or unpack to them, take no memory.
+
+    What is invalid becomes a dead letter with its reason; what is valid passes as it came. So do
+    messages with a million headers.
+
+    Bound: 0
+    """
+    many: list[Header] = [("h", b"")] * _MILLION
+    packed = zstandard.compress(bytes(1 << 30)), gzip.compress(bytes(1 << 28))
+    invalid = [
+        b"\x91" * _MILLION + b"\xc0",  # arrays in arrays
+        b"\x81\xa1a" * _MILLION,
+        b"\xdd\xff\xff\xff\xff",  # an array, a map and bytes, each of 2^32 - 1
+        b"\xdf\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        *packed,
+        b"\xc1",  # with many headers
+    ]
+    valid: list[Callable[[bytes], bytes]] = [
+        lambda name: _relay_event(name, b'"extra":' + b"[" * _MILLION + b"]" * _MILLION),
+        lambda name: _relay_event(name, b'"extra":' + b"9" * _MILLION),
+        *(partial(_relay_event, attached=each) for each in packed),
+        _relay_event,  # with many headers
+    ]
+    count = stage.scaled(4000, 400)
+    places = stage.chance.sample(range(count // 2), len(invalid) + len(valid))
+    bombs = dict(zip(places, [*map(_as_it_is, invalid), *valid], strict=True))
+    with_headers = {places[len(invalid) - 1], places[-1]}
+
+    def value(name: bytes, partition: int, offset: int) -> bytes:
+        return _relay_event(name) if partition else bombs.get(offset, _relay_event)(name)
+
+    stage.consumer = "ingest-events"
+    stage.headers = lambda partition, offset: (
+        many if not partition and offset in with_headers else None
+    )
+    largest = 16 << 20
+    stage.producer_settings = {"message.max.bytes": largest}
+    stage.fill(2, count, value=value, config={"max.message.bytes": largest})
+    stage.faults["bombs"] += len(bombs)
+    stage.dead_letters_expected = range(len(invalid), len(invalid) + 1)
+    consumer = stage.start(workers=2)
+    with _peak(consumer.pid) as peak:
+        stage.finish()
+    if peak.mib > _MOST_MIB:
+        stage.judge.problems.append(f"the consumer's processes took {peak.mib:.0f} MiB")
+    letters = [dict(each.headers() or ()) for each in stage.kafka.read(f"{stage.topic}-dlq")]
+    if {each.get("dlq.reason") for each in letters} != {b"invalid_msgpack"}:
+        stage.judge.problems.append(f"the reasons: {[each.get('dlq.reason') for each in letters]}")
+
+
+def _as_it_is(value: bytes) -> Callable[[bytes], bytes]:
+    return lambda _name: value
+
+
+def _relay_event(name: bytes, members: bytes = b'"message":"m"', attached: bytes = b"") -> bytes:
+    """Build an event as Relay writes it."""
+    fields: dict[str, object] = {
+        "type": "event",
+        "event_id": name.decode(),
+        "payload": b'{"event_id":"%b","type":"error",%b}' % (name, members),
+        "start_time": 1_700_000_000,
+        "project_id": 1,
+    }
+    if attached:
+        attachment = {"id": "1", "name": "a", "content_type": "x", "data": attached, "chunks": 0}
+        fields["attachments"] = [attachment]
+    return bytes(msgpack.packb(fields))
 
 
 @row

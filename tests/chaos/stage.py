@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from tests.chaos.oracle import Commit, Ledger, Oracle, event_id
 from tests.chaos.receiver import Receiver
 from tests.support.consumer_process import ConsumerProcess
-from tests.support.kafka_topics import KafkaTopics, Setting
+from tests.support.kafka_topics import Header, KafkaTopics, Setting
 from tests.support.processes import wait_until
 
 # Requests on the wire of one worker and destination.
@@ -78,6 +78,8 @@ class Stage:
         self.consumer = "envelopes"
         self.environment: dict[str, str] = {}
         self.producer_settings: dict[str, Setting] = {}
+        # Of the message at a partition's offset.
+        self.headers: Callable[[int, int], list[Header] | None] = lambda _partition, _offset: None
         self.arguments: list[str] = ["--set", f"connections={CONNECTIONS}"]
         self.members: list[ConsumerProcess] = []
         self._ended: list[ConsumerProcess] = []
@@ -163,7 +165,13 @@ class Stage:
             made = value(event_id(ledger.tag, partition, offset), partition, offset)
             if len(producer) >= _QUEUE_LIMIT:
                 producer.flush(_FLUSH_TIMEOUT_S)
-            producer.produce(self.topic, made, partition=partition, on_delivery=report(offset))
+            producer.produce(
+                self.topic,
+                made,
+                partition=partition,
+                headers=self.headers(partition, offset),  # type: ignore[arg-type]  # None: without
+                on_delivery=report(offset),
+            )
             producer.poll(0)
             ledger.ends[partition] += 1
         if producer.flush(_FLUSH_TIMEOUT_S) or misplaced:
