@@ -13,14 +13,14 @@ from confluent_kafka.admin import (
 
 from tests.chaos.destinations import UNAVAILABLE, failing
 from tests.chaos.receiver import Answer, response
-from tests.chaos.rows import row
+from tests.chaos.rows import waiting_row
 from tests.chaos.stage import Stage
 
 _REFUSAL = Answer(response("400 Bad Request"), accepts=False)
 _REQUEST_TIMEOUT_S = 30
 
 
-@row
+@waiting_row
 def dead_letters_refused(stage: Stage) -> None:
     """While the dead-letter topic refuses, nothing is committed past a rejected message.
 
@@ -36,7 +36,7 @@ def dead_letters_refused(stage: Stage) -> None:
     _finish(stage)
 
 
-@row
+@waiting_row
 def dead_letters_deleted(stage: Stage) -> None:
     """A dead-letter topic that is deleted loses no message that is rejected after that.
 

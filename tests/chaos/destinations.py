@@ -20,7 +20,7 @@ from tests.chaos.receiver import (
     response,
     share_of,
 )
-from tests.chaos.rows import row
+from tests.chaos.rows import row, waiting_row
 from tests.chaos.stage import Stage
 from tests.support.processes import wait_until
 
@@ -60,7 +60,7 @@ def half_answers(stage: Stage) -> None:
     _fail_some(stage, 0.1, answers)
 
 
-@row
+@waiting_row
 def stalls(stage: Stage) -> None:
     """Requests that are never answered, wholly or from the middle of an answer on, lose nothing.
 
@@ -71,7 +71,7 @@ def stalls(stage: Stage) -> None:
     _fail_some(stage, 0.005, [*cuts, Answer(b"", accepts=False, then=Then.STALL)])
 
 
-@row
+@waiting_row
 def slow_answers(stage: Stage) -> None:
     """Answers at 10 bytes a second are waited for, and hold back no other message.
 
@@ -80,7 +80,7 @@ def slow_answers(stage: Stage) -> None:
     _fail_some(stage, 0.002, [ACCEPT._replace(bytes_per_s=10)])
 
 
-@row
+@waiting_row
 def wrong_dsn(stage: Stage) -> None:
     """A destination that answers 401 for two minutes pauses; nothing is lost or dead-lettered.
 
@@ -106,7 +106,7 @@ def partial_limits(stage: Stage) -> None:
         stage.judge.problems.append(f"items of {repeated} envelopes were accepted twice")
 
 
-@row
+@waiting_row
 def saas_down(stage: Stage) -> None:
     """While a required second destination is down, upstream gets nothing twice, and neither loses.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.chaos.rows import row
+from tests.chaos.rows import row, waiting_row
 from tests.chaos.stage import CONNECTIONS, Stage, started
 from tests.chaos.toxiproxy import Proxy, Toxiproxy
 from tests.support.kafka_broker import KafkaBroker
@@ -34,7 +34,7 @@ class ProxiedBroker(KafkaBroker):
         super()._write_config(controller_port, {**proxied, **settings})
 
 
-@row
+@waiting_row
 def kafka_cuts(stage: Stage) -> None:
     """A network to Kafka that is cut again and again loses nothing.
 
@@ -58,7 +58,7 @@ def kafka_cuts(stage: Stage) -> None:
     stage.finish()
 
 
-@row
+@waiting_row
 def kafka_far_away(stage: Stage) -> None:
     """A Kafka that is slow, far away and sends its answers in pieces loses and repeats nothing.
 
@@ -93,7 +93,7 @@ def destination_cuts(stage: Stage) -> None:
     stage.bound = cuts * _WORKERS * CONNECTIONS
 
 
-@row
+@waiting_row
 def destination_silent(stage: Stage) -> None:
     """A network that swallows all answers for a while loses nothing.
 
@@ -115,7 +115,7 @@ def destination_silent(stage: Stage) -> None:
     stage.bound = times * _WORKERS * CONNECTIONS * 4
 
 
-@row
+@waiting_row
 def destination_far_away(stage: Stage) -> None:
     """A destination that is slow, far away and answers in pieces gets each message once.
 

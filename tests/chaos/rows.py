@@ -20,13 +20,16 @@ Play: TypeAlias = Callable[[Stage], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One promise and the faults that try it. ``family`` is the name of its module."""
+    """One promise and the faults that try it. ``family`` is the name of its module. One that
+    ``mostly_waits`` leaves the processor to others.
+    """
 
     name: str
     family: str
     promise: str
     bound: str
     play: Play
+    mostly_waits: bool
 
     def matches(self, wanted: str) -> bool:
         return wanted in (self.name, self.family)
@@ -57,11 +60,20 @@ ROWS: dict[str, Row] = {}
 
 def row(play: Play) -> Play:
     """Register a row. Its docstring starts with the promise, and has a line ``Bound: …``."""
+    return _register(play, mostly_waits=False)
+
+
+def waiting_row(play: Play) -> Play:
+    """Register a row that waits for most of its time: another one is played beside it."""
+    return _register(play, mostly_waits=True)
+
+
+def _register(play: Play, *, mostly_waits: bool) -> Play:
     promise, *rest = inspect.getdoc(play).splitlines()  # type: ignore[union-attr]
     (bound,) = (line.removeprefix("Bound: ") for line in rest if line.startswith("Bound: "))
     name = play.__name__.replace("_", "-")
     family = play.__module__.rpartition(".")[2].replace("_", "-")
-    ROWS[name] = Row(name, family, promise, bound, play)
+    ROWS[name] = Row(name, family, promise, bound, play, mostly_waits)
     return play
 
 

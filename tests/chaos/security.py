@@ -12,7 +12,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.chaos.rows import row
+from tests.chaos.rows import row, waiting_row
 from tests.chaos.stage import CONNECTIONS, Stage, started
 from tests.support.certificate import (
     key_of,
@@ -152,7 +152,7 @@ def kafka_password_changed(stage: Stage) -> None:
     stage.finish()
 
 
-@row
+@waiting_row
 def kafka_tokens_expire(stage: Stage) -> None:
     """Tokens (OAUTHBEARER) that live for a few seconds are renewed; nothing is lost or repeated.
 
@@ -177,7 +177,7 @@ def kafka_tokens_expire(stage: Stage) -> None:
     stage.finish()
 
 
-@row
+@waiting_row
 def kafka_certificate_expired(stage: Stage) -> None:
     """A broker whose certificate has expired is named; once it is replaced, delivery goes on.
 
@@ -211,7 +211,7 @@ def kafka_certificate_expired(stage: Stage) -> None:
     stage.finish()
 
 
-@row
+@waiting_row
 def destination_certificate_expired(stage: Stage) -> None:
     """A destination whose certificate expires holds everything back until it is replaced.
 
