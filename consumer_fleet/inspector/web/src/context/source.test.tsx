@@ -2,6 +2,7 @@ import { screen, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { expect, test } from 'vitest';
 
+import { cpuMsOf } from '../fixtures/cpuTime';
 import type { SourceLine } from '../model/event';
 import { frame, renderContext, SOURCE_FRAME } from './testing';
 
@@ -118,7 +119,8 @@ test('a collapsed frame shows one line, however many have its number', () => {
 test('long line ends and names are processed quickly', () => {
   const text = `${'\n'.repeat(100_000)}x`;
   const shown = frame({ context: [[7, text]], lineNo: 7, filename: `${'.a?'.repeat(100_000)}\n` });
-  const startMs = performance.now();
-  renderContext({ frame: shown, hasContextSource: true, isExpanded: true });
-  expect(performance.now() - startMs).toBeLessThan(5_000);
+  const tookMs = cpuMsOf(() => {
+    renderContext({ frame: shown, hasContextSource: true, isExpanded: true });
+  });
+  expect(tookMs).toBeLessThan(5_000);
 });

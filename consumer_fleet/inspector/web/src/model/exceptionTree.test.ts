@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 
+import { cpuMsOf } from '../fixtures/cpuTime';
 import payloads from '../fixtures/exceptions.json';
 import type { JsonObject, JsonValue } from '../json';
 import { exceptionTree } from './exceptionTree';
@@ -121,9 +122,10 @@ test.each([
     type: `E${index}`,
     mechanism: { exception_id: index, parent_id: parentOf(index) },
   })).reverse();
-  const started = performance.now();
-  expect(drawn({ exception: { values } })).toHaveLength(20_000);
-  expect(performance.now() - started).toBeLessThan(2_000);
+  const tookMs = cpuMsOf(() => {
+    expect(drawn({ exception: { values } })).toHaveLength(20_000);
+  });
+  expect(tookMs).toBeLessThan(2_000);
 });
 
 function linked([type, mechanism]: [string, JsonObject], root: JsonObject = {}): JsonObject[] {
