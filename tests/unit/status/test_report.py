@@ -205,6 +205,17 @@ def test_the_place_of_a_partition_is_never_cut() -> None:
         assert f" of {end} " in shown or "of" not in shown
 
 
+def test_consumers_without_a_topic_are_noted_below_the_table_unless_all_are() -> None:
+    missing = status(partitions=0, members=(), state="absent", name="profiles")
+    shown = text_of(report(status(row()), missing), partitions=False)
+    assert "no topic" not in shown
+    assert "Topics that do not exist on this cluster: profiles." in shown
+    held = replace(missing, group=replace(missing.group, members=(member(0),)))
+    for one in (report(missing), report(status(row()), held)):
+        rows = [line.split("  ") for line in text_of(one).splitlines()]
+        assert any({"profiles", "no topic"} <= {cell.strip() for cell in cells} for cells in rows)
+
+
 def test_the_column_of_loss_distinguishes_lost_due_and_estimated() -> None:
     def cell(one: PartitionStatus) -> str:
         return text_of(report(status(one)), partitions=False).splitlines()[1].split()[-1]
