@@ -166,7 +166,10 @@ RUN = (
     ),
     program_option("dlq_topic", metavar="T", help="Dead-letter topic; default TOPIC-dlq."),
     program_option(
-        "no_dlq", is_flag=True, default=None, help="No dead-letter topic: a bad message stops."
+        "no_dlq",
+        is_flag=True,
+        default=None,
+        help="No dead-letter topic: a rejected message stops the run.",
     ),
     program_option(
         "transform",

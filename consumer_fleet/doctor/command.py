@@ -71,8 +71,8 @@ def doctor_command(request: DoctorRequest) -> None:
 
     Checks the configuration, Kafka, topics, groups, access, destinations, and this machine, as
     `consumer run` would use them with the same options. It takes up to 13 seconds and only reads:
-    no topic is created, no group joined, no offset committed. Each destination is sent one empty
-    report, twice.
+    no topic is created, no group joined, no offset committed. Each destination receives two empty
+    reports, which it stores nowhere.
     """
     from consumer_fleet.consumers.registry import in_sets
     from consumer_fleet.doctor.finding import report_lines

@@ -120,7 +120,7 @@ class Embedded:
 This is a demonstration: neither Kafka brokers nor a DSN are configured.
   Kafka     an embedded broker with {self._preloaded:,} example messages in {self._topic!r}{more}
   Upstream  an embedded inspector: its page shows accepted envelopes and dead letters{others}
-Nothing is kept: both are in memory and end with this process.
+Nothing is kept: both are in memory and end with this process (Ctrl-C).
 To make it real, give both of these:
   --bootstrap-servers HOST:PORT              or CONSUMER_BOOTSTRAP_SERVERS
   --upstream-dsn https://KEY@HOST/PROJECT    or CONSUMER_UPSTREAM_DSN
