@@ -231,12 +231,14 @@ def split_into_chunks(
     max_bytes: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
     """Group messages by partition, in order, and cut each group by count and by bytes."""
-    names = [(message.topic() or "", message.partition() or 0) for message in messages]
     groups: dict[tuple[str, int], list[KafkaMessage]] = {}
-    if names and names.count(names[0]) == len(names):  # as in a backlog: nothing to group
-        groups[names[0]] = list(messages)
+    indexes = [message.partition() for message in messages]
+    topics = {message.topic() for message in messages}
+    if len(topics) == 1 and indexes.count(indexes[0]) == len(indexes):  # as in a backlog
+        groups[topics.pop() or "", indexes[0] or 0] = list(messages)
     else:
-        for name, message in zip(names, messages, strict=True):
+        for message in messages:
+            name = (message.topic() or "", message.partition() or 0)
             groups.setdefault(name, []).append(message)
     for (topic, index), group in groups.items():
         partition = Partition(Topic(topic), index)

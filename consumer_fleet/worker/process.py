@@ -139,6 +139,9 @@ def _hear_of_deaths() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+# A death closes the pipe. The system is asked this often, in case something else keeps it open: a
+# look takes a call, and the pool looks several times in a turn.
+_ASK_INTERVAL_S = 0.05
 _SEED = "PYTHONHASHSEED"
 # Never fork: librdkafka's threads and locks do not survive it.
 _CONTEXT = get_context("spawn")
@@ -171,6 +174,7 @@ class WorkerProcess:
         # With our copy open, the death of the worker would never show as EOF.
         theirs.close()
         self._pipe = FramePipe(ours, f"worker-{number}", on_frame)
+        self._ask_due = 0.0
 
     @property
     def pid(self) -> int:
@@ -178,6 +182,13 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
+        if self._pipe.ended or monotonic() >= self._ask_due:
+            self._ask_due = monotonic() + _ASK_INTERVAL_S
+            return self._is_running
+        return True
+
+    @property
+    def _is_running(self) -> bool:
         if not self._process.is_alive():
             return False
         # Where something else collects the processes that end, multiprocessing never learns of it.
@@ -202,7 +213,7 @@ class WorkerProcess:
 
     def join(self, timeout_s: float) -> bool:
         self._process.join(timeout_s)
-        if self.alive:
+        if self._is_running:
             return False
         self._pipe.close()
         return True

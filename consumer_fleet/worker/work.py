@@ -105,8 +105,10 @@ class Work:
         self.given_up.discard(index)
         return True
 
-    def still_to_send(self, indexes: Sequence[int]) -> list[int]:
+    def still_to_send(self, indexes: list[int]) -> list[int]:
         """Those of the messages that are neither settled nor given up."""
+        if self.unsettled == len(self._settled) and not self.given_up:  # as at first
+            return indexes
         gone, settled = self.given_up, self._settled
         return [index for index in indexes if not settled[index] and index not in gone]
 

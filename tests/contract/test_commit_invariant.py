@@ -115,7 +115,7 @@ class SimulatedPool:
 
     def _settle_one(self, work: Work) -> None:
         records = work.chunk.records
-        index = self._world.random.choice(work.still_to_send(range(len(records))))
+        index = self._world.random.choice(work.still_to_send(list(range(len(records)))))
         place = (work.chunk.partition.index, records[index].offset)
         luck = self._world.random.random()
         if self._world.parks and luck < 0.2:
