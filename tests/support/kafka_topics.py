@@ -238,7 +238,14 @@ class KafkaTopics:
     def _wait_for_leaders(self, topic: str, partitions: int) -> None:
         def have_leaders() -> bool:
             known = self.admin.list_topics(topic, REQUEST_TIMEOUT_S).topics[topic].partitions
-            return len(known) == partitions and all(p.leader >= 0 for p in known.values())
+            if len(known) != partitions or any(each.leader < 0 for each in known.values()):
+                return False
+            # A broker names itself as leader a moment before it acts as one.
+            try:
+                self.start_offsets(topic)
+            except KafkaException:
+                return False
+            return True
 
         wait_until(have_leaders, timeout_s=REQUEST_TIMEOUT_S, what=f"the leaders of {topic}")
 
