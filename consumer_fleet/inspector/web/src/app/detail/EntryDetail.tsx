@@ -1,9 +1,10 @@
 import { useCallback, useMemo, useState, type ReactNode } from 'react';
 
-import { fetchCoverage, fetchEntry, fetchItemJson } from '../../api/client';
-import type { Entry, EntryRef } from '../../api/types';
+import { fetchCoverage, fetchEntry, fetchItemJson, fetchTrace } from '../../api/client';
+import type { Entry, EntryRef, Trace } from '../../api/types';
 import { CoverageCache, type CoverageAnswers } from '../../context/coverageCache';
 import type { JsonValue } from '../../json';
+import type { EventModel } from '../../model/event';
 import { readEvent } from '../../model/normalise';
 import { formatBytes } from '../format';
 import { Attachments } from './Attachments';
@@ -28,25 +29,43 @@ interface Props {
   onBack: () => void;
 }
 
+/** The event's payload; an unreadable one must not hide the rest of the entry. */
+type Payload = { value: JsonValue } | { failure: string } | null;
+
 interface Contents {
   entry: Entry;
-  /** The event's payload; an unreadable one must not hide the rest of the entry. */
-  payload: { value: JsonValue } | { failure: string } | null;
+  /** Undefined while a transaction's is loaded: its trace is drawn without it. */
+  payload: Payload | undefined;
+  /** Of a transaction; null if it has several. */
+  trace: Promise<Trace> | null;
 }
 
 async function loadContents(ref: EntryRef, signal: AbortSignal): Promise<Contents> {
   const entry = await fetchEntry(ref, signal);
+  if (!isTransaction(entry)) {
+    return { entry, payload: await loadPayload(entry, signal), trace: null };
+  }
+  const [traceId = null, ...others] = entry.traces;
+  const trace = others.length > 0 ? null : fetchTrace(traceId, ref, signal);
+  return { entry, payload: undefined, trace };
+}
+
+async function loadPayload(entry: Entry, signal: AbortSignal): Promise<Payload> {
   const event = entry.event === null ? undefined : entry.items[entry.event];
-  if (event === undefined) return { entry, payload: null };
+  if (event === undefined) return null;
   if (event.size_bytes > MAX_EVENT_BYTES) {
     const size = formatBytes(event.size_bytes);
-    return { entry, payload: { failure: `It is too large to display (${size}): download it.` } };
+    return { failure: `It is too large to display (${size}): download it.` };
   }
   try {
-    return { entry, payload: { value: await fetchItemJson(ref, event.index, signal) } };
+    return { value: await fetchItemJson(entry.ref, event.index, signal) };
   } catch (error) {
-    return { entry, payload: { failure: error instanceof Error ? error.message : String(error) } };
+    return { failure: error instanceof Error ? error.message : String(error) };
   }
+}
+
+function isTransaction({ summary }: Entry): boolean {
+  return summary.type === 'transaction';
 }
 
 /** One entry: its event and envelope, its origin, and its delivery. */
@@ -85,9 +104,20 @@ interface LoadedProps {
 }
 
 function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
-  const { entry, payload } = contents;
+  const { entry } = contents;
+  const firstTrace = contents.trace;
+  const loadLater = useCallback(
+    async (signal: AbortSignal) => {
+      // The trace is drawn first.
+      await firstTrace?.catch(() => null);
+      return loadPayload(entry, signal);
+    },
+    [entry, firstTrace],
+  );
+  const later = useLoaded(contents.payload === undefined ? loadLater : null);
+  const payload = later.phase === 'ready' ? later.value : contents.payload;
   const event = useMemo(
-    () => (payload !== null && 'value' in payload ? readEvent(payload.value) : null),
+    () => (payload && 'value' in payload ? readEvent(payload.value) : null),
     [payload],
   );
   const entryId = entry.summary.id;
@@ -101,7 +131,6 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
 
   const tabs: Tab[] = [];
   const { traces } = entry;
-  const isTransaction = entry.summary.type === 'transaction';
   const trace: Tab = {
     name: 'trace',
     label: traces.length > 1 ? 'Traces' : 'Trace',
@@ -109,22 +138,32 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       traces.length > 1 ? (
         <TraceList traceIds={traces} />
       ) : (
-        <TraceView traceId={traces[0] ?? null} entry={entry.ref} />
+        <TraceView
+          traceId={traces[0] ?? null}
+          entry={entry.ref}
+          first={tab === '' ? firstTrace : null}
+        />
       ),
   };
-  if (isTransaction) tabs.push(trace);
-  if (event !== null) {
+  if (isTransaction(entry)) tabs.push(trace);
+  if (event !== null || payload === undefined) {
+    const whenLoaded = (draw: (loaded: EventModel) => ReactNode) => () =>
+      event === null ? <p className="hint">Loading the event …</p> : draw(event);
     tabs.push(
       {
         name: 'event',
         label: 'Event',
-        render: () => (
-          <EventView event={event} coverage={coverage}>
+        render: whenLoaded((loaded) => (
+          <EventView event={loaded} coverage={coverage}>
             <Attachments entry={entry} />
           </EventView>
-        ),
+        )),
       },
-      { name: 'json', label: 'JSON', render: () => <JsonView value={event.raw} label="event" /> },
+      {
+        name: 'json',
+        label: 'JSON',
+        render: whenLoaded((loaded) => <JsonView value={loaded.raw} label="event" />),
+      },
     );
   }
   const readable = readableItems(entry);
@@ -141,7 +180,7 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
       ),
     });
   }
-  if (!isTransaction && traces.length > 0) tabs.push(trace);
+  if (!isTransaction(entry) && traces.length > 0) tabs.push(trace);
   if (entry.undecodable === null) {
     tabs.push({
       name: 'envelope',
@@ -157,7 +196,7 @@ function LoadedEntry({ contents, coverageAnswers, onBack }: LoadedProps) {
         event={event}
         onBack={onBack}
       />
-      {payload !== null && 'failure' in payload && (
+      {payload && 'failure' in payload && (
         <section className="notice" data-tone="bad" role="alert">
           <p className="notice-title">The event can’t be displayed</p>
           <p>{payload.failure}</p>

@@ -17,13 +17,15 @@ interface Props {
   traceId: string | null;
   /** The entry that is open, if one is. */
   entry: EntryRef | null;
+  /** The trace, if it was requested with the entry. */
+  first?: Promise<Trace> | null;
 }
 
 /** A trace of all stored entries: its spans as a waterfall, its errors and logs as links. */
-export function TraceView({ traceId, entry }: Props) {
+export function TraceView({ traceId, entry, first = null }: Props) {
   const load = useCallback(
-    (signal: AbortSignal) => fetchTrace(traceId, entry, signal),
-    [traceId, entry],
+    (signal: AbortSignal) => first ?? fetchTrace(traceId, entry, signal),
+    [traceId, entry, first],
   );
   const loaded = useLoaded(load);
   if (loaded.phase === 'loading') return <p className="hint">Loading the trace …</p>;

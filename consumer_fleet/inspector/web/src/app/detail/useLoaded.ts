@@ -9,11 +9,12 @@ type Load<T> = (signal: AbortSignal) => Promise<T>;
 
 const LOADING = { phase: 'loading' } as const;
 
-/** Loads once per identity of `load`; aborts a request that is no longer needed. */
-export function useLoaded<T>(load: Load<T>): Loaded<T> {
+/** Loads once per identity of `load`, nothing while that is null; aborts unneeded requests. */
+export function useLoaded<T>(load: Load<T> | null): Loaded<T> {
   const [state, setState] = useState<{ load: Load<T>; loaded: Loaded<T> }>();
 
   useEffect(() => {
+    if (load === null) return;
     const controller = new AbortController();
     load(controller.signal).then(
       (value) => {
