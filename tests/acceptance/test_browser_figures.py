@@ -40,13 +40,17 @@ SINCE_NAVIGATION = """async () => {
   }
   return performance.now() / 1000;
 }"""
+# Gives the seconds until a screen of frames is drawn, and until all are.
 OPENING_OF_THE_FIRST = """async () => {
   const start = performance.now();
   document.querySelector('[role=listbox] [role=option]').click();
-  while (document.querySelectorAll('[data-testid=frame]').length < 500) {
-    await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-  }
-  return (performance.now() - start) / 1000;
+  const drawn = async (count) => {
+    while (document.querySelectorAll('[data-testid=frame]').length < count) {
+      await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    }
+    return (performance.now() - start) / 1000;
+  };
+  return [await drawn(40), await drawn(500)];
 }"""
 OPENING_OF_THE_TRACE = """async () => {
   const start = performance.now();
@@ -123,8 +127,9 @@ def test_an_event_of_500_frames_opens_quickly(
 ) -> None:
     page = visit(full.url).page
     expect(rows(page).first).to_contain_text("RecursionError")
-    took_s = page.evaluate(OPENING_OF_THE_FIRST)
-    check(capsys, "event of 500 frames", took_s, EVENT_LIMIT_S)
+    screen_s, all_s = page.evaluate(OPENING_OF_THE_FIRST)
+    check(capsys, "first screen of an event of 500 frames", screen_s, EVENT_LIMIT_S)
+    check(capsys, "event of 500 frames", all_s, EVENT_LIMIT_S)
 
 
 def test_a_search_of_10000_events_answers_quickly(

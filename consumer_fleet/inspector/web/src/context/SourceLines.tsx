@@ -39,8 +39,10 @@ export function SourceLines({ lines, activeLineNo, filename, marks, isExpanded }
   const end = start + shown.length;
   const highlighted = useMemo(() => {
     const texts = lines.slice(start, end).map(([, text]) => shownText(text));
-    return highlightLines(texts, languageOf(filename), active < start ? null : active - start);
-  }, [lines, start, end, active, filename]);
+    // The line of a folded frame is plain: a long stack trace has hundreds of them.
+    const language = isExpanded ? languageOf(filename) : null;
+    return highlightLines(texts, language, active < start ? null : active - start);
+  }, [lines, start, end, active, filename, isExpanded]);
   const [firstLine] = shown;
   if (firstLine === undefined) return null;
 

@@ -1,4 +1,4 @@
-import { useMemo, useState, type ReactNode } from 'react';
+import { useDeferredValue, useMemo, useState, type ReactNode } from 'react';
 
 import { CopyButton } from '../../context/CopyButton';
 import type { CoverageCache } from '../../context/coverageCache';
@@ -19,12 +19,15 @@ interface Props {
 
 const NO_REGISTERS: RegisterMap = {};
 const PAGE_SIZE = 500;
+// More than fit a screen: the others are drawn after these are shown.
+const FIRST_ROWS = 40;
 
 export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
   const { frames, framesOmitted, meta } = stacktrace;
   const [isAppOnly, setIsAppOnly] = useState(true);
   const [isNewestFirst, setIsNewestFirst] = useState(true);
   const [unfolded, setUnfolded] = useState<ReadonlySet<number>>(new Set());
+  const drawnRows = useDeferredValue(Infinity, FIRST_ROWS);
   const plan = useMemo(() => planFrames(frames, isAppOnly), [frames, isAppOnly]);
   const openIndex = initiallyOpenFrame(frames);
 
@@ -98,7 +101,7 @@ export function StackTrace({ event, stacktrace, heading, coverage }: Props) {
         </p>
       )}
       <ol className="frames" aria-label="Stack frames">
-        {pages.shown}
+        {pages.shown.slice(0, drawnRows)}
       </ol>
       <ShowMore pages={pages} what="rows" className="wide-button" />
     </div>
