@@ -29,15 +29,17 @@ const STATUS = {
 const EVENT_30 = '1e'.padStart(32, '0');
 const LINK_30 = `#/event/${EVENT_30}/aa-30`;
 
+const TRANSACTION = { type: 'transaction', level: null };
+
 let requested: string[] = [];
-let answers: Record<string, () => Response> = {};
+let answers: Record<string, () => Response | Promise<Response>> = {};
 let stream: () => Promise<Response>;
 
 function json(body: unknown, status = 200): Response {
   return new Response(JSON.stringify(body), { status });
 }
 
-function usualAnswers(): Record<string, () => Response> {
+function usualAnswers(): typeof answers {
   return {
     '/api/status': () => json(STATUS),
     '/api/events': () => json({ events: KEPT, total: 30, next: null, repeats: {}, store: 'aa' }),
@@ -97,8 +99,20 @@ test('a row names each item type once, however many items there are', async () =
   await open();
   const rows = await within(await list()).findAllByRole('option');
   const shown = rows.map((row) => row.querySelector('.event-culprit')?.textContent);
-  expect(shown[0]).toBe('log, event');
+  expect(shown[0]).toBe('log, event · python · project 1');
   expect(shown[1]?.length).toBeLessThan(200);
+});
+
+test('a row names culprit, platform and project, and nothing twice', async () => {
+  const events = [
+    summary(2, { title: '/pay', culprit: '/pay', platform: null, project: '7' }),
+    summary(1, { title: 'KeyError', culprit: 'cart.total' }),
+  ];
+  answers['/api/events'] = () => json({ events, total: 2, next: null, repeats: {}, store: 'aa' });
+  await open();
+  const rows = await within(await list()).findAllByRole('option');
+  const shown = rows.map((row) => row.querySelector('.event-culprit')?.textContent);
+  expect(shown).toEqual(['project 7', 'cart.total · python · project 1']);
 });
 
 test('a row shows the level as an icon and a word before the title', async () => {
@@ -249,6 +263,33 @@ test('an event that is not valid JSON leaves the rest of its entry readable', as
   await open(LINK_30);
   expect((await screen.findByRole('alert')).textContent).toContain('Not valid JSON');
   screen.getByRole('tab', { name: 'Envelope' });
+});
+
+test('the trace of a transaction is drawn before its event is loaded', async () => {
+  const span = { entry: 30, span_id: 'a', op: 'db', name: 'SELECT', start: 1, end: 2, status: '' };
+  const trace = {
+    store: 'aa',
+    trace_id: null,
+    entries: {},
+    is_complete: true,
+    spans: [{ ...span, parent: '', is_segment: true }],
+    marks: [],
+    total_spans: 1,
+    total_marks: 0,
+  };
+  answers['/api/events/30'] = () => json(entry(30, { summary: summary(30, TRANSACTION) }));
+  answers['/api/events/30/trace'] = () => json(trace);
+  let send: (payload: Response) => void = () => undefined;
+  answers['/api/events/30/items/0'] = () =>
+    new Promise<Response>((resolve) => {
+      send = resolve;
+    });
+  await open(LINK_30);
+  await screen.findByText('1 span, 0 entries');
+  await userEvent.click(screen.getByRole('tab', { name: 'Event' }));
+  screen.getByText('Loading the event …');
+  send(new Response('{"type":"transaction","tags":{"shop":"Basel"}}'));
+  await screen.findByText('Basel');
 });
 
 test('a search is sent to the server and kept in the address', async () => {

@@ -52,7 +52,7 @@ export function EntryHeader({ summary, sameIssue, event, onBack }: Props) {
       <h2 id="entry-title" tabIndex={-1} className="entry-title">
         <SafeText text={title || '(no title)'} />
       </h2>
-      {culprit !== '' && (
+      {culprit !== '' && culprit !== title && (
         <p className="culprit">
           <SafeText text={culprit} />
         </p>

@@ -35,7 +35,7 @@ export const EventRow = memo(function EventRow({
   onSelect,
   measure,
 }: Props) {
-  const { id, level, title, culprit, type, received_at: receivedAtS } = summary;
+  const { id, level, title, type, received_at: receivedAtS } = summary;
   const deadLetter = summary.dead_letter;
   return (
     <div
@@ -71,7 +71,7 @@ export const EventRow = memo(function EventRow({
         {formatBriefly(receivedAtS)}
       </time>
       <span className="event-culprit">
-        <SafeText text={culprit || typesOf(summary)} />
+        <SafeText text={whereOf(summary)} />
       </span>
       <span className="event-marks">
         {repeats > 1 && <span className="mark mark-repeats">{formatCount(repeats, 'event')}</span>}
@@ -97,9 +97,17 @@ export const EventRow = memo(function EventRow({
   );
 });
 
-/** Each type only once: an envelope may have thousands of items. */
-function typesOf({ item_types: types }: Summary): string {
-  return [...new Set(types)].slice(0, MAX_TYPES).join(', ');
+/** Where it happened, as far as the rest of the row does not say it. */
+function whereOf({ culprit, title, item_types: types, platform, project }: Summary): string {
+  // Each type only once: an envelope may have thousands of items.
+  const kinds = [...new Set(types)].slice(0, MAX_TYPES);
+  const what = culprit === title || culprit === '' ? '' : culprit;
+  const parts = [
+    what || (kinds.length > 1 ? kinds.join(', ') : ''),
+    platform,
+    `project ${project}`,
+  ];
+  return parts.filter((part) => part !== null && part !== '').join(' · ');
 }
 
 function hasRefusal(summary: Summary): boolean {
