@@ -15,7 +15,12 @@ import sentry_sdk
 from playwright.sync_api import FloatRect, Page, expect
 from sentry_sdk import logger
 from sentry_sdk.crons import capture_checkin
-from sentry_sdk.profiler import transaction_profiler
+from sentry_sdk.profiler import (
+    continuous_profiler,
+    start_profiler,
+    stop_profiler,
+    transaction_profiler,
+)
 
 from consumer_fleet.capture.dsn import Dsn
 from tests.support.browser import Look, OpenPage, open_row, rows
@@ -42,7 +47,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InspectorProcess]
     """An inspector with one item of each type, sent by the SDK itself."""
     with InspectorProcess(tmp_path_factory.mktemp("sent")) as inspector:
         send_everything(inspector.dsn)
-        inspector.wait_for_events(8)
+        send_profile_of_a_session(inspector.dsn)
+        inspector.wait_for_events(9)
         yield inspector
 
 
@@ -85,6 +91,24 @@ def send_everything(dsn: str) -> None:
 
 
 def busy_with_prices() -> int:
+    return sum(range(2_000))
+
+
+def send_profile_of_a_session(dsn: str) -> None:
+    """The newer profiles, of no transaction."""
+    client = sentry_sdk.Client(
+        dsn=dsn, default_integrations=False, release="shop@2", profile_session_sample_rate=1.0
+    )
+    start_profiler()
+    work_until = time.monotonic() + 0.2
+    while time.monotonic() < work_until:
+        busy_with_taxes()
+    stop_profiler()
+    client.close()
+    continuous_profiler.teardown_continuous_profiler()
+
+
+def busy_with_taxes() -> int:
     return sum(range(2_000))
 
 
@@ -135,6 +159,10 @@ def test_every_item_of_the_sdk_is_read_on_the_page(visit: OpenPage, sent: Inspec
     # A caller has a box for each of its lines that were seen: it is below one of them.
     callers = [each.bounding_box() for each in boxes.filter(has_text="send_everything").all()]
     assert any(caller["y"] < busy["y"] and spans(caller, busy) for caller in callers), callers
+
+    of_session = show(page, "profile of shop@2", "Profile")
+    expect(of_session).to_contain_text("busy_with_taxes")
+    expect(of_session).to_contain_text(re.compile(r"\d+ samples"))
 
     feedback = show(page, "The cart is empty", "Event")
     expect(feedback.locator(".feedback")).to_have_text("The cart is empty")
@@ -189,6 +217,9 @@ def test_every_item_of_the_node_sdk_is_read_on_the_page(
 
     session = show(page, "session exited", "Session")
     expect(session).to_contain_text("Releaseshop@1")
+
+    report = show(page, "discarded by the SDK", "Client report")
+    expect(report.get_by_role("row", name="error before_send 1")).to_be_visible()
 
     feedback = show(page, "The cart is empty", "Event")
     expect(feedback.locator(".feedback")).to_have_text("The cart is empty")

@@ -41,6 +41,7 @@ async function main() {
     release: 'shop@1',
     tracesSampleRate: 1,
     enableLogs: true,
+    beforeSend: (event) => (event.message === 'dropped' ? null : event),
   });
   if (traceLifecycle === 'static') {
     sendSpans();
@@ -55,7 +56,10 @@ async function main() {
     Sentry.captureFeedback({ message: 'The cart is empty', email: 'jane@example.com' });
     Sentry.startSession();
     Sentry.captureSession(true);
+    Sentry.captureMessage('dropped');
   }
+  // A client report is sent by flush() alone.
+  await Sentry.flush(5_000);
   await Sentry.close(5_000);
 }
 
