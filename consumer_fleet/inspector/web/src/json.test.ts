@@ -17,6 +17,12 @@ test('a number that JavaScript would rewrite keeps its text', () => {
   expect(parseJson('0.1')).toBe(0.1);
 });
 
+test('exact and inexact numbers, and texts that look like them, are kept apart', () => {
+  const text =
+    '{"a":[1.0,2,-0.50,1e2],"1.0":"1.0","b":"[3.0, \\"4.0\\"]","c":12345678901234567890}';
+  expect(printJson(parseJson(text)).replaceAll(/\s/g, '')).toBe(text.replaceAll(/\s/g, ''));
+});
+
 test('a million digits are kept without being parsed as a number', () => {
   const digits = '9'.repeat(1_000_000);
   expect(parseJson(digits)).toEqual(new LosslessNumber(digits));
@@ -51,6 +57,10 @@ test.each([
   '"open',
   '"bad \\x"',
   '01',
+  '[1.0, 01]',
+  '[1.0.0]',
+  '--1.0',
+  '1.0"',
   '1 2',
   'nul',
   "{'a': 1}",

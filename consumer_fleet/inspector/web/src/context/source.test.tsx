@@ -56,6 +56,12 @@ test.each([
   expect(found.map((element) => element.textContent)).toEqual(keywords);
 });
 
+test('the line of a folded frame has no colours', () => {
+  renderContext({ frame: SOURCE_FRAME, hasContextSource: true, isExpanded: false });
+  screen.getByTestId('context-line');
+  expect(document.querySelectorAll('[class^=hljs]').length).toBe(0);
+});
+
 test('an empty source list does not crash', () => {
   const { container } = renderContext({
     frame: frame({ context: [] }),
