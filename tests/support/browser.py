@@ -228,6 +228,13 @@ def _show_trace(page: Page) -> None:
     page.get_by_label("Selected span").wait_for()
 
 
+def _show_profile(page: Page) -> None:
+    titled = page.locator(".event-title", has_text="/checkout")
+    rows(page).filter(has=titled).first.click()
+    page.get_by_role("tab", name="Profile").click()
+    page.get_by_role("img", name="Flame graph").wait_for()
+
+
 def _show_attachments(page: Page) -> None:
     open_row(page, "RateMissing: no rate for NOK")
     page.get_by_role("list", name="Attachments").scroll_into_view_if_needed()
@@ -262,6 +269,7 @@ def _show_fleet(page: Page) -> None:
 SHOTS: Final[dict[str, Callable[[Page], None]]] = {
     "inspector": _show_error,
     "inspector-trace": _show_trace,
+    "inspector-profile": _show_profile,
     "inspector-attachments": _show_attachments,
     "inspector-logs": _show_logs,
     "inspector-issues": _show_issues,
