@@ -221,8 +221,9 @@ class Progress:
             rate = (outcomes.total - self._settled_of.get(name, 0)) / elapsed_s
             self._settled_of[name] = outcomes.total
             filtered, rejected = outcomes.filtered.total(), outcomes.rejected.total()
-            figures = (lag or 0, rate, outcomes.delivered, filtered, rejected)
-            shown = zip(titles, map(short_number, figures), strict=True)
+            figures = (rate, outcomes.delivered, filtered, rejected)
+            left = "-" if lag is None else short_number(lag)
+            shown = zip(titles, (left, *map(short_number, figures)), strict=True)
             yield f"{name:<{width}}" + "".join(f"{text:>{len(title) + 2}}" for title, text in shown)
 
     @staticmethod

@@ -191,10 +191,11 @@ class GroupSource:
         return lag
 
     def rest(self, settled: int) -> Rest:
-        """Return the lag of this member, or the rest of ``length``."""
+        """Return the lag of this member, unknown without partitions, or the rest of ``length``."""
         if self.length is not None:
             return self.length.rest(settled)
-        return Rest(sum(self.lag().values()), None)
+        lag = self.lag()
+        return Rest(sum(lag.values()) if lag else None, None)
 
     def is_settled(self, _settled: int) -> bool:
         return self.is_replayed()

@@ -190,3 +190,9 @@ def test_the_lag_goes_on_growing_while_reading_is_paused(is_full: bool) -> None:
         assert list(here.source.lag().values()) == [1000, 5]
         assert here.source.rest(0).left == 1005
     assert here.questions == 1
+
+
+def test_the_lag_is_unknown_before_partitions_are_assigned() -> None:
+    here = Paused()
+    here.source.consumer = None
+    assert here.source.rest(0).left is None
