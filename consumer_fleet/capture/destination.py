@@ -69,8 +69,7 @@ class Destination:
     ) -> None:
         self.name, self.role = options.name, options.role
         self.dsn = dsn = options.dsn
-        self.required = options.required
-        self.drop_items = options.drop_items
+        self.required, self.drop_items = options.required, options.drop_items
         self._holds, self._draining = options.holds and options.required, False
         self._share = Share.of(options, loop.clock)
         self._clock = clock = loop.clock
@@ -282,7 +281,8 @@ class Destination:
         if parcel.is_probe or self._gate.failures_in_a_row:  # rarely: each call costs
             self._on_response(parcel)
         self._ledger.accepted_envelopes.total += 1
-        self._forget(parcel)
+        self._ledger.pending -= 1
+        self._ledger.pending_bytes -= parcel.size_bytes
         parcel.recipient.done(parcel.number, None)
 
     def _on_failure(self, parcel: Parcel, is_probe: bool, answer: Answer) -> None:

@@ -175,7 +175,9 @@ def members_at(second: int, dsn: str, mark: bytes) -> bytes:
 
 def serialize_after(members: bytes, envelope: Envelope) -> bytes:
     """Like ``serialize``, with the result of ``destination_members``."""
-    lines = [_prepend(members, envelope.header)]
+    header = envelope.header
+    # Not by ``_prepend``: it runs for each request.
+    lines = [members + b"}" if header == _EMPTY_HEADER else b"%b,%b" % (members, header[1:])]
     for item in envelope.items:
         lines.append(item.header)
         lines.append(item.payload)

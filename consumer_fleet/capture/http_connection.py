@@ -252,10 +252,9 @@ class HttpConnection:
     def _on_ready(self, mask: int) -> None:
         if mask & _OUT:
             self._send_rest()
-        if mask & ~_OUT and self._sock is not None:
-            self._receive(self._sock)
-
-    def _receive(self, sock: socket.socket) -> None:
+        sock = self._sock
+        if sock is None or not mask & ~_OUT:
+            return
         try:
             data = sock.recv(_READ_BYTES)
         except BlockingIOError:
