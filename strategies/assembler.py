@@ -107,7 +107,7 @@ class Assembler:
         for position in [each for each, work in self._sending.items() if not work.unsettled]:
             self._sent(position)
         for position, reason in self._assemblies.take_skipped():
-            self._pool.outcomes.count_filtered(reason, 1)
+            self._pool.count_filtered(self._stored[position].partition, reason, 1)
             self._release(position)
         self._dead_letter()
         while may_send and self._send_next():

@@ -7,18 +7,20 @@ what has passed them.
 
 The metadata is a few words::
 
-    held=20:2,3,1 since=1790000000:2,40:1 why=… topic-id=…
+    held=20:2,3,1 since=1790000000:2,40:1 why=… skipped=circle:15,too_old:3 topic-id=…
 
 With 10 committed: everything below 20 is settled except, from 10 on, 2 offsets, after 3 settled
 ones another 1, and so on. The first 2 of them have been open since that second, the next 1 since 40
-seconds after that. Metadata belongs to the very commit: who commits without it, as ``consumer
-offsets`` does, ends what it says.
+seconds after that. ``skipped`` counts the messages that were left out since the partition was
+assigned: nothing else on the cluster tells of them. Metadata belongs to the very commit: who
+commits without it, as ``consumer offsets`` does, ends what it says.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, repeat
 from math import ceil
@@ -33,6 +35,7 @@ from consumer_fleet.kafka.chunk import Chunk
 # The broker's default for offset.metadata.max.bytes is 4,096; the other words need a few of them.
 _METADATA_BYTES: Final = 3300
 _SINCE_BYTES: Final = 300
+_SKIPPED_BYTES: Final = 100
 _WHY_LENGTH: Final = 200
 _WHY_BYTES: Final = 300
 # Offsets that have been open for nearly as long share a time, the latest of theirs.
@@ -42,12 +45,14 @@ _MAX_OPEN: Final = 1_000_000
 _HELD: Final = re.compile(r"(?:^| )held=(\d{1,19}):(\d{1,19}(?:,\d{1,19})*)(?: |$)")
 _SINCE: Final = re.compile(r"(?:^| )since=(-?\d{1,12}:\d{1,7}(?:,-?\d{1,12}:\d{1,7})*)(?: |$)")
 _WHY: Final = re.compile(r"(?:^| )why=([^ ]+)")
+_SKIPPED: Final = re.compile(r"(?:^| )skipped=([^ :,]+:\d{1,19}(?:,[^ :,]+:\d{1,19})*)(?: |$)")
 _TOPIC_ID: Final = re.compile(r"(?:^| )topic-id=([^ ]+)")
 
 
 class CommitMetadata(NamedTuple):
     """The words in a commit's metadata. ``high`` is 0 where it names no open offsets; ``why`` says
-    what the oldest of them waits for, and ``since`` is when they became open, by the wall clock.
+    what the oldest of them waits for, and ``since`` is when they became open, by the wall clock;
+    ``skipped`` counts messages by reason.
     """
 
     topic_id: str = ""
@@ -55,19 +60,21 @@ class CommitMetadata(NamedTuple):
     open: frozenset[int] = frozenset()
     why: str = ""
     since: Mapping[int, float] = MappingProxyType({})
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     @classmethod
     def read(cls, text: str | None, committed: int) -> CommitMetadata:
         """Read what a commit says. Words that are not ours, or damaged, are ignored."""
         found = _TOPIC_ID.search(text or "")
         topic_id = found[1] if found else ""
+        nothing_held = cls(topic_id, skipped=_skipped_in(text or ""))
         held = _HELD.search(text or "")
         if held is None:
-            return cls(topic_id)
+            return nothing_held
         high, position = int(held[1]), committed
         runs = [int(length) for length in held[2].split(",")]
         if committed + sum(runs) > high or 0 in runs or sum(runs[::2]) > _MAX_OPEN:
-            return cls(topic_id)
+            return nothing_held
         offsets: list[int] = []
         for number, length in enumerate(runs):
             if number % 2 == 0:
@@ -76,7 +83,8 @@ class CommitMetadata(NamedTuple):
         why = _WHY.search(text or "")
         since = _SINCE.search(text or "")
         times = dict(zip(offsets, _times(since[1]), strict=False)) if since else {}
-        return cls(topic_id, high, frozenset(offsets), unquote(why[1]) if why else "", times)
+        words = high, frozenset(offsets), unquote(why[1]) if why else "", times
+        return cls(topic_id, *words, nothing_held.skipped)
 
 
 #: Of a commit without metadata.
@@ -107,8 +115,10 @@ class OpenOffsets:
         self._since: dict[Partition, dict[int, float]] = {}
         # Below these offsets, only the inherited ones are not settled.
         self._settled_below: dict[Partition, int] = {}
+        self._skipped: dict[Partition, Counter[str]] = {}
         self._tables: tuple[dict[Partition, Any], ...] = (
             *(self._aside, self._inherited, self._left, self._since, self._settled_below),
+            self._skipped,
         )
         self._changed: set[Partition] = set()
         self._metadata_bytes = _METADATA_BYTES
@@ -136,6 +146,10 @@ class OpenOffsets:
             aside.discard(offset)
             self._since.get(partition, {}).pop(offset, None)
             self._changed.add(partition)
+
+    def skipped(self, partition: Partition, reason: str, messages: int) -> None:
+        """Messages are left out: the next commit says so."""
+        self._skipped.setdefault(partition, Counter())[reason] += messages
 
     def leave(self, partition: Partition, offsets: Iterable[int]) -> None:
         """Messages are given up at a drain although others have passed them. Call before the
@@ -212,6 +226,8 @@ class OpenOffsets:
     def commit_of(self, partition: Partition, settled: int, topic_id: str) -> tuple[int, str]:
         """The offset to commit, and its metadata, where the prefix is settled up to an offset."""
         words = [f"topic-id={topic_id}"] if topic_id else []
+        if skipped := _skipped_words(self._skipped.get(partition, {})):
+            words.insert(0, f"skipped={skipped}")
         offsets = sorted(each for each in self._all_open(partition) if each < settled)
         if not offsets:
             return settled, " ".join(words)
@@ -256,7 +272,23 @@ class OpenOffsets:
             self._changed.discard(partition)
 
     def forget_all(self) -> None:
-        self.forget({*self._aside, *self._inherited, *self._left})
+        self.forget({*self._aside, *self._inherited, *self._left, *self._skipped})
+
+
+def _skipped_words(counts: Mapping[str, int]) -> str:
+    """The most frequent reasons that have room."""
+    text = ""
+    for reason, messages in sorted(counts.items(), key=lambda each: -each[1]):
+        longer = f"{text},{quote(reason)}:{messages}" if text else f"{quote(reason)}:{messages}"
+        if len(longer) <= _SKIPPED_BYTES:
+            text = longer
+    return text
+
+
+def _skipped_in(text: str) -> Mapping[str, int]:
+    found = _SKIPPED.search(text)
+    pairs = (part.split(":") for part in found[1].split(",")) if found else ()
+    return MappingProxyType({unquote(reason): int(messages) for reason, messages in pairs})
 
 
 def _runs(offsets: Sequence[int], settled: int, limit: int) -> tuple[str, int]:

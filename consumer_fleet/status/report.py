@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
@@ -161,6 +162,16 @@ class ConsumerStatus:
         ]
 
     @property
+    def skipped(self) -> Counter[str]:
+        """Messages that the group's members have left out, by reason, since each got its
+        partitions; as its last commits say.
+        """
+        counts: Counter[str] = Counter()
+        for row in self.rows:
+            counts.update(row.held.skipped)
+        return counts
+
+    @property
     def unowned(self) -> list[int]:
         """Partitions without an owner although the group is stable and has members."""
         if self.group.state != "stable" or not self.group.members:
@@ -303,6 +314,9 @@ def _notes_of(status: ConsumerStatus, named: Collection[Cause]) -> Iterator[str]
             f"{name}: {status.idle_members} of {status.members} members idle, as the topic has "
             f"{counted(status.partitions, 'partition')}."
         )
+    if skipped := status.skipped:
+        reasons = ", ".join(f"{printable(why)} {n:,}" for why, n in skipped.most_common())
+        yield f"{name}: skipped since the partitions were assigned: {reasons}."
     held = {row.index: counted(len(row.held.open), "message") for row in status.rows}
     for cause in status.causes:
         if cause not in named:

@@ -289,6 +289,7 @@ def _consumer(status: ConsumerStatus, now_s: float) -> dict[str, Any]:
         "lag": status.lag,
         "waiting": status.waiting,
         "lost": status.lost,
+        "skipped": dict(status.skipped.most_common()),
         "lag_s": _seconds(status.lag_s(now_s)),
         "rate_per_s": _seconds(status.rate),
         "time_to_loss_s": status.loss and _seconds(status.loss.seconds),

@@ -258,7 +258,7 @@ class WorkerPool:
         if assignment is None:
             return
         work, share = assignment.work, assignment.work.share
-        work.take(receipts, share.outcomes)
+        work.take(receipts, share)
         for parked in receipts.parked:
             if work.settle(parked.number):
                 share.open_offsets.add(work.chunk.partition, work.chunk.offset_of(parked.number))

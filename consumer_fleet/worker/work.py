@@ -12,6 +12,8 @@ from threading import Lock
 from time import time
 from typing import Final, NamedTuple, Protocol
 
+from arroyo.types import Partition
+
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.capture.held import Held
 from consumer_fleet.kafka.chunk import Chunk, DeadLetter, KafkaRecords
@@ -112,14 +114,14 @@ class Work:
         gone, settled = self.given_up, self._settled
         return [index for index in indexes if not settled[index] and index not in gone]
 
-    def take(self, receipts: Receipts, outcomes: OutcomeCounts) -> None:
+    def take(self, receipts: Receipts, share: PoolShare) -> None:
         """Settle what a worker has filtered or rejected, and note what it has given up."""
         filtered = Counter(reason for index, reason in receipts.filtered if self.settle(index))
         for reason, messages in filtered.items():
-            outcomes.count_filtered(reason, messages)
+            share.count_filtered(self.chunk.partition, reason, messages)
         for index, reason, detail in receipts.rejected:
             if self.reject(index, reason, detail):
-                outcomes.count_rejected(reason)
+                share.outcomes.count_rejected(reason)
         self.given_up.update(each for each in receipts.given_up if not self.is_settled(each))
 
     def settle_delivered(self, marks: bytes) -> int:
@@ -344,6 +346,11 @@ class PoolShare:
     def is_hopeless(self) -> bool:
         """No worker can boot: nothing that waits for one is ever done."""
         return self._workers.is_hopeless
+
+    def count_filtered(self, partition: Partition, reason: str, messages: int) -> None:
+        """Messages are left out on purpose: for the run's figures, and for the next commit."""
+        self.outcomes.count_filtered(reason, messages)
+        self.open_offsets.skipped(partition, reason, messages)
 
     def abandon(self, works: list[Work]) -> None:
         """Start no more of these, and drop their receipts."""

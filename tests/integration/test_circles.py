@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import pytest
 
 from consumer_fleet.capture.envelope import parse
 from tests.conftest import TopicFactory
-from tests.support.consumer_process import ConsumerProcess
+from tests.support.consumer_process import ConsumerProcess, run_command
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.messages import containing
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
@@ -75,6 +76,15 @@ class Scene:
 
         return answer
 
+    def skipped_by_status(self) -> dict[str, int]:
+        asked = run_command(
+            *("status", "--bootstrap-servers", self.kafka.bootstrap_servers, "--json"),
+            *("--group", self.group),
+        )
+        consumers = json.loads(asked.stdout)["consumers"]
+        (skipped,) = [each["skipped"] for each in consumers if each["group"] == self.group]
+        return dict(skipped)
+
     @property
     def has_settled(self) -> bool:
         """Whether everything in the topic is committed."""
@@ -114,6 +124,7 @@ def test_a_circle_stops_within_two_rounds(
         found = running.events("circle")[0]
         assert (found["topic"], found["destinations"]) == (here.topic, {"upstream": "127.0.0.1"})
         assert "check the DSN" in found["what_to_do"]
+        assert here.skipped_by_status() == {"circle": 15}
         running.signal(signal.SIGTERM)
         assert running.wait() == 0
         (summary,) = running.events("summary")

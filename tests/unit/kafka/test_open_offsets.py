@@ -266,3 +266,34 @@ def test_times_that_are_damaged_are_unknown_and_the_rest_holds(since: str) -> No
 def test_times_of_only_some_are_read_for_those() -> None:
     assert CommitMetadata.read("held=20:2,3,1 since=7:2", 10).since == {10: 7, 11: 7}
     assert CommitMetadata.read("held=20:1 since=7:9999999", 10).since == {10: 7}
+
+
+def test_a_commit_counts_what_was_skipped_by_reason_until_the_partition_moves() -> None:
+    found = opened(10)
+    found.skipped(HERE, "circle", 15)
+    found.skipped(HERE, "too old, by: us", 2)
+    found.skipped(HERE, "circle", 5)
+    committed, text = found.commit_of(HERE, 20, "abc")
+    read = CommitMetadata.read(text, committed)
+    assert read.skipped == {"circle": 20, "too old, by: us": 2}
+    assert (read.topic_id, sorted(read.open), read.high) == ("abc", [10], 20)
+    found.forget([HERE])
+    assert found.commit_of(HERE, 20, "abc") == (20, "topic-id=abc")
+
+
+def test_skipped_messages_of_many_reasons_leave_room_for_the_rest_of_the_metadata() -> None:
+    found = opened(*range(0, 4000, 2))
+    found.describe = lambda _partition, _offset: "é" * 300
+    for number in range(100):
+        found.skipped(HERE, f"reason-{number}", number + 1)
+    committed, text = found.commit_of(HERE, 5000, "AAAAAAAAAAAAAAAAAAAAAA")
+    read = CommitMetadata.read(text, committed)
+    assert len(text) <= 4096
+    assert read.skipped["reason-99"] == 100
+    assert "reason-0" not in read.skipped
+
+
+@pytest.mark.parametrize("word", ["circle", "a:", ":1", "a,b:1", "a:1,", f"a:1{'0' * 19}"])
+def test_a_damaged_count_of_skipped_messages_is_ignored(word: str) -> None:
+    read = CommitMetadata.read(f"held=20:2 skipped={word} topic-id=x", 10)
+    assert (read.topic_id, sorted(read.open), dict(read.skipped)) == ("x", [10, 11], {})

@@ -242,7 +242,7 @@ def test_the_document_has_the_names_that_the_documentation_promises() -> None:
         *("consumer", "group", "topic", "topic_exists", "state", "protocol", "members"),
         *("idle_members", "unowned_partitions", "lag", "waiting", "lost", "lag_s"),
         *("rate_per_s", "time_to_loss_s", "time_to_loss_by", "retention", "partitions"),
-        "causes",
+        *("causes", "skipped"),
     }
     (partition,) = consumer["partitions"]
     assert partition.keys() == {
@@ -269,6 +269,15 @@ def test_a_held_message_is_named_and_what_has_passed_it_does_not_wait() -> None:
         "events: 2 messages held, others pass: events/0 at offset 40: upstream fails on it: "
         "HTTP 500: boom"
     )
+
+
+def test_skipped_messages_of_all_partitions_are_shown_by_reason() -> None:
+    found = [CommitMetadata(skipped=each) for each in ({"circle": 1500}, {"circle": 1, "a\x1b": 2})]
+    one = report(status(row(0, committed=100, held=found[0]), row(1, committed=100, held=found[1])))
+    assert document(one, [], [])["consumers"][0]["skipped"] == {"circle": 1501, "a\x1b": 2}
+    (note,) = notes(one)
+    assert note.startswith("events: skipped since the partitions were assigned: circle 1,501, a")
+    assert "\x1b" not in note
 
 
 def test_a_partition_without_progress_is_shown_with_its_cause_once() -> None:
