@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -51,10 +51,21 @@ class ReceivedRequest:
 
 
 class ScriptedReceiver:
-    """Use it as a context manager. All attributes may be read while it runs."""
+    """Use it as a context manager. All attributes may be read while it runs.
 
-    def __init__(self, tls: ssl.SSLContext | None = None, *, host: str = "127.0.0.1") -> None:
+    ``keep_bodies=False`` is for bodies that together are larger than memory: only the script gets
+    them.
+    """
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        *,
+        host: str = "127.0.0.1",
+        keep_bodies: bool = True,
+    ) -> None:
         self._host = host
+        self._keep_bodies = keep_bodies
         self._respond: Callable[[ReceivedRequest], Reply] = lambda _request: Reply()
         self._tls = tls
         self._changed = threading.Condition()
@@ -134,7 +145,9 @@ class ScriptedReceiver:
     def take(self, request: ReceivedRequest) -> Reply:
         """Record a request and choose its answer. The server's threads call this."""
         reply = self._respond(request)
-        answered = ReceivedRequest(**{**request.__dict__, "reply": reply})
+        answered = replace(request, reply=reply)
+        if not self._keep_bodies:
+            answered = replace(answered, raw_body=b"", body=b"")
         with self._changed:
             self._requests.append(answered)
             self._changed.notify_all()
