@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +13,15 @@ import msgpack
 import pytest
 
 from consumer_fleet.capture.envelope import Envelope, build, make_item, serialize
-from consumer_fleet.codec import Decode
+from consumer_fleet.codec import Decode, Fragment, Incomplete
 from consumer_fleet.consumers import registry
+from tests.support.attachments import attached_event
 from tests.support.bugsink import Bugsink
 from tests.support.messages import containing, examples, message, now
 
 DECODE_EVENTS = registry.get("events").decode
 DECODE_INGEST_EVENTS = registry.get("ingest-events").decode
+DECODE_INGEST_ATTACHMENTS = registry.get("ingest-attachments").decode
 DECODE_ENVELOPES = registry.get("envelopes").decode
 # The schema is that of errors.
 OF_TRANSACTIONS = {"breakdowns", "measurements", "spans", "start_timestamp"}
@@ -29,6 +32,11 @@ def deliver(bugsink: Bugsink, decode: Decode, value: bytes) -> str:
     """Decode the message and post its envelope; returns the event's id, "" for one without."""
     envelope = decode(now(message(value)))
     assert isinstance(envelope, Envelope)
+    post(bugsink, envelope)
+    return envelope.event_id or ""
+
+
+def post(bugsink: Bugsink, envelope: Envelope) -> None:
     dsn = urlsplit(bugsink.dsn)
     body = serialize(envelope, dsn=bugsink.dsn, sent_at="2026-01-01T00:00:00Z")
     connection = http.client.HTTPConnection("127.0.0.1", bugsink.port, timeout=30)
@@ -41,7 +49,6 @@ def deliver(bugsink: Bugsink, decode: Decode, value: bytes) -> str:
         assert response.status == 200, response.read()
     finally:
         connection.close()
-    return envelope.event_id or ""
 
 
 def expected_title(row: dict[str, Any]) -> tuple[str, str]:
@@ -129,6 +136,19 @@ def test_relays_event_with_an_inline_attachment_is_accepted(bugsink: Bugsink) ->
     value = msgpack.packb(fields | {"attachments": [attachment]})
     assert deliver(bugsink, DECODE_INGEST_EVENTS, value) == event_id
     assert bugsink.wait_for_ids([event_id])[event_id].title_value == "x"
+
+
+def test_relays_event_with_an_attachment_in_chunks_is_shown(bugsink: Bugsink) -> None:
+    event = attached_event(random.Random(uuid.uuid4().int), [250], chunk_bytes=100)
+    *chunks, whole = [DECODE_INGEST_ATTACHMENTS(message(each)) for each in event.messages]
+    assert isinstance(whole, Incomplete)
+    (blob,) = whole.blobs
+    assert len(chunks) == blob.fragments
+    pieces = [each.content for each in chunks if isinstance(each, Fragment)]
+    envelope = whole.completed({blob.key: b"".join(pieces)})
+    assert isinstance(envelope, Envelope)
+    post(bugsink, envelope)
+    assert bugsink.wait_for_ids([event.event_id])[event.event_id].level == "error"
 
 
 def test_raw_envelopes_are_shown_as_the_errors_that_they_are(bugsink: Bugsink) -> None:

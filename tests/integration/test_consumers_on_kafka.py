@@ -36,13 +36,15 @@ class Case(NamedTuple):
     # Of the schemas' examples.
     delivered: int
     filtered: dict[str, int]
+    # Messages with the other parts of the envelope.
+    parts: tuple[bytes, ...] = ()
 
 
 def packed(**fields: Any) -> bytes:
     return bytes(msgpack.packb(fields))
 
 
-def event(payload: bytes) -> bytes:
+def event(payload: bytes, *attachments: dict[str, Any]) -> bytes:
     return packed(
         type="event",
         payload=payload,
@@ -50,10 +52,55 @@ def event(payload: bytes) -> bytes:
         event_id=ID,
         project_id=42,
         remote_addr="203.0.113.7",
-        attachments=[],
+        attachments=attachments,
     )
 
 
+def chunk(index: int, payload: bytes) -> bytes:
+    return packed(
+        type="attachment_chunk",
+        payload=payload,
+        event_id=ID,
+        project_id=42,
+        id=DUMP["id"],
+        chunk_index=index,
+    )
+
+
+ERROR = (
+    b'{"event_id":"0123456789abcdef0123456789abcdef","level":"error","version":"7",'
+    b'"type":"error","logentry":{"formatted":"out of paper"},"timestamp":2.25}'
+)
+LOG: dict[str, Any] = {
+    "id": "0d5c3ba8-7f0e-4bd3-9a5c-56a1dd2b1f6a",
+    "name": "log.txt",
+    "rate_limited": False,
+    "content_type": "text/plain",
+    "attachment_type": "event.attachment",
+    "size": 4,
+    "data": b"a\n\x00\xff",
+}
+DUMP: dict[str, Any] = {
+    "id": "7b0e2f5c-3d0a-4c55-8a52-3f1f4c1f9d11",
+    "name": "crash.dmp",
+    "rate_limited": False,
+    "content_type": "application/x-dmp",
+    "attachment_type": "event.minidump",
+    "size": 7,
+    "chunks": 2,
+}
+LOG_HEADER = {
+    "type": "attachment",
+    "filename": "log.txt",
+    "content_type": "text/plain",
+    "attachment_type": "event.attachment",
+}
+DUMP_HEADER = {
+    "type": "attachment",
+    "filename": "crash.dmp",
+    "content_type": "application/x-dmp",
+    "attachment_type": "event.minidump",
+}
 TRANSACTION = (
     b'{"event_id":"0123456789abcdef0123456789abcdef","level":"info","version":"7",'
     b'"type":"transaction","transaction":"/pay","start_timestamp":1.5,"timestamp":2.25,"spans":[]}'
@@ -107,7 +154,70 @@ STORED = (
     b'"logentry":{"formatted":"/pay"}}'
 )
 
+ERROR_ROW = {
+    "event_id": ID,
+    "project_id": 42,
+    "platform": "python",
+    "datetime": "2026-01-01T00:00:00Z",
+    "message": "boom",
+    "data": {
+        "event_id": ID,
+        "type": "error",
+        "level": "error",
+        "release": "1",
+        "exception": {"values": [{"type": "ValueError", "value": "boom"}, None]},
+        "hashes": ["a" * 32],
+        "grouping_config": {"id": "newstyle:2023-01-11"},
+        "metadata": {"type": "ValueError", "value": "boom"},
+        "title": "ValueError: boom",
+        "project": 42,
+        "key_id": "7",
+        "received": 3.5,
+        "tags": [["sentry:release", "1"], ["a", "b"], None],
+    },
+}
+STORED_ERROR = (
+    b'{"event_id":"0123456789abcdef0123456789abcdef","type":"error","level":"error","release":"1",'
+    b'"exception":{"values":[{"type":"ValueError","value":"boom"}]},"tags":[["a","b"]],'
+    b'"timestamp":"2026-01-01T00:00:00Z","platform":"python"}'
+)
+
 CASES = [
+    Case(
+        "events",
+        json.dumps([2, "insert", ERROR_ROW, {}]).encode(),
+        ID,
+        [({"type": "event"}, STORED_ERROR)],
+        8,
+        {
+            "end_delete_groups": 1,
+            "end_delete_tag": 1,
+            "end_merge": 1,
+            "end_unmerge": 2,
+            "exclude_groups": 1,
+            "replace_group": 1,
+            "start_delete_groups": 1,
+            "start_merge": 1,
+            "tombstone_events": 3,
+        },
+    ),
+    Case(
+        "ingest-events",
+        event(ERROR, LOG),
+        ID,
+        [({"type": "event"}, ERROR), (LOG_HEADER, b"a\n\x00\xff")],
+        1,
+        {},
+    ),
+    Case(
+        "ingest-attachments",
+        event(ERROR, DUMP, LOG),
+        ID,
+        [({"type": "event"}, ERROR), (DUMP_HEADER, b"MDMP\x93\xa7\n"), (LOG_HEADER, LOG["data"])],
+        2,
+        {},
+        (chunk(1, b"\x93\xa7\n"), chunk(0, b"MDMP")),
+    ),
     Case(
         "transactions",
         json.dumps([2, "insert", ROW, {}]).encode(),
@@ -180,7 +290,7 @@ def test_a_topics_messages_arrive_as_the_envelopes_that_an_sdk_would_send(
     case: Case, kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     name = topic(1)
-    kafka.produce(name, [case.message, *examples(case.consumer).values()])
+    kafka.produce(name, [*case.parts, case.message, *examples(case.consumer).values()])
     arguments = ("--topic", case.consumer, "--physical-topic", name, "--stop-at-end")
     with ConsumerProcess(
         tmp_path,
@@ -190,7 +300,7 @@ def test_a_topics_messages_arrive_as_the_envelopes_that_an_sdk_would_send(
     ) as consumer:
         assert consumer.wait() == 0
         (summary,) = consumer.events("summary")
-    assert summary["delivered"] == case.delivered + 1
+    assert summary["delivered"] == case.delivered + 1 + len(case.parts)
     assert summary["filtered"] == case.filtered
     assert summary["dead_lettered"] == {}
     (arrived,) = [each for each in upstream.requests if is_of(case, each)]
