@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import uuid
 from collections import Counter
@@ -19,7 +20,9 @@ from tests.support.kafka_broker import KafkaBroker
 from tests.support.scripted_receiver import ScriptedReceiver
 
 PROJECTS = (1, 2, 3)
-BATCHES, BATCH = 30, 50
+BATCH = 50
+# OUTAGE_S=60 is the long run.
+OUTAGE_S = float(os.environ.get("OUTAGE_S", "1.5"))
 
 
 def envelopes(project: int, number: int) -> list[bytes]:
@@ -71,11 +74,13 @@ def test_an_outage_of_one_project_holds_back_no_other_and_loses_nothing(
         produce(1)
         consumer.wait_until(lambda: all(each.requests for each in servers.values()), "a first one")
         refusing.respond(503)
-        for _ in range(BATCHES):
+        total, ends_at = 1, time.monotonic() + OUTAGE_S
+        while time.monotonic() < ends_at:
             produce(BATCH)
-            time.sleep(0.05)  # a rate that the machine can keep
-        total = 1 + BATCHES * BATCH
+            total += BATCH
+            time.sleep(0.1)  # a rate that the machine can keep
         at_once = [accepted(server).total() for server in others]
+        print(f"{total} messages for each, {at_once} accepted in {OUTAGE_S:g} s")  # noqa: T201
         assert min(at_once) >= 0.9 * total, at_once
         consumer.wait_until(
             lambda: all(accepted(each).total() == total for each in others), "all of the others"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import signal
 import uuid
 from collections import Counter
@@ -15,16 +17,20 @@ import msgpack
 import orjson
 import pytest
 
+from consumer_fleet.consumers import registry
 from tests.conftest import TopicFactory
+from tests.support.attachments import attached_event
 from tests.support.consumer_process import ConsumerProcess
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.messages import containing
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 CONSUMERS = ("ingest-events", "ingest-feedback-events", "envelopes")
+_ID = re.compile(rb'"event_id":"([0-9a-f]{32})"')
 
 
 class Scene:
-    """Three topics, their consumers in one process, and the messages of each by their ids."""
+    """Topics, their consumers in one process, and the messages of each by their ids."""
 
     def __init__(self, kafka: KafkaBroker, topics: Mapping[str, str], folder: Path) -> None:
         self.kafka = kafka
@@ -39,11 +45,26 @@ class Scene:
         self.ids[consumer] = [*self.ids.get(consumer, []), *ids]
         return ids
 
+    def produce_to_all(self, count: int) -> None:
+        """So many events to each topic; attachments are in three messages."""
+        chance = random.Random(count)
+        for name, topic in self.topics.items():
+            if name == "ingest-attachments":
+                events = [attached_event(chance, [200], chunk_bytes=100) for _ in range(count)]
+                self.ids[name] = [each.event_id for each in events]
+                self.kafka.produce(topic, chain.from_iterable(each.messages for each in events))
+                continue
+            self.ids[name] = [uuid.uuid4().hex for _ in range(count)]
+            self.kafka.produce(
+                topic, [containing(name, {"event_id": each}) for each in self.ids[name]]
+            )
+
     def run(self, upstream: ScriptedReceiver, *arguments: str) -> ConsumerProcess:
         names = ",".join(f"{name}={topic}" for name, topic in self.topics.items())
+        if "--set-of" not in arguments:
+            arguments += tuple(part for name in self.topics for part in ("--topic", name))
         return ConsumerProcess(
             self.folder,
-            *(part for name in self.topics for part in ("--topic", name)),
             *("--set", f"snuba_topic_map={names}"),
             *("--bootstrap-servers", self.kafka.bootstrap_servers, "--workers", "2"),
             *("--upstream-dsn", upstream.dsn(), *arguments),
@@ -55,6 +76,14 @@ class Scene:
     def committed(self, consumer: str) -> int:
         committed = self.kafka.committed(f"consumer-fleet-{consumer}", self.topics[consumer])
         return sum(committed.values())
+
+    @property
+    def lags(self) -> dict[str, int]:
+        """Of the consumers that have not committed everything."""
+        ends = {
+            name: sum(self.kafka.end_offsets(each).values()) for name, each in self.topics.items()
+        }
+        return {name: end for name, end in ends.items() if self.committed(name) != end}
 
     def is_committed(self, *consumers: str) -> bool:
         return all(self.committed(each) == len(self.ids[each]) for each in consumers)
@@ -138,3 +167,27 @@ def test_a_killed_worker_repeats_no_more_than_the_requests_on_the_wire(
     counts = _ids(upstream)
     assert set(counts) == set(scene.all_ids())
     assert sum(counts.values()) - len(counts) <= 16
+
+
+def test_a_killed_worker_costs_none_of_nine_topics_more_than_a_restart(
+    kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
+) -> None:
+    names = registry.in_sets({"ingest", "processed"})
+    scene = Scene(kafka, {name: topic(2, prefix=name) for name in names}, tmp_path)
+    assert len(scene.topics) == 9
+    upstream.respond(Reply(delay_s=0.005))
+    scene.produce_to_all(300)
+    both = ("--set-of", "ingest", "--set-of", "processed", "--yes")
+    with scene.run(upstream, *both, "--set", "connections=16") as consumer:
+        consumer.wait_for("worker_ready", 2)
+        upstream.wait_until(lambda: len(upstream.requests) >= 600, 60)
+        os.kill(consumer.worker_pids()[0], signal.SIGKILL)
+        consumer.wait_until(lambda: not scene.lags, "all to be committed", 60)
+        assert len(consumer.events("worker_died")) == 1
+        assert len(consumer.events("partitions_assigned")) == 9, "no topic is assigned again"
+        consumer.signal(signal.SIGTERM)
+        assert consumer.wait() == 0
+    found = [_ID.search(each.envelope.items[0].payload) for each in upstream.requests]
+    counts = Counter(each[1].decode() for each in found if each)
+    assert set(counts) == set(scene.all_ids())
+    assert sum(counts.values()) - len(counts) <= 16, "only what was on the wire is repeated"
