@@ -26,7 +26,7 @@ from tests.support.messages import containing
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 CONSUMERS = ("ingest-events", "ingest-feedback-events", "envelopes")
-_ID = re.compile(rb'"event_id":"([0-9a-f]{32})"')
+_ID = re.compile(rb'"event_id": ?"([0-9a-f]{32})"')
 
 
 class Scene:
@@ -56,7 +56,8 @@ class Scene:
                 continue
             self.ids[name] = [uuid.uuid4().hex for _ in range(count)]
             self.kafka.produce(
-                topic, [containing(name, {"event_id": each}) for each in self.ids[name]]
+                topic,
+                [containing(name, {"event_id": i, "platform": "python"}) for i in self.ids[name]],
             )
 
     def run(self, upstream: ScriptedReceiver, *arguments: str) -> ConsumerProcess:

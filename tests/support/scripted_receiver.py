@@ -121,6 +121,10 @@ class ScriptedReceiver:
 
         self._respond = script
 
+    def has_left(self, request: ReceivedRequest) -> bool:
+        """Whether the sender of a request that was not answered yet has closed its connection."""
+        return not self._server.is_connected(request.connection)
+
     @property
     def requests(self) -> list[ReceivedRequest]:
         """All requests, including refused ones."""
@@ -177,6 +181,17 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that disconnect: they are part of the tests."""
+
+    def is_connected(self, port: int) -> bool:
+        for connection in list(self._connections):
+            try:
+                if connection.getpeername()[1] == port:
+                    return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            except BlockingIOError:
+                return True
+            except OSError:
+                continue  # it was reset
+        return False
 
     def close_connections(self) -> None:
         for connection in list(self._connections):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.attachments import Growth
 from bench.faults import Faults
-from bench.goals import at_least, at_most, faults, memory, ratios
+from bench.goals import at_least, at_most, attachments, faults, flood, memory, ratios
 from bench.measure import MemorySample, Speed
 from bench.proc import Memory
 
@@ -52,3 +53,14 @@ def test_memory_is_the_largest_of_each_kind_of_process() -> None:
     found = memory([sample(100, 40), sample(90, 45)], [sample(139, 44), sample(50, 51)], HALVES)
     assert [goal.is_met for goal in found] == [True, True, False, True, False, False, False]
     assert found[2].figure == "51 MiB"
+
+
+def test_a_flood_may_use_little_more_memory_after_its_first_gigabyte() -> None:
+    found = flood(Growth(20, {"parent": 140, "worker": 80}, {"parent": 150, "worker": 140}))
+    assert [(goal.figure, goal.is_met) for goal in found] == [("10 MiB", True), ("60 MiB", False)]
+
+
+def test_attachments_are_compared_by_their_bytes() -> None:
+    ours, plain = [Speed(200, {}), Speed(90, {})], [Speed(400, {}), Speed(200, {})]
+    assert not attachments(ours, plain).is_met
+    assert attachments(ours[:1], plain[:1]).is_met
