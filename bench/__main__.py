@@ -13,7 +13,17 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from bench import backlog, faults, goals, latency, measure, recordings, transform
+from bench import (
+    attachments,
+    backlog,
+    faults,
+    goals,
+    latency,
+    measure,
+    recordings,
+    topics,
+    transform,
+)
 from bench.contenders import (
     AIOHTTP,
     FASTSTREAM,
@@ -41,6 +51,8 @@ _DEFAULT_WORKERS = max(1, usable_cpus() - 1)
 # By the names of the parts: the length of one more text in each event.
 _PADDING = MappingProxyType({"14 KB": 12_600, "61 KB": 60_000})
 _FAR_S = 0.02
+# Only by name: it takes minutes.
+_LONG = frozenset({"flood"})
 _IDLE = (
     *("events", "ingest-transactions", "ingest-attachments"),
     *("ingest-replay-recordings", "ingest-monitors", "profiles"),
@@ -71,6 +83,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10, help="how long to measure latency")
     parser.add_argument("--stock-batch", type=int, default=500, help="messages per stock batch")
+    parser.add_argument("--attachment-gigabytes", type=float, default=1.0, help="per speed run")
+    parser.add_argument("--flood-gigabytes", type=int, default=20, help="of the part flood")
     parser.add_argument("--fault-messages", type=int, default=200_000)
     parser.add_argument("--faults", type=float, default=0.2, help="share of failing requests")
     parser.add_argument("--kills", type=int, default=30, help="workers to kill")
@@ -88,7 +102,7 @@ def _run(given: argparse.Namespace, report: Report) -> None:
     ):
         report.progress(f"writing {given.messages:,} messages")
         backlog.fill(ground.kafka, _TOPIC, given.messages)
-        for part in given.only or _PARTS:
+        for part in given.only or [each for each in _PARTS if each not in _LONG]:
             report.progress(part)
             _PARTS[part](given, report, ground)
 
@@ -200,6 +214,46 @@ def _far(given: argparse.Namespace, report: Report, ground: Ground) -> None:
     report.add(goals.far_away(runs[OURS, 1], _FAR_S))
 
 
+def _topics(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Measure other topics, and a user's function that sets one member of a 14 KB event."""
+    (ground.folder / "bench_rules.py").write_text(topics.RULES)
+    rows = (
+        ("events, 14 KB", "events", topics.events, 14_000),
+        ("events, 61 KB", "events", topics.events, 61_000),
+        ("ingest-transactions, 57 KB", "ingest-transactions", topics.ingest_transactions, 57_000),
+        ("ingest-events, 14 KB", "ingest-events", topics.ingest_events, 14_000),
+    )
+    messages = given.messages // 10
+    for title, name, made, size in rows:
+        topic = backlog.write(ground.kafka, f"{name}-of-{size}", made(messages, size))
+        ours = [consumer_fleet(1, messages=name)]
+        if name == "ingest-events":
+            changing = consumer_fleet(1, "--transform", "bench_rules:name_release")
+            ours.append(replace(changing, name=f"{OURS}, with a transform"))
+        runs = _rounds(given, report, ours, _measured(given, ground, topic, messages))
+        report.speeds(runs, title)
+    without, changed = runs.values()
+    report.add(goals.transform_cost(changed, without))
+
+
+def _attachments(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Compare attachments in chunks of 1 MiB with a loop that posts each message."""
+    events = attachments.fill(ground, "attachments", given.attachment_gigabytes)
+
+    def run(contender: Contender) -> Speed:
+        return attachments.speed(ground, contender, "attachments", events)
+
+    runs = _rounds(given, report, attachments.contenders(), run)
+    report.speeds(runs, "ingest-attachments, chunks of 1 MiB", unit="MB")
+    report.add(goals.attachments(runs[OURS, 1], runs[attachments.PLAIN, 1]))
+
+
+def _flood(given: argparse.Namespace, report: Report, ground: Ground) -> None:
+    """Watch the memory while many gigabytes of attachments pass."""
+    grown = attachments.memory(ground, given.flood_gigabytes, _START_WORKERS)
+    report.add(*goals.flood(grown))
+
+
 def _transform(given: argparse.Namespace, report: Report, _ground: Ground) -> None:
     report.add(goals.transform(transform.measure(given.messages, given.runs)))
 
@@ -272,6 +326,8 @@ _PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = Map
         "secure": _secure,
         "large": _large,
         "filtered": _filtered,
+        "topics": _topics,
+        "attachments": _attachments,
         "destinations": _destinations,
         "far": _far,
         "transform": _transform,
@@ -282,6 +338,7 @@ _PARTS: Mapping[str, Callable[[argparse.Namespace, Report, Ground], None]] = Map
         "several": _several,
         "faults": _faults,
         "recordings": _recordings,
+        "flood": _flood,
     }
 )
 

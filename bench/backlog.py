@@ -10,7 +10,7 @@ import msgpack
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
-from tests.support.kafka_topics import KafkaTopics
+from tests.support.kafka_topics import MAX_MESSAGE_BYTES, KafkaTopics
 from tests.support.messages import examples
 
 PARTITIONS = 4
@@ -62,8 +62,19 @@ def fill(kafka: KafkaTopics, topic: str, count: int, padding: int = 0) -> str:
 def write(kafka: KafkaTopics, topic: str, values: Iterable[bytes]) -> str:
     """Create the topic with these messages, spread evenly over its partitions."""
     kafka.create_topic(topic, PARTITIONS)
+    append(kafka, topic, values)
+    return topic
+
+
+def append(kafka: KafkaTopics, topic: str, values: Iterable[bytes]) -> None:
+    """Write these messages, spread evenly over the topic's partitions."""
     producer = Producer(
-        kafka.client_config(compression_type="lz4", linger_ms=20, batch_num_messages=2000)
+        kafka.client_config(
+            compression_type="lz4",
+            linger_ms=20,
+            batch_num_messages=2000,
+            message_max_bytes=MAX_MESSAGE_BYTES,
+        )
     )
     failures: list[KafkaError] = []
     size = 0
@@ -82,4 +93,3 @@ def write(kafka: KafkaTopics, topic: str, values: Iterable[bytes]) -> str:
         producer.poll(0)
     if producer.flush(_FLUSH_TIMEOUT_S) or failures:
         raise RuntimeError(f"{topic} was not filled: {failures[:1] or 'time is up'}")
-    return topic

@@ -70,9 +70,15 @@ FASTSTREAM = "FastStream, aiohttp, uvloop"
 
 
 def consumer_fleet(
-    workers: int, *arguments: str, copies: int = 1, messages: str = "ingest-events"
+    workers: int,
+    *arguments: str,
+    copies: int = 1,
+    messages: str = "ingest-events",
+    parts: int = 1,
 ) -> Contender:
-    """``copies`` is how many destinations get each message; ``messages`` is their consumer."""
+    """``copies`` is how many destinations get each message, ``messages`` is their consumer;
+    ``parts`` of them are one envelope.
+    """
 
     @contextmanager
     def run(ground: Ground, topic: str) -> Iterator[ConsumerProcess]:
@@ -81,7 +87,7 @@ def consumer_fleet(
             yield consumer
             if (code := consumer.wait()) != 0:
                 raise RuntimeError(f"the consumer ended with {code}")
-            _check_nothing_lost(ground, topic, consumer, copies)
+            _check_nothing_lost(ground, topic, consumer, copies / parts)
 
     return Contender(OURS, workers, run)
 
@@ -118,7 +124,9 @@ def start_several(ground: Ground, topics: Mapping[str, str], workers: int) -> Co
     )
 
 
-def _check_nothing_lost(ground: Ground, topic: str, consumer: ConsumerProcess, copies: int) -> None:
+def _check_nothing_lost(
+    ground: Ground, topic: str, consumer: ConsumerProcess, copies: float
+) -> None:
     written = sum(ground.kafka.end_offsets(topic).values())
     accepted = ground.sink.stats().accepted
     if not written * copies == accepted == consumer.delivered() * copies:

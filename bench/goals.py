@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
+from bench.attachments import Growth
 from bench.contenders import GO, OURS, STOCK
 from bench.faults import Faults
 from bench.latency import Latency
@@ -18,6 +20,8 @@ _CONNECTIONS = 64
 _KIB_PER_MIB = 1024
 # A worker's memory is flat from here on.
 _SETTLED_MESSAGES = 50_000
+# The largest of many samples differs by a part of what is in flight.
+_FLAT_MIB = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,27 @@ def far_away(speeds: Sequence[Speed], delay_s: float) -> Goal:
 
 def worker_cpu(work: str, limit: float, speeds: Sequence[Speed]) -> Goal:
     return at_most(f"{work}: worker", limit, [each.cpu_us["workers"] for each in speeds], " µs")
+
+
+def transform_cost(changed: Sequence[Speed], without: Sequence[Speed]) -> Goal:
+    """A figure to know: there is no limit."""
+    rounds = zip(changed, without, strict=True)
+    cost = [mine.cpu_us["workers"] - other.cpu_us["workers"] for mine, other in rounds]
+    return at_most("a transform of one member, 14 KB: worker", math.inf, cost, " µs")
+
+
+def attachments(ours: Sequence[Speed], plain: Sequence[Speed]) -> Goal:
+    rates = [[each.rate for each in speeds] for speeds in (ours, plain)]
+    return at_least("attachments, chunks of 1 MiB: MB/s ÷ a plain loop", 0.5, ratios(*rates))
+
+
+def flood(found: Growth) -> list[Goal]:
+    """Judge the growth of RSS after the first gigabyte."""
+    what = f"attachments, {found.gigabytes} GB: RSS after the first"
+    return [
+        at_most(f"{what}: {role}", _FLAT_MIB, [found.later[role] - found.first[role]], " MiB")
+        for role in found.first
+    ]
 
 
 def transform(rounds: Sequence[tuple[float, float]]) -> Goal:

@@ -107,9 +107,9 @@ def speed(
     """
     ground.sink.reset()
     with contender.run(ground, topic) as running:
-        begin = _wait_for(ground.sink, running, 1)
+        begin = wait_for(ground.sink, running, 1)
         before = _cpu_by_role(ground, running.pid)
-        end = _wait_for(ground.sink, running, messages * copies)
+        end = wait_for(ground.sink, running, messages * copies)
         after = _cpu_by_role(ground, running.pid)
     # Both readings come a moment after their counts.
     return Speed(rate(end), _cpu_us(before, after, (end.accepted - begin.accepted) / copies))
@@ -161,8 +161,8 @@ def memory(
     cpu: list[tuple[Stats, Mapping[str, float]]] = []
     with consumer_fleet(workers).run(ground, topic) as running:
         for tenth in range(1, 11):
-            stats = _wait_for(ground.sink, running, messages * tenth // 10)
-            samples.append(MemorySample(stats.accepted, _memory_by_name(running.pid)))
+            stats = wait_for(ground.sink, running, messages * tenth // 10)
+            samples.append(MemorySample(stats.accepted, memory_by_name(running.pid)))
             # The first tenth has the start in it, the last one the end: four tenths each.
             if tenth in (1, 5, 9):
                 cpu.append((stats, _cpu_by_role(ground, running.pid)))
@@ -178,8 +178,8 @@ def total_pss(ground: Ground, running: Running, messages: int) -> int:
     """Return the largest PSS, in KiB, of all processes together while ``messages`` are accepted."""
     sizes = []
     for tenth in range(1, 11):
-        _wait_for(ground.sink, running, messages * tenth // 10)
-        sizes.append(sum(each.pss for each in _memory_by_name(running.pid).values()))
+        wait_for(ground.sink, running, messages * tenth // 10)
+        sizes.append(sum(each.pss for each in memory_by_name(running.pid).values()))
     return max(sizes)
 
 
@@ -188,7 +188,7 @@ def start(ground: Ground, topic: str, workers: int) -> float:
     ground.sink.reset()
     began_ns = time.time_ns()
     with start_consumer_fleet(ground, topic, workers, "--stop-at-end") as running:
-        return (_wait_for(ground.sink, running, 1).first_ns - began_ns) / 1e9
+        return (wait_for(ground.sink, running, 1).first_ns - began_ns) / 1e9
 
 
 def delivery(envelopes: int, runs: int) -> float:
@@ -212,7 +212,8 @@ def growth_percent(sizes: Sequence[int]) -> float:
     return (sizes[-1] - sizes[0]) * 100 / sizes[0]
 
 
-def _wait_for(sink: Sink, running: Running, accepted: int) -> Stats:
+def wait_for(sink: Sink, running: Running, accepted: int) -> Stats:
+    """Block until the sink has accepted so many; raises where nothing moves."""
     stats = sink.stats()
     progressed_at = time.monotonic()
     while stats.accepted < accepted:
@@ -241,7 +242,8 @@ def _cpu_by_role(ground: Ground, pid: int) -> dict[str, float]:
     }
 
 
-def _memory_by_name(pid: int) -> dict[str, proc.Memory]:
+def memory_by_name(pid: int) -> dict[str, proc.Memory]:
+    """The memory of a consumer's parent and workers."""
     workers = [each for each in proc.descendants(pid) if "spawn_main" in proc.command_line(each)]
     names = {"parent": pid} | {f"worker {n}": each for n, each in enumerate(workers, 1)}
     return {name: proc.memory(each) for name, each in names.items()}

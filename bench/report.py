@@ -57,11 +57,12 @@ class Report:
             state = "reached" if goal.is_met else "**not reached**"
             self._print(f"| {goal.work} | {goal.limit} | {goal.figure} | {state} |")
 
-    def speeds(self, runs: Runs, title: str) -> None:
+    def speeds(self, runs: Runs, title: str, unit: str = "message") -> None:
         """Print the speeds of each contender."""
+        units = "messages" if unit == "message" else unit
         roles = list(next(iter(runs.values()))[0].cpu_us)
         table = Table(
-            title=f"{title}: messages/s from Kafka to accepted; CPU in µs/message (medians)",
+            title=f"{title}: {units}/s from Kafka to accepted; CPU in µs/{unit} (medians)",
             title_justify="left",
         )
         table.add_column("contender", no_wrap=True)
