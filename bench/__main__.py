@@ -250,7 +250,7 @@ def _attachments(given: argparse.Namespace, report: Report, ground: Ground) -> N
 
 def _flood(given: argparse.Namespace, report: Report, ground: Ground) -> None:
     """Watch the memory while many gigabytes of attachments pass."""
-    grown = attachments.memory(ground, given.flood_gigabytes, _START_WORKERS)
+    grown = attachments.memory(ground, given.flood_gigabytes, _START_WORKERS, report.progress)
     report.add(*goals.flood(grown))
 
 

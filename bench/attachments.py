@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
@@ -76,7 +76,7 @@ class Growth:
     later: dict[str, float]
 
 
-def memory(ground: Ground, gigabytes: int, workers: int) -> Growth:
+def memory(ground: Ground, gigabytes: int, workers: int, progress: Callable[[str], None]) -> Growth:
     """Carry so much in one run, a gigabyte at a time: what is delivered is deleted."""
     topic, events, seen = "attachments-memory", 0, []
     ground.sink.reset()
@@ -90,6 +90,8 @@ def memory(ground: Ground, gigabytes: int, workers: int) -> Growth:
                 events += part
                 measure.wait_for(ground.sink, running, events)
             seen.append(largest)
+            sizes = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in largest.items())
+            progress(f"{len(seen)} GB, RSS at most: {sizes}")
             ground.kafka.delete_records(topic, ground.kafka.end_offsets(topic))
     first, *others = seen
     later = {name: max(each[name] for each in others) for name in first} if others else first

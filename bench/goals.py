@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeAlias
 
@@ -109,7 +109,8 @@ def transform_cost(changed: Sequence[Speed], without: Sequence[Speed]) -> Goal:
     """A figure to know: there is no limit."""
     rounds = zip(changed, without, strict=True)
     cost = [mine.cpu_us["workers"] - other.cpu_us["workers"] for mine, other in rounds]
-    return at_most("a transform of one member, 14 KB: worker", math.inf, cost, " µs")
+    found = at_most("a transform of one member, 14 KB: worker", math.inf, cost, " µs more")
+    return replace(found, limit="none")
 
 
 def attachments(ours: Sequence[Speed], plain: Sequence[Speed]) -> Goal:
