@@ -205,8 +205,13 @@ class Assembler:
     def _deliver(self, position: Position) -> None:
         parts = self._assemblies.done(position)
         self._pool.outcomes.count_delivered(len(parts))
-        for each in (position, *parts):
-            self._release(each)
+        behind = []
+        for each in parts:
+            behind.append((self._stored.pop(each).partition, each[1]))
+            self._files.remove(each)
+        whole = self._stored[position].partition
+        self._release(position)
+        self._pool.open_offsets.settle_behind(whole, position[1], behind)
 
     def _reject_parts(self, position: Position, letter: DeadLetter) -> None:
         """They go with their whole: a replay of the dead letters makes the envelope again."""

@@ -115,10 +115,13 @@ class OpenOffsets:
         self._since: dict[Partition, dict[int, float]] = {}
         # Below these offsets, only the inherited ones are not settled.
         self._settled_below: dict[Partition, int] = {}
+        # The settled prefix, and what is settled only once it has passed an offset.
+        self._passed: dict[Partition, int] = {}
+        self._behind: dict[Partition, dict[int, list[tuple[Partition, int]]]] = {}
         self._skipped: dict[Partition, Counter[str]] = {}
         self._tables: tuple[dict[Partition, Any], ...] = (
             *(self._aside, self._inherited, self._left, self._since, self._settled_below),
-            self._skipped,
+            *(self._skipped, self._passed),
         )
         self._changed: set[Partition] = set()
         self._metadata_bytes = _METADATA_BYTES
@@ -146,6 +149,25 @@ class OpenOffsets:
             aside.discard(offset)
             self._since.get(partition, {}).pop(offset, None)
             self._changed.add(partition)
+
+    def settle_behind(
+        self, partition: Partition, offset: int, others: list[tuple[Partition, int]]
+    ) -> None:
+        """Messages that were set aside are settled together with another one.
+
+        But no commit says so before one that says it of the other: a restart in between would read
+        that one again, alone.
+        """
+        self._behind.setdefault(partition, {})[offset] = others
+        self._settle_passed(partition)
+
+    def _settle_passed(self, partition: Partition) -> None:
+        behind, passed = self._behind[partition], self._passed.get(partition, 0)
+        for offset in [each for each in behind if each < passed]:
+            for other in behind.pop(offset):
+                self.settle(*other)
+        if not behind:
+            del self._behind[partition]
 
     def skipped(self, partition: Partition, reason: str, messages: int) -> None:
         """Messages are left out: the next commit says so."""
@@ -194,6 +216,9 @@ class OpenOffsets:
         """The settled prefix has reached the offset: what was inherited below it is settled, set
         aside again, or exists no more.
         """
+        self._passed[partition] = offset
+        if partition in self._behind:
+            self._settle_passed(partition)
         inherited = self._inherited.get(partition)
         if inherited is None:
             return
@@ -252,6 +277,11 @@ class OpenOffsets:
 
     def forget_from(self, partition: Partition, offset: int) -> None:
         """What was set aside or given up at or past the offset will be read again."""
+        if partition in self._passed:
+            self._passed[partition] = min(offset, self._passed[partition])
+        for behind in self._behind.values():
+            for others in behind.values():
+                others[:] = [each for each in others if each[0] != partition or each[1] < offset]
         if left := self._left.get(partition):
             left.difference_update([each for each in left if each >= offset])
         aside = self._aside.get(partition)
@@ -267,12 +297,16 @@ class OpenOffsets:
         """The partitions are not this member's any more, or begin again."""
         for partition in partitions:
             self.forget_from(partition, 0)
+            # Another owner reads the others' whole again, which keeps nothing here from moving on.
+            for others in self._behind.pop(partition, {}).values():
+                for other in others:
+                    self.settle(*other)
             for table in self._tables:
                 table.pop(partition, None)
             self._changed.discard(partition)
 
     def forget_all(self) -> None:
-        self.forget({*self._aside, *self._inherited, *self._left, *self._skipped})
+        self.forget({*self._aside, *self._inherited, *self._left, *self._passed, *self._skipped})
 
 
 def _skipped_words(counts: Mapping[str, int]) -> str:

@@ -338,6 +338,7 @@ class LocalChunkConsumer(Consumer[Chunk]):
     def stage_offsets(self, offsets: Mapping[Partition, int]) -> None:
         for partition, offset in offsets.items():
             self._passed[partition] = max(offset, self._passed.get(partition, 0))
+            self.open_offsets.passed(partition, self._passed[partition])
         for partition in (*offsets, *self.open_offsets.take_changed()):
             passed = self._passed.get(partition, 0)
             self.settled[partition] = self.open_offsets.commit_of(partition, passed, "")[0]

@@ -297,3 +297,36 @@ def test_skipped_messages_of_many_reasons_leave_room_for_the_rest_of_the_metadat
 def test_a_damaged_count_of_skipped_messages_is_ignored(word: str) -> None:
     read = CommitMetadata.read(f"held=20:2 skipped={word} topic-id=x", 10)
     assert (read.topic_id, sorted(read.open), dict(read.skipped)) == ("x", [10, 11], {})
+
+
+def test_parts_are_settled_by_no_commit_before_one_that_settles_their_whole() -> None:
+    other = partition(index=1)
+    found = opened(10, 11)
+    found.add(other, 5)
+    found.settle(other, 5)
+    found.passed(other, 5)
+    found.settle_behind(other, 5, [(HERE, 10)])
+    assert found.commit_of(HERE, 20, "")[0] == 10, "a message before the whole is in flight"
+    found.passed(other, 6)
+    assert found.commit_of(HERE, 20, "")[0] == 11
+    assert set(found.take_changed()) == {other, HERE}
+    found.settle_behind(other, 4, [(HERE, 11)])
+    assert found.commit_of(HERE, 20, "")[0] == 20, "the commit has passed the whole before"
+
+
+def test_parts_that_are_read_again_are_not_settled_by_their_former_whole() -> None:
+    other = partition(index=1)
+    found = opened(10, 11)
+    found.settle_behind(other, 5, [(HERE, 10), (HERE, 11)])
+    found.forget_from(HERE, 11)
+    found.add(HERE, 11)
+    found.passed(other, 6)
+    assert found.commit_of(HERE, 20, "")[0] == 11
+
+
+def test_parts_move_on_where_their_wholes_partition_is_lost() -> None:
+    other = partition(index=1)
+    found = opened(10)
+    found.settle_behind(other, 5, [(HERE, 10)])
+    found.forget([other])
+    assert found.commit_of(HERE, 20, "")[0] == 20

@@ -112,6 +112,7 @@ class Scene:
 
     @property
     def committable(self) -> int:
+        self.share.open_offsets.passed(partition(), 100)
         return self.share.open_offsets.commit_of(partition(), 100, "")[0]
 
     @property
