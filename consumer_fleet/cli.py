@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import gc
 import importlib
 import os
 import resource
@@ -83,7 +84,8 @@ class _Commands(CommandGroup):
     """Turns errors into one line on stderr and a named exit code; a traceback means our bug."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
-        if args is None:  # the process is this command's own
+        is_own_process = args is None
+        if is_own_process:
             # The first process of a container gets no signal that it has no handler for.
             signal.signal(signal.SIGTERM, _end_by_term)
         _open_closed_streams()
@@ -91,7 +93,12 @@ class _Commands(CommandGroup):
         guard(sys.stderr, may_be_lost=True)
         # click repeats what it does not expect before any option is read.
         learn_option(sys.argv[1:] if args is None else list(args))
-        return super().main(args, *more, **kwargs)
+        try:
+            return super().main(args, *more, **kwargs)
+        finally:
+            if is_own_process:
+                # The interpreter's last search for garbage takes as long as many a command.
+                gc.freeze()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -332,3 +332,20 @@ def test_a_broken_pipe_elsewhere_is_not_the_outputs_where_there_is_none(
     monkeypatch.setattr(sys, "stdout", None)
     # It returns, and does not exit.
     _exit_if_output_is_lost(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+
+
+def test_the_end_of_a_command_is_no_search_for_garbage() -> None:
+    program = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0))\n"
+        "from consumer_fleet.cli import main\n"
+        "main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, "list"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.endswith("\nfrozen: True\n")
