@@ -47,7 +47,7 @@ PYTEST := $(BIN)/pytest
 # pytest's code for no tests: ARGS may choose none of this kind.
 OR_NONE := || test $$? = 5
 # More than the cores, since most tests wait rather than compute; unit tests compute. At most 6: each
-# process may start a broker.
+# process may start a browser.
 CORES := $(shell nproc)
 TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 2 : 6))))
 

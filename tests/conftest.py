@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing.sharedctypes  # noqa: F401 - pytester forgets what its runs import first
+import os
 import re
 import signal
 import uuid
@@ -23,6 +24,7 @@ from tests.support.certificate import make_certificate
 from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
+from tests.support.shared_broker import SharedBroker
 
 TopicFactory: TypeAlias = Callable[..., str]
 
@@ -58,9 +60,27 @@ def restored_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A running broker that all tests share. A test that stops it starts it again."""
-    with running_broker(folder=tmp_path_factory.mktemp("kafka")) as broker:
+def kafka(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> KafkaBroker:
+    """A running broker that all tests share, those of other processes too.
+
+    Others create topics and groups at any time; a test that this disturbs takes ``own_kafka``.
+    """
+    own = tmp_path_factory.getbasetemp()
+    try:
+        shared = SharedBroker(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    except MissingPart as error:
+        require("Kafka", str(error))
+    # Not at the last test's end: there, the wait for the other processes would be its time.
+    pytestconfig.add_cleanup(shared.leave)
+    return shared.broker
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A running broker for the test alone, which may stop it and start it again."""
+    folder = tmp_path / "own-kafka"
+    folder.mkdir()
+    with running_broker(folder=folder) as broker:
         yield broker
 
 

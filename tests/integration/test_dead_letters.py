@@ -164,21 +164,23 @@ def test_what_the_topic_refuses_is_kept_and_produced_once_it_is_allowed(
 
 
 def test_a_broker_that_is_away_is_waited_for(
-    kafka: KafkaBroker, topic: TopicFactory, make: MakeProducer, failures: list[FleetError]
+    own_kafka: KafkaBroker, failures: list[FleetError]
 ) -> None:
-    name = topic()
-    producer = make(name)
+    name = own_kafka.create_topic("letters")
+    config = client_config(own_kafka.bootstrap_servers, {})
+    producer = DeadLetterProducer(config, name, "my-group", on_failure=failures.append)
     keep(producer, producer.produce(PLACE, letter(0)))
-    kafka.stop(kill=True)
+    own_kafka.stop(kill=True)
     try:
         ticket = producer.produce(PLACE, letter(1))
         producer.poll(0.5)
         assert not ticket.kept
     finally:
-        kafka.start()
+        own_kafka.start()
     keep(producer, ticket, timeout_s=60)
-    assert len(kafka.read(name)) == 2
+    assert len(own_kafka.read(name)) == 2
     assert failures == []
+    producer.close(1.0)
 
 
 def test_a_deleted_topic_is_named_within_seconds_and_gets_its_dead_letters_once_it_is_back(

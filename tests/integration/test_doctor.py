@@ -78,13 +78,11 @@ def member(kafka: KafkaBroker, group: str, topics: list[str], client_id: str) ->
         client.close()
 
 
-def test_a_cluster_that_is_ready_is_fine_and_stays_as_it_is(
-    kafka: KafkaBroker, topic: TopicFactory
-) -> None:
-    name = topic(2)
-    kafka.produce(name, [b"x"] * 3, partition=0)
-    given = cluster(kafka, name)
-    before = topics(kafka)
+def test_a_cluster_that_is_ready_is_fine_and_stays_as_it_is(own_kafka: KafkaBroker) -> None:
+    name = own_kafka.create_topic("t", 2)
+    own_kafka.produce(name, [b"x"] * 3, partition=0)
+    given = cluster(own_kafka, name)
+    before = topics(own_kafka)
     found = examined(given)
     assert statuses(found) == {
         "kafka.server": ["ok"],
@@ -102,8 +100,8 @@ def test_a_cluster_that_is_ready_is_fine_and_stays_as_it_is(
     }
     assert "KIP-848 groups: yes" in found["kafka.server"][0].seen
     assert "the first run creates it" in found["dead_letters.exists"][0].seen
-    assert topics(kafka) - before <= {"__consumer_offsets"}, "it made a topic"
-    assert kafka.committed(f"g-{name}", name) == {}, "it committed"
+    assert topics(own_kafka) - before <= {"__consumer_offsets"}, "it made a topic"
+    assert own_kafka.committed(f"g-{name}", name) == {}, "it committed"
 
 
 def test_the_dead_letter_topic_that_the_start_makes_is_fine(

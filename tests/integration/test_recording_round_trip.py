@@ -108,21 +108,21 @@ def consumer(kafka: KafkaBroker, *arguments: str, code: int = 0) -> str:
 
 
 def test_200_000_messages_come_back_whole_and_in_order_and_no_group_is_left(
-    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+    own_kafka: KafkaBroker, tmp_path: Path
 ) -> None:
-    source, target = topic(PARTITIONS, KEEP), f"{topic(prefix='unused')}-copy"
-    fill(kafka, source, mixed(MANY))
-    groups_before = groups(kafka)
+    source, target = own_kafka.create_topic("t", PARTITIONS, KEEP), "copy"
+    fill(own_kafka, source, mixed(MANY))
+    groups_before = groups(own_kafka)
     path = str(tmp_path / "all.recording")
-    said = consumer(kafka, "record", "--topic", source, "-o", path, "--json")
+    said = consumer(own_kafka, "record", "--topic", source, "-o", path, "--json")
     summary = json.loads(said)
     assert summary["messages"] == MANY
     assert set(summary["partitions"]) == {"0", "1", "3"}
-    said = consumer(kafka, "replay", path, "--to-topic", target, "--create")
+    said = consumer(own_kafka, "replay", path, "--to-topic", target, "--create")
     assert f"replayed {MANY:,} messages" in said
-    assert groups(kafka) == groups_before
-    assert len(kafka.partitions(target)) == PARTITIONS
-    assert digests(everything(kafka, target)) == digests(everything(kafka, source))
+    assert groups(own_kafka) == groups_before
+    assert len(own_kafka.partitions(target)) == PARTITIONS
+    assert digests(everything(own_kafka, target)) == digests(everything(own_kafka, source))
 
 
 def test_a_cut_recording_replays_all_of_its_whole_blocks(

@@ -380,9 +380,9 @@ def test_without_a_dead_letter_topic_a_rejected_message_stops_the_run_uncommitte
 
 
 def test_a_broker_that_restarts_in_the_middle_loses_nothing(
-    scene: MakeScene, upstream: ScriptedReceiver
+    own_kafka: KafkaBroker, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
-    stage = scene("ingest-events")
+    stage = Scene(own_kafka, "ingest-events", own_kafka.create_topic("restarts", 4), tmp_path)
     ids = produce_events(stage, 6_000)
     upstream.respond(Reply(200, delay_s=0.01))
     with stage.run(upstream, "--set", "connections=8") as consumer:

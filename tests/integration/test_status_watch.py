@@ -27,20 +27,18 @@ from tests.support.terminal import heed_interrupts, lines_of, terminal
 SECOND_SCREEN, FIRST_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 
 
-def test_the_screen_outlives_kafkas_absence_and_ends_clean(
-    kafka: KafkaBroker, topic: TopicFactory
-) -> None:
-    name, group = topic(1, prefix="watched"), f"group-{uuid.uuid4().hex[:8]}"
-    kafka.produce(name, [b"x"] * 7)
-    commit(kafka, group, name, {0: 3})
-    brokers = ("--bootstrap-servers", kafka.bootstrap_servers)
+def test_the_screen_outlives_kafkas_absence_and_ends_clean(own_kafka: KafkaBroker) -> None:
+    name, group = own_kafka.create_topic("watched"), f"group-{uuid.uuid4().hex[:8]}"
+    own_kafka.produce(name, [b"x"] * 7)
+    commit(own_kafka, group, name, {0: 3})
+    brokers = ("--bootstrap-servers", own_kafka.bootstrap_servers)
     with terminal("status", "--watch", "--interval", "0.5", "--group", group, *brokers) as screen:
         screen.wait_for("LOSS IN")
-        kafka.stop()
+        own_kafka.stop()
         try:
             away = screen.wait_for("No connection to Kafka since")
         finally:
-            kafka.start()
+            own_kafka.start()
         screen.wait_for("consumer status at", after=away)
         assert screen.process.poll() is None
         assert screen.end() == 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.support.bugsink import Bugsink
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.processes import ManagedProcess, wait_until
 from tests.support.requirements import require
+from tests.support.shared_broker import SharedBroker
 
 
 def test_values_and_headers_come_back_as_they_were_written(
@@ -79,18 +82,33 @@ def test_a_group_of_either_protocol_consumes_and_commits(
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_a_broker_comes_back_on_its_port_with_its_data(
-    kafka: KafkaBroker, topic: TopicFactory, kill: bool
-) -> None:
-    name = topic()
-    kafka.produce(name, [b"before"])
-    kafka.stop(kill=kill)
-    assert not kafka.is_running
+def test_a_broker_comes_back_on_its_port_with_its_data(own_kafka: KafkaBroker, kill: bool) -> None:
+    name = own_kafka.create_topic("t")
+    own_kafka.produce(name, [b"before"])
+    own_kafka.stop(kill=kill)
+    assert not own_kafka.is_running
     with pytest.raises(KafkaException):
-        kafka.admin.list_topics(timeout=1)
-    kafka.start()
-    kafka.produce(name, [b"after"])
-    assert [message.value() for message in kafka.read(name)] == [b"before", b"after"]
+        own_kafka.admin.list_topics(timeout=1)
+    own_kafka.start()
+    own_kafka.produce(name, [b"after"])
+    assert [message.value() for message in own_kafka.read(name)] == [b"before", b"after"]
+
+
+def test_a_shared_broker_runs_until_its_last_user_has_left(tmp_path: Path) -> None:
+    first, second = SharedBroker(tmp_path), SharedBroker(tmp_path)
+    assert first.broker.bootstrap_servers == second.broker.bootstrap_servers
+    for each in (first, second):
+        with pytest.raises(RuntimeError, match="own_kafka"):
+            each.broker.stop()
+    end = threading.Thread(target=first.leave)
+    end.start()
+    second.broker.create_topic("t")
+    assert end.is_alive()
+    second.leave()
+    end.join(30)
+    assert not end.is_alive()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", second.broker.port))
 
 
 def test_records_can_be_lost_to_retention(kafka: KafkaBroker, topic: TopicFactory) -> None:

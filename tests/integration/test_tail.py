@@ -37,19 +37,19 @@ def arguments(kafka: KafkaBroker, topic: str, group: str, *more: str) -> tuple[s
 
 
 def test_lines_say_what_became_of_each_message_and_no_group_is_joined(
-    kafka: KafkaBroker, topic: TopicFactory, tmp_path: Path
+    own_kafka: KafkaBroker, tmp_path: Path
 ) -> None:
-    name, group = topic(1), f"group-{uuid.uuid4().hex[:8]}"
-    kafka.create_topic(f"{name}-dlq", 1)
-    kafka.produce(name, [event(number) for number in range(7)])
-    dead_letter(kafka, name, 1)
+    name, group = own_kafka.create_topic("t"), f"group-{uuid.uuid4().hex[:8]}"
+    own_kafka.create_topic(f"{name}-dlq", 1)
+    own_kafka.produce(name, [event(number) for number in range(7)])
+    dead_letter(own_kafka, name, 1)
     # Passed up to 5, but for 2 and 4; nothing is known of 5 and 6.
-    commit(kafka, group, name, {0: 2}, HELD)
-    before = set(kafka.admin.list_consumer_groups().result(10).valid)
+    commit(own_kafka, group, name, {0: 2}, HELD)
+    before = set(own_kafka.admin.list_consumer_groups().result(10).valid)
     log = tmp_path / "tail.jsonl"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [CONSUMER, *arguments(kafka, name, group, "--from", "earliest", "--json")],
+            [CONSUMER, *arguments(own_kafka, name, group, "--from", "earliest", "--json")],
             env=clean_environment(),
             stdout=output,
             preexec_fn=heed_interrupts,  # noqa: PLW1509 - one system call
@@ -57,10 +57,10 @@ def test_lines_say_what_became_of_each_message_and_no_group_is_joined(
         try:
             wait_until(lambda: log.read_text().count("\n") >= 7, timeout_s=30, what="seven lines")
             # What happens later is shown again.
-            commit(kafka, group, name, {0: 5}, "topic-id=abc")
-            dead_letter(kafka, name, 6)
+            commit(own_kafka, group, name, {0: 5}, "topic-id=abc")
+            dead_letter(own_kafka, name, 6)
             wait_until(lambda: log.read_text().count("\n") >= 10, timeout_s=30, what="three more")
-            after = set(kafka.admin.list_consumer_groups().result(10).valid)
+            after = set(own_kafka.admin.list_consumer_groups().result(10).valid)
             process.send_signal(2)
             assert process.wait(10) == 0
         finally:

@@ -85,7 +85,10 @@ def running_broker(
 
 
 class KafkaBroker(KafkaTopics):
-    """A formatted broker that is not running yet: ``start`` it, and ``close`` it at the end."""
+    """A formatted broker that is not running yet: ``start`` it, and ``close`` it at the end.
+
+    Pickled, it is the same one for another process: to use, but neither to start nor to stop.
+    """
 
     def __init__(
         self,
@@ -113,8 +116,13 @@ class KafkaBroker(KafkaTopics):
         self.log = self.folder / "broker.log"
         self._config = self.folder / "server.properties"
         self._process: ManagedProcess | None = None
+        self._is_another_s = False
         self._write_config(controller_port, settings or {})
         self._format(cluster_id or str(uuid.uuid4()))
+
+    def __getstate__(self) -> dict[str, object]:
+        clients = {"_admin": None, "_producer": None}
+        return {**self.__dict__, **clients, "_process": None, "_is_another_s": True}
 
     @property
     def is_running(self) -> bool:
@@ -129,6 +137,7 @@ class KafkaBroker(KafkaTopics):
         """Start the broker, and do not wait for it: it may need others to be ready."""
         if self.is_running:
             return
+        self._refuse_if_another_s()
         java, *rest = self._command("kafka.Kafka", str(self._config))
         # A fifth of a start is verifying classes, which are always the same.
         options = ["-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"]
@@ -149,6 +158,7 @@ class KafkaBroker(KafkaTopics):
 
     def stop(self, *, kill: bool = False, timeout_s: float = 20) -> None:
         """Stop the broker, cleanly or by SIGKILL. ``start`` brings back the same data and port."""
+        self._refuse_if_another_s()
         if self._process is None:
             return
         if kill:
@@ -168,6 +178,10 @@ class KafkaBroker(KafkaTopics):
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _refuse_if_another_s(self) -> None:
+        if self._is_another_s:
+            raise RuntimeError("other tests use this broker: use the fixture own_kafka")
 
     def run_tool(self, main_class: str, *arguments: str) -> str:
         """Run one of Kafka's command-line tools, by its main class; return its output."""
