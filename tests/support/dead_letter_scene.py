@@ -63,10 +63,13 @@ class DeadLetterScene:
 
     def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``consumer dlq NAME`` on the dead-letter topic to its end."""
-        return run_command(
+        return run_command(*self.arguments(name, *arguments), cwd=self.folder)
+
+    def arguments(self, name: str, *more: str) -> tuple[str, ...]:
+        """Return the command line of ``dlq NAME`` on the dead-letter topic."""
+        return (
             *("dlq", name, "--topic", "ingest-events", "--dlq-topic", self.dlq),
-            *("--bootstrap-servers", self.kafka.bootstrap_servers, *arguments),
-            cwd=self.folder,
+            *("--bootstrap-servers", self.kafka.bootstrap_servers, *more),
         )
 
     def json(self, name: str, *arguments: str) -> Any:
