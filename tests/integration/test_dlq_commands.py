@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from consumer_fleet.cli import main
 from consumer_fleet.command_options import user_name
 from consumer_fleet.dead_letter_headers import restore
 from consumer_fleet.recording.reader import Recording
 from tests.conftest import TopicFactory
+from tests.support.consumer_process import call_command
 from tests.support.dead_letter_scene import DeadLetterScene, ingest_event
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.scripted_receiver import ScriptedReceiver
@@ -183,12 +181,9 @@ def test_a_users_mistake_is_one_line_and_a_named_code(
     says: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in [each for each in os.environ if each.startswith(("CONSUMER_", "DJANGO_"))]:
-        monkeypatch.delenv(name)
     monkeypatch.chdir(damaged.folder)
-    # In this process: twenty of their own would take longer for their imports than for the rest.
-    done = CliRunner().invoke(main, damaged.arguments(*arguments))
-    assert (done.exit_code, says in done.stderr, "Traceback" in done.stderr) == (
+    done = call_command(*damaged.arguments(*arguments))
+    assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (
         code,
         True,
         False,

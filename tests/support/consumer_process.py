@@ -12,9 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from click.testing import CliRunner
+
+from consumer_fleet.cli import main
 from tests.support.processes import ManagedProcess, wait_until
 
 CONSUMER = str(Path(sys.executable).with_name("consumer"))
+_OWN = ("CONSUMER_", "DJANGO_", "SENTRY_")
 _KEPT = ("PATH", "HOME", "LANG", "CI", "TMPDIR")
 
 
@@ -38,6 +42,17 @@ def run_command(
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+def call_command(
+    *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``consumer …`` within this process, whose imports are done: for what ends in an error
+    before the command boots.
+    """
+    cleared = dict.fromkeys(each for each in os.environ if each.startswith(_OWN))
+    called = CliRunner().invoke(main, arguments, env={**cleared, **(environment or {})})
+    return subprocess.CompletedProcess(arguments, called.exit_code, called.stdout, called.stderr)
 
 
 class CommandProcess:
