@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing.sharedctypes  # noqa: F401 - pytester forgets what its runs import first
 import os
@@ -31,6 +32,16 @@ TopicFactory: TypeAlias = Callable[..., str]
 # A shell ignores it for what it starts in the background, and so would each process of a test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from looking through thousands of collected tests each time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
