@@ -11,7 +11,7 @@ import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import pytest
 import structlog
@@ -25,9 +25,11 @@ from tests.support.certificate import make_certificate
 from tests.support.kafka_broker import KafkaBroker, running_broker
 from tests.support.requirements import MissingPart, require
 from tests.support.scripted_receiver import ScriptedReceiver
-from tests.support.shared_broker import SharedBroker
+from tests.support.shared_server import Server, SharedServer
 
 TopicFactory: TypeAlias = Callable[..., str]
+S = TypeVar("S", bound=Server)
+Share: TypeAlias = Callable[[str, Callable[[], S]], S]
 
 # A shell ignores it for what it starts in the background, and so would each process of a test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -71,19 +73,36 @@ def restored_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> KafkaBroker:
+def share(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Share[Server]:
+    """``share("Kafka", start)`` starts a server, or joins the one of another process."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def share(name: str, start: Callable[[], Server]) -> Server:
+        try:
+            shared = SharedServer(folder, name, start)
+        except MissingPart as error:
+            require(name, str(error))
+        # Not at the last test's end: there, the wait for the other processes would be its time.
+        pytestconfig.add_cleanup(shared.leave)
+        return shared.server
+
+    return share
+
+
+@pytest.fixture(scope="session")
+def kafka(share: Share[KafkaBroker], tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
     """A running broker that all tests share, those of other processes too.
 
     Others create topics and groups at any time; a test that this disturbs takes ``own_kafka``.
     """
-    own = tmp_path_factory.getbasetemp()
-    try:
-        shared = SharedBroker(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
-    except MissingPart as error:
-        require("Kafka", str(error))
-    # Not at the last test's end: there, the wait for the other processes would be its time.
-    pytestconfig.add_cleanup(shared.leave)
-    return shared.broker
+
+    def start() -> KafkaBroker:
+        broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"))
+        broker.start()
+        return broker
+
+    return share("Kafka", start)
 
 
 @pytest.fixture
@@ -109,17 +128,19 @@ def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> TopicFactory:
 
 
 @pytest.fixture(scope="session")
-def bugsink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bugsink]:
+def bugsink(share: Share[Bugsink], tmp_path_factory: pytest.TempPathFactory) -> Bugsink:
     """A running server that all tests share: look for your own event ids in it."""
-    try:
+
+    def start() -> Bugsink:
         server = Bugsink(tmp_path_factory.mktemp("bugsink"))
-    except MissingPart as error:
-        require("Bugsink", str(error))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
+        try:
+            server.start()
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    return share("Bugsink", start)
 
 
 @pytest.fixture

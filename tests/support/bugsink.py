@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -42,11 +43,13 @@ call_command("migrate", verbosity=0)
 call_command("migrate", verbosity=0, database="snappea")
 from projects.models import Project
 from teams.models import Team
-project = Project.objects.create(
-    name="tests", slug="tests", team=Team.objects.create(name="tests"),
-    alert_on_new_issue=False, alert_on_regression=False, alert_on_unmute=False,
-)
-print("DSN", project.sentry_key.hex, project.id)
+team = Team.objects.create(name="tests")
+for name in ("tests", "quiet"):
+    project = Project.objects.create(
+        name=name, slug=name, team=team,
+        alert_on_new_issue=False, alert_on_regression=False, alert_on_unmute=False,
+    )
+    print("DSN", project.sentry_key.hex, project.id)
 """
 
 
@@ -55,6 +58,7 @@ class StoredEvent:
     """One event as Bugsink shows it. ``data`` is the stored payload."""
 
     event_id: str
+    project: int
     title_type: str
     title_value: str
     level: str
@@ -63,7 +67,7 @@ class StoredEvent:
 
 
 class Bugsink:
-    """A server with an empty project: ``start`` it, and ``close`` it at the end."""
+    """A server with two empty projects: ``start`` it, and ``close`` it at the end."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """``folder`` is empty and belongs to the server. Raises MissingPart without Bugsink."""
@@ -71,7 +75,7 @@ class Bugsink:
             raise MissingPart("the package bugsink is not installed (make setup installs it)")
         self.folder = folder or Path(tempfile.mkdtemp(prefix="bugsink-"))
         (self.port,) = free_ports(1)
-        self.dsn = ""
+        self.dsn = self.quiet_dsn = ""
         self._processes: list[ManagedProcess] = []
         self._env = {
             **os.environ,
@@ -84,8 +88,10 @@ class Bugsink:
         """Create the databases and the project, start web server and task runner, and wait."""
         self._configure()
         output = self._run("bugsink-manage", "shell", "-v", "0", "-c", _PREPARE)
-        key, project = output.rsplit("DSN", 1)[1].split()
-        self.dsn = f"http://{key}@127.0.0.1:{self.port}/{project}"
+        self.dsn, self.quiet_dsn = (
+            f"http://{key}@127.0.0.1:{self.port}/{project}"
+            for key, project in re.findall(r"DSN (\w+) (\d+)", output)
+        )
         self._start("bugsink-runsnappea")
         web = self._start(
             "gunicorn",
@@ -106,31 +112,29 @@ class Bugsink:
 
     def log_tail(self, lines: int = 60) -> str:
         """Return the last lines that the web server and the task runner printed."""
-        return "\n".join(f"[{each.name}]\n{each.log_tail(lines)}" for each in self._processes)
+        return "\n".join(
+            "\n".join([f"[{log.stem}]", *log.read_text(errors="replace").splitlines()[-lines:]])
+            for log in sorted(self.folder.glob("*.log"))
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_processes": []}
 
     def events(self) -> list[StoredEvent]:
         """Return all digested events, oldest first."""
         query = (
-            "SELECT event_id, calculated_type, calculated_value, level, platform, data"
+            "SELECT event_id, project_id, calculated_type, calculated_value, level, platform, data"
             " FROM events_event ORDER BY digest_order, id"
         )
         database = f"file:{self.folder}/db.sqlite3?mode=ro"
         with contextlib.closing(sqlite3.connect(database, uri=True, timeout=10)) as connection:
             rows = connection.execute(query).fetchall()
         return [
-            StoredEvent(event_id, title_type, title_value, level, platform, json.loads(data))
-            for event_id, title_type, title_value, level, platform, data in rows
+            StoredEvent(
+                event_id, project, title_type, title_value, level, platform, json.loads(data)
+            )
+            for event_id, project, title_type, title_value, level, platform, data in rows
         ]
-
-    def wait_for_events(self, count: int, *, timeout_s: float = 30) -> list[StoredEvent]:
-        """Block until Bugsink holds at least ``count`` events."""
-        wait_until(
-            lambda: len(self.events()) >= count,
-            timeout_s=timeout_s,
-            what=f"{count} events in Bugsink",
-            interval_s=0.2,
-        )
-        return self.events()
 
     def wait_for_ids(
         self, event_ids: Collection[str], *, timeout_s: float = 30
