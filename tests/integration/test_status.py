@@ -319,18 +319,24 @@ def test_dead_letters_that_were_replayed_do_not_wait(
 
 
 def test_groups_of_this_program_are_found_under_any_name_and_no_others(
-    kafka: KafkaBroker, topic: TopicFactory
+    own_kafka: KafkaBroker,
 ) -> None:
-    name, stopped, active, foreign = topic(1), new_group(), new_group(), new_group()
-    kafka.produce(name, [b"x"] * 9)
-    strange = kafka.create_topic(f"payments-{uuid.uuid4().hex[:8]}-dlq", 1)
-    kafka.produce(strange, [b"x"])
+    name = own_kafka.create_topic("t")
+    stopped, active, foreign = new_group(), new_group(), new_group()
+    own_kafka.produce(name, [b"x"] * 9)
+    strange = own_kafka.create_topic(f"payments-{uuid.uuid4().hex[:8]}-dlq", 1)
+    own_kafka.produce(strange, [b"x"])
     words = "held=7:1 why=failing%20upstream%20HTTP%20500%3A%20boom topic-id=abc"
-    commit(kafka, stopped, name, {0: 3}, words)
-    commit(kafka, foreign, name, {0: 2})
-    with members(kafka, active, name, client_id="consumer-fleet"), members(kafka, foreign, name):
-        document = Status(kafka, name, new_group()).json()
-        unnamed = run_command("status", "--json", "--bootstrap-servers", kafka.bootstrap_servers)
+    commit(own_kafka, stopped, name, {0: 3}, words)
+    commit(own_kafka, foreign, name, {0: 2})
+    with (
+        members(own_kafka, active, name, client_id="consumer-fleet"),
+        members(own_kafka, foreign, name),
+    ):
+        document = Status(own_kafka, name, new_group()).json()
+        unnamed = run_command(
+            "status", "--json", "--bootstrap-servers", own_kafka.bootstrap_servers
+        )
     found = {row["group"]: row for row in document["consumers"]}
     assert found.keys() == {stopped, active}, "and no row of a consumer that never ran there"
     (cause,) = found[stopped]["causes"]
