@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from consumer_fleet.capture.counts import DestinationStatus
 from consumer_fleet.errors import DestinationUnavailable
+from consumer_fleet.kafka.chunk import CHUNK_MESSAGES
+from consumer_fleet.run import consumer_run
 from consumer_fleet.run.consumer_run import EndPatience
 from tests.support.clock import ManualClock
 
@@ -59,3 +62,10 @@ def test_what_is_accepted_and_what_is_still_to_be_read_begin_the_time_again(run:
     clock.now = 3500.0
     duty(run)  # type: ignore[arg-type]  # a stand-in
     assert run.failures == []
+
+
+def test_messages_in_flight_start_no_look_for_cycles_and_the_threshold_is_put_back() -> None:
+    before = gc.get_threshold()
+    with consumer_run._collecting_seldom():
+        assert gc.get_threshold()[0] >= 2 * 3 * 2 * CHUNK_MESSAGES
+    assert gc.get_threshold() == before
