@@ -204,12 +204,18 @@ def _destinations(given: argparse.Namespace, report: Report, ground: Ground) -> 
 
 
 def _far(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    """Measure a destination that answers after 20 ms."""
+    """Measure a destination that answers after 20 ms, and what wrk gets of it."""
     messages = given.messages // 10
     topic = backlog.fill(ground.kafka, "ingest-events-far", messages)
     with Sink(ground.folder, "-delay", f"{_FAR_S}s") as sink:
         measured = _measured(given, replace(ground, sink=sink), topic, messages)
-        runs = _rounds(given, report, [consumer_fleet(1)], measured)
+        runs = _rounds(
+            given,
+            report,
+            [consumer_fleet(1)],
+            measured,
+            lambda: report.progress(f"wrk: {measure.ceiling(sink, seconds=3).rate:,.0f}/s"),
+        )
     report.speeds(runs, "20 ms away")
     report.add(goals.far_away(runs[OURS, 1], _FAR_S))
 
@@ -263,7 +269,13 @@ def _delivery(given: argparse.Namespace, report: Report, _ground: Ground) -> Non
 
 
 def _latency(given: argparse.Namespace, report: Report, ground: Ground) -> None:
-    report.add(*goals.latency(latency.measure(ground, given.seconds, _DEFAULT_WORKERS)))
+    found = latency.measure(ground, given.seconds, _DEFAULT_WORKERS)
+    report.progress(
+        f"acknowledged by Kafka: p50 {found.acknowledged_p50:.2f} ms, p99 "
+        f"{found.acknowledged_p99:.2f} ms; accepted after {latency.SLOW_MS:g} ms: "
+        f"{counted(found.slow, 'message')}, {found.slow_at_kafka} of them slow at Kafka"
+    )
+    report.add(*goals.latency(found))
 
 
 def _start(given: argparse.Namespace, report: Report, ground: Ground) -> None:
