@@ -289,7 +289,7 @@ class ChunkConsumer(Consumer[Chunk]):
         elif code == KafkaError._MAX_POLL_EXCEEDED:
             self._joined = False
             log.error("left_the_group", why=error.str())
-        else:
+        elif not self._limit.note(error, self._positions.unread()):
             log.warning("kafka_error", error=error.str())
 
     def _apply_reset(self, partition: Partition) -> None:

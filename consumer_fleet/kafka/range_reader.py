@@ -77,6 +77,8 @@ class RangeReader:
                     if error.code() != KafkaError._PARTITION_EOF or offset < end:
                         self.unread.add(partition)
                     self.finish(partition)
+                else:
+                    self._limit.note(error, named({partition: self._next[partition]}))
                 continue
             self._next[partition] = offset + 1
             if offset < end:

@@ -196,7 +196,8 @@ class TopicReader:
             raise ConfigurationError(f"topic {self.topic!r}: {error.str()}")
         if is_fatal(error):
             raise self._unreachable(error)
-        log.warning("kafka_error", error=error.str())
+        if not self._limit.note(error, named({(self.topic, index): self._next[index]})):
+            log.warning("kafka_error", error=error.str())
 
     def _on_client_error(self, error: KafkaError) -> None:
         positions = {(self.topic, index): self._next[index] for index in self._open}

@@ -4,6 +4,9 @@ librdkafka drops the connection at a response above ``receive.message.max.bytes`
 message that is larger would silence its partition. So the limit is raised to what the topic allows
 where its settings can be read, and to what was refused where they can't. A limit of the user's is
 raised too: nothing that was delivered under it would have been larger.
+
+librdkafka also unpacks a batch of zstd only up to about a third of this limit, and refuses it over
+and over if it has more: then the limit is trebled.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ _DEFAULT = 100_000_000
 _LARGEST = 2**31 - 1
 _OVERHEAD = 1024 * 1024
 # From a server that is not Kafka's, it arrives before the connection is up.
+# An attempt to unpack that has no room is followed by one with three times as much.
+_GROWTH = 3
+_ZSTD = "(codec 0x4)"
 _REFUSED = re.compile(rf"response size (\d+) .*{re.escape(_LIMIT)}.* in state UP\b")
 
 
@@ -53,15 +59,24 @@ class ReceiveLimit:
         self.is_outgrown = False
 
     def note(self, error: KafkaError, where: str) -> bool:
-        """Whether a response was too large; ``where`` names the positions that are read."""
-        found = _REFUSED.search(error.str()) if error.code() == KafkaError._BAD_MSG else None
-        if not where or found is None:
+        """Whether a response, or a batch in it, was too large; ``where`` names the positions that
+        are read. False as well for a batch that can't be unpacked with the largest limit.
+        """
+        wanted = self._wanted(error)
+        if not where or wanted is None:
             return False
-        config = with_room_for(self.config, int(found[1]))
-        if config != self.config:
+        config = with_room_for(self.config, wanted)
+        if config != self.config and not self.is_outgrown:
             self.config, self.is_outgrown = config, True
             log.warning("receive_limit_raised", where=where, limit=config[_LIMIT], why=error.str())
-        return True
+        return self.is_outgrown or error.code() == KafkaError._BAD_MSG
+
+    def _wanted(self, error: KafkaError) -> int | None:
+        """The number of bytes to have room for; None if room is not what is missing."""
+        if error.code() == KafkaError._BAD_COMPRESSION and _ZSTD in error.str():
+            return _GROWTH * _number(self.config, _LIMIT, _DEFAULT)
+        found = _REFUSED.search(error.str()) if error.code() == KafkaError._BAD_MSG else None
+        return None if found is None else int(found[1])
 
     def take(self) -> dict[str, Any]:
         """The settings for a new client."""

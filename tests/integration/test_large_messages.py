@@ -1,4 +1,4 @@
-"""A message above a client's limit arrives: librdkafka's of 100 MB, or one of kafka_config."""
+"""A message, or a batch, above a client's limit arrives: librdkafka's or one of kafka_config."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_message_of_101_mb_silences_no_partition(
     assert (tmp_path / "large.recording").stat().st_size > 0
 
 
-def test_a_message_above_a_limit_that_its_topic_outgrew_is_delivered_and_nothing_twice(
+def test_a_message_and_a_batch_above_the_limit_are_delivered_and_nothing_twice(
     kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     name = topic(1, {"max.message.bytes": 900_000})
@@ -66,4 +66,18 @@ def test_a_message_above_a_limit_that_its_topic_outgrew_is_delivered_and_nothing
         consumer.wait_until(lambda: {large, after} <= ids(upstream).keys(), "the other events")
         (warning,) = consumer.events("receive_limit_raised")
         assert f"{name}/0 at or after offset 1" in warning["where"]
-    assert dict(ids(upstream)) == {before: 1, large: 1, after: 1}
+        # Twelve megabytes in one batch of some kilobytes.
+        packing = Producer(
+            kafka.client_config(
+                message_max_bytes=LIMIT, batch_size=LIMIT, linger_ms=5000, compression_type="zstd"
+            )
+        )
+        packed = [uuid.uuid4().hex for _ in range(12)]
+        for each in packed:
+            payload = orjson.dumps({"event_id": each, "message": "x" * 1_000_000})
+            packing.produce(name, ingest_event(each, payload=payload))
+        assert packing.flush(60) == 0
+        consumer.wait_until(lambda: set(packed) <= ids(upstream).keys(), "those of the batch")
+        _, warning = consumer.events("receive_limit_raised")
+        assert "Decompression" in warning["why"]
+    assert dict(ids(upstream)) == dict.fromkeys([before, large, after, *packed], 1)

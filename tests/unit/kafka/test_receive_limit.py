@@ -58,24 +58,79 @@ def config_of(servers: str) -> dict[str, object]:
     return client_config(servers, {**SMALL, LIMIT: "1000000"})
 
 
-def test_a_reader_takes_a_message_above_its_limit(servers: str) -> None:
+def read_all(servers: str) -> list[int]:
+    """Read the topic to its end; the messages' sizes."""
     sizes: list[int] = []
     deadline = monotonic() + 30
     with TopicReader(config_of(servers), TOPIC) as reader:
         while not reader.at_end and monotonic() < deadline:
             sizes.extend(len(message.value() or b"") for message in reader.read())
-    assert sizes == [len(b"small"), SIZE]
+    return sizes
 
 
-def test_a_reader_of_ranges_takes_a_message_above_its_limit(servers: str) -> None:
+def test_a_reader_takes_a_message_above_its_limit(servers: str) -> None:
+    assert read_all(servers) == [len(b"small"), SIZE]
+
+
+def read_range(servers: str, messages: int) -> list[int]:
+    """Read them to the end; their sizes."""
     sizes: list[int] = []
     deadline = monotonic() + 30
-    with RangeReader(config_of(servers), {(TOPIC, 0): Range(0, 2)}) as reader:
+    with RangeReader(config_of(servers), {(TOPIC, 0): Range(0, messages)}) as reader:
         while reader.open and monotonic() < deadline:
             sizes.extend(len(message.value() or b"") for message in reader.read())
         assert not reader.open
         assert not reader.unread
-    assert sizes == [len(b"small"), SIZE]
+    return sizes
+
+
+def test_a_reader_of_ranges_takes_a_message_above_its_limit(servers: str) -> None:
+    assert read_range(servers, 2) == [len(b"small"), SIZE]
+
+
+@pytest.fixture
+def packed() -> Iterator[str]:
+    """Brokers with a topic whose second batch has a thousandth of its three megabytes."""
+    with MockCluster() as cluster:
+        cluster.create_topic(TOPIC)
+        packing = {"compression.type": "zstd", "batch.size": 5 * MIB, "linger.ms": 1000}
+        producer = Producer(
+            {
+                "bootstrap.servers": cluster.bootstrap_servers,
+                "message.max.bytes": 5 * MIB,
+                **packing,
+            }
+        )
+        for batch in ([b"small"], [bytes(MIB)] * 3):
+            for value in batch:
+                producer.produce(TOPIC, value, partition=0)
+            assert producer.flush(10) == 0
+        yield cluster.bootstrap_servers
+
+
+def test_a_reader_takes_a_batch_that_unpacks_to_more_than_its_limit(packed: str) -> None:
+    assert read_all(packed) == [len(b"small"), MIB, MIB, MIB]
+
+
+def test_a_reader_of_ranges_takes_a_batch_that_unpacks_to_more_than_its_limit(
+    packed: str,
+) -> None:
+    assert read_range(packed, 4) == [len(b"small"), MIB, MIB, MIB]
+
+
+def test_for_a_batch_that_can_not_be_unpacked_the_limit_is_raised_to_the_largest_and_no_more() -> (
+    None
+):
+    text = "Decompression (codec 0x4) of message at 7 of 99 bytes failed: Local: Invalid"
+    limit, limits = ReceiveLimit({}), []
+    while limit.note(KafkaError(KafkaError._BAD_COMPRESSION, text), "events/0"):
+        assert limit.note(KafkaError(KafkaError._BAD_COMPRESSION, text), "events/0"), (
+            "once a client"
+        )
+        limits.append(limit.take()[LIMIT])
+    assert limits == [300_000_000 + MIB, 3 * (300_000_000 + MIB) + MIB, 2**31 - 1]
+    gzip = KafkaError(KafkaError._BAD_COMPRESSION, text.replace("0x4", "0x1"))
+    assert not ReceiveLimit({}).note(gzip, "events/0"), "it has no limit"
 
 
 def test_what_is_no_response_of_a_broker_raises_no_limit() -> None:
