@@ -53,6 +53,39 @@ def compressed_bombs(stage: Stage) -> None:
 
 
 @row
+def batch_bombs(stage: Stage) -> None:
+    """Batches of 100 MB in 100 KB are delivered, and take three times their size for a moment.
+
+    librdkafka refuses those of zstd over and over, unless its limit is raised.
+
+    Bound: 0
+    """
+    size, each = 1 << 20, 100
+    count = 2 * stage.scaled(2) * each
+
+    def value(name: bytes, _partition: int, _offset: int) -> bytes:
+        header = b'{"event_id":"%b"}\n{"type":"attachment","length":%d}\n' % (name, size)
+        return header + bytes(size)
+
+    stage.producer_settings = {
+        "compression.type": "zstd",
+        "batch.size": each * size,
+        "message.max.bytes": 2 * each * size,
+        "linger.ms": 10_000,
+    }
+    stage.fill(2, count, value=value)
+    stage.faults["bombs"] += count // each
+    consumer = stage.start(workers=1)
+    with _peak(consumer.pid) as peak:
+        stage.finish()
+    # Kafka's client unpacks all batches of a fetch at once.
+    if peak.mib > _MOST_MIB + 3 * count:
+        stage.judge.problems.append(f"the consumer's processes took {peak.mib:.0f} MiB")
+    if not stage.events("receive_limit_raised"):
+        stage.judge.problems.append("no batch was larger than librdkafka's limit")
+
+
+@row
 def content_bombs(stage: Stage) -> None:
     """Messages that nest a million deep, name gigabytes or unpack to them, take no memory.
 

@@ -19,6 +19,8 @@ _REPLICATED: Mapping[str, object] = {
     "offsets.topic.replication.factor": _NODES,
     "transaction.state.log.replication.factor": _NODES,
     "leader.imbalance.check.interval.seconds": 5,
+    # Three that start together on a busy machine.
+    "initial.broker.registration.timeout.ms": 180_000,
 }
 
 
