@@ -116,6 +116,7 @@ NO_ACCESS = (
 )
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
+_TOO_SOON = KafkaError(KafkaError.ILLEGAL_SASL_STATE).str()
 # Why a group refuses a member until a person acts, and how.
 _INSTANCE = (
     "another member has the same group.instance.id, or had it until a moment ago: give each member "
@@ -155,7 +156,8 @@ def failure_of(error: KafkaError) -> FleetError | None:
             f"Kafka refuses access: {error.str()}. Which right is missing: consumer doctor"
         )
     if code in LOGIN_REFUSED:
-        return login_refusal(error)
+        # The same settings were accepted at the start.
+        return None if is_login_too_soon(error) else login_refusal(error)
     for refusal, advice in _REFUSED_MEMBER.items():
         # A fatal error has a code of its own; its cause is in its text.
         if code == refusal or (is_fatal(error) and KafkaError(refusal).str() in error.str()):
@@ -164,6 +166,14 @@ def failure_of(error: KafkaError) -> FleetError | None:
         # Polling a client in this state would look alive forever and read nothing.
         return KafkaUnreachable(f"Kafka client failed: {error.str()}")
     return None
+
+
+def is_login_too_soon(error: KafkaError) -> bool:
+    """Whether a login came on a connection that takes none. So it does where the settings are
+    wrong, but also within a second of the last login, as with a token that was about to expire:
+    then the broker closes the connection, and the login on the next one is accepted.
+    """
+    return _TOO_SOON in error.str()
 
 
 def login_refusal(error: KafkaError) -> ConfigurationError:

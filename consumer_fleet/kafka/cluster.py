@@ -24,6 +24,7 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
     admin_config,
+    is_login_too_soon,
     login_refusal,
     make_client,
     unreachable,
@@ -84,7 +85,9 @@ class Cluster:
         self._unreached: dict[int, str] = {}
 
     def _on_client_error(self, error: KafkaError) -> None:
-        if error.code() in LOGIN_REFUSED:
+        if self.cluster_id is not None and is_login_too_soon(error):
+            self._connection_error = error.str()
+        elif error.code() in LOGIN_REFUSED:
             self.login_refused = str(login_refusal(error))
         elif error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._connection_error = error.str()

@@ -9,6 +9,7 @@ from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from consumer_fleet.kafka.chunk import DeadLetter, Record
 from consumer_fleet.kafka.clients import failure_of
+from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from tests.support.records import partition
 
@@ -49,6 +50,29 @@ def test_another_fatal_error_ends_with_69() -> None:
 @pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError.REBALANCE_IN_PROGRESS])
 def test_an_error_that_passes_ends_nothing(code: int) -> None:
     assert failure_of(KafkaError(code)) is None
+
+
+TOO_SOON = KafkaError(
+    KafkaError._AUTHENTICATION,
+    "sasl_plaintext://a:1/1: SASL OAUTHBEARER mechanism handshake failed: Broker: Request not "
+    "valid in current SASL state: broker's supported mechanisms: ",
+)
+
+
+def test_a_login_that_came_too_soon_after_the_last_one_ends_nothing() -> None:
+    """As with a token that was about to expire; the next connection is accepted."""
+    assert failure_of(TOO_SOON) is None
+
+
+def test_such_a_login_is_a_refusal_only_while_none_was_accepted() -> None:
+    cluster = Cluster({"bootstrap.servers": "a.invalid:1"})
+    cluster._on_client_error(TOO_SOON)
+    assert "check sasl.username" in cluster.login_refused
+    cluster.cluster_id, cluster.login_refused = "known", ""
+    cluster._on_client_error(TOO_SOON)
+    assert cluster.login_refused == ""
+    cluster._on_client_error(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+    assert "wrong password" in cluster.login_refused
 
 
 class FailedProducer:
