@@ -69,10 +69,11 @@ def speed(ground: Ground, contender: Contender, topic: str, events: int) -> Spee
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """RSS in MiB: the largest while the first gigabyte was carried, and while the others were."""
+    """The largest RSS in MiB by process: during the first gigabyte, and during each half of all."""
 
     gigabytes: int
     first: dict[str, float]
+    earlier: dict[str, float]
     later: dict[str, float]
 
 
@@ -93,9 +94,12 @@ def memory(ground: Ground, gigabytes: int, workers: int, progress: Callable[[str
             sizes = ", ".join(f"{name} {mib:.0f} MiB" for name, mib in largest.items())
             progress(f"{len(seen)} GB, RSS at most: {sizes}")
             ground.kafka.delete_records(topic, ground.kafka.end_offsets(topic))
-    first, *others = seen
-    later = {name: max(each[name] for each in others) for name in first} if others else first
-    return Growth(gigabytes, first, later)
+    middle = len(seen) // 2
+    halves = [
+        {name: max(each[name] for each in half) for name in seen[0]}
+        for half in (seen[:middle] or seen, seen[middle:])
+    ]
+    return Growth(gigabytes, seen[0], *halves)
 
 
 @contextmanager

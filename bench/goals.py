@@ -119,12 +119,17 @@ def attachments(ours: Sequence[Speed], plain: Sequence[Speed]) -> Goal:
 
 
 def flood(found: Growth) -> list[Goal]:
-    """Judge the growth of RSS after the first gigabyte."""
-    what = f"attachments, {found.gigabytes} GB: RSS after the first"
-    return [
-        at_most(f"{what}: {role}", _FLAT_MIB, [found.later[role] - found.first[role]], " MiB")
-        for role in found.first
-    ]
+    """Judge the growth of RSS from the first half to the second.
+
+    What is in flight fills up to its budget within some gigabytes.
+    """
+    what = f"attachments, {found.gigabytes} GB: RSS of the second half less the first"
+    goals = []
+    for role, first in found.first.items():
+        most, growth = found.later[role], found.later[role] - found.earlier[role]
+        figure = f"{growth:.0f} MiB ({most:.0f} at most; {first:.0f} in the first GB)"
+        goals.append(Goal(f"{what}: {role}", f"≤ {_FLAT_MIB} MiB", figure, growth <= _FLAT_MIB))
+    return goals
 
 
 def transform(rounds: Sequence[tuple[float, float]]) -> Goal:

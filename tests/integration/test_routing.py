@@ -79,7 +79,7 @@ def test_an_outage_of_one_project_holds_back_no_other_and_loses_nothing(
         while time.monotonic() < ends_at:
             produce(BATCH)
             total += BATCH
-            # A rate that the machine can keep; 20,000 messages may wait for unavailable destinations.
+            # A rate that the machine can keep. No more than 20,000 messages may wait.
             time.sleep(0.2)
         at_once = [accepted(server).total() for server in others]
         print(f"{total} messages for each, {at_once} accepted in {OUTAGE_S:g} s")  # noqa: T201
