@@ -212,9 +212,11 @@ class KafkaBroker(KafkaTopics):
             data = self.folder / "data"
             data.mkdir(parents=True)
             shutil.copy(checkpoint, data)
+            lines = self._config.read_text().splitlines()
+            (node,) = (line for line in lines if line.startswith("node.id="))
             identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             (data / "meta.properties").write_text(
-                f"version=1\nnode.id=1\ncluster.id={cluster_id}\ndirectory.id={identifier}\n"
+                f"version=1\n{node}\ncluster.id={cluster_id}\ndirectory.id={identifier}\n"
             )
             return
         arguments = ["format", "-t", cluster_id, "-c", str(self._config)]
