@@ -97,7 +97,9 @@ def partial_limits(stage: Stage) -> None:
     Bound: 0
     """
     taken: dict[EventId, Counter[str]] = {}
-    stage.upstream.script = lambda request: _partly(stage, taken, request)
+    # 20 of 500, and 100 of 20,000.
+    share = max(0.005, 20 / stage.scaled(_MESSAGES))
+    stage.upstream.script = lambda request: _partly(stage, share, taken, request)
     stage.fill(4, stage.scaled(_MESSAGES), value=_several_items)
     stage.start(workers=2)
     stage.finish()
@@ -192,13 +194,15 @@ _DROPPED_WITH = {"error": {"event", "attachment"}, "attachment": {"attachment"}}
 _DROPPED_WITH["session"] = {"session"}
 
 
-def _partly(stage: Stage, taken: dict[EventId, Counter[str]], request: Request) -> Answer:
-    """Accept all items but those of one category, for a few first attempts."""
+def _partly(
+    stage: Stage, share: float, taken: dict[EventId, Counter[str]], request: Request
+) -> Answer:
+    """Accept all items but those of one category, for this share of first attempts."""
     types = {item.type for item in parse(request.body).items}
     answer = ACCEPT
     drawn = share_of(stage.seed, request)
-    if request.attempt == 1 and drawn < 0.005:
-        category = sorted(_DROPPED_WITH)[int(drawn / 0.005 * len(_DROPPED_WITH))]
+    if request.attempt == 1 and drawn < share:
+        category = sorted(_DROPPED_WITH)[int(drawn / share * len(_DROPPED_WITH))]
         types -= _DROPPED_WITH[category]
         answer = Answer(response("429 Too Many Requests", _HEADER(category)), accepts=False)
         stage.faults["partial 429"] += 1
