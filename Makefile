@@ -49,7 +49,7 @@ OR_NONE := || test $$? = 5
 # More than the cores, since most tests wait rather than compute; unit tests compute. At most 6: each
 # process may start a browser.
 CORES := $(shell nproc)
-TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 3 : 6))))
+TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 2 : 6))))
 
 .PHONY: help setup run test test-compiled test-cluster kafka browser tools image check format docs site chaos mutants bench bench-quick lock wheel clean
 
