@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 import structlog
@@ -179,7 +179,7 @@ class Holding:
     @property
     def oldest(self) -> Entry | None:
         """The message that has been held for the longest."""
-        return next(iter(self._entries.values()), None)
+        return next(iter(self._by_age()), None)
 
     def by_partition(self) -> dict[Partition, list[Entry]]:
         """The held messages of each partition; the commit stays at the lowest offset of them."""
@@ -209,6 +209,13 @@ class Holding:
             self._look_due = 0.0
 
     # -- entries ---------------------------------------------------------------------------------
+
+    def _by_age(self) -> Collection[Entry]:
+        """All, the longest held first: what processes before have held comes in at any time."""
+        if not self._is_in_order:
+            self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].since))
+            self._is_in_order = True
+        return self._entries.values()
 
     def _is_known(self, entry: Entry) -> bool:
         return self._entries.get((entry.partition, entry.offset)) is entry
@@ -300,11 +307,8 @@ class Holding:
     def _choose_dead_letters(self, now: float) -> None:
         if not self._keeps_dead_letters:
             return
-        if not self._is_in_order:
-            self._entries = dict(sorted(self._entries.items(), key=lambda item: item[1].since))
-            self._is_in_order = True
         is_any_over = self._is_over()
-        for entry in self._entries.values():
+        for entry in self._by_age():
             if not (is_any_over or self._ending or now - entry.since >= self._hold_at_most_s):
                 return  # the others are younger
             if entry.state != "waiting" or entry.held.kind == "unavailable":

@@ -161,6 +161,9 @@ def test_the_time_in_earlier_processes_counts(
     # A new message may be held before those that are older.
     for offset in (30, 7, 8):
         later.hold(offset, kind="limited", due_in_s=HOUR)
+    oldest = later.holding.oldest
+    assert oldest is not None
+    assert oldest.offset == 7
     assert later.letters() == []
     for seconds, expected in ((99, []), (2, [7]), (298, []), (2, [8]), (198, []), (3, [30])):
         later.accept_others()
