@@ -281,7 +281,7 @@ class Destination:
         if parcel.is_probe or self._gate.failures_in_a_row:  # rarely: each call costs
             self._on_response(parcel)
         self._ledger.accepted_envelopes.total += 1
-        self._ledger.pending -= 1
+        self._ledger.pending -= 1  # not by `_forget`: it runs for each request
         self._ledger.pending_bytes -= parcel.size_bytes
         parcel.recipient.done(parcel.number, None)
 

@@ -84,9 +84,7 @@ def examine_cluster(
         return
     unreached = login.cluster.advertised_failure()
     if unreached is not None:
-        if login.cluster.cluster_id is not None:
-            yield describe_brokers(login.cluster)
-        yield from _examine_advertised(login.cluster, cluster)
+        yield from _examine_brokers(login.cluster, cluster)
         yield problem("kafka.cluster", cluster.servers, unreached, _UNREACHED)
         return
     checks = [
@@ -123,11 +121,8 @@ def describe_login(login: Login, cluster: ClusterOptions) -> Finding:
 
 
 def _examine_brokers(client: Cluster, cluster: ClusterOptions) -> Iterator[Finding]:
-    yield describe_brokers(client)
-    yield from _examine_advertised(client, cluster)
-
-
-def _examine_advertised(client: Cluster, cluster: ClusterOptions) -> Iterator[Finding]:
+    if client.cluster_id is not None:
+        yield describe_brokers(client)
     named = set(cluster.servers.split(","))
     others = [(number, name) for number, name in client.brokers.items() if name not in named]
     checks = [

@@ -65,10 +65,10 @@ class CommitMetadata(NamedTuple):
     @classmethod
     def read(cls, text: str | None, committed: int) -> CommitMetadata:
         """Read what a commit says. Words that are not ours, or damaged, are ignored."""
-        found = _TOPIC_ID.search(text or "")
-        topic_id = found[1] if found else ""
-        nothing_held = cls(topic_id, skipped=_skipped_in(text or ""))
-        held = _HELD.search(text or "")
+        text = text or ""
+        found = _TOPIC_ID.search(text)
+        nothing_held = cls(found[1] if found else "", skipped=_skipped_in(text))
+        held = _HELD.search(text)
         if held is None:
             return nothing_held
         high, position = int(held[1]), committed
@@ -80,11 +80,13 @@ class CommitMetadata(NamedTuple):
             if number % 2 == 0:
                 offsets.extend(range(position, position + length))
             position += length
-        why = _WHY.search(text or "")
-        since = _SINCE.search(text or "")
-        times = dict(zip(offsets, _times(since[1]), strict=False)) if since else {}
-        words = high, frozenset(offsets), unquote(why[1]) if why else "", times
-        return cls(topic_id, *words, nothing_held.skipped)
+        why, since = _WHY.search(text), _SINCE.search(text)
+        return nothing_held._replace(
+            high=high,
+            open=frozenset(offsets),
+            why=unquote(why[1]) if why else "",
+            since=dict(zip(offsets, _times(since[1]), strict=False)) if since else {},
+        )
 
 
 #: Of a commit without metadata.
@@ -306,7 +308,7 @@ class OpenOffsets:
             self._changed.discard(partition)
 
     def forget_all(self) -> None:
-        self.forget({*self._aside, *self._inherited, *self._left, *self._passed, *self._skipped})
+        self.forget(set().union(*self._tables))
 
 
 def _skipped_words(counts: Mapping[str, int]) -> str:

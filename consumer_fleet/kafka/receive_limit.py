@@ -24,10 +24,10 @@ _LIMIT = "receive.message.max.bytes"
 _DEFAULT = 100_000_000
 _LARGEST = 2**31 - 1
 _OVERHEAD = 1024 * 1024
-# From a server that is not Kafka's, it arrives before the connection is up.
 # An attempt to unpack that has no room is followed by one with three times as much.
 _GROWTH = 3
 _ZSTD = "(codec 0x4)"
+# From a server that is not Kafka's, it arrives before the connection is up.
 _REFUSED = re.compile(rf"response size (\d+) .*{re.escape(_LIMIT)}.* in state UP\b")
 
 

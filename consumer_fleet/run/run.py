@@ -155,16 +155,13 @@ class Lane:
         closed = [status for status in statuses if status.state != "open" and status.required]
         if closed and not (self._passes_outages and self.share.has_room):
             return found
-        return found & self.share.open_offsets.full | {
-            partition
-            for partition in found
-            if self.pipeline is not None
-            and any(
-                self.pipeline.oldest_unsettled(partition)
-                in status.keeps_back.get(name_of(partition), ())
-                for status in closed
-            )
-        }
+        waiting = found & self.share.open_offsets.full
+        if closed and self.pipeline is not None:
+            for partition in found - waiting:
+                name, oldest = name_of(partition), self.pipeline.oldest_unsettled(partition)
+                if any(oldest in status.keeps_back.get(name, ()) for status in closed):
+                    waiting.add(partition)
+        return waiting
 
 
 class Run:
