@@ -74,13 +74,13 @@ def restored_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def share(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Share[Server]:
-    """``share("Kafka", start)`` starts a server, or joins the one of another process."""
+    """``share("Kafka", make)`` starts a server, or joins the one of another process."""
     own = tmp_path_factory.getbasetemp()
     folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
-    def share(name: str, start: Callable[[], Server]) -> Server:
+    def share(name: str, make: Callable[[], Server]) -> Server:
         try:
-            shared = SharedServer(folder, name, start)
+            shared = SharedServer(folder, name, make)
         except MissingPart as error:
             require(name, str(error))
         # Not at the last test's end: there, the wait for the other processes would be its time.
@@ -96,13 +96,7 @@ def kafka(share: Share[KafkaBroker], tmp_path_factory: pytest.TempPathFactory) -
 
     Others create topics and groups at any time; a test that this disturbs takes ``own_kafka``.
     """
-
-    def start() -> KafkaBroker:
-        broker = KafkaBroker(folder=tmp_path_factory.mktemp("kafka"))
-        broker.start()
-        return broker
-
-    return share("Kafka", start)
+    return share("Kafka", lambda: KafkaBroker(folder=tmp_path_factory.mktemp("kafka")))
 
 
 @pytest.fixture
@@ -130,17 +124,7 @@ def topic(kafka: KafkaBroker, request: pytest.FixtureRequest) -> TopicFactory:
 @pytest.fixture(scope="session")
 def bugsink(share: Share[Bugsink], tmp_path_factory: pytest.TempPathFactory) -> Bugsink:
     """A running server that all tests share: look for your own event ids in it."""
-
-    def start() -> Bugsink:
-        server = Bugsink(tmp_path_factory.mktemp("bugsink"))
-        try:
-            server.start()
-        except BaseException:
-            server.close()
-            raise
-        return server
-
-    return share("Bugsink", start)
+    return share("Bugsink", lambda: Bugsink(tmp_path_factory.mktemp("bugsink")))
 
 
 @pytest.fixture

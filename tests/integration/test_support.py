@@ -95,12 +95,7 @@ def test_a_broker_comes_back_on_its_port_with_its_data(own_kafka: KafkaBroker, k
 
 
 def test_a_shared_broker_runs_until_its_last_user_has_left(tmp_path: Path) -> None:
-    def start() -> KafkaBroker:
-        broker = KafkaBroker()
-        broker.start()
-        return broker
-
-    first, second = (SharedServer(tmp_path, "Kafka", start) for _ in range(2))
+    first, second = (SharedServer(tmp_path, "Kafka", KafkaBroker) for _ in range(2))
     assert first.server.bootstrap_servers == second.server.bootstrap_servers
     for each in (first, second):
         with pytest.raises(RuntimeError, match="own_kafka"):

@@ -11,7 +11,9 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Server(Protocol):
-    """Pickled, it is the same one for another process: to use, but not to end."""
+    """Pickled, it is the same one for another process: to use, but neither to start nor to end."""
+
+    def start(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -26,15 +28,15 @@ class SharedServer(Generic[S]):
     the run.
     """
 
-    def __init__(self, folder: Path, name: str, start: Callable[[], S]) -> None:
-        """Blocks until the server runs. Raises what ``start`` raises."""
+    def __init__(self, folder: Path, name: str, make: Callable[[], S]) -> None:
+        """Blocks until the server runs. Raises what ``make`` or its ``start`` raises."""
         self._facts = folder / f"{name}.pickle"
         self._lock = folder / f"{name}.lock"
         self._own: S | None = None
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self._facts.exists():
-                self._own = start()
+                self._own = _started(make())
                 # A later server has other users.
                 users = folder / f"{name}-{os.getpid()}.users"
                 self._facts.write_bytes(pickle.dumps((self._own, users)))
@@ -52,3 +54,12 @@ class SharedServer(Generic[S]):
             fcntl.flock(self._users, fcntl.LOCK_EX)
             self._own.close()
         os.close(self._users)
+
+
+def _started(server: S) -> S:
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
+    return server
