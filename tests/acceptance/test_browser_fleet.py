@@ -130,6 +130,7 @@ def causes_of(page: Page) -> Locator:
     return row(page).get_by_role("list", name="Causes")
 
 
+@pytest.mark.timed
 def test_every_trouble_of_a_run_is_visible_within_3_seconds_with_its_cause(
     fleet: Fleet, visit: OpenPage
 ) -> None:

@@ -504,7 +504,7 @@ def test_the_heartbeat_stops_when_a_partition_with_lag_stands_still_for_no_known
     ) as consumer:
         # Workers may still boot when the time is over.
         consumer.wait_until(lambda: len(upstream.requests) == 10, "the requests")
-        stalled, *_ = consumer.wait_for("partitions_stalled")
+        (stalled,) = consumer.wait_for("partitions_stalled")
         assert stalled["partitions"] == [f"{stage.topic}/0"]
         last = heartbeat.stat().st_mtime_ns
         turns = len(upstream.requests)

@@ -249,9 +249,9 @@ def test_a_syntax_error_says_where() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_damaged_input_is_rejected_and_never_raises_anything_else(name: str) -> None:
-    damaged = [*damaged_bytes(EXAMPLES[name], seed=1, count=150)]
-    damaged += [orjson.dumps(v) for v in damaged_values(json.loads(EXAMPLES[name]), 2, count=150)]
+    damaged = [*damaged_bytes(EXAMPLES[name], seed=1, count=300)]
+    damaged += [orjson.dumps(v) for v in damaged_values(json.loads(EXAMPLES[name]), 2, count=300)]
     counts = outcomes(decode, damaged)
-    assert counts.total() == 300
-    assert counts["invalid_json"] > 100
-    assert counts["delivered" if name in INSERTS else f"skipped {_operation(name)}"] > 25
+    assert counts.total() == 600
+    assert counts["invalid_json"] > 200
+    assert counts["delivered" if name in INSERTS else f"skipped {_operation(name)}"] > 50

@@ -14,7 +14,7 @@ from consumer_fleet.consumers.format import MsgpackFormat
 from consumer_fleet.consumers.ingest_events import IngestEvents
 from consumer_fleet.errors import RejectedMessage
 
-INPUTS = 8_000
+INPUTS = 20_000
 EVENT_ID = "2b61f9e503b84087aa65d8d9852e0727"
 FORMAT = IngestEvents()
 _ODD_VALUES: tuple[object, ...] = (

@@ -665,7 +665,7 @@ class Desk(Library):
         return title, copies
 
 
-CALLS_PER_THREAD = 40
+CALLS_PER_THREAD = 100
 
 
 class Checked:

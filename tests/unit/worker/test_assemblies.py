@@ -288,10 +288,10 @@ def test_a_whole_that_loses_a_chunk_waits_for_it_again() -> None:
 
 def test_a_large_blob_costs_no_more_per_chunk() -> None:
     table = Table(max_bytes=10**12)
-    table.whole((BLOB, 50_000))
-    for index in range(50_000):
+    table.whole((BLOB, 100_000))
+    for index in range(100_000):
         table.chunk(index)
-    assert len(table.deliver()[1][BLOB]) == 50_000
+    assert len(table.deliver()[1][BLOB]) == 100_000
 
 
 class Chance:
