@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
+
+_Answer = TypeVar("_Answer")
 
 # Each of these would break a promise; the value says what to use instead.
 OWNED_SETTINGS = {
@@ -117,6 +119,19 @@ NO_ACCESS = (
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 LOGIN_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
 _TOO_SOON = KafkaError(KafkaError.ILLEGAL_SASL_STATE).str()
+# Responses of a broker for seconds after a leader or a coordinator has moved.
+_MOVING = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._WAIT_COORD,
+)
+_RETRY_S = 0.2
 # Why a group refuses a member until a person acts, and how.
 _INSTANCE = (
     "another member has the same group.instance.id, or had it until a moment ago: give each member "
@@ -191,6 +206,33 @@ def unreachable(base_config: Mapping[str, Any], why: str) -> KafkaUnreachable:
         f"no Kafka broker answers at {base_config.get('bootstrap.servers', '')}: {why}; check "
         "--bootstrap-servers, the network and the TLS or SASL settings"
     )
+
+
+def answered(targets: list[TopicPartition]) -> list[TopicPartition]:
+    """Raises KafkaException for the first without an answer: its offset looks like none."""
+    for target in targets:
+        if target.error is not None:
+            raise KafkaException(target.error)
+    return targets
+
+
+def is_moving(error: KafkaError) -> bool:
+    """Whether the same question will be answered in a moment."""
+    return error.code() in _MOVING
+
+
+def ask_patiently(ask: Callable[[], _Answer], limit_s: float) -> _Answer:
+    """Ask again, for ``limit_s`` at most, while a leader or a coordinator moves. Raises the last
+    KafkaException.
+    """
+    deadline = monotonic() + limit_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if not is_moving(error.args[0]) or monotonic() > deadline:
+                raise
+        sleep(_RETRY_S)
 
 
 _THROTTLE_S = 30.0

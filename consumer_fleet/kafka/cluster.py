@@ -24,6 +24,7 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
     admin_config,
+    ask_patiently,
     is_login_too_soon,
     login_refusal,
     make_client,
@@ -215,16 +216,20 @@ class Cluster:
     def end_offsets(self, topic: str) -> dict[Partition, int]:
         """The current end of each partition, without open transactions."""
         targets = [TopicPartition(topic, index) for index in range(self.partitions(topic))]
-        answers = self.admin.list_offsets(
-            {target: OffsetSpec.latest() for target in targets},  # type: ignore[no-untyped-call]  # unannotated there
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_REQUEST_TIMEOUT_S,
-        )
-        try:
+
+        def ask() -> dict[Partition, int]:
+            answers = self.admin.list_offsets(
+                {target: OffsetSpec.latest() for target in targets},  # type: ignore[no-untyped-call]  # unannotated there
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=_REQUEST_TIMEOUT_S,
+            )
             return {
                 Partition(Topic(topic), target.partition): answer.result().offset
                 for target, answer in answers.items()
             }
+
+        try:
+            return ask_patiently(ask, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
             raise KafkaUnreachable(f"the ends of {topic!r}: {error.args[0].str()}") from error
 

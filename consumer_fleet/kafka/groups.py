@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic, sleep
 from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -17,6 +16,9 @@ from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     NO_ACCESS,
     admin_config,
+    answered,
+    ask_patiently,
+    is_moving,
     login_refusal,
     make_client,
     unjoined_config,
@@ -28,14 +30,6 @@ from consumer_fleet.kafka.reader import PartitionId, Range
 _Answer = TypeVar("_Answer")
 
 REQUEST_TIMEOUT_S = 5.0
-_RETRY_S = 0.2
-# A broker responds so for seconds after a start or a move of the group's coordinator.
-_TRANSIENT = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError._WAIT_COORD,
-)
 _HAS_MEMBERS = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.NON_EMPTY_GROUP,
@@ -131,8 +125,11 @@ class Groups:
 
     def listed(self) -> dict[str, str]:
         """Every group that this user may see, and its state (see `Group`)."""
-        answer = self.admin.list_consumer_groups(request_timeout=self._timeout_s)
-        found = self._result(answer, "the groups").valid
+
+        def ask() -> Any:
+            return self.admin.list_consumer_groups(request_timeout=self._timeout_s).result()
+
+        found = self._patiently(ask, "the groups").valid
         return {listing.group_id: _state(listing.state) for listing in sorted(found, key=_name)}
 
     def describe(self, names: Collection[str]) -> dict[str, Group]:
@@ -201,15 +198,19 @@ class Groups:
         }
         if not wanted:
             return {}
-        answers = self.admin.list_offsets(
-            wanted,
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._timeout_s,
-        )
-        return {
-            (target.topic, target.partition): self._result(answer, f"topic {target.topic!r}").offset
-            for target, answer in answers.items()
-        }
+
+        def ask() -> dict[PartitionId, int]:
+            answers = self.admin.list_offsets(
+                wanted,
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout_s,
+            )
+            return {
+                (at.topic, at.partition): self._result(answer, f"topic {at.topic!r}").offset
+                for at, answer in answers.items()
+            }
+
+        return self._patiently(ask, "the topics")
 
     def committed(self, group: str, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
         """The group's committed offsets. Partitions without one are left out."""
@@ -227,7 +228,7 @@ class Groups:
         client = self._client(group)
         targets = [TopicPartition(*partition) for partition in partitions]
         found = self._patiently(
-            lambda: client.committed(targets, timeout=self._timeout_s), f"group {group!r}"
+            lambda: answered(client.committed(targets, timeout=self._timeout_s)), f"group {group!r}"
         )
         return {
             (target.topic, target.partition): (
@@ -244,12 +245,10 @@ class Groups:
         """
         client = self._client(group)
         targets = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
-        answers = self._patiently(
-            lambda: client.commit(offsets=targets, asynchronous=False), f"group {group!r}"
+        self._patiently(
+            lambda: answered(client.commit(offsets=targets, asynchronous=False) or []),
+            f"group {group!r}",
         )
-        for target in answers or []:
-            if target.error is not None:
-                raise self._translate(target.error, f"group {group!r}")
 
     def prepare(self, names: Iterable[str]) -> None:
         """Connect the clients of these groups at the same time, before they are used."""
@@ -270,21 +269,20 @@ class Groups:
     # -- answers --------------------------------------------------------------------------------
 
     def _result(self, answer: Future[Any], what: str) -> Any:
+        """Raises KafkaException where `_patiently` asks again."""
         try:
             return answer.result(2 * self._timeout_s)
         except KafkaException as error:
+            if is_moving(error.args[0]):
+                raise
             raise self._translate(error.args[0], what) from error
 
     def _patiently(self, ask: Callable[[], _Answer], what: str) -> _Answer:
-        """Retry, for as long as one request may take, while the coordinator gets ready."""
-        deadline = monotonic() + self._timeout_s
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if error.args[0].code() not in _TRANSIENT or monotonic() > deadline:
-                    raise self._translate(error.args[0], what) from error
-            sleep(_RETRY_S)
+        """Retry, for as long as one request may take, while a leader or a coordinator moves."""
+        try:
+            return ask_patiently(ask, self._timeout_s)
+        except KafkaException as error:
+            raise self._translate(error.args[0], what) from error
 
     def _translate(self, error: KafkaError, what: str) -> FleetError:
         if error.code() in NO_ACCESS:

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import ClusterMetadata
 
 from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     OUT_OF_RANGE,
+    answered,
+    ask_patiently,
     is_fatal,
+    is_moving,
     login_refusal,
     make_client,
     unjoined_config,
@@ -221,8 +225,17 @@ class TopicReader:
         return {index: Range(first, ends[index]) for index, first in starts.items()}
 
     def _present(self, wanted: Collection[int] | None) -> list[int]:
+        def ask() -> ClusterMetadata:
+            metadata: ClusterMetadata = self._client.list_topics(
+                self.topic, timeout=_METADATA_TIMEOUT_S
+            )
+            refusal = metadata.topics[self.topic].error
+            if refusal is not None and is_moving(refusal):
+                raise KafkaException(refusal)
+            return metadata
+
         try:
-            metadata = self._client.list_topics(self.topic, timeout=_METADATA_TIMEOUT_S)
+            metadata = ask_patiently(ask, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
             self._client.poll(0)  # lets librdkafka say why
             if self._brokers.login_refused is not None:
@@ -248,7 +261,10 @@ class TopicReader:
     def _watermarks(self, index: int) -> Range:
         target = TopicPartition(self.topic, index)
         try:
-            low, high = self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S)
+            low, high = ask_patiently(
+                lambda: self._client.get_watermark_offsets(target, timeout=_REQUEST_TIMEOUT_S),
+                _REQUEST_TIMEOUT_S,
+            )
         except KafkaException as error:
             raise KafkaUnreachable(f"{self.topic}/{index}: {error.args[0].str()}") from error
         return Range(low, high)
@@ -267,7 +283,12 @@ class TopicReader:
         """By partition the first offset with that timestamp or a later one; its end if none has."""
         targets = [TopicPartition(self.topic, index, timestamp_ms) for index in self.watermarks]
         try:
-            found = self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
+            found = ask_patiently(
+                lambda: answered(
+                    self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
+                ),
+                _REQUEST_TIMEOUT_S,
+            )
         except KafkaException as error:
             raise self._unreachable(error.args[0]) from error
         return {

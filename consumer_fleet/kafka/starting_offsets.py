@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from consumer_fleet.errors import KafkaUnreachable, OffsetsOutOfRange
 from consumer_fleet.kafka.chunk import name_of
+from consumer_fleet.kafka.clients import answered
 from consumer_fleet.kafka.groups import reset_command
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ class StartingOffsets:
     def committed(self, targets: list[TopicPartition]) -> list[TopicPartition]:
         """What the group has committed for these."""
         return _patiently(
-            lambda: list(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
+            lambda: answered(self._client.committed(targets, timeout=_REQUEST_TIMEOUT_S)),
             "the group's committed offsets",
         )
 

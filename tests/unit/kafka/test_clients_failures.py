@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from consumer_fleet.kafka.chunk import DeadLetter, Record
-from consumer_fleet.kafka.clients import failure_of
+from consumer_fleet.kafka.clients import ask_patiently, failure_of
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from tests.support.records import partition
@@ -50,6 +50,34 @@ def test_another_fatal_error_ends_with_69() -> None:
 @pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError.REBALANCE_IN_PROGRESS])
 def test_an_error_that_passes_ends_nothing(code: int) -> None:
     assert failure_of(KafkaError(code)) is None
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+)
+def test_a_question_is_asked_again_while_its_broker_moves(code: int) -> None:
+    failures = [KafkaException(KafkaError(code))]
+
+    def ask() -> int:
+        if failures:
+            raise failures.pop()
+        return 7
+
+    assert ask_patiently(ask, 60.0) == 7
+
+
+@pytest.mark.parametrize(
+    ("code", "limit_s"), [(KafkaError.NOT_COORDINATOR, -1.0), (KafkaError._TRANSPORT, 60.0)]
+)
+def test_patience_ends_with_the_time_and_with_any_other_error(code: int, limit_s: float) -> None:
+    failures = iter([KafkaException(KafkaError(code))])
+
+    def ask() -> None:
+        raise next(failures)  # asked a second time, it ends otherwise
+
+    with pytest.raises(KafkaException) as failure:
+        ask_patiently(ask, limit_s)
+    assert failure.value.args[0].code() == code
 
 
 TOO_SOON = KafkaError(

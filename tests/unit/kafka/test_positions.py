@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 
 import pytest
 from arroyo.types import Partition
@@ -22,6 +23,7 @@ class HandClient:
         self.low, self.high = 10, 50
         self.cached: tuple[int, int] | None = (10, 50)
         self.failures = 0
+        self.refused = 0
         self.metadata = ""
 
     def _fail(self) -> None:
@@ -31,6 +33,10 @@ class HandClient:
 
     def committed(self, targets: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         self._fail()
+        if self.refused:
+            self.refused -= 1
+            refusal = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+            return [SimpleNamespace(offset=OFFSET_INVALID, error=refusal) for _ in targets]  # type: ignore[misc]  # an error can't be set
         return [
             TopicPartition(
                 each.topic,
@@ -116,6 +122,12 @@ def test_a_broker_that_never_answers_ends_the_run(client: HandClient) -> None:
     client.failures = 100
     with pytest.raises(KafkaUnreachable, match="events/0"):
         assigned.positions.reset(partition(0))
+
+
+def test_a_partition_that_is_refused_alone_has_not_committed_nothing(client: HandClient) -> None:
+    client.refused = 1
+    client.committed_offsets = {0: 33, 1: 5}
+    assert Assigned(client, "latest").start(0, 1)[0] == {partition(0): 33, partition(1): 5}
 
 
 def test_no_partitions_ask_nothing_of_the_broker(client: HandClient) -> None:
