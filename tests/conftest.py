@@ -10,6 +10,7 @@ import re
 import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -38,6 +39,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_sessionstart() -> None:
     gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take two files that wait for Kafka, then one that computes: side by side they fill a core."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if path.parent.name in {"integration", "chaos"}]
+    computing = [path for path in files if path not in waiting]
+    turns = zip_longest(waiting[::2], waiting[1::2], computing)
+    items[:] = chain.from_iterable(files[path] for turn in turns for path in turn if path)
 
 
 def pytest_collection_finish() -> None:
