@@ -76,6 +76,10 @@ class LeavingKafka:
         except OSError:
             writer.close()
             return
+        if self.has_left:  # meanwhile
+            for each in (writer, inner):
+                each.transport.abort()
+            return
         self._writers |= {writer, inner}
         asked: dict[int, int] = {}  # the version of each metadata request, by its correlation id
         pumps = [
