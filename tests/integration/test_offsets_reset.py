@@ -20,6 +20,7 @@ from consumer_fleet.errors import GroupIsActive
 from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import EARLIEST, LATEST
 from consumer_fleet.kafka.reader import Range
+from consumer_fleet.offsets import plan
 from consumer_fleet.offsets.plan import MessageCount, Move, count_messages, execute, plan_reset
 from consumer_fleet.offsets.table import print_table, reset_table
 from consumer_fleet.targets import Target
@@ -206,9 +207,11 @@ def test_offsets_that_hold_no_message_are_not_counted_as_messages(
 
 
 def test_what_can_not_be_read_is_an_upper_bound_and_never_nothing(
-    kafka: KafkaBroker, topic: TopicFactory
+    kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A topic that is not there, a place that is gone, and what a transaction holds back."""
+    for name, timeout_s in (("_COUNT_TIMEOUT_S", 3.0), ("_EDGE_TIMEOUT_S", 1.0)):
+        monkeypatch.setattr(plan, name, timeout_s)
     name = topic(3)
     for index in range(2):
         kafka.produce(name, [b"x"] * 10, partition=index)
