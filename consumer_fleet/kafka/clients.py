@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 
@@ -132,6 +132,8 @@ _MOVING = (
     KafkaError._WAIT_COORD,
 )
 _RETRY_S = 0.2
+# Within this time the first broker that responds has accepted or refused the login.
+_LOGIN_S = 1.0
 # Why a group refuses a member until a person acts, and how.
 _INSTANCE = (
     "another member has the same group.instance.id, or had it until a moment ago: give each member "
@@ -233,6 +235,29 @@ def ask_patiently(ask: Callable[[], _Answer], limit_s: float) -> _Answer:
             if not is_moving(error.args[0]) or monotonic() > deadline:
                 raise
         sleep(_RETRY_S)
+
+
+def fetch_metadata(
+    client: AdminClient | Consumer,
+    timeout_s: float,
+    refusal: Callable[[], str],
+    topic: str | None = None,
+) -> ClusterMetadata:
+    """The metadata of the cluster, or of one topic. Blocks for ``timeout_s`` at most, and for a
+    second where ``refusal`` then has the error of a login. Raises the last KafkaException.
+    """
+    first_s = min(timeout_s, _LOGIN_S)
+    for wait_s in (first_s, timeout_s - first_s):
+        try:
+            metadata: ClusterMetadata = client.list_topics(topic, timeout=wait_s)
+        except KafkaException as error:
+            failure = error
+            client.poll(0)  # lets librdkafka say why
+            if (refused := refusal()) and _TOO_SOON not in refused:
+                break
+        else:
+            return metadata
+    raise failure
 
 
 _THROTTLE_S = 30.0

@@ -25,6 +25,7 @@ from consumer_fleet.kafka.clients import (
     LOGIN_REFUSED,
     admin_config,
     ask_patiently,
+    fetch_metadata,
     is_login_too_soon,
     login_refusal,
     make_client,
@@ -136,9 +137,8 @@ class Cluster:
     def connect(self) -> str | None:
         """None once a broker has responded, else why none does."""
         try:
-            metadata = self.admin.list_topics(timeout=_METADATA_TIMEOUT_S)
+            metadata = fetch_metadata(self.admin, _METADATA_TIMEOUT_S, lambda: self.login_refused)
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka say why, for example a refused login
             if self.login_refused or not self._unreached:
                 return self.login_refused or str(error.args[0].str())
             # A broker did respond. Since then librdkafka has given up its address for those that

@@ -18,6 +18,7 @@ from consumer_fleet.kafka.clients import (
     admin_config,
     answered,
     ask_patiently,
+    fetch_metadata,
     is_moving,
     login_refusal,
     make_client,
@@ -103,9 +104,10 @@ class Groups:
     def topics(self) -> dict[str, list[int]]:
         """Every topic of the cluster but Kafka's internal ones, with its partitions."""
         try:
-            metadata = self.admin.list_topics(timeout=self._timeout_s)
+            metadata = fetch_metadata(
+                self.admin, self._timeout_s, lambda: str(self._brokers.login_refused or "")
+            )
         except KafkaException as error:
-            self.admin.poll(0)  # lets librdkafka say why
             if self._brokers.login_refused is not None:
                 raise login_refusal(self._brokers.login_refused) from error
             why = f"{error.args[0].str()}{self._brokers.because}"

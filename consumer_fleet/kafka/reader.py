@@ -16,6 +16,7 @@ from consumer_fleet.kafka.clients import (
     OUT_OF_RANGE,
     answered,
     ask_patiently,
+    fetch_metadata,
     is_fatal,
     is_moving,
     login_refusal,
@@ -226,8 +227,11 @@ class TopicReader:
 
     def _present(self, wanted: Collection[int] | None) -> list[int]:
         def ask() -> ClusterMetadata:
-            metadata: ClusterMetadata = self._client.list_topics(
-                self.topic, timeout=_METADATA_TIMEOUT_S
+            metadata = fetch_metadata(
+                self._client,
+                _METADATA_TIMEOUT_S,
+                lambda: str(self._brokers.login_refused or ""),
+                self.topic,
             )
             refusal = metadata.topics[self.topic].error
             if refusal is not None and is_moving(refusal):
@@ -237,7 +241,6 @@ class TopicReader:
         try:
             metadata = ask_patiently(ask, _REQUEST_TIMEOUT_S)
         except KafkaException as error:
-            self._client.poll(0)  # lets librdkafka say why
             if self._brokers.login_refused is not None:
                 raise login_refusal(self._brokers.login_refused) from error
             why = f"{error.args[0].str()}{self._brokers.because}"

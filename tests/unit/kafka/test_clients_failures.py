@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer_fleet.dead_letter_headers import Headers
 from consumer_fleet.errors import ConfigurationError, FleetError, KafkaUnreachable
 from consumer_fleet.kafka.chunk import DeadLetter, Record
-from consumer_fleet.kafka.clients import ask_patiently, failure_of
+from consumer_fleet.kafka.clients import ask_patiently, failure_of, fetch_metadata
 from consumer_fleet.kafka.cluster import Cluster
 from consumer_fleet.kafka.dead_letters import DeadLetterProducer
 from tests.support.records import partition
@@ -78,6 +78,38 @@ def test_patience_ends_with_the_time_and_with_any_other_error(code: int, limit_s
     with pytest.raises(KafkaException) as failure:
         ask_patiently(ask, limit_s)
     assert failure.value.args[0].code() == code
+
+
+class SilentClient:
+    """Never answers; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def list_topics(self, topic: str | None, timeout: float) -> None:
+        self.waits.append(timeout)
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    def poll(self, timeout: float) -> None:
+        assert timeout == 0
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "refusal", "waits"),
+    [
+        (5.0, "SASL authentication error: Authentication failed", [1.0]),
+        (5.0, "", [1.0, 4.0]),
+        (5.0, f"handshake: {KafkaError(KafkaError.ILLEGAL_SASL_STATE).str()}", [1.0, 4.0]),
+        (0.5, "", [0.5, 0.0]),  # a negative time-out would have no end
+    ],
+)
+def test_only_a_refused_login_is_not_waited_for(
+    limit_s: float, refusal: str, waits: list[float]
+) -> None:
+    client = SilentClient()
+    with pytest.raises(KafkaException):
+        fetch_metadata(client, limit_s, lambda: refusal)  # type: ignore[arg-type]  # a client by shape
+    assert client.waits == waits
 
 
 TOO_SOON = KafkaError(
