@@ -6,8 +6,6 @@ import json
 import uuid
 from pathlib import Path
 
-from confluent_kafka.admin import AdminClient
-
 from consumer_fleet.dead_letter_headers import Facts, with_facts
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import run_command
@@ -48,8 +46,8 @@ def test_a_topic_is_shown_live_whatever_it_contains(
         assert events[0]["received_at"] == origin["timestamp_ms"] / 1000
         assert inspector.get("/api/status")["source"]["problem"] is None
         assert inspector.stop() == 0
-    groups = AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_consumer_groups()
-    assert name not in str(groups.result(30).valid)
+    groups = kafka.admin.list_consumer_groups().result(30)
+    assert name not in str(groups.valid)
     assert kafka.committed("consumer-fleet-reader", name) == {}
 
 
