@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -19,24 +20,31 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("strangers"), wheel, "pytest")
 
 
-@pytest.fixture
-def project(bin_folder: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def documented(bin_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page's files, and a recording made by the page's command."""
+    folder = tmp_path_factory.mktemp("documented")
     text = DOCUMENT.read_text()
     files = _FILE.findall(text)
     assert [name for name, _ in files] == ["./with_kafka.py", "./tests/test_checkout.py"]
     for name, code in files:
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
-    (tmp_path / "tests" / "recordings").mkdir()
+    (folder / "tests" / "recordings").mkdir()
     (command,) = _RECORD.findall(text)
     script, _, *arguments = command.replace("\\\n", " ").split()
     recorded = run(
-        bin_folder / "python", script, str(bin_folder / "consumer"), *arguments, folder=tmp_path
+        bin_folder / "python", script, str(bin_folder / "consumer"), *arguments, folder=folder
     )
     assert recorded.returncode == 0, recorded.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def project(documented: Path, tmp_path: Path) -> Path:
+    """A copy of that folder for one test."""
+    return copytree(documented, tmp_path, dirs_exist_ok=True)
 
 
 def test_the_documented_example_passes_and_a_wrong_expectation_is_shown(
