@@ -94,7 +94,6 @@ run: $(RUN_READY) $(BUNDLE) ## Consume the topic "events" (ARGS="…" adds optio
 	$(BIN)/consumer run --topic events $(ARGS)
 
 test: $(DEV_READY) $(if $(ONLY_UNIT),,$(BUNDLE) kafka browser tools) ## Run all tests but the cluster's (ARGS="tests/unit -k codec" runs some)
-	$(if $(ARGS),,$(NPM) test)
 	$(PYTEST) --numprocesses=$(TEST_PROCESSES) --dist=$(if $(ONLY_UNIT),worksteal,loadfile) --no-loadscope-reorder \
 		-m "not timed" $(ARGS) $(OR_NONE)
 	$(if $(ONLY_UNIT),,$(PYTEST) -m timed $(ARGS) $(OR_NONE))

@@ -23,7 +23,7 @@ def start_node_sdk(dsn: str, *arguments: str) -> subprocess.Popen[bytes]:
     """
     packages = fetched("node-sdk", _SENDER / "package-lock.json", _fetch_sdk)
     command = ["node", str(_SENDER / "send.cjs"), dsn, *arguments]
-    return subprocess.Popen(command, env={**_with_node(), "NODE_PATH": f"{packages}/node_modules"})
+    return subprocess.Popen(command, env={**with_node(), "NODE_PATH": f"{packages}/node_modules"})
 
 
 def _fetch_sdk(target: Path) -> None:
@@ -32,13 +32,13 @@ def _fetch_sdk(target: Path) -> None:
         shutil.copy(_SENDER / name, target)
     command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
     run = subprocess.run(
-        command, cwd=target, env=_with_node(), capture_output=True, text=True, check=False
+        command, cwd=target, env=with_node(), capture_output=True, text=True, check=False
     )
     if run.returncode:
         raise MissingPart(f"npm could not fetch the Node SDK:\n{run.stdout}{run.stderr}")
 
 
-def _with_node() -> dict[str, str]:
+def with_node() -> dict[str, str]:
     """The environment, with the Node of the set-up where the machine has none."""
     own = str(Path(sys.executable).parent)
     path = os.environ["PATH"] if machine_has_node() else f"{own}:{os.environ['PATH']}"
