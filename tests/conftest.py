@@ -16,6 +16,8 @@ from typing import TypeAlias, TypeVar
 
 import pytest
 import structlog
+from xdist.remote import Producer  # type: ignore[import-untyped]  # it ships no type information
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]  # the same
 
 from consumer_fleet.bootstrap import redaction
 from consumer_fleet.bootstrap.logging_setup import FleetHandler
@@ -41,15 +43,35 @@ def pytest_sessionstart() -> None:
     gc.disable()
 
 
+_BROWSER = "tests/acceptance/test_browser_"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take two files that wait for Kafka, then one that computes: side by side they fill a core."""
-    files: dict[Path, list[pytest.Item]] = {}
+    """The browser's files first, for one process; then two that wait for Kafka, and one that
+    computes, in turns: side by side they fill the cores.
+    """
+    files: dict[str, list[pytest.Item]] = {}
     for item in items:
-        files.setdefault(item.path, []).append(item)
-    waiting = [path for path in files if path.parent.name in {"integration", "chaos"}]
-    computing = [path for path in files if path not in waiting]
-    turns = zip_longest(waiting[::2], waiting[1::2], computing)
-    items[:] = chain.from_iterable(files[path] for turn in turns for path in turn if path)
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    browser = [file for file in files if file.startswith(_BROWSER)]
+    waiting = [file for file in files if file.startswith(("tests/integration/", "tests/chaos/"))]
+    computing = [file for file in files if file not in browser and file not in waiting]
+    turns = zip_longest(waiting[::2], waiting[1::2], computing, fillvalue="")
+    order = [*browser, *filter(None, chain.from_iterable(turns))]
+    items[:] = chain.from_iterable(files[file] for file in order)
+
+
+class OneBrowser(LoadFileScheduling):  # type: ignore[misc]  # the same
+    """A file's tests run in one process, and all of the browser's in the same one: a browser, and
+    the pages that tests share, take seconds to start.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _BROWSER if nodeid.startswith(_BROWSER) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneBrowser | None:
+    return OneBrowser(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:
