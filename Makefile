@@ -46,10 +46,9 @@ ONLY_UNIT := $(and $(filter tests/unit%,$(ARGS)),$(if $(filter-out tests/unit%,$
 PYTEST := $(BIN)/pytest
 # pytest's code for no tests: ARGS may choose none of this kind.
 OR_NONE := || test $$? = 5
-# More than the cores, since most tests wait rather than compute; unit tests compute. At most 6: each
-# process may start a browser.
+# More than the cores, since most tests wait rather than compute; unit tests compute.
 CORES := $(shell nproc)
-TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) < 4 ? $(CORES) + 2 : 6))))
+TEST_PROCESSES ?= $(if $(ONLY_UNIT),$(CORES),$(shell echo $$(($(CORES) + 3))))
 
 .PHONY: help setup run test test-compiled test-cluster kafka browser tools image check format docs site chaos mutants bench bench-quick lock wheel clean
 
