@@ -108,13 +108,19 @@ def accepted(receiver: ScriptedReceiver) -> Counter[str]:
     return Counter(str(each.event_id) for each in receiver.envelopes)
 
 
-def fails(*bad: str) -> Callable[[ReceivedRequest], Reply]:
-    """Answer these envelopes with 500, and accept the others."""
-    names = [each.encode() for each in bad]
+def fails(*bad: str, before: str = "") -> Callable[[ReceivedRequest], Reply]:
+    """Answer these envelopes with 500, and accept the others; ``before``, if given, only once each
+    of these has failed. Without another one accepted after it, a failure may be an outage.
+    """
+    names, failed = {each.encode() for each in bad}, set[bytes]()
 
     def answer(request: ReceivedRequest) -> Reply:
-        if any(name in request.body for name in names):
+        found = {name for name in names if name in request.body}
+        failed.update(found)
+        if found:
             return Reply(500, body=b'{"detail":"no such project shard"}')
+        if before and before.encode() in request.body:
+            wait_until(lambda: failed == names, timeout_s=30, what="a failure of each")
         return Reply()
 
     return answer
@@ -155,7 +161,7 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     here = scene()
     ids = [new_id() for _ in range(600)]
     bad = [ids[10], ids[11], ids[300]]
-    upstream.respond(fails(*bad))
+    upstream.respond(fails(*bad, before=ids[399]))
     here.produce(*ids[:400])
     with here.run(upstream.dsn()) as consumer:
         consumer.wait_for("message_held", 3)
@@ -169,6 +175,7 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
     shown = " ".join(status.stdout.split())
     assert "3 messages held, others pass" in shown
     assert "/0 at offset 10: upstream fails on it: HTTP 500" in shown
+    upstream.respond(fails(*bad, before=ids[499]))
     here.produce(*ids[400:500])
     # A killed member is soon replaced.
     with here.run(upstream.dsn(), "--kafka-config", "session.timeout.ms=6000") as consumer:
@@ -182,6 +189,7 @@ def test_failing_messages_are_passed_across_restarts_and_end_as_dead_letters(
         consumer.signal(signal.SIGKILL)
         consumer.wait()
     here.produce(*ids[500:])
+    upstream.respond(fails(*bad, before=ids[-1]))
     with here.run(upstream.dsn(), "--stop-at-end") as consumer:
         assert consumer.wait() == 0
     assert here.committed == here.ends
@@ -199,7 +207,7 @@ def test_the_time_that_a_message_is_held_goes_on_across_restarts(
     here = scene()
     ids = [new_id() for _ in range(60)]
     old, young = ids[10], ids[30]
-    upstream.respond(fails(old, young))
+    upstream.respond(fails(old, young, before=ids[-1]))
     here.produce(*ids)
     begun = time.time()
     with here.run(upstream.dsn()) as consumer:
@@ -214,8 +222,9 @@ def test_the_time_that_a_message_is_held_goes_on_across_restarts(
     segments = f"since={begun - 600:.0f}:1,590:1"
     older = re.sub("since=[^ ]+", segments, found.metadata or "")
     here.commit(TopicPartition(here.topic, 0, found.offset, older))
-    # Without others that pass them, it would be an outage.
-    here.produce(*[new_id() for _ in range(100)])
+    more = [new_id() for _ in range(100)]
+    upstream.respond(fails(old, young, before=more[-1]))
+    here.produce(*more)
     with here.run(upstream.dsn()) as consumer:
         consumer.wait_for("message_held", 2)
         consumer.wait_until(lambda: set(here.dead_letters()) == {old}, "its dead letter")
@@ -322,7 +331,7 @@ def test_held_messages_outlive_the_workers_and_arrive_once(
 ) -> None:
     here = scene()
     ids = [new_id() for _ in range(300)]
-    upstream.respond(fails(*ids[5:8]))
+    upstream.respond(fails(*ids[5:8], before=ids[-1]))
     here.produce(*ids)
     with here.run(upstream.dsn()) as consumer:
         consumer.wait_for("message_held", 3)
@@ -349,7 +358,7 @@ def test_a_new_owner_sends_what_is_held_and_nothing_that_has_passed_it(
     ids = [new_id() for _ in range(800)]
     more = [new_id() for _ in range(200)]
     bad = [ids[index * 200 + 5] for index in range(4)]
-    upstream.respond(fails(*bad))
+    upstream.respond(fails(*bad, before=ids[-1]))
     for index in range(4):
         values = [envelope(each) for each in ids[index * 200 : index * 200 + 200]]
         kafka.produce(here.topic, values, partition=index)
