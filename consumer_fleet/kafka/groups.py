@@ -129,7 +129,8 @@ class Groups:
         """Every group that this user may see, and its state (see `Group`)."""
 
         def ask() -> Any:
-            return self.admin.list_consumer_groups(request_timeout=self._timeout_s).result()
+            answer = self.admin.list_consumer_groups(request_timeout=self._timeout_s)
+            return self._result(answer, "the groups")
 
         found = self._patiently(ask, "the groups").valid
         return {listing.group_id: _state(listing.state) for listing in sorted(found, key=_name)}
