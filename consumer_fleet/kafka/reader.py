@@ -14,7 +14,6 @@ from consumer_fleet.errors import ConfigurationError, KafkaUnreachable
 from consumer_fleet.kafka.broker_watch import BrokerWatch
 from consumer_fleet.kafka.clients import (
     OUT_OF_RANGE,
-    answered,
     ask_patiently,
     fetch_metadata,
     is_fatal,
@@ -287,9 +286,7 @@ class TopicReader:
         targets = [TopicPartition(self.topic, index, timestamp_ms) for index in self.watermarks]
         try:
             found = ask_patiently(
-                lambda: answered(
-                    self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S)
-                ),
+                lambda: self._client.offsets_for_times(targets, timeout=_REQUEST_TIMEOUT_S),
                 _REQUEST_TIMEOUT_S,
             )
         except KafkaException as error:
