@@ -157,9 +157,8 @@ def test_no_redelivery_is_taken_for_a_circle(
     ids = here.produce(600)
     with here.run(upstream) as first:
         # All that is in flight goes to other workers.
-        first.wait_for("worker_ready", 2)
         upstream.wait_until(lambda: len(upstream.requests) >= 10)
-        for pid in first.worker_pids():
+        for pid in first.worker_pids(2):
             os.kill(pid, signal.SIGKILL)
         first.wait_for("worker_ready", 4)
         # A partition goes there and back, with all that is not committed.

@@ -337,7 +337,7 @@ def test_held_messages_outlive_the_workers_and_arrive_once(
         consumer.wait_for("message_held", 3)
         consumer.wait_until(lambda: len(accepted(upstream)) == 297, "the others")
         consumer.wait_until(lambda: here.committed == {0: 5}, "the commit behind them")
-        for pid in consumer.worker_pids():
+        for pid in consumer.worker_pids(2):
             os.kill(pid, signal.SIGKILL)
         consumer.wait_for("worker_died", 2)
         upstream.respond(200)

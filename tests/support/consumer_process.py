@@ -156,9 +156,15 @@ class ConsumerProcess(CommandProcess):
         """Signal the consumer but not its workers, as Kubernetes does."""
         os.kill(self.pid, number)
 
-    def worker_pids(self) -> list[int]:
-        """Return the process ids of the ready workers, the newest for each worker number."""
-        newest = {event["worker"]: event["pid"] for event in self.events("worker_ready")}
+    def worker_pids(self, workers: int = 1) -> list[int]:
+        """Block until that many workers are ready; return the ready ones' newest process ids."""
+        newest: dict[int, int] = {}
+
+        def are_ready() -> bool:
+            newest.update((each["worker"], each["pid"]) for each in self.events("worker_ready"))
+            return len(newest) >= workers
+
+        self.wait_until(are_ready, f"{workers} ready workers")
         return list(newest.values())
 
     def delivered(self) -> int:
