@@ -74,7 +74,7 @@ class WorkerPool:
         self._spec = replace(self._spec, options=options)
 
     def start(self) -> None:
-        """Start all workers. Does not wait for their boot: work may be queued already."""
+        """Start all workers. Does not wait for their boot: a chunk may wait for it already."""
         for slot in self._slots:
             self._start(slot)
 
@@ -95,13 +95,13 @@ class WorkerPool:
         return sum(others, first) if others else first
 
     def has_room_for(self, share: PoolShare) -> bool:
-        """Whether a worker can take another chunk of the share."""
+        """Whether a worker can take another chunk of the share, or none has booted yet."""
         if self._backlog and any(each.work.share is share for each in self._backlog):
             return False
-        return any(slot.can_take(share) for slot in self._slots)
+        return not self.ready_workers or any(slot.can_take(share) for slot in self._slots)
 
     def give(self, work: Work) -> None:
-        """Hand a chunk to the least busy worker. Never blocks."""
+        """Hand a chunk to the least busy worker that has booted. Never blocks."""
         self.given += 1
         self._backlog.append(Assignment(work, list(range(len(work.chunk.records)))))
         self._dispatch()

@@ -245,9 +245,10 @@ class Slot:
 
     def can_take(self, share: PoolShare) -> bool:
         """Whether it may get another chunk of the share: it has fewer than two waiting. Those of
-        other shares don't count, since they may stand still.
+        other shares don't count, since they may stand still. A worker that boots may get none: it
+        would wait for the boot, while other workers have nothing to do.
         """
-        if self.process is None or self.isolating:
+        if not self.ready or self.isolating:
             return False
         own = sum(task.work.unsettled for task in self.tasks.values() if task.work.share is share)
         return own < _QUEUE_MESSAGES

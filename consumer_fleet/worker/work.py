@@ -359,7 +359,9 @@ class PoolShare:
             self._workers.abandon(works)
 
     def submit(self, work: Work) -> None:
-        """Hand a chunk to the least busy worker. Call only when ``has_room``; never blocks."""
+        """Hand a chunk to the least busy worker that has booted. Call only when ``has_room``.
+        Never blocks.
+        """
         self.is_draining = False
         work.share = self
         self._workers.give(work)

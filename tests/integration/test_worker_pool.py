@@ -374,6 +374,7 @@ def test_stop_lets_workers_finish_what_they_have(
     receiver: ScriptedReceiver, rig: RigFactory
 ) -> None:
     running = rig(2)
+    running.until(lambda: running.pool.ready_workers == 2, "the workers to boot")
     work = work_of([f"{n}".encode() for n in range(100)])
     running.share.submit(work)
     running.pool.stop(30.0)

@@ -28,6 +28,10 @@ class HandWorker:
         decoded = [protocol.decode(frame) for frame in self.sent if frame != protocol.STOP]
         return [protocol.as_task(fields) for kind, fields in decoded if kind is Kind.TASK]
 
+    def boot(self) -> None:
+        """Say at the next poll that it is ready."""
+        self.frames.append(protocol.encode_ready(self.started_at))
+
     def receipts(self, receipts: Receipts) -> None:
         """Answer with these at the next poll."""
         self.frames.append(protocol.encode_receipts(receipts))

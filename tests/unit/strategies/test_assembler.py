@@ -67,6 +67,8 @@ class Scene:
         )
         self.share = self.pool.share()
         self.pool.start()
+        self.worker.boot()
+        self.pool.poll()
         self.letters = Letters()
         self.folder = folder
         self.files = AssemblyFiles(folder)

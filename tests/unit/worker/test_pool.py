@@ -74,14 +74,18 @@ class _Pool:
     def _get_ready(self) -> None:
         for worker in self.workers:
             if worker.alive:
-                worker.frames.append(protocol.encode_ready(self.clock()))
+                worker.boot()
         self.pool.poll()
 
-    def restart(self) -> None:
-        """Notice the dead, wait until their successors are due, and let these get ready."""
+    def replace_the_dead(self) -> None:
+        """Notice the dead, and wait until their successors start."""
         self.pool.poll()
         self.clock.now += 10
         self.pool.poll()
+
+    def restart(self) -> None:
+        """Replace the dead, and let their successors get ready."""
+        self.replace_the_dead()
         self._get_ready()
 
 
@@ -123,6 +127,39 @@ def test_a_dead_workers_chunks_go_first_and_in_their_order(
     scene.share.submit(Work(chunk(20, 2)))
     scene.restart()
     assert [task.offsets[0] for task in scene.workers[1].tasks] == [0, 10, 20]
+
+
+def test_a_worker_that_boots_holds_back_no_chunk_that_another_can_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = _Pool(monkeypatch, workers=2)
+    scene.workers[0].die()
+    scene.replace_the_dead()
+    _, other, booting = scene.workers
+    for first in (0, 10, 20):
+        scene.share.submit(Work(chunk(first, 2)))
+    assert [task.offsets[0] for task in other.tasks] == [0, 10, 20]
+    booting.boot()
+    scene.pool.poll()
+    scene.share.submit(Work(chunk(30, 2)))
+    assert [task.offsets[0] for task in booting.tasks] == [30]
+
+
+def test_a_chunk_waits_for_the_first_worker_that_has_booted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = _Pool(monkeypatch, workers=2)
+    for worker in scene.workers:
+        worker.die()
+    scene.replace_the_dead()
+    *_, slow, fast = scene.workers
+    assert scene.share.has_room
+    scene.share.submit(Work(chunk(0, 2)))
+    assert not scene.share.has_room, "the one that waits is enough"
+    fast.boot()
+    scene.pool.poll()
+    assert [task.offsets[0] for task in fast.tasks] == [0]
+    assert not slow.tasks
 
 
 def test_a_suspect_goes_alone_to_a_worker_that_has_nothing_else(

@@ -30,7 +30,8 @@ def test_a_disk_that_refuses_a_parked_message_ends_the_run_at_once() -> None:
     worker = HandWorker()
     failures: list[FleetError] = []
     pool = started(worker, failures)
-    worker.frames = [protocol.encode_ready(0.0), protocol.encode_failed("no space", EXIT_OUTPUT)]
+    worker.boot()
+    worker.frames.append(protocol.encode_failed("no space", EXIT_OUTPUT))
     pool.poll()
     assert [(type(each), str(each)) for each in failures] == [(OutputError, "no space")]
     assert pool.is_hopeless, "a drain would wait for its successors"
@@ -38,7 +39,9 @@ def test_a_disk_that_refuses_a_parked_message_ends_the_run_at_once() -> None:
 
 def test_a_parked_message_frees_its_chunk_and_keeps_the_commit_until_it_is_settled() -> None:
     worker = HandWorker()
+    worker.boot()
     pool = started(worker, [])
+    pool.poll()
     work = Work(chunk(10, 3))
     share = pool.share()
     share.submit(work)
