@@ -34,16 +34,27 @@ log = structlog.get_logger(__name__)
 _RETRY_DELAY_S = 1.0
 _LOG_INTERVAL_S = 10.0
 _PURGE_S = 1.0
+# Errors of a batch for which one of its messages may be the cause. librdkafka divides no batch.
+_OF_A_BATCH = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+)
 
 
 class Ticket:
-    """One dead letter on its way. ``kept`` once the broker has acknowledged it."""
+    """One dead letter on its way. ``kept`` once the broker has acknowledged it.
 
-    __slots__ = ("headers", "kept", "letter")
+    ``is_suspect`` while another one of its batch, or it, is why the topic refused both.
+    """
+
+    __slots__ = ("headers", "is_suspect", "kept", "letter")
 
     def __init__(self, letter: DeadLetter, headers: Headers) -> None:
         self.letter = letter
         self.headers = list(headers)
+        self.is_suspect = False
         self.kept = False
 
 
@@ -71,6 +82,9 @@ class DeadLetterProducer:
         self._on_failure = on_failure
         self._retries: deque[Ticket] = deque()
         self._retry_at = 0.0
+        # Refused with their batch: these are sent one at a time.
+        self._suspects: deque[Ticket] = deque()
+        self._on_trial: Ticket | None = None
         self._log_at = 0.0
         self._outstanding: set[Ticket] = set()
         self._config = producer_config(base_config)
@@ -90,7 +104,7 @@ class DeadLetterProducer:
     @property
     def blocked(self) -> bool:
         """True while dead letters wait for a topic that refuses them."""
-        return bool(self._retries) or self._is_missing
+        return bool(self._retries or self._suspects) or self._is_missing
 
     def _connect(self) -> Producer:
         self._brokers = BrokerWatch()
@@ -153,6 +167,8 @@ class DeadLetterProducer:
             self._fail(refusal) if is_fatal(refusal) else self._retry(ticket, refusal.str())
 
     def _answered(self, ticket: Ticket, error: KafkaError | None) -> None:
+        if ticket is self._on_trial:
+            self._on_trial = None
         if ticket not in self._outstanding:
             return
         if error is None:
@@ -162,10 +178,13 @@ class DeadLetterProducer:
         elif is_fatal(error):
             self._fail(error)
         else:
+            ticket.is_suspect = error.code() in _OF_A_BATCH
             self._retry(ticket, error.str())
 
     def _retry(self, ticket: Ticket, why: str) -> None:
         incr("dlq.failed")
+        if ticket is self._on_trial:
+            self._on_trial = None
         self._retries.append(ticket)
         self._retry_at = monotonic() + _RETRY_DELAY_S
         if not self._is_missing:
@@ -207,13 +226,17 @@ class DeadLetterProducer:
         if self._retries and monotonic() >= self._retry_at:
             retries, self._retries = self._retries, deque()
             for ticket in retries:
-                if ticket in self._outstanding:
-                    self._send(ticket)
+                self._suspects.append(ticket) if ticket.is_suspect else self._send(ticket)
+        if self._suspects and self._on_trial is None:
+            self._on_trial = self._suspects.popleft()
+            self._send(self._on_trial)
 
     def forget_all(self) -> None:
         """Stop retrying: their offsets are not committed, so they are read again."""
         self._outstanding.clear()
         self._retries.clear()
+        self._suspects.clear()
+        self._on_trial = None
 
     def close(self, timeout_s: float) -> None:
         if self._producer is not None:

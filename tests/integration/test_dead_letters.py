@@ -22,6 +22,8 @@ from tests.support.processes import wait_until
 
 PLACE = Partition(Topic("events"), 3)
 BINARY = bytes(range(256))
+# 4.8 kB, which no codec makes smaller.
+INCOMPRESSIBLE = b"".join(uuid.uuid4().bytes for _ in range(300))
 
 MakeProducer = Callable[[str | None], DeadLetterProducer]
 
@@ -137,8 +139,7 @@ def test_what_the_topic_refuses_is_kept_and_produced_once_it_is_allowed(
 ) -> None:
     name = topic(config={"max.message.bytes": 1000})
     producer = make(name)
-    # Incompressible, or it would fit after all.
-    large = producer.produce(PLACE, letter(0, b"".join(uuid.uuid4().bytes for _ in range(300))))
+    large = producer.produce(PLACE, letter(0, INCOMPRESSIBLE))
 
     def refused() -> bool:
         producer.poll(0.05)
@@ -161,6 +162,32 @@ def test_what_the_topic_refuses_is_kept_and_produced_once_it_is_allowed(
     offsets = [facts(each)["dlq.offset"] for each in kafka.read(name)]
     assert sorted(offsets) == [b"0", b"1"]
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"max.message.bytes": 1000}, letter(0, INCOMPRESSIBLE, key=b"a")),
+        ({"cleanup.policy": "compact"}, letter(0)),  # which refuses messages without a key
+    ],
+)
+def test_what_is_refused_with_another_of_its_batch_is_produced_alone(
+    kafka: KafkaBroker,
+    topic: TopicFactory,
+    make: MakeProducer,
+    settings: dict[str, str | int],
+    refused: DeadLetter,
+) -> None:
+    name = topic(config=settings)
+    producer = make(name)
+    # All are in the queue before the first batch is made: the topic's leader is not known yet.
+    others = [producer.produce(PLACE, letter(offset, key=b"a")) for offset in (1, 2)]
+    first = producer.produce(PLACE, refused)
+    others += [producer.produce(PLACE, letter(offset, key=b"a")) for offset in (3, 4)]
+    keep(producer, *others)
+    assert not first.kept
+    offsets = [facts(each)["dlq.offset"] for each in kafka.read(name)]
+    assert sorted(offsets) == [b"1", b"2", b"3", b"4"]
 
 
 def test_a_broker_that_is_away_is_waited_for(
@@ -201,7 +228,7 @@ def test_a_deleted_topic_is_named_within_seconds_and_gets_its_dead_letters_once_
         return producer.blocked
 
     with capture_logs() as logs:
-        wait_until(blocked, timeout_s=10, what="the deletion to be noticed", interval_s=0.0)
+        wait_until(blocked, timeout_s=30, what="the deletion to be noticed", interval_s=0.0)
     (event,) = [each for each in logs if each["event"] == "dead_letter_topic_refuses"]
     assert (event["topic"], event["why"], event["waiting"]) == (name, "it was deleted", 1)
     assert "create it" in event["what_now"]
@@ -218,7 +245,7 @@ def test_what_is_forgotten_is_not_tried_again(
 ) -> None:
     name = topic(config={"max.message.bytes": 1000})
     producer = make(name)
-    ticket = producer.produce(PLACE, letter(0, b"".join(uuid.uuid4().bytes for _ in range(300))))
+    ticket = producer.produce(PLACE, letter(0, INCOMPRESSIBLE))
 
     def refused() -> bool:
         producer.poll(0.05)
