@@ -151,6 +151,7 @@ def test_the_exceptions_of_other_sdks(
     assert drawn(page) == tree
 
 
+@pytest.mark.timed
 def test_a_thousand_exceptions_in_a_cycle_do_not_freeze_the_page(
     visit: OpenPage, receiver: InspectorProcess
 ) -> None:

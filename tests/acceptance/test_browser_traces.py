@@ -53,6 +53,7 @@ def test_a_trace_of_the_python_sdk_leads_to_its_error_and_log_and_back(
             with sentry_sdk.start_span(op="db", name="INSERT order"):
                 pass
         client.close()
+    receiver.wait_for_events(3)
     page = visit(receiver.url).page
     open_row(page, "/checkout")
     expect(spans(page)).to_have_count(3)

@@ -21,6 +21,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 
@@ -46,7 +47,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-_WAIT_MS: Final = 10_000.0
+_WAIT_MS: Final = 20_000.0
 
 
 @contextmanager
@@ -58,6 +59,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         raise MissingPart("no chromium on the PATH (Debian: apt-get install chromium)")
+    expect.set_options(timeout=_WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         try:
@@ -177,6 +179,13 @@ def open_row(page: Page, title: str) -> None:
     """Select the newest entry with that text and wait for its event."""
     rows(page).filter(has_text=title).first.click()
     page.get_by_role("tablist", name="Parts of the entry").wait_for()
+
+
+def copy(page: Page, press: Callable[[], object]) -> str:
+    """Press a button that copies; return what is in the clipboard then."""
+    page.evaluate("navigator.clipboard.writeText('')")
+    press()
+    return str(page.wait_for_function("navigator.clipboard.readText()").json_value())
 
 
 def frame(page: Page, function: str) -> Locator:
