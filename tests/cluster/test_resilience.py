@@ -33,6 +33,12 @@ def test_a_standby_pod_is_ready_and_stays_ready_while_others_lag(
     topic = scene.topic(2)
     values = scene.values(topic, 2, replicas=3, allowStandby=True, **_IMPATIENT)
     scene.release.install({CONSUMER: values})
+
+    def is_shared() -> bool:
+        owned = owners(scene.moves())
+        return len(owned) == len(set(owned.values())) == 2
+
+    scene.cluster.wait_for(is_shared, "two pods to own a partition each")
     busy = set(owners(scene.moves()).values())
     (standby,) = (pod for pod in scene.release.pods(CONSUMER) if pod["metadata"]["uid"] not in busy)
     scene.receiver.answer_after(scene.project, 1.0)
