@@ -71,7 +71,9 @@ def dump():
         if name != "<module>":
             most[file] = max(most.get(file, 0), number)
     path = pathlib.Path(os.environ["CALLS_FOLDER"], f"{os.getpid()}.json")
-    path.write_text(json.dumps(most))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(most))
+    part.rename(path)
 
 sys.setprofile(count)
 atexit.register(dump)
@@ -84,7 +86,7 @@ def test_it_names_every_file_of_a_worker_that_runs_for_each_message(tmp_path: Pa
     calls = tmp_path / "calls"
     calls.mkdir()
     environment = clean_environment({"PYTHONPATH": str(tmp_path), "CALLS_FOLDER": str(calls)})
-    command = (CONSUMER, "run", "--topic", "ingest-events", "--stop-at-end")
+    command = (CONSUMER, "run", "--topic", "ingest-events", "--workers", "1", "--stop-at-end")
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=100)
     (worker,) = (
         found
