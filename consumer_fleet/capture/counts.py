@@ -174,19 +174,22 @@ class Ledger:
 # A slot is two words: the hash of an id, and where it was sent from.
 _SLOTS: Final = 2**18
 _EVEN: Final = 2 * _SLOTS - 2
-# The second word is an offset; of an id that was sent from two, the last digits of both.
+# The second word is a place; of an id that was sent from two, the last digits of both.
 _DIGITS: Final = 30
 _HAS_TWO: Final = 2**62
 _CAME_BACK: Final = 2**61
+#: A message's place is its offset plus this, times its partition. The golden section of the digits
+#: keeps the places of partitions apart that are about equally long.
+PLACES_APART: Final = 663_608_941
 
 
 class SentIds:
-    """The ids of the events that were sent lately, and the offset that each was read at.
+    """The ids of the events that were sent lately, and the place that each was read at.
 
     One for all workers of a run: a message may come to any of them. It takes 4 MiB; a newer id
     replaces an older one. Workers write without a lock: at worst one note is lost.
 
-    An id may be sent from two offsets: a client that got no answer sends its event again. At a
+    An id may be sent from two places: a client that got no answer sends its event again. At a
     third one it has come back. The first two are sent however often they are read, so that no
     redelivery is taken for that.
     """
@@ -207,7 +210,7 @@ class SentIds:
         self._array = array
         self._open()
 
-    def has_come_back(self, envelope: Envelope, offset: int, salt: int = 0) -> bool:
+    def has_come_back(self, envelope: Envelope, place: int, salt: int = 0) -> bool:
         """Note an envelope that is about to be sent; True if it has come back: do not send it.
 
         Of several topics, which may have an id each, every one has its own ``salt``.
@@ -223,21 +226,21 @@ class SentIds:
         words = self._words
         if words[slot] != number:
             words[slot] = number
-            words[slot + 1] = offset
+            words[slot + 1] = place
             return False
-        return self._is_third(envelope, slot + 1, offset)
+        return self._is_third(envelope, slot + 1, place)
 
-    def _is_third(self, envelope: Envelope, slot: int, offset: int) -> bool:
+    def _is_third(self, envelope: Envelope, slot: int, place: int) -> bool:
         # What belongs to an event, and each segment of a replay, has the id of the whole.
         if not any(item.type in EVENTS for item in envelope.items):
             return False
         word, digits = self._words[slot], (1 << _DIGITS) - 1
         if not word & _HAS_TWO:
-            if word != offset:
-                second = (offset & digits) << _DIGITS
+            if word != place:
+                second = (place & digits) << _DIGITS
                 self._words[slot] = _HAS_TWO | second | word & digits
             return False
-        if offset & digits in (word & digits, word >> _DIGITS & digits):
+        if place & digits in (word & digits, word >> _DIGITS & digits):
             return False
         if not word & _CAME_BACK:
             self._words[slot] = word | _CAME_BACK

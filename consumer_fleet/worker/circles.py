@@ -94,5 +94,5 @@ class CircleGuard:
         return are_many
 
 
-def _never(_envelope: Envelope, _offset: int, salt: int = 0) -> bool:
+def _never(_envelope: Envelope, _place: int, salt: int = 0) -> bool:
     return False

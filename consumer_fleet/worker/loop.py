@@ -13,7 +13,7 @@ import structlog
 from sentry_sdk.tracing import Span
 
 from consumer_fleet.bootstrap.options import Options
-from consumer_fleet.capture.counts import DestinationStatus, drop_pending
+from consumer_fleet.capture.counts import PLACES_APART, DestinationStatus, drop_pending
 from consumer_fleet.capture.delivery import captured_by
 from consumer_fleet.capture.destination import Destination
 from consumer_fleet.capture.envelope import Envelope, with_origin
@@ -272,6 +272,7 @@ class WorkerLoop:
         task, window = running.task, running.window
         prepare, decode = self._prepare, self._decode
         topic, partition = task.topic, task.partition
+        first_place = partition * PLACES_APART
         numbers, offsets = task.numbers, task.offsets
         times, values = task.timestamps_ms, task.values
         names_origin, capture = self._names_origin, self._transport.capture
@@ -308,7 +309,7 @@ class WorkerLoop:
                 if whole is None:
                     continue
                 envelope = whole
-            if has_come_back(envelope, offset):
+            if has_come_back(envelope, first_place + offset):
                 running.filtered(number, CIRCLE)
                 self._circles.skipped(task, position, envelope)
                 continue

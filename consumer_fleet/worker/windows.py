@@ -26,7 +26,7 @@ _PER_CONNECTION_IF_SHARED: Final = 0.75
 class HasComeBack(Protocol):
     """As ``SentIds.has_come_back``."""
 
-    def __call__(self, envelope: Envelope, offset: int, /, salt: int = 0) -> bool: ...
+    def __call__(self, envelope: Envelope, place: int, /, salt: int = 0) -> bool: ...
 
 
 @dataclass(slots=True, eq=False)

@@ -52,26 +52,25 @@ class Scene:
         self.group = f"group-{uuid.uuid4().hex[:8]}"
         self._writing = threading.Lock()
 
-    def produce(self, events: int) -> list[str]:
+    def produce(self, events: int, partition: int = 0) -> list[str]:
         ids = [uuid.uuid4().hex for _ in range(events)]
-        self.kafka.produce(
-            self.topic, [containing(self.consumer, {"event_id": each}) for each in ids]
-        )
+        values = [containing(self.consumer, {"event_id": each}) for each in ids]
+        self.kafka.produce(self.topic, values, partition=partition)
         return ids
 
-    def run(self, upstream: ScriptedReceiver) -> ConsumerProcess:
+    def run(self, upstream: ScriptedReceiver, *arguments: str) -> ConsumerProcess:
         return ConsumerProcess(
             self.folder,
             *("--topic", self.consumer, "--physical-topic", self.topic, "--group", self.group),
             *("--bootstrap-servers", self.kafka.bootstrap_servers),
             *("--upstream-dsn", upstream.dsn(), "--workers", "2"),
-            *("--kafka-config", "session.timeout.ms=6000"),
+            *("--kafka-config", "session.timeout.ms=6000", *arguments),
         )
 
-    def writes_back(self, way: WaysBack) -> Callable[[ReceivedRequest], Reply]:
+    def writes_back(self, way: WaysBack, partition: int = 0) -> Callable[[ReceivedRequest], Reply]:
         def answer(request: ReceivedRequest) -> Reply:
             with self._writing:
-                self.kafka.produce(self.topic, [way(request)], key=request.envelope.items[0].header)
+                self.kafka.produce(self.topic, [way(request)], key=b"key", partition=partition)
             return Reply()
 
         return answer
@@ -111,9 +110,10 @@ def test_a_circle_stops_within_two_rounds(
     sends: int,
 ) -> None:
     here = Scene(kafka, topic(2), consumer, tmp_path)
-    upstream.respond(here.writes_back(way))
+    # One at a time, and into another partition: the first copies have their events' offsets.
+    upstream.respond(here.writes_back(way, partition=1))
     ids = here.produce(15)
-    with here.run(upstream) as running:
+    with here.run(upstream, "--set", "connections=1") as running:
         running.wait_for("circle")
         running.wait_until(
             lambda: (
@@ -154,7 +154,7 @@ def test_no_redelivery_is_taken_for_a_circle(
 ) -> None:
     here = Scene(kafka, topic(2), "ingest-events", tmp_path)
     upstream.respond(Reply(503))
-    ids = here.produce(600)
+    ids = [*here.produce(300), *here.produce(300, partition=1)]
     with here.run(upstream) as first:
         # All that is in flight goes to other workers.
         upstream.wait_until(lambda: len(upstream.requests) >= 10)
