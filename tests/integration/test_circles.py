@@ -157,7 +157,7 @@ def test_no_redelivery_is_taken_for_a_circle(
     ids = [*here.produce(300), *here.produce(300, partition=1)]
     with here.run(upstream) as first:
         # All that is in flight goes to other workers.
-        upstream.wait_until(lambda: len(upstream.requests) >= 10)
+        first.wait_until(lambda: len(upstream.requests) >= 10, "requests")
         for pid in first.worker_pids(2):
             os.kill(pid, signal.SIGKILL)
         first.wait_for("worker_ready", 4)

@@ -19,9 +19,16 @@ from consumer_fleet.capture.envelope import Envelope, parse
 _MARK = re.compile(rb'"consumer_fleet/[0-9a-f]{16}":true,?')
 
 
+def _do_nothing() -> None:
+    """Nothing waits for an answer to be sent."""
+
+
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``hang_up`` closes the connection instead of answering."""
+    """One answer. ``hang_up`` closes the connection instead of answering.
+
+    ``on_sent`` is called once it is on its way: what is sent after that arrives later.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -29,6 +36,7 @@ class Reply:
     delay_s: float = 0.0
     hang_up: bool = False
     close: bool = False  # answer, then close the connection
+    on_sent: Callable[[], object] = _do_nothing
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class ScriptedReceiver:
             if 200 <= request.reply.status < 300 and not request.reply.hang_up
         ]
 
-    def wait_until(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, predicate: Callable[[], bool], timeout: float = 60.0) -> None:
         """Wait until the predicate, evaluated after each request, holds. Fails on the timeout."""
         with self._changed:
             if not self._changed.wait_for(predicate, timeout):
@@ -237,6 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(reply.body)
         self.wfile.flush()
+        reply.on_sent()
 
     do_GET = do_POST  # noqa: N815 - http.server finds methods by this name
 
