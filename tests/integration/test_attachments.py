@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -200,10 +201,13 @@ def test_a_large_attachment_stops_neither_reading_nor_its_worker(
     *most, last, whole = large.messages
     scene.produce((0, value) for value in (*most, whole))
     scene.produce((0, value) for other in others for value in other.messages)
-    options = ("--set", "max_in_flight_mb=1", "--set", "message_timeout_s=1")
+    options = ("--set", "max_in_flight_mb=1", "--set", "message_timeout_s=3")
     with scene.run(upstream, *options) as consumer:
-        consumer.wait_until(lambda: len(upstream.requests) == 30, "the events behind it")
+        consumer.wait_until(lambda: len(upstream.requests) >= 30, "the events behind it")
         consumer.wait_until(lambda: len(scene.files) == 60, "the end of the others' files")
+        since = time.monotonic()
+        consumer.wait_until(lambda: time.monotonic() > since + 4, "more than message_timeout_s")
+        assert consumer.events("worker_died") == []
         consumer.signal(signal.SIGTERM)
         assert consumer.wait() == 0
     assert scene.lag == 120, "the commit waits at the first chunk"
@@ -230,6 +234,8 @@ def test_an_attachment_is_waited_for_by_kafkas_time(
     with scene.run(upstream) as consumer:
         consumer.wait_until(lambda: len(upstream.requests) == 1, "the old event")
         assert described(upstream.envelopes[0]) == old.expected[:1]
+        committed = partial(scene.kafka.committed, f"{scene.topic}-group", scene.topic)
+        consumer.wait_until(lambda: committed().get(0) == 2, "its commit")
         scene.produce([(0, second), (1, young.messages[1])])
         consumer.wait_until(lambda: scene.lag == 0, "the commit of everything")
         consumer.signal(signal.SIGTERM)

@@ -59,9 +59,9 @@ def until_forgotten(
             turn()
             return condition() or forgotten()
 
-        wait_until(holds, timeout_s=30, what=what, interval_s=0.0)
+        wait_until(holds, timeout_s=30, what=what, interval_s=0.01)
 
-    deadline = monotonic() + 60
+    deadline = monotonic() + 100
     while not forgotten():
         assert monotonic() < deadline, "it found the broker again each time"
         until(lambda: kafka.connections > 0, "a connection")

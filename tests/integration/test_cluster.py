@@ -114,7 +114,7 @@ def test_a_cluster_that_does_not_answer_is_an_error_that_names_it() -> None:
     started = time.monotonic()
     with pytest.raises(KafkaUnreachable, match=f"127.0.0.1:{port}"):
         cluster.check_reachable()
-    assert time.monotonic() - started < 8.0
+    assert time.monotonic() - started < 14.0
 
 
 def test_a_broker_that_goes_away_after_the_first_answer_is_named_as_such(

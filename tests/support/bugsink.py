@@ -126,23 +126,27 @@ class Bugsink:
             "SELECT event_id, project_id, calculated_type, calculated_value, level, platform, data"
             " FROM events_event ORDER BY digest_order, id"
         )
-        database = f"file:{self.folder}/db.sqlite3?mode=ro"
-        with contextlib.closing(sqlite3.connect(database, uri=True, timeout=10)) as connection:
-            rows = connection.execute(query).fetchall()
         return [
             StoredEvent(
                 event_id, project, title_type, title_value, level, platform, json.loads(data)
             )
-            for event_id, project, title_type, title_value, level, platform, data in rows
+            for event_id, project, title_type, title_value, level, platform, data in self._ask(
+                query
+            )
         ]
 
+    def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        database = f"file:{self.folder}/db.sqlite3?mode=ro"
+        with contextlib.closing(sqlite3.connect(database, uri=True, timeout=10)) as connection:
+            return connection.execute(query).fetchall()
+
     def wait_for_ids(
-        self, event_ids: Collection[str], *, timeout_s: float = 30
+        self, event_ids: Collection[str], *, timeout_s: float = 90
     ) -> dict[str, StoredEvent]:
         """Block until Bugsink holds all of these events; returns them by id."""
         wanted = set(event_ids)
         wait_until(
-            lambda: wanted <= {event.event_id for event in self.events()},
+            lambda: wanted <= {each for (each,) in self._ask("SELECT event_id FROM events_event")},
             timeout_s=timeout_s,
             what=f"{len(wanted)} particular events in Bugsink",
             interval_s=0.2,
