@@ -119,7 +119,7 @@ class ReplayPosition:
     def waiting(self) -> int:
         """The number of messages that are not replayed yet, gaps included."""
         start = self.next
-        return sum(max(0, end - start[index]) for index, end in self.ends.items())
+        return sum(max(0, end - start.get(index, end)) for index, end in self.ends.items())
 
     def refuse_concurrent_replay(self) -> None:
         """Raise GroupIsActive while a replay of these dead letters runs."""

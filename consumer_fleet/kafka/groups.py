@@ -166,7 +166,9 @@ class Groups:
     # -- offsets --------------------------------------------------------------------------------
 
     def starts(self, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
-        """The oldest stored offsets. Partitions without a leader are left out."""
+        """The oldest stored offsets. Partitions without a leader are left out, and so are those
+        that were deleted.
+        """
         return self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # unannotated there
 
     def ends(self, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
@@ -177,12 +179,7 @@ class Groups:
 
     def ranges(self, partitions: Collection[PartitionId]) -> dict[PartitionId, Range]:
         """Starts and ends together."""
-        starts, ends = self.starts(partitions), self.ends(partitions)
-        return {
-            partition: Range(start, ends[partition])
-            for partition, start in starts.items()
-            if partition in ends
-        }
+        return ranges_of(self.starts(partitions), self.ends(partitions))
 
     def at_time(
         self, partitions: Collection[PartitionId], timestamp_ms: int
@@ -211,9 +208,17 @@ class Groups:
             return {
                 (at.topic, at.partition): self._result(answer, f"topic {at.topic!r}").offset
                 for at, answer in answers.items()
+                if not self._is_of_deleted(answer)
             }
 
         return self._patiently(ask, "the topics")
+
+    def _is_of_deleted(self, answer: Future[Any]) -> bool:
+        error = answer.exception(2 * self._timeout_s)
+        return (
+            isinstance(error, KafkaException)
+            and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        )
 
     def committed(self, group: str, partitions: Collection[PartitionId]) -> dict[PartitionId, int]:
         """The group's committed offsets. Partitions without one are left out."""
@@ -306,6 +311,13 @@ class Groups:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def ranges_of(
+    starts: Mapping[PartitionId, int], ends: Mapping[PartitionId, int]
+) -> dict[PartitionId, Range]:
+    """Those of which both are known."""
+    return {each: Range(start, ends[each]) for each, start in starts.items() if each in ends}
 
 
 def _name(listing: Any) -> str:

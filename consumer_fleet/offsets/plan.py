@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import Any
@@ -105,9 +105,7 @@ def plan_reset(
     group.raise_if_active()
     committed = groups.committed(target.group, partitions)
     stored = groups.ranges(partitions)
-    missing = [partition for partition in partitions if partition not in stored]
-    if missing:
-        raise KafkaUnreachable(f"{_named(missing[0])} has no leader: its offsets can't be read")
+    _refuse_missing(partitions, stored)
     wanted = _wanted(groups, spec, stored, committed)
     # Messages that arrive before that time are read, too.
     is_future = spec.kind == "time" and spec.number > time() * 1000
@@ -184,9 +182,10 @@ def _wanted(
 ) -> dict[PartitionId, int]:
     if spec.kind == "time":
         found = groups.at_time(list(stored), spec.number)
+        _refuse_missing(stored, found)
         wanted = {}
         for partition, span in stored.items():
-            offset = found.get(partition)
+            offset = found[partition]
             # No message is that recent: continue with the next one.
             wanted[partition] = span.end if offset is None else offset
         return wanted
@@ -204,6 +203,14 @@ def _wanted(
         partition: span.start if spec.kind == "earliest" else span.end
         for partition, span in stored.items()
     }
+
+
+def _refuse_missing(wanted: Iterable[PartitionId], found: Container[PartitionId]) -> None:
+    for partition in wanted:
+        if partition not in found:
+            raise KafkaUnreachable(
+                f"{_named(partition)} has no leader, or was deleted: its offsets can't be read"
+            )
 
 
 def _named(partition: PartitionId) -> str:

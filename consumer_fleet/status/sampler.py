@@ -12,7 +12,7 @@ from consumer_fleet.bootstrap.options import ClusterOptions
 from consumer_fleet.dlq.topic import DeadLetterTopic
 from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
-from consumer_fleet.kafka.groups import Group, Groups
+from consumer_fleet.kafka.groups import Group, Groups, ranges_of
 from consumer_fleet.kafka.open_offsets import NOTHING_HELD, CommitMetadata
 from consumer_fleet.kafka.range_reader import RangeReader, partition_of
 from consumer_fleet.kafka.reader import PartitionId, Range
@@ -120,18 +120,23 @@ class Sampler:
         targets += self._further_targets(targets, described, committed)
         dead_letters |= self._dead_letter_topics(targets)
         replayed = self._replayed([each for each in partitions if each[0] in dead_letters])
-        ends = self._groups.ends(partitions)
+        ranges = ranges_of(starts, self._groups.ends(partitions))
         return _Answers(
             monotonic(),
-            topics,
+            topics if len(ranges) == len(partitions) else self._still_there(topics),
             targets,
             described,
-            {each: Range(starts[each], ends[each]) for each in starts if each in ends},
+            ranges,
             committed,
             held,
             replayed,
             dead_letters,
         )
+
+    def _still_there(self, topics: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """Without topics that were deleted meanwhile. Where a leader is missing, it is all."""
+        present = self._groups.topics()
+        return {name: indexes for name, indexes in topics.items() if name in present}
 
     def _found(self, topics: Mapping[str, list[int]]) -> list[Target]:
         """The groups of this program that have another name, or run on another topic."""

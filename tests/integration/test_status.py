@@ -12,6 +12,8 @@ import pytest
 
 from consumer_fleet.bootstrap.options import ClusterOptions, Options
 from consumer_fleet.dlq.topic import DeadLetterTopic, replay_position
+from consumer_fleet.kafka.groups import Groups
+from consumer_fleet.status.report import Judge
 from consumer_fleet.status.sampler import Sampler
 from consumer_fleet.targets import Target
 from tests.conftest import TopicFactory
@@ -192,6 +194,31 @@ def test_groups_at_different_places_of_a_partition_wait_for_their_own_messages(
         commit(kafka, behind, name, {0: 1})
         report = sampler.sample()
     assert report.consumers[0].lag_s(report.at_s) == pytest.approx(2 * 3600, abs=60)
+
+
+def test_a_topic_that_is_deleted_while_it_is_asked_about_does_not_exist(
+    kafka: KafkaBroker, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, deleted, group = topic(1), topic(2), new_group()
+    kafka.produce(name, [b"x"] * 3)
+    commit(kafka, group, name, {0: 1})
+    commit(kafka, group, deleted, {0: 0})
+    list_topics = Groups.topics
+
+    def topics(self: Groups) -> dict[str, list[int]]:
+        found = list_topics(self)
+        if deleted in found:
+            kafka.delete_topic(deleted)
+        return found
+
+    monkeypatch.setattr(Groups, "topics", topics)
+    cluster = ClusterOptions(Options(), kafka.client_config())
+    targets = [Target(None, group, name), Target(None, group, deleted)]
+    with Sampler(cluster, targets, ()) as sampler:
+        report = sampler.sample()
+    found = [(each.topic_exists, len(each.rows), each.waiting) for each in report.consumers]
+    assert found == [(True, 1, 2), (False, 0, None)]
+    assert [issue.kind for issue in Judge(300).issues(report)] == []
 
 
 def test_what_retention_took_before_it_was_consumed_is_counted_and_fails_the_check(
