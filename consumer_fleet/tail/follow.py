@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import chain
 from time import monotonic
 from typing import Final
 
@@ -17,7 +18,7 @@ from consumer_fleet.errors import KafkaUnreachable
 from consumer_fleet.kafka.chunk import Record
 from consumer_fleet.kafka.groups import Groups
 from consumer_fleet.kafka.offset_spec import LATEST, OffsetSpec
-from consumer_fleet.kafka.reader import TopicReader
+from consumer_fleet.kafka.reader import PartitionId, TopicReader
 from consumer_fleet.tail.deliveries import Commits, Deliveries
 from consumer_fleet.tail.line import TailLine, line_of
 
@@ -58,6 +59,8 @@ class Follower:
         self._stack = ExitStack()
         self._groups = Groups(cluster.kafka)
         self._commits: dict[str, Commits] = {}
+        # Where the dead-letter topics ended once these commits were known.
+        self._letters_end: dict[PartitionId, int] = {}
         self._commits_due = self._look_due = 0.0
         # Dead letters first: none of a message that is read may be missed.
         self._dead_letters: dict[str, TopicReader] = {}
@@ -104,15 +107,22 @@ class Follower:
         for reader in self._dead_letters.values():
             for message in reader.read(_BATCH, wait_s):
                 self._note_dead_letter(Record.from_kafka(message))
-        # What was committed before these dead letters were read: a message's own is among them.
-        for topic, commits in self._commits.items():
-            self._deliveries.committed(topic, commits)
-        self._commits.clear()
+        if self._has_read_letters():
+            for topic, commits in self._commits.items():
+                self._deliveries.committed(topic, commits)
+            self._commits.clear()
         for line in self._deliveries.take():
             self._lines.put(line)
         if monotonic() >= self._commits_due:
             self._ask()
             self._commits_due = monotonic() + _COMMITS_INTERVAL_S
+
+    def _has_read_letters(self) -> bool:
+        """Whether all dead letters of what is committed are read: each was stored before."""
+        return all(
+            self._dead_letters[topic].positions()[index] >= end
+            for (topic, index), end in self._letters_end.items()
+        )
 
     def _note_dead_letter(self, record: Record) -> None:
         found = restore(record.headers)
@@ -126,11 +136,18 @@ class Follower:
         try:
             if monotonic() >= self._look_due:
                 self._look_for_dead_letters(LATEST)
-            for reader in self._readers:
-                if reader.topic in self._deliveries.topics():
-                    partitions = [(reader.topic, index) for index in reader.ranges]
-                    group = self._streams[reader.topic].group
-                    self._commits[reader.topic] = self._groups.commits(group, partitions)
+            topics = self._deliveries.topics()
+            commits: dict[str, Commits] = {
+                reader.topic: self._groups.commits(
+                    self._streams[reader.topic].group, _partitions_of(reader)
+                )
+                for reader in self._readers
+                if reader.topic in topics
+            }
+            if commits:
+                letters = chain.from_iterable(map(_partitions_of, self._dead_letters.values()))
+                self._letters_end = self._groups.ends(list(letters))
+                self._commits = commits
         except KafkaUnreachable:
             # An admin client whose coordinator was away never reaches it again (librdkafka 2.16).
             self._groups.close()
@@ -143,3 +160,7 @@ class Follower:
             topic = stream.dead_letter_topic
             if topic is not None and topic in present and topic not in self._dead_letters:
                 self._dead_letters[topic] = self._open(topic, start)
+
+
+def _partitions_of(reader: TopicReader) -> list[PartitionId]:
+    return [(reader.topic, index) for index in reader.ranges]
