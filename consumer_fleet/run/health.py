@@ -140,8 +140,8 @@ class Heartbeat:
         """Called regularly by the run loop with the partitions that are stalled, if any."""
         if stalled != self._stalled:
             self._stalled = stalled
-            log.error("partitions_stalled", partitions=stalled) if stalled else log.info("moving")
             self._name(stalled)
+            log.error("partitions_stalled", partitions=stalled) if stalled else log.info("moving")
         now = self._clock()
         if stalled or now < self._due:
             return
@@ -155,8 +155,11 @@ class Heartbeat:
         """Write them into the file, which stays as old as it is. The log has them, too."""
         with suppress(OSError):
             touched_ns = self._path.stat().st_mtime_ns
-            self._path.write_text("".join(f"stalled: {partition}\n" for partition in stalled))
-            os.utime(self._path, ns=(touched_ns, touched_ns))
+            # Replaced: a probe that looks while it is written would see a new time.
+            partial = self._path.with_name(f"{self._path.name}.partial")
+            partial.write_text("".join(f"stalled: {partition}\n" for partition in stalled))
+            os.utime(partial, ns=(touched_ns, touched_ns))
+            partial.replace(self._path)
 
 
 class TimeToLoss:

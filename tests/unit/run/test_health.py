@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import pytest
 from arroyo.types import Partition
 
+from consumer_fleet.run import health
 from consumer_fleet.run.health import Heartbeat, ProgressWatch, waiting
 from tests.support.clock import ManualClock
 from tests.support.records import partition
@@ -119,3 +122,27 @@ def test_the_file_names_what_stalls_and_stays_as_old_as_it_is(tmp_path: Path) ->
     heartbeat.beat([])
     assert path.read_text() == ""
     assert path.stat().st_mtime > 1_000
+
+
+def test_the_file_looks_as_old_at_every_moment_and_has_the_names_before_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "health"
+    path.touch()
+    os.utime(path, (1_000, 1_000))
+    seen: list[tuple[float, str]] = []
+
+    def look(*_: object, **__: object) -> None:
+        seen.append((path.stat().st_mtime, path.read_text()))
+
+    set_time = os.utime
+
+    def look_and_set_time(*arguments: Any, **named: Any) -> None:
+        look()
+        set_time(*arguments, **named)
+
+    monkeypatch.setattr(os, "utime", look_and_set_time)
+    monkeypatch.setattr(health.log, "error", look)
+    Heartbeat(path, ManualClock()).beat(["events/0"])
+    assert seen == [(1_000, ""), (1_000, "stalled: events/0\n")]
+    assert list(tmp_path.iterdir()) == [path]
