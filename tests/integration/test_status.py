@@ -20,6 +20,7 @@ from tests.conftest import TopicFactory
 from tests.support.consumer_process import run_command
 from tests.support.group_members import commit, lag_by_tool, members
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.processes import wait_until
 
 NOBODY = "127.0.0.1:9"
 
@@ -44,12 +45,26 @@ class Status:
         document: dict[str, Any] = json.loads(run.stdout)
         return document
 
+    def aged(self, *arguments: str) -> dict[str, Any]:
+        """A document with the age of each waiting message: one that takes more than a second to
+        read is left out.
+        """
+        document: dict[str, Any] = {}
+
+        def are_known() -> bool:
+            document.update(self.json(*arguments))
+            rows = document["consumers"][0]["partitions"]
+            return all(row["lag_s"] is not None for row in rows if row["waiting"])
+
+        wait_until(are_known, timeout_s=30, what="the ages")
+        return document
+
     def one(self, *arguments: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.json(*arguments)["consumers"][0]
+        found: dict[str, Any] = self.aged(*arguments)["consumers"][0]
         return found
 
-    def kinds(self) -> list[str]:
-        return [finding["kind"] for finding in self.json()["findings"]]
+    def kinds(self, *arguments: str) -> list[str]:
+        return [finding["kind"] for finding in self.aged(*arguments)["findings"]]
 
     def check(self) -> int:
         return run_command("status", *self.arguments, "--check").returncode
@@ -187,13 +202,23 @@ def test_groups_at_different_places_of_a_partition_wait_for_their_own_messages(
     commit(kafka, ahead, name, {0: 2})
     cluster = ClusterOptions(Options(), kafka.client_config())
     with Sampler(cluster, [Target(None, behind, name), Target(None, ahead, name)], ()) as sampler:
+
+        def ages() -> list[float | None]:
+            """Those of a sample that could read them within a second."""
+            found: list[float | None] = []
+
+            def are_known() -> bool:
+                report = sampler.sample()
+                found[:] = (status.lag_s(report.at_s) for status in report.consumers)
+                return None not in found
+
+            wait_until(are_known, timeout_s=30, what="the ages")
+            return found
+
         for _ in range(2):
-            report = sampler.sample()
-            ages = [status.lag_s(report.at_s) for status in report.consumers]
-            assert ages == [pytest.approx(3 * 3600, abs=60), pytest.approx(3600, abs=60)]
+            assert ages() == [pytest.approx(3 * 3600, abs=60), pytest.approx(3600, abs=60)]
         commit(kafka, behind, name, {0: 1})
-        report = sampler.sample()
-    assert report.consumers[0].lag_s(report.at_s) == pytest.approx(2 * 3600, abs=60)
+        assert ages()[0] == pytest.approx(2 * 3600, abs=60)
 
 
 def test_a_topic_that_is_deleted_while_it_is_asked_about_does_not_exist(
@@ -263,10 +288,8 @@ def test_a_group_that_is_at_work_but_does_not_move_is_stalled(
     status = Status(kafka, name, group)
     with members(kafka, group, name):
         assert status.kinds() == ["stalled"]
-        assert status.check() == 1
-        assert "stalled" not in [
-            each["kind"] for each in status.json("--set", "stall_timeout_s=5000")["findings"]
-        ]
+        wait_until(lambda: status.check() == 1, timeout_s=30, what="a check that knows the age")
+        assert status.kinds("--set", "stall_timeout_s=5000") == []
 
 
 def test_missing_topics_unread_topics_and_dead_letters_stand_beside_the_table(
@@ -382,4 +405,4 @@ def test_an_absent_broker_is_said_within_seconds(tmp_path: Path) -> None:
     assert run.returncode == 69
     assert f"no Kafka broker answers at {NOBODY}" in run.stderr
     assert "Traceback" not in run.stderr
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30

@@ -34,9 +34,10 @@ def test_the_screen_outlives_kafkas_absence_and_ends_clean(own_kafka: KafkaBroke
     brokers = ("--bootstrap-servers", own_kafka.bootstrap_servers)
     with terminal("status", "--watch", "--interval", "0.5", "--group", group, *brokers) as screen:
         screen.wait_for("LOSS IN")
+        before = len(screen.drawn)
         own_kafka.stop()
         try:
-            away = screen.wait_for("No connection to Kafka since")
+            away = screen.wait_for("No connection to Kafka since", after=before)
         finally:
             own_kafka.start()
         screen.wait_for("consumer status at", after=away)
