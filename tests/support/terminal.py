@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -46,12 +47,14 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
+        # A read may end within a character.
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             try:
                 data = os.read(self._terminal, 65536)
             except OSError:
                 return  # the command has ended
-            self.drawn += data.decode()
+            self.drawn += decoder.decode(data)
 
     def wait_for(self, text: str, *, after: int = 0, timeout_s: float = 30) -> int:
         """Block until the text was drawn behind that place; gives the place."""
