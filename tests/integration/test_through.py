@@ -88,15 +88,16 @@ def test_what_is_rejected_is_in_a_file_that_can_be_replayed_in_its_turn(
 def test_a_damaged_recording_is_delivered_up_to_its_damage(
     tmp_path: Path, upstream: ScriptedReceiver
 ) -> None:
-    wanted = [uuid.uuid4().hex for _ in range(20_000)]
-    path = record(tmp_path, map(ingest_event, wanted))
+    wanted = [uuid.uuid4().hex for _ in range(5_000)]
+    # Several blocks: whole ones are readable.
+    path = record(tmp_path, (ingest_event(each, remote_addr="x" * 500) for each in wanted))
     path.write_bytes(path.read_bytes()[:-1000])
     done = run_command(*REPLAY, "--upstream-dsn", upstream.dsn(), cwd=tmp_path)
     assert done.returncode == 65, done.stderr
     assert "Traceback" not in done.stderr
     (readable,) = re.findall(r"([\d,]+) messages are readable", done.stderr)
     count = int(readable.replace(",", ""))
-    assert 0 < count < 20_000
+    assert 0 < count < 5_000
     assert ids(upstream) == Counter(wanted[:count])
 
 

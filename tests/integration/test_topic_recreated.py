@@ -52,7 +52,7 @@ def test_everything_in_a_topic_that_was_created_again_is_delivered(
         kafka.delete_topic(name)
         kafka.create_topic(name, partitions)
         new = fill(kafka, name, NEW)
-        (named,) = consumer.wait_for("topic_recreated", timeout_s=15)
+        (named,) = consumer.wait_for("topic_recreated", timeout_s=40)
         assert (named["partitions_before"], named["partitions"]) == (2, partitions)
         consumer.wait_until(lambda: new <= ids(upstream).keys(), "the new messages")
         consumer.wait_until(
@@ -67,5 +67,5 @@ def test_a_deleted_topic_ends_the_run_within_seconds(
     with run(kafka, name, upstream, tmp_path) as consumer:
         consumer.wait_for("partitions_assigned")
         kafka.delete_topic(name)
-        assert consumer.wait(15) == 78
+        assert consumer.wait(40) == 78
         assert f"the topic {name!r} was deleted" in consumer.output()
