@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_500_poison_messages_are_listed_fixed_and_delivered_exactly_once(
         lambda request: Reply(400 if str(request.envelope.event_id) in refused_set else 200)
     )
     refused_set = set(refused)
-    # More origins than partitions: the same offsets meet in one partition.
+    # Four origins, three partitions: the same offsets of two origins meet in one of them.
     scene.kafka.create_topic(scene.dlq, 3)
     values = [
         *(ingest_event(each) for each in good),
@@ -60,7 +61,9 @@ def test_500_poison_messages_are_listed_fixed_and_delivered_exactly_once(
         *(ingest_event(each) for each in refused),
         *(ingest_event(None, type="evemt", project_id=n) for n in range(nameless)),
     ]
-    scene.dead_letter(values, upstream)
+    for index in range(4):
+        scene.kafka.produce(scene.topic, values[index::4], partition=index)
+    scene.dead_letter([], upstream)
     assert ids(upstream) == Counter(good)
     assert scene.reasons() == {"invalid_msgpack": 200, "unknown_type": 200, "http_400": 100}
     ends = scene.kafka.end_offsets(scene.dlq)
@@ -85,7 +88,8 @@ def test_500_poison_messages_are_listed_fixed_and_delivered_exactly_once(
     assert named <= event_ids
     assert len(event_ids - named) == nameless
     assert event_ids - named <= derived
-    assert scene.replayed() == ends
+    # A producer without keys may leave one of few partitions empty: nothing to commit there.
+    assert scene.replayed() == {index: end for index, end in ends.items() if end}
     assert not list(scene.folder.glob("*.recording*"))
 
     requests = len(upstream.requests)
@@ -197,16 +201,13 @@ def test_a_second_replay_at_the_same_time_is_refused_and_a_stopped_one_goes_on_w
         assert first.wait() == 143
         assert "Stopped before the end" in first.output()
     settled = sum(scene.replayed().values())
-    accepted = ids(upstream)
-    assert 100 <= settled < 300
-    assert settled <= len(accepted) < 300
+    assert 100 <= settled <= len(ids(upstream)) < 300
 
     upstream.respond(200)
     done = scene.replay(upstream, "--transform", "fix:run")
     assert done.returncode == 0, done.stderr
+    assert f"delivered {300 - settled}, filtered 0, rejected 0" in done.stdout
     assert set(ids(upstream)) == set(wanted)
-    repeated = ids(upstream) - Counter(wanted)
-    assert repeated.total() <= len(accepted) - settled
     assert scene.replayed() == scene.kafka.end_offsets(scene.dlq)
 
 
@@ -215,16 +216,27 @@ def test_a_signal_while_all_is_in_flight_leaves_nothing_for_the_next_time(
 ) -> None:
     wanted = [uuid.uuid4().hex for _ in range(6)]
     scene.dead_letter([ingest_event(each, type="evemt") for each in wanted], upstream)
-    upstream.respond(lambda _: Reply(delay_s=2.0))
+    in_flight: list[object] = []
+    is_stopping = threading.Event()
+
+    def answer(request: object) -> Reply:
+        in_flight.append(request)
+        is_stopping.wait(60)
+        return Reply()
+
+    upstream.respond(answer)
     with ConsumerProcess(
         scene.folder,
         *("--topic", "ingest-events", "--dlq-topic", scene.dlq, "--transform", "fix:run"),
         *("--bootstrap-servers", scene.kafka.bootstrap_servers, "--workers", "1"),
         *("--upstream-dsn", upstream.dsn(), "--set", "connections=6"),
         command=("dlq", "replay"),
+        environment={"CONSUMER_LOG_FORMAT": "json"},
     ) as replay:
-        replay.wait_until(lambda: len(upstream.requests) == 6, "deliveries")
+        replay.wait_until(lambda: len(in_flight) == 6, "deliveries")
         replay.signal(signal.SIGINT)
+        replay.wait_for("stopping")
+        is_stopping.set()
         assert replay.wait() == 0
         said = replay.output()
     assert "Stopped before the end" not in said
