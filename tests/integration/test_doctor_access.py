@@ -11,6 +11,7 @@ from consumer_fleet.bootstrap.resolve import OptionsRequest
 from consumer_fleet.command_options import resolve_cluster
 from consumer_fleet.doctor.command import examine
 from consumer_fleet.doctor.finding import Finding
+from tests.support.doctor import be_patient
 from tests.support.requirements import MissingPart, require
 from tests.support.secured_kafka_broker import USERS, SecuredKafkaBroker
 
@@ -34,6 +35,11 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafkaBr
         broker.close()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
+
+
 def cluster(servers: str, kafka: dict[str, str], **options: str) -> ClusterOptions:
     return resolve_cluster(
         OptionsRequest({"bootstrap_servers": servers, "kafka_config": kafka, **options})
@@ -54,6 +60,7 @@ def examined(servers: str, kafka: dict[str, str]) -> dict[str, Finding]:
     return by_check
 
 
+@pytest.mark.usefixtures("patient")
 def test_each_missing_right_is_reported_with_its_command_until_all_are_there(
     secured: SecuredKafkaBroker,
 ) -> None:
@@ -84,6 +91,7 @@ def test_each_missing_right_is_reported_with_its_command_until_all_are_there(
     assert found["group.position"].status == "ok"
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_dead_letter_topic_that_the_user_may_not_make_is_a_problem(
     secured: SecuredKafkaBroker,
 ) -> None:
@@ -99,6 +107,7 @@ def test_a_dead_letter_topic_that_the_user_may_not_make_is_a_problem(
     assert "bobs-dlq" not in secured.admin.list_topics(timeout=30).topics
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_broker_that_makes_what_it_is_asked_about_is_not_asked_in_that_way(
     secured: SecuredKafkaBroker,
 ) -> None:
@@ -148,12 +157,15 @@ def test_a_login_at_a_port_without_any_is_reported(secured: SecuredKafkaBroker) 
     assert "it has no SASL login on that port" in found["kafka.server"].seen
 
 
-def test_tls_is_distinguished_from_trust(secured: SecuredKafkaBroker) -> None:
+def test_tls_is_distinguished_from_trust(
+    secured: SecuredKafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = examined(secured.tls_servers, {})["kafka.server"]
     assert "it expects TLS" in plain.seen
     assert "security.protocol in kafka_config to SSL" in plain.fix
     untrusted = examined(secured.tls_servers, {"security.protocol": "ssl"})["kafka.server"]
     assert "its certificate is not trusted" in untrusted.seen
+    be_patient(monkeypatch)
     trusting = {"security.protocol": "ssl", "ssl.ca.location": str(secured.certificate)}
     found = examined(secured.tls_servers, trusting)
     assert found["kafka.server"].status == "ok"
