@@ -139,7 +139,10 @@ def paced(
                 continue
             timestamp_ms, pair = found
             if began is None:
+                # Taking it may last, and chooses shifted times, which must not be in the future.
+                yield [pair]
                 began, first_ms = clock(), timestamp_ms
+                continue
             due_at = began + (timestamp_ms - first_ms) / 1000 / speed
             if due and (len(due) >= _MAX_BATCH or due_at > clock()):
                 yield due

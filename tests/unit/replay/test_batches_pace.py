@@ -66,6 +66,16 @@ def test_a_partition_keeps_its_order_where_its_timestamps_go_back() -> None:
     assert len(order) == 300
 
 
+def test_time_begins_when_the_first_message_is_sent_however_long_that_takes() -> None:
+    clock = Clock()
+    pairs = [pair(0, 1, 0), pair(0, 2, 400)]
+    batches = paced([pairs], 1, clock=lambda: clock.now_s, wait=clock.wait)
+    assert next(batches) == pairs[:1]
+    clock.now_s += 5
+    assert [each for batch in batches for each in batch] == pairs[1:]
+    assert clock.now_s == pytest.approx(105.4)
+
+
 def test_what_is_not_due_is_an_empty_batch_so_that_others_get_a_turn() -> None:
     clock = Clock()
     batches = list(
