@@ -10,7 +10,10 @@ import orjson
 
 from consumer_fleet.testing import KafkaCluster
 from tests.support.consumer_process import ConsumerProcess
+from tests.support.kafka_topics import KafkaTopics
 from tests.support.scripted_receiver import ScriptedReceiver
+
+GROUP = "consumer-fleet-envelopes"
 
 
 def numbers(receiver: ScriptedReceiver) -> set[int]:
@@ -22,6 +25,7 @@ def test_sighup_reads_the_file_again(tmp_path: Path, upstream: ScriptedReceiver)
     with KafkaCluster() as cluster, ScriptedReceiver() as saas:
         given = f"saas_dsn: {saas.dsn()}\nworkers: 1\nstore_use_relay_dsn_sample_rate: "
         config.write_text(f"{given}0\n")
+        kafka = KafkaTopics(cluster.bootstrap_servers)
         run = ConsumerProcess(
             tmp_path,
             *("--topic", "envelopes", "--config", str(config), "--no-dlq"),
@@ -39,6 +43,10 @@ def test_sighup_reads_the_file_again(tmp_path: Path, upstream: ScriptedReceiver)
 
                 run.wait_until(have_arrived, "the messages")
 
+            def first_are_committed() -> bool:
+                offsets = kafka.committed(GROUP, "envelopes")
+                return len(offsets) == 4 and min(offsets.values()) >= 5
+
             def hang_up(event: str, count: int) -> dict[str, object]:
                 run.signal(signal.SIGHUP)
                 found: dict[str, object] = run.wait_for(event, count)[-1]
@@ -49,6 +57,8 @@ def test_sighup_reads_the_file_again(tmp_path: Path, upstream: ScriptedReceiver)
             changed = hang_up("configuration_reloaded", 1)
             assert changed["changed"] == ["store_use_relay_dsn_sample_rate"]
             deliver(upstream, saas, first=100)
+            # Those that are not committed may be sent again, and to saas, too.
+            run.wait_until(first_are_committed, "the commit of the first messages")
             # A worker that starts now has the rate of now, not that of the start.
             os.kill(run.worker_pids()[0], signal.SIGKILL)
             run.wait_for("worker_ready", 2)
