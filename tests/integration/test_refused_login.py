@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.support.scripted_receiver import ScriptedReceiver
 from tests.support.secured_kafka_broker import SecuredKafkaBroker
 
 
-def test_a_wrong_password_is_named_within_seconds_and_is_not_healthy(
+def test_a_wrong_password_is_named_and_is_not_healthy(
     upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     folder = tmp_path / "kafka"
@@ -31,11 +32,22 @@ def test_a_wrong_password_is_named_within_seconds_and_is_not_healthy(
             *("--bootstrap-servers", broker.sasl_servers, "--healthcheck-file", str(alive)),
             *settings,
         ) as consumer:
-            (first,) = consumer.wait_for("kafka_unreachable", timeout_s=15)[:1]
-            assert "sasl.password" in first["reason"]
-            before = alive.stat().st_mtime_ns if alive.exists() else None
-            consumer.wait_for("kafka_unreachable", 2, timeout_s=15)
-            assert (alive.stat().st_mtime_ns if alive.exists() else None) == before
+
+            def refusals() -> int:
+                events = consumer.events("kafka_unreachable")
+                return sum("sasl.password" in each["reason"] for each in events)
+
+            def touched_at() -> int | None:
+                return alive.stat().st_mtime_ns if alive.exists() else None
+
+            consumer.wait_until(lambda: refusals() > 0, "a refusal")
+            # The turn that reads the options has touched the file before, or not at all: from then
+            # on, each turn knows of the refusal.
+            consumer.signal(signal.SIGHUP)
+            consumer.wait_for("configuration_reloaded")
+            before, count = touched_at(), refusals()
+            consumer.wait_until(lambda: refusals() > count, "another refusal")
+            assert touched_at() == before
         commands = (
             ("run", "--stop-at-end", "--upstream-dsn", upstream.dsn(), "--workers", "1"),
             ("status",),
