@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from tests.conftest import TopicFactory
 from tests.support.consumer_process import ConsumerProcess, run_command
@@ -18,21 +19,35 @@ SIZE = 101_000_000
 LIMIT = 110_000_000
 
 
+def send(producer: Producer, topic: str, values: Iterable[bytes]) -> None:
+    """Write the values into the first partition, and check that none was refused."""
+    errors: list[KafkaError] = []
+
+    def on_delivery(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            errors.append(error)
+
+    for value in values:
+        producer.produce(topic, value, partition=0, on_delivery=on_delivery)
+    assert producer.flush(60) == 0
+    assert errors == []
+
+
 def test_a_message_of_101_mb_silences_no_partition(
     kafka: KafkaBroker, topic: TopicFactory, upstream: ScriptedReceiver, tmp_path: Path
 ) -> None:
     name = topic(1, {"max.message.bytes": LIMIT})
     producer = Producer(kafka.client_config(message_max_bytes=LIMIT))
-    producer.produce(name, b"\xc1" * SIZE, partition=0)
-    assert producer.flush(60) == 0
+    send(producer, name, [b"\xc1" * SIZE])
     kafka.produce(name, [b"after"])
     servers = ("--bootstrap-servers", kafka.bootstrap_servers)
     with ConsumerProcess(
         tmp_path,
         *("--topic", "ingest-events", "--physical-topic", name, "--stop-at-end"),
+        *("--group", f"group-{name}"),
         *("--workers", "1", "--upstream-dsn", upstream.dsn(), *servers),
     ) as consumer:
-        assert consumer.wait(60) == 0
+        assert consumer.wait() == 0
     (summary,) = consumer.events("summary")
     assert summary["dead_lettered"] == {"invalid_msgpack": 2}
     recorded = run_command(
@@ -47,10 +62,10 @@ def test_a_message_and_a_batch_above_the_limit_are_delivered_and_nothing_twice(
 ) -> None:
     name = topic(1, {"max.message.bytes": 900_000})
     settings = ("receive.message.max.bytes=2000000", "fetch.max.bytes=1000000")
-    producer = Producer(kafka.client_config(message_max_bytes=LIMIT))
     with ConsumerProcess(
         tmp_path,
         *("--topic", "ingest-events", "--physical-topic", name, "--workers", "1"),
+        *("--group", f"group-{name}"),
         *("--upstream-dsn", upstream.dsn(), "--bootstrap-servers", kafka.bootstrap_servers),
         *(part for each in settings for part in ("--kafka-config", each)),
     ) as consumer:
@@ -60,8 +75,7 @@ def test_a_message_and_a_batch_above_the_limit_are_delivered_and_nothing_twice(
         kafka.produce(name, [ingest_event(before)])
         consumer.wait_until(lambda: before in ids(upstream), "the first event")
         payload = orjson.dumps({"event_id": large, "message": "x" * 5_000_000})
-        producer.produce(name, ingest_event(large, payload=payload))
-        assert producer.flush(60) == 0
+        kafka.produce(name, [ingest_event(large, payload=payload)])
         kafka.produce(name, [ingest_event(after)])
         consumer.wait_until(lambda: {large, after} <= ids(upstream).keys(), "the other events")
         (warning,) = consumer.events("receive_limit_raised")
@@ -73,11 +87,16 @@ def test_a_message_and_a_batch_above_the_limit_are_delivered_and_nothing_twice(
             )
         )
         packed = [uuid.uuid4().hex for _ in range(12)]
-        for each in packed:
-            payload = orjson.dumps({"event_id": each, "message": "x" * 1_000_000})
-            packing.produce(name, ingest_event(each, payload=payload))
-        assert packing.flush(60) == 0
+        filler = "x" * 1_000_000
+        send(
+            packing,
+            name,
+            (
+                ingest_event(each, payload=orjson.dumps({"event_id": each, "message": filler}))
+                for each in packed
+            ),
+        )
         consumer.wait_until(lambda: set(packed) <= ids(upstream).keys(), "those of the batch")
-        _, warning = consumer.events("receive_limit_raised")
+        *_, warning = consumer.events("receive_limit_raised")
         assert "Decompression" in warning["why"]
     assert dict(ids(upstream)) == dict.fromkeys([before, large, after, *packed], 1)
