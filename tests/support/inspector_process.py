@@ -37,10 +37,12 @@ class InspectorProcess(CommandProcess):
     def dsn(self) -> str:
         return str(_DSN.findall(self.output())[0])
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, *, timeout_s: float = 10
+    ) -> Any:
         """The JSON of a response; raises HTTPError unless it is 2xx."""
         request = urllib.request.Request(self.url.rstrip("/") + path, headers=dict(headers or {}))
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return json.load(answer)
 
     def events(self, query: str = "limit=1000") -> list[dict[str, Any]]:
