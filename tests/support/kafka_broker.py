@@ -90,6 +90,9 @@ class KafkaBroker(KafkaTopics):
     Pickled, it is the same one for another process: to use, but neither to start nor to stop.
     """
 
+    #: How many ports a kind of broker has beside the two of this one, in ``more_ports``.
+    needs_ports = 0
+
     def __init__(
         self,
         settings: Mapping[str, object] | None = None,
@@ -110,7 +113,8 @@ class KafkaBroker(KafkaTopics):
         self._for_load = for_load
         # Where to write the archive of classes when it stops.
         self.archive: Path | None = None
-        self.port, controller_port = free_ports(2)
+        # In one call: nothing listens on any of them before the broker does.
+        self.port, controller_port, *self.more_ports = free_ports(2 + self.needs_ports)
         super().__init__(f"{host}:{self.port}")
         self.folder = folder or Path(tempfile.mkdtemp(prefix="kafka-"))
         self.log = self.folder / "broker.log"

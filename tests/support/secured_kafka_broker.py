@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 from tests.support.certificate import key_of, make_certificate
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.kafka_topics import REQUEST_TIMEOUT_S
-from tests.support.processes import free_ports, wait_until
+from tests.support.processes import wait_until
 
 USERS: Mapping[str, str] = {"alice": "alices-secret", "bob": "bobs-secret"}
 _LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -31,16 +31,23 @@ _LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule"
 class SecuredKafkaBroker(KafkaBroker):
     """A broker with three listeners; it takes a second longer to start."""
 
+    needs_ports = 2
+
     def __init__(self, folder: Path) -> None:
         """Raises MissingPart without Java, jars or openssl."""
-        sasl_port, tls_port = free_ports(2)
-        self.sasl_servers = f"127.0.0.1:{sasl_port}"
-        self.tls_servers = f"127.0.0.1:{tls_port}"
         self.certificate = folder / "broker.crt"
         make_certificate(self.certificate)
         both = key_of(self.certificate).read_text() + self.certificate.read_text()
         self.certificate.with_suffix(".pem").write_text(both)
         super().__init__(folder=folder)
+
+    @property
+    def sasl_servers(self) -> str:
+        return f"127.0.0.1:{self.more_ports[0]}"
+
+    @property
+    def tls_servers(self) -> str:
+        return f"127.0.0.1:{self.more_ports[1]}"
 
     def login(self, user: str, password: str | None = None) -> dict[str, str]:
         """Return the librdkafka settings of a user, with a wrong password if one is given."""
