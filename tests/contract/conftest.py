@@ -8,6 +8,7 @@ import pytest
 
 from consumer_fleet.capture.delivery_loop import DeliveryLoop
 from tests.support.capturing import delivery_loop
+from tests.support.clock import ManualClock
 from tests.support.scripted_receiver import ScriptedReceiver
 
 
@@ -15,6 +16,19 @@ from tests.support.scripted_receiver import ScriptedReceiver
 def loop() -> Iterator[DeliveryLoop]:
     """The test drives it."""
     with delivery_loop() as made:
+        yield made
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The time of ``clocked_loop``."""
+    return ManualClock(1000.0)
+
+
+@pytest.fixture
+def clocked_loop(clock: ManualClock) -> Iterator[DeliveryLoop]:
+    """A loop in which no wait ends before the test moves ``clock``."""
+    with delivery_loop(clock) as made:
         yield made
 
 

@@ -23,10 +23,12 @@ from tests.support.capturing import (
     drive_until,
     event,
     event_ids,
+    has_retried,
     make_destination,
     send,
 )
 from tests.support.certificate import server_context
+from tests.support.clock import ManualClock
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 Outcomes = list[RejectedMessage | None]
@@ -165,19 +167,23 @@ def test_an_unreachable_server_is_retried(loop: DeliveryLoop) -> None:
     destination = make_destination(loop, dsn)
     outcomes: Outcomes = []
     send(destination, event(), outcomes.append)
-    drive_until(loop.run_once, lambda: destination.status().retried >= 3)
+    drive_until(loop.run_once, has_retried(destination, 3))
     assert outcomes == []
     assert destination.ledger.ambiguous == 0  # nothing was sent, so nothing can be there twice
 
 
 def test_a_lost_answer_is_counted_as_ambiguous(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver
 ) -> None:
     receiver.respond_in_turn(Reply(delay_s=30), 200)
-    destination = make_destination(loop, receiver.dsn(), request_timeout_s=0.3)
+    destination = make_destination(clocked_loop, receiver.dsn(), request_timeout_s=30)
     outcomes: Outcomes = []
     send(destination, event(), outcomes.append)
-    drive_until(loop.run_once, lambda: bool(outcomes))
+    drive_until(clocked_loop.run_once, lambda: len(receiver.requests) == 1)
+    clock.now += 30
+    drive_until(clocked_loop.run_once, has_retried(destination, 1))
+    clock.now += 1
+    drive_until(clocked_loop.run_once, lambda: bool(outcomes))
     assert outcomes == [None]
     assert destination.ledger.ambiguous == 1
 
@@ -216,20 +222,25 @@ def test_a_cut_head_is_not_an_answer(loop: DeliveryLoop, head: bytes) -> None:
 
 
 def test_after_five_failures_only_probes_are_sent(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver
 ) -> None:
     receiver.respond(503)
-    destination = make_destination(loop, receiver.dsn(), connections=1)
+    destination = make_destination(clocked_loop, receiver.dsn(), connections=1)
     outcomes: Outcomes = []
     for event_id in event_ids(200):
         send(destination, event(event_id), outcomes.append)
-    drive_until(loop.run_once, lambda: len(receiver.requests) >= 5)
-    drive_for(loop.run_once, 0.6)  # probes after 0.05, 0.1, 0.2 and 0.4 s: at most four
-    assert destination.status().state == "backing_off"
-    assert "503" in destination.status().reason
-    assert 5 < len(receiver.requests) <= 9
+    drive_until(clocked_loop.run_once, has_retried(destination, 5))
+    for probes, wait_s in enumerate([0.05, 0.1, 0.2, 0.4]):
+        clock.now += wait_s - 0.01
+        drive_for(clocked_loop.run_once, 0.02)
+        assert len(receiver.requests) == 5 + probes
+        assert destination.status().state == "backing_off"
+        assert "503" in destination.status().reason
+        clock.now += 0.02
+        drive_until(clocked_loop.run_once, has_retried(destination, 6 + probes))
     receiver.respond(200)
-    drive_until(loop.run_once, lambda: len(outcomes) == 200)
+    clock.now += 1
+    drive_until(clocked_loop.run_once, lambda: len(outcomes) == 200)
     assert outcomes == [None] * 200
     assert destination.status().state == "open"
 
@@ -311,14 +322,18 @@ def test_a_pause_is_counted_again_with_each_probe_that_is_refused(
 
 
 def test_while_paused_one_envelope_at_a_time_is_tried(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver
 ) -> None:
     receiver.respond(403)
-    destination = make_destination(loop, receiver.dsn(), connections=8)
+    destination = make_destination(clocked_loop, receiver.dsn(), connections=8)
     for event_id in event_ids(100):
         send(destination, event(event_id), lambda _: None)
-    drive_for(loop.run_once, 1.0)  # the probe after 0.5 s; the next is due at 1.5 s
-    assert len(receiver.requests) == 9
+    for tried, wait_s in ((8, 0.5), (9, 1.0), (10, 2.0)):
+        drive_until(clocked_loop.run_once, has_retried(destination, tried))
+        clock.now += wait_s - 0.01
+        drive_for(clocked_loop.run_once, 0.02)
+        assert len(receiver.requests) == tried
+        clock.now += 0.02
 
 
 def test_redirects_are_not_followed(loop: DeliveryLoop, receiver: ScriptedReceiver) -> None:
@@ -455,13 +470,17 @@ def test_other_categories_flow_past_a_limited_one(
 
 
 def test_an_endless_429_is_not_asked_in_a_hot_loop(
-    loop: DeliveryLoop, receiver: ScriptedReceiver
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver
 ) -> None:
     receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": "0:error"}))
-    destination = make_destination(loop, receiver.dsn())
+    destination = make_destination(clocked_loop, receiver.dsn())
     send(destination, event(), lambda _: None)
-    drive_for(loop.run_once, 0.6)
-    assert 1 < len(receiver.requests) <= 5
+    for asked, wait_s in enumerate([0.05, 0.1, 0.2, 0.4], 1):
+        drive_until(clocked_loop.run_once, has_retried(destination, asked))
+        clock.now += wait_s - 0.01
+        drive_for(clocked_loop.run_once, 0.02)
+        assert len(receiver.requests) == asked
+        clock.now += 0.02
     assert destination.pending == 1
 
 
@@ -516,7 +535,7 @@ def test_an_unknown_certificate_gets_nothing(loop: DeliveryLoop, certificate: Pa
     with ScriptedReceiver(server_context(certificate)) as receiver:
         destination = make_destination(loop, receiver.dsn())
         send(destination, event(), lambda _: None)
-        drive_until(loop.run_once, lambda: destination.status().retried >= 5)
+        drive_until(loop.run_once, has_retried(destination, 5))
         assert "certificate" in destination.status().reason
         assert receiver.requests == []
         assert destination.pending == 1

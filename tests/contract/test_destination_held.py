@@ -17,8 +17,10 @@ from tests.support.capturing import (
     drive_for,
     drive_until,
     event,
+    has_retried,
     make_destination,
 )
+from tests.support.clock import ManualClock
 from tests.support.scripted_receiver import ReceivedRequest, Reply, ScriptedReceiver
 
 LIMITED = Reply(429, {"X-Sentry-Rate-Limits": "300:transaction:organization"})
@@ -27,6 +29,12 @@ LIMITED = Reply(429, {"X-Sentry-Rate-Limits": "300:transaction:organization"})
 @pytest.fixture
 def destination(loop: DeliveryLoop, receiver: ScriptedReceiver) -> Destination:
     return make_destination(loop, receiver.dsn(), holds=True)
+
+
+@pytest.fixture
+def clocked(clocked_loop: DeliveryLoop, receiver: ScriptedReceiver) -> Destination:
+    """A destination whose waits end only when the test moves ``clock``."""
+    return make_destination(clocked_loop, receiver.dsn(), holds=True)
 
 
 def transaction() -> Envelope:
@@ -81,7 +89,7 @@ def test_a_limit_on_everything_keeps_all_of_it_here(
 ) -> None:
     receiver.respond(Reply(429, {"X-Sentry-Rate-Limits": limits}))
     receipts = [send(destination, transaction()), send(destination, event())]
-    drive_for(loop.run_once, 0.3)
+    drive_until(loop.run_once, has_retried(destination, 2))
     assert [each.holds for each in receipts] == [[], []]
     assert destination.pending == 2
 
@@ -96,19 +104,23 @@ def test_a_limit_on_unknown_categories_is_no_reason_to_keep_others_back(
 
 
 def test_one_that_fails_alone_is_given_back_after_three_failures(
-    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver, clocked: Destination
 ) -> None:
     receiver.respond(fails_one)
-    bad = send(destination, event("f" * 32))
-    drive_until(loop.run_once, lambda: len(receiver.requests) == 1)
-    good = send(destination, event())
-    drive_until(loop.run_once, lambda: bool(bad.holds))
-    assert good.settlements == [None]
+    bad = send(clocked, event("f" * 32))
+    drive_until(clocked_loop.run_once, has_retried(clocked, 1))
+    good = send(clocked, event())
+    drive_until(clocked_loop.run_once, lambda: good.settlements == [None])
+    clock.now += 1
+    drive_until(clocked_loop.run_once, has_retried(clocked, 2))
+    assert not bad.holds
+    clock.now += 1
+    drive_until(clocked_loop.run_once, lambda: bool(bad.holds))
     assert len(receiver.requests) == 4
     (held,) = bad.holds
     assert (held.kind, held.answer, held.due_s) == ("failing", 'HTTP 500: {"detail":"boom"}', 0.0)
-    again = send(destination, event("f" * 32), held)
-    drive_until(loop.run_once, lambda: bool(again.holds))
+    again = send(clocked, event("f" * 32), held)
+    drive_until(clocked_loop.run_once, lambda: bool(again.holds))
     assert len(receiver.requests) == 5, "one attempt is enough for one that was held before"
 
 
@@ -117,14 +129,14 @@ FAILED_ALONE = Held("failing", "upstream", 'HTTP 500: {"detail":"boom"}')
 
 @pytest.mark.parametrize("answer", [Reply(500, body=b"other words"), Reply(403)])
 def test_many_that_fail_as_they_did_alone_neither_slow_one_another_down_nor_stop_others(
-    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination, answer: Reply
+    clocked_loop: DeliveryLoop, receiver: ScriptedReceiver, clocked: Destination, answer: Reply
 ) -> None:
     receiver.respond(lambda request: answer if b"f" * 32 in request.body else Reply())
     held = Held("failing", "upstream", f"HTTP {answer.status}: as before")
-    bad = [send(destination, event("f" * 32), held) for _ in range(50)]
-    # A backoff would let one probe pass at a time, up to 30 s apart.
-    drive_until(loop.run_once, lambda: all(each.holds for each in bad), 2.0)
-    assert destination.is_healthy
+    bad = [send(clocked, event("f" * 32), held) for _ in range(50)]
+    # After a backoff they would wait for probes: no time passes here.
+    drive_until(clocked_loop.run_once, lambda: all(each.holds for each in bad))
+    assert clocked.is_healthy
     assert len(receiver.requests) == 50
 
 
@@ -141,16 +153,18 @@ def test_one_that_was_held_and_fails_otherwise_shares_the_outage(
 
 
 def test_while_nothing_else_is_accepted_a_failure_is_an_outage(
-    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver, clocked: Destination
 ) -> None:
-    good = send(destination, event())
-    drive_until(loop.run_once, lambda: bool(good.settlements))
+    good = send(clocked, event())
+    drive_until(clocked_loop.run_once, lambda: bool(good.settlements))
     receiver.respond(503)
-    bad = [send(destination, event()) for _ in range(3)]
-    drive_until(loop.run_once, lambda: len(receiver.requests) >= 14)
-    assert [each.holds for each in bad] == [[], [], []]
+    bad = [send(clocked, event()) for _ in range(3)]
+    for failures in (3, 6, *range(7, 15)):  # together until the backoff, then one at a time
+        drive_until(clocked_loop.run_once, has_retried(clocked, failures))
+        assert not any(each.holds for each in bad)
+        clock.now += 20  # at most 15 s of backoff
     receiver.respond(200)
-    drive_until(loop.run_once, lambda: all(each.settlements == [None] for each in bad))
+    drive_until(clocked_loop.run_once, lambda: all(each.settlements == [None] for each in bad))
 
 
 def test_after_a_partial_429_only_the_rest_is_sent_again(
@@ -177,7 +191,7 @@ def test_nothing_is_given_back_where_that_is_off_or_the_destination_is_not_requi
     destination = make_destination(loop, receiver.dsn(), **options)
     receiver.respond(limits_transactions)
     receipt = send(destination, transaction())
-    drive_for(loop.run_once, 0.3)
+    drive_until(loop.run_once, has_retried(destination, 1))
     assert (receipt.holds, destination.pending) == ([], 1)
 
 
@@ -185,16 +199,16 @@ def test_nothing_is_given_back_where_that_is_off_or_the_destination_is_not_requi
     "reply", [Reply(503), Reply(403), Reply(429, {"X-Sentry-Rate-Limits": "300::organization"})]
 )
 def test_a_drain_waits_for_no_limit_backoff_or_pause(
-    loop: DeliveryLoop, receiver: ScriptedReceiver, destination: Destination, reply: Reply
+    clocked_loop: DeliveryLoop, receiver: ScriptedReceiver, clocked: Destination, reply: Reply
 ) -> None:
     receiver.respond(reply)
-    receipts = [send(destination, event()) for _ in range(8)]
-    drive_until(loop.run_once, lambda: len(receiver.requests) >= 8)
+    receipts = [send(clocked, event()) for _ in range(8)]
+    drive_until(clocked_loop.run_once, lambda: len(receiver.requests) == 8)
     for receipt in receipts:
         receipt.draining = True
-    destination.drain(begins=True)
-    drive_until(loop.run_once, lambda: all(each.given_up_times == 1 for each in receipts), 1.0)
-    assert destination.pending == 0
+    clocked.drain(begins=True)
+    drive_until(clocked_loop.run_once, lambda: all(each.given_up_times == 1 for each in receipts))
+    assert clocked.pending == 0
 
 
 def test_a_drain_ends_what_is_on_the_wire_and_starts_what_can_start(
@@ -203,7 +217,7 @@ def test_a_drain_ends_what_is_on_the_wire_and_starts_what_can_start(
     destination = make_destination(loop, receiver.dsn(), holds=True, connections=2)
     receiver.respond(Reply(delay_s=0.1))
     receipts = [send(destination, event()) for _ in range(6)]
-    drive_until(loop.run_once, lambda: len(receiver.requests) == 2)
+    drive_until(loop.run_once, lambda: len(receiver.requests) >= 2)
     for receipt in receipts:
         receipt.draining = True
     destination.drain(begins=True)
@@ -236,7 +250,7 @@ def test_a_drain_also_gives_up_what_is_captured_after_it_has_begun(
     later = RecordedReceipt()
     later.draining = True
     destination.send(event(), later, 0)
-    drive_until(loop.run_once, lambda: later.given_up_times == 1, 1.0)
+    drive_until(loop.run_once, lambda: later.given_up_times == 1)
     destination.drain(begins=False)
     kept = send(destination, event())
     drive_for(loop.run_once, 0.2)
@@ -283,7 +297,13 @@ def test_one_that_shares_names_what_it_keeps_back_while_it_takes_nothing(
 
     drive_until(loop.run_once, names_some)
     receiver.respond(200)
-    drive_until(loop.run_once, lambda: sharing.pending == 0)
+
+    def is_well_again() -> bool:
+        if sharing.pending == 0 and not sharing.is_healthy:  # the last probe was refused before
+            send(sharing, event())
+        return sharing.pending == 0 and sharing.is_healthy
+
+    drive_until(loop.run_once, is_well_again)
     assert sharing.keeps_back() == []
 
 
@@ -350,17 +370,20 @@ def test_one_that_answers_nothing_keeps_only_what_is_on_the_wire(
 
 
 def test_a_busy_one_that_answers_gives_nothing_back(
-    loop: DeliveryLoop, receiver: ScriptedReceiver, sharing: Destination
+    clocked_loop: DeliveryLoop, clock: ManualClock, receiver: ScriptedReceiver
 ) -> None:
-    receiver.respond(Reply(delay_s=0.05))
+    sharing = make_destination(clocked_loop, receiver.dsn(), holds=True, shares=True, connections=4)
+    receiver.respond(Reply(delay_s=0.02))
     receipts: list[RecordedReceipt] = []
 
     def send_what_fits() -> bool:
+        clock.now = 1000 + 0.2 * sum(bool(each.settlements) for each in receipts)
         receipts.extend(send(sharing, event()) for _ in range(sharing.room()))
+        assert sharing.room() == 0, "full, but not still"
         return len(receipts) >= 100
 
-    drive_until(loop.run_once, send_what_fits)
-    drive_until(loop.run_once, lambda: sharing.pending == 0)
+    drive_until(clocked_loop.run_once, send_what_fits)
+    drive_until(clocked_loop.run_once, lambda: sharing.pending == 0)
     assert all(each.settlements == [None] and not each.holds for each in receipts)
 
 

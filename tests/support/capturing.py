@@ -139,10 +139,16 @@ def drive_until(
 
 
 def drive_for(run_once: Callable[[float], None], duration_s: float) -> None:
-    """Take turns for a while, to show that something does not happen."""
+    """Take turns for a while, at least one, to show that something does not happen."""
     deadline = time.monotonic() + duration_s
+    run_once(duration_s)
     while (left_s := deadline - time.monotonic()) > 0:
         run_once(left_s)
+
+
+def has_retried(destination: Destination, times: int) -> Callable[[], bool]:
+    """A predicate for `drive_until`: that many failures were dealt with."""
+    return lambda: destination.status().retried >= times
 
 
 def event(event_id: str = "a" * 32, *more: Item) -> Envelope:
