@@ -12,6 +12,9 @@ promises that the client does not keep:
 - Its sums can't be read. Replays in tests compare `Outbox.snapshot`.
 
 The protocol, full packets and sockets are the client's.
+
+A process that is forked during the import, in the first moments after the first measurement, may
+send nothing: the module stays half imported in it. `Outbox.flush` before the fork prevents that.
 """
 
 from __future__ import annotations

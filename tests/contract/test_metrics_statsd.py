@@ -32,6 +32,11 @@ def child(configures):
         metrics.configure_metrics(host="127.0.0.1", port=port)
     metrics.incr("dlq.failed")
 """
+# The sending thread imports datadog first, which may take seconds beside other tests.
+_PATIENT_HEAD = f"""{_HEAD}
+from consumer_fleet.metrics import outbox
+outbox._EXIT_FLUSH_TIMEOUT_S = 30.0
+"""
 
 
 @pytest.fixture
@@ -40,10 +45,10 @@ def server() -> Iterator[StatsdServer]:
         yield server
 
 
-def run_script(tmp_path: Path, server: StatsdServer, body: str) -> None:
+def run_script(tmp_path: Path, server: StatsdServer, body: str, head: str = _PATIENT_HEAD) -> None:
     """Run a process of its own to its end; children re-import it, hence the file."""
     script = tmp_path / "measure.py"
-    script.write_text(f'{_HEAD}\nif __name__ == "__main__":\n{body}')
+    script.write_text(f'{head}\nif __name__ == "__main__":\n{body}')
     subprocess.run(
         [sys.executable, script, str(server.port)],
         check=True,
@@ -109,7 +114,7 @@ def test_a_backend_that_hangs_does_not_keep_the_process_from_ending(
     metrics.recorder.configure(Hanging)
     metrics.incr("dlq.produced")
 """
-    run_script(tmp_path, server, body)
+    run_script(tmp_path, server, body, _HEAD)
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -119,6 +124,8 @@ def test_a_child_sends_its_own_measurements_and_none_of_its_parents(
     body = f"""
     metrics.configure_metrics(host="127.0.0.1", port=port)
     metrics.incr("dlq.produced")
+    assert metrics.flush(30)
+    metrics.incr("dlq.produced", amount=2)
     child_process = multiprocessing.get_context("{method}").Process(
         target=child, args=({method == "spawn"},)
     )
@@ -127,18 +134,22 @@ def test_a_child_sends_its_own_measurements_and_none_of_its_parents(
     sys.exit(child_process.exitcode)
 """
     run_script(tmp_path, server, body)
-    assert sorted(server.receive_rest()) == ["dlq.failed:1|c", "dlq.produced:1|c"]
+    assert sorted(server.receive_rest()) == [
+        "dlq.failed:1|c",
+        "dlq.produced:1|c",
+        "dlq.produced:2|c",
+    ]
 
 
 def test_a_plain_fork_starts_a_thread_of_its_own(tmp_path: Path, server: StatsdServer) -> None:
     body = """
     metrics.configure_metrics(host="127.0.0.1", port=port)
     metrics.incr("dlq.produced")
-    assert metrics.flush(10)
+    assert metrics.flush(30)
     pid = os.fork()
     if pid == 0:
         metrics.incr("dlq.failed")
-        os._exit(0 if metrics.flush(10) else 1)
+        os._exit(0 if metrics.flush(30) else 1)
     assert os.waitpid(pid, 0)[1] == 0
 """
     run_script(tmp_path, server, body)
