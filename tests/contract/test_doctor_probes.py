@@ -33,14 +33,18 @@ def options(**given: object) -> Options:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits are for real servers."""
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second report without a delay, and no proxy of this machine."""
     monkeypatch.setattr("consumer_fleet.doctor.destination_checks._SECOND_REPORT_DELAY_S", 0.0)
-    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._REQUEST_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("consumer_fleet.doctor.server_checks._STEP_TIMEOUT_S", 1.0)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what ends in a timeout."""
+    monkeypatch.setattr("consumer_fleet.doctor.destination_checks._REQUEST_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("consumer_fleet.doctor.server_checks._STEP_TIMEOUT_S", 2.0)
 
 
 # Destinations
@@ -101,12 +105,15 @@ def test_a_server_whose_clock_is_wrong_is_reported() -> None:
         assert "destination.clock" not in examined(dsn), "that is no date"
 
 
-def test_a_server_that_hangs_or_hangs_up_is_reported_in_time() -> None:
+def test_a_server_that_hangs_or_hangs_up_is_reported_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with ScriptedReceiver() as receiver:
-        receiver.respond(Reply(delay_s=30))
+        receiver.respond(Reply(hang_up=True))
         seen = examined(receiver.dsn())["destination.reach"].seen
         assert "accepted the connection but did not answer" in seen
-        receiver.respond(Reply(hang_up=True))
+        be_impatient(monkeypatch)
+        receiver.respond(Reply(delay_s=30))
         seen = examined(receiver.dsn())["destination.reach"].seen
         assert "accepted the connection but did not answer" in seen
 
@@ -178,7 +185,10 @@ def test_the_steps_before_the_protocol_are_distinguished() -> None:
     ],
     ids=["silence", "http", "error", "alert"],
 )
-def test_a_server_that_is_not_kafka_is_reported(answer: bytes, says: str) -> None:
+def test_a_server_that_is_not_kafka_is_reported(
+    answer: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
     with raw_server(answer) as server:
         finding = server_finding(server)
     assert finding.status == "problem"
@@ -186,18 +196,19 @@ def test_a_server_that_is_not_kafka_is_reported(answer: bytes, says: str) -> Non
 
 
 def test_tls_with_an_unknown_certificate_is_reported_and_with_a_known_one_goes_on(
-    certificate: Path,
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with raw_server(b"", server_context(certificate)) as server:
         untrusted = server_finding(server, security_protocol="ssl")
         assert "its certificate is not trusted" in untrusted.seen
         assert "ssl.ca.location" in untrusted.fix
-        trusted = server_finding(server, security_protocol="ssl", ssl_ca_location=str(certificate))
-        assert "does not answer" in trusted.seen
         connect(
             server,
             {"security.protocol": "ssl", "enable.ssl.certificate.verification": "false"},
         )
+        be_impatient(monkeypatch)
+        trusted = server_finding(server, security_protocol="ssl", ssl_ca_location=str(certificate))
+        assert "does not answer" in trusted.seen
 
 
 def test_a_certificate_for_another_name_is_distinguished_from_an_unknown_one(
@@ -241,7 +252,10 @@ def test_tls_at_a_broker_without_tls_is_reported() -> None:
     assert "SASL_PLAINTEXT" in finding.fix
 
 
-def test_a_port_that_expects_tls_is_reported(certificate: Path) -> None:
+def test_a_port_that_expects_tls_is_reported(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
     with raw_server(b"", server_context(certificate)) as server:
         finding = server_finding(server)
     assert "it expects TLS, and security.protocol is PLAINTEXT" in finding.seen
