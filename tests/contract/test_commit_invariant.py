@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ class SimulatedPool:
         self._rests_until = 0.0
         # Parked messages: others pass them, and only the commit waits.
         self.parked: set[tuple[int, int]] = set()
-        self.open_offsets = OpenOffsets()
+        self.open_offsets = OpenOffsets(world.clock.time)
         # The part of the pool that holding uses.
         self.on_held: Callable[[Work, int, Held], None] = lambda *_: None
         self.outcomes = OutcomeCounts()
@@ -146,6 +147,9 @@ def consumer_on(
     monkeypatch.setattr(
         "consumer_fleet.kafka.consumer.KafkaConsumer",
         lambda config, logger: kind(world, config["on_commit"]),
+    )
+    monkeypatch.setattr(
+        "consumer_fleet.kafka.consumer.OpenOffsets", partial(OpenOffsets, world.clock.time)
     )
     protocol = {"group.protocol": "consumer"} if world.cooperative else {}
     return ChunkConsumer(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ class Clock:
     """A replacement for the ``time`` module: time passes only during a sleep."""
 
     def __init__(self) -> None:
-        self.now = self._start = time.time()
+        self.now = self._start = 1_790_000_000.0
 
     def time(self) -> float:
         return self.now
@@ -186,7 +185,7 @@ class World:
         for offset in waiting[:count]:
             self.deliver((partition, offset))
         if count:
-            open_offsets = OpenOffsets()
+            open_offsets = OpenOffsets(self.clock.time)
             open_offsets.leave(_NOWHERE, left.open.difference(waiting[:count]))
             settled = max(left.high, waiting[count - 1] + 1)
             offset, metadata = open_offsets.commit_of(_NOWHERE, settled, "")
