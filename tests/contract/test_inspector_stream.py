@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -178,17 +179,25 @@ def unread_client(receiver: Receiver) -> socket.socket:
 def test_a_client_that_does_not_read_is_dropped_and_blocks_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    joined: list[stream.Changes] = []
+
+    def join(changes: stream.Changes) -> asyncio.Event:
+        joined.append(changes)
+        return real_join(changes)
+
+    real_join = stream.Changes.join
+    monkeypatch.setattr(stream.Changes, "join", join)
     monkeypatch.setattr(server, "_UNREAD_TIMEOUT_S", 1.0)
     store = Store()
     # More than the kernel's buffers hold.
     text = "x" * 150
     store.add_all([event_entry({"message": f"{text}{n}"}) for n in range(10_000)])
     with Receiver(store) as receiver, unread_client(receiver):
-        changes = receiver._changes
-        wait_until(lambda: changes.follower_count == 1, timeout_s=10, what="the follower")
+        wait_until(lambda: len(joined) == 1, timeout_s=10, what="the follower")
         with following(receiver) as reader:
             add(store, 1)
             reader.wait_for(1)
+        changes = receiver._changes
         wait_until(lambda: changes.follower_count == 0, timeout_s=30, what="the drop")
     store.close()
 

