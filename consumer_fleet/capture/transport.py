@@ -161,7 +161,9 @@ class MultiplexingTransport(sentry_sdk.transport.Transport):
         self._capturing.is_active = True
         try:
             while self._inbox:
-                self._capture_own(self._inbox.popleft())
+                # Taken out afterwards: a flush in another thread counts what is here or sent.
+                self._capture_own(self._inbox[0])
+                self._inbox.popleft()
         finally:
             self._capturing.is_active = False
         return -math.inf  # the destinations' pumps have run before: another turn starts requests

@@ -413,6 +413,29 @@ def test_an_sdk_envelope_goes_to_both(setting: Setting) -> None:
     assert setting.metrics.total("internal.captured.events.envelopes") == 1
 
 
+def test_a_flush_waits_for_an_own_event_that_is_about_to_be_sent(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = setting.both()
+    flush = threading.Thread(target=transport.flush, args=(10,), daemon=True)
+    waited: list[bool] = []
+
+    def send(*args: Any) -> None:
+        if not waited:
+            flush.start()
+            flush.join(0.1)
+            waited.append(flush.is_alive())
+        real_send(*args)
+
+    real_send = transport._send
+    monkeypatch.setattr(transport, "_send", send)
+    transport.capture_envelope(SdkEnvelope(items=[SdkItem(b"{}", type="event")]))
+    transport.run_once(0)
+    flush.join(10)
+    assert waited == [True]
+    assert len(setting.upstream_server.requests) == 1
+
+
 def test_an_unsafe_own_event_does_not_go_to_saas(setting: Setting) -> None:
     transport = setting.both()
     with sentry_sdk.isolation_scope() as scope:
