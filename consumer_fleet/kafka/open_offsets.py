@@ -221,10 +221,14 @@ class OpenOffsets:
         self._passed[partition] = offset
         if partition in self._behind:
             self._settle_passed(partition)
+        self.drop_inherited(partition, 0, offset)
+
+    def drop_inherited(self, partition: Partition, first: int, offset: int) -> None:
+        """Nothing waits any more for what was inherited from ``first`` on, below the offset."""
         inherited = self._inherited.get(partition)
         if inherited is None:
             return
-        if gone := [each for each in inherited if each < offset]:
+        if gone := [each for each in inherited if first <= each < offset]:
             inherited.difference_update(gone)
             for each in set(gone).difference(self._left.get(partition, ())):
                 self._since.get(partition, {}).pop(each, None)

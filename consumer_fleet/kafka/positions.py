@@ -125,9 +125,9 @@ class Positions:
         self._on_offsets_lost(partition, lost)
         settled = self._settled.get(partition, position)
         if offset >= position:
-            # What is in flight still counts from its own offset.
+            # What is in flight, below the position, still counts from its own offset.
             self._settled[partition] = settled if settled < position else max(settled, offset)
-            self._open.passed(partition, offset)
+            self._open.drop_inherited(partition, position, offset)
         else:
             # The log is shorter now: what follows there is new, whatever was settled of the old.
             self._settled[partition] = min(settled, offset)

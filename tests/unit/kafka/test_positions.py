@@ -370,6 +370,21 @@ def test_held_messages_that_exist_no_more_do_not_keep_the_commit(client: HandCli
     assert member.positions.unsettled() == []
 
 
+def test_a_reset_passes_no_inherited_message_that_is_in_flight(client: HandClient) -> None:
+    client.committed_offsets, client.metadata = {0: 10}, "held=40:1,9,1,9,1"
+    member = Assigned(client, "earliest")
+    member.start(0)
+    read = member.positions.advance(chunk(10, 5))
+    assert read is not None
+    assert [record.offset for record in read.records] == [10]
+    client.low = 25  # and 20 is deleted before it was read
+    assert member.positions.reset(partition(0)) == 25
+    assert member.positions.unsettled() == [(partition(0), 10)]
+    assert member.positions.settled({partition(0): 15}) == {partition(0): 40}
+    member.positions.advance(chunk(25, 15))
+    assert member.positions.unsettled() == [(partition(0), 30)]
+
+
 def test_a_log_that_became_shorter_has_new_messages_where_old_ones_were_settled(
     client: HandClient,
 ) -> None:
