@@ -59,7 +59,11 @@ class LeavingKafka:
         self._is_leaving = True
 
     def come_back(self) -> None:
-        self._is_leaving = self.has_left = False
+        async def stay() -> None:
+            self._is_leaving = self.has_left = False
+
+        # In the loop's thread: it may be about to send the answer that it leaves with.
+        asyncio.run_coroutine_threadsafe(stay(), self._loop).result(10)
 
     def _end(self) -> None:
         self.has_left = True
