@@ -616,13 +616,16 @@ def test_a_second_signal_ends_at_once_with_its_code(
 def test_nothing_is_kept_in_memory_beyond_the_budget_while_the_upstream_is_down(
     scene: MakeScene, upstream: ScriptedReceiver
 ) -> None:
-    """The budget pauses the partitions, polling goes on, and all arrives once it is up again."""
+    """The budget pauses the partitions, polling goes on, and all arrives once it is up again.
+
+    Arroyo polls nothing for five seconds before it pauses, so the interval is some seconds longer.
+    """
     stage = scene("ingest-events")
     ids = produce_events(stage, 5_000)
     upstream.respond(503)
     with stage.run(
         upstream,
-        *("--max-in-flight-mb", "1", "--kafka-config", "max.poll.interval.ms=6000"),
+        *("--max-in-flight-mb", "1", "--kafka-config", "max.poll.interval.ms=8500"),
         *("--kafka-config", "session.timeout.ms=6000", "--stop-at-end"),
         *("--shutdown-timeout", "4"),
     ) as consumer:
